@@ -1,0 +1,73 @@
+"""An action is what a person decides: issue a key, set a price, approve a release.
+
+The same signature rule as for stages, and one place for permission and audit: the action's change and its journal row
+are one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mofang.core.errors import MofangError
+from mofang.core.identity import Actor
+from mofang.core.journal import NewRow, Row
+from mofang.core.stage import Spec, read_signature, spec_of
+
+if TYPE_CHECKING:
+    from mofang.core.shop import Shop
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class ActionSpec(Spec):
+    """An action's signature and the permission it needs."""
+
+    may: str = ""
+
+
+ACTIONS: dict[str, Spec] = {}
+
+
+def action(*, may: str) -> Callable[[F], F]:
+    """Make a function an action that only an actor with this permission may take."""
+
+    def register(function: F) -> F:
+        read = read_signature(function, version=1)
+        assert not read.inputs, f"action {read.name} takes settings only, after the star"
+        spec = ActionSpec(name=read.name, function=function, version=1, doc=read.doc, inputs=(), settings=read.settings,
+                          output=None, may=may)
+        function.spec = spec  # type: ignore[attr-defined]
+        ACTIONS[spec.name] = spec
+        return function
+
+    return register
+
+
+class Act:
+    """What an action works with: the shop, the actor, and the journals it may write."""
+
+    def __init__(self, shop: Shop, actor: Actor) -> None:
+        self.shop = shop
+        self.actor = actor
+
+    def record(self, journal: str, *rows: NewRow) -> list[Row]:
+        """Append rows with the actor's name; call it inside ``transaction`` when a decision depends on state."""
+        signed = [NewRow(row.kind, {**row.body, "by": self.actor.name}, row.id, row.account, self.actor.owner) for row in rows]
+        journals = self.shop.journals
+        return journals.append(journal, signed, writer="hand")
+
+    def transaction(self) -> Any:
+        """The transaction in which state is read, decided upon and recorded."""
+        return self.shop.control.transaction()
+
+
+def act(shop: Shop, function: Callable[..., Any], **settings: Any) -> Any:
+    """Take an action: permission first, then the settings' rules, then the function."""
+    spec = spec_of(function)
+    assert isinstance(spec, ActionSpec)
+    if not shop.permit(shop.actor, spec.may):
+        raise MofangError("not-permitted", actor=shop.actor.name, may=spec.may)
+    return function(Act(shop, shop.actor), **spec.check(settings))

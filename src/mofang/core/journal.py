@@ -1,0 +1,283 @@
+"""Journals: append-only records of what happens live or by hand, and the tables folded from them.
+
+Each writer has its own sequence and hash chain. A folded table is current state (a balance, a key, a price): it changes
+only in the transaction that appends the rows it follows from, so ``verify`` can rebuild it and compare. Sealing freezes
+a stretch into an artifact that ordinary stages read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mofang.core.canonical import canonical, sha256
+from mofang.core.database import Database, SQLite
+from mofang.core.identity import new_id, now_us
+
+if TYPE_CHECKING:
+    import pyarrow
+
+ROW_FORMAT = 1
+SEAL_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class NewRow:
+    """A row to append; its id is made here if the caller gives none."""
+
+    kind: str
+    body: dict[str, Any]
+    id: str = ""
+    account: str = ""
+    owner: str = "shop"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as it stands in a journal. ``position`` orders the rows of all writers; ``seq`` those of one."""
+
+    position: int
+    journal: str
+    writer: str
+    seq: int
+    id: str
+    owner: str
+    at_us: int
+    account: str
+    kind: str
+    text: str = field(repr=False)
+    chain: str = field(repr=False)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What happened, as it was written."""
+        found: dict[str, Any] = json.loads(self.text)
+        return found
+
+
+FoldFunction = Callable[[Database, list[Row]], None]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Tables kept up to date by one function over a journal's rows."""
+
+    journal: str
+    tables: tuple[str, ...]
+    apply: FoldFunction
+
+    def table_names(self) -> list[str]:
+        """Names in the ``create table if not exists NAME(…)`` statements; indexes are left out."""
+        head = "create table if not exists "
+        return [sql.strip()[len(head):].split("(", 1)[0].strip() for sql in self.tables if sql.strip().startswith(head)]
+
+
+FOLDS: dict[str, Fold] = {}
+
+
+def fold(journal: str, *, tables: tuple[str, ...]) -> Callable[[FoldFunction], FoldFunction]:
+    """Declare the tables folded from a journal. The function must depend on nothing but the rows, in their order."""
+
+    def register(apply: FoldFunction) -> FoldFunction:
+        FOLDS[journal] = Fold(journal, tables, apply)
+        return apply
+
+    return register
+
+
+COLUMNS = "position, journal, writer, seq, id, owner, at_us, account, kind, body, chain"
+
+
+def schema(dialect: str) -> tuple[str, ...]:
+    """Tables under every journal. In PostgreSQL positions are given before commit, so rows carry their transaction."""
+    postgres = dialect == "postgresql"
+    position = "position bigserial primary key" if postgres else "position integer primary key"
+    transaction = ", tx xid8 not null default pg_current_xact_id()" if postgres else ""
+    return (
+        f"""create table if not exists journal({position}, journal text not null, writer text not null,
+            seq bigint not null, id text not null, owner text not null, at_us bigint not null, account text not null,
+            kind text not null, body text not null, chain text not null{transaction})""",
+        "create unique index if not exists journal_writer on journal(journal, writer, seq)",
+        "create unique index if not exists journal_id on journal(id)",
+        "create index if not exists journal_account on journal(journal, account, position)",
+        """create table if not exists seal(journal text not null, number bigint not null, id text not null,
+            up_to text not null, root text not null, digest text not null, entry text not null,
+            primary key(journal, number))""",
+    )
+
+
+def row_chain(previous: str, row: tuple[Any, ...]) -> str:
+    """The next link of a writer's chain: SHA-256 over the format, the previous link and the row's columns."""
+    return sha256(canonical([ROW_FORMAT, previous, *row]))
+
+
+class Journals:
+    """All journals of a shop in one database. One instance per thread; its writer name is its own."""
+
+    def __init__(self, db: Database, writer: str = "") -> None:
+        self.db = db
+        self.writer = writer or new_id("w")
+        self._heads: dict[tuple[str, str], tuple[int, str]] = {}
+        self._folded: set[str] = set()
+        with db.transaction():
+            for statement in schema(db.dialect):
+                db.run(statement)
+            self._make_tables()
+
+    def _make_tables(self) -> None:
+        for name, known in FOLDS.items():
+            if name not in self._folded:
+                for statement in known.tables:
+                    self.db.run(statement)
+                self._folded.add(name)
+
+    def append(self, journal: str, rows: list[NewRow], writer: str = "") -> list[Row]:
+        """Append rows and fold them, inside the transaction that the caller has open.
+
+        A writer named by the caller may be shared by processes: its head is then read anew each time.
+        """
+        self._make_tables()
+        own = not writer
+        name = writer or self.writer
+        seq, chain = self._head(journal, name, trust_memory=own)
+        at_us = now_us()
+        written = []
+        for new in rows:
+            seq += 1
+            text = canonical(new.body).decode()
+            columns = (journal, name, seq, new.id or new_id("row"), new.owner, at_us, new.account, new.kind, text)
+            chain = row_chain(chain, columns)
+            written.append((*columns, chain))
+        marks = ",".join("?" * 10)
+        self.db.many(f"insert into journal({COLUMNS.removeprefix('position, ')}) values({marks})", written)
+        made = [Row(0, *columns) for columns in written]
+        if journal in FOLDS:
+            FOLDS[journal].apply(self.db, made)
+        if own:
+            self._heads[journal, name] = (seq, chain)
+        return made
+
+    def record(self, journal: str, rows: list[NewRow], writer: str = "hand") -> list[Row]:
+        """Append in a transaction of its own; for the shared writer ``hand`` that actions use."""
+        with self.db.transaction():
+            return self.append(journal, rows, writer)
+
+    def forget_heads(self) -> None:
+        """Read every head anew; to be called after a rolled-back transaction."""
+        self._heads.clear()
+
+    def _head(self, journal: str, writer: str, *, trust_memory: bool) -> tuple[int, str]:
+        if trust_memory and (journal, writer) in self._heads:
+            return self._heads[journal, writer]
+        if self.db.dialect == "postgresql":  # writers of one name queue up; SQLite's transaction has done so already
+            self.db.rows("select pg_advisory_xact_lock(hashtext(?))", (f"{journal}/{writer}",))
+        sql = "select seq, chain from journal where journal=? and writer=? order by seq desc limit 1"
+        found = self.db.rows(sql, (journal, writer))
+        return (found[0][0], found[0][1]) if found else (0, "")
+
+    def rows(self, journal: str, *, after_position: int = 0, account: str | None = None, limit: int = 0) -> list[Row]:
+        """Rows in order of position; of one account, if named."""
+        condition, params = "", [journal, after_position]
+        if account is not None:
+            condition = " and account=?"
+            params.append(account)
+        bound = f" limit {int(limit)}" if limit else ""
+        sql = f"select {COLUMNS} from journal where journal=? and position>?{condition} order by position{bound}"
+        return [Row(*found) for found in self.db.rows(sql, params)]
+
+    def position(self, journal: str) -> int:
+        """The newest position of a journal; a cheap way to see that something changed."""
+        found = self.db.rows("select max(position) from journal where journal=?", (journal,))
+        return int(found[0][0] or 0)
+
+    def names(self) -> list[str]:
+        """Journals that hold rows."""
+        return [row[0] for row in self.db.rows("select distinct journal from journal order by journal")]
+
+    # Sealing
+
+    def unsealed(self, journal: str) -> tuple[list[Row], dict[str, tuple[int, int]]]:
+        """Rows that no seal holds yet and that no open transaction can still precede, with (from, to) per writer."""
+        last = self.last_seal(journal)
+        done: dict[str, int] = json.loads(last[3]) if last else {}
+        closed = " and tx < pg_snapshot_xmin(pg_current_snapshot())" if self.db.dialect == "postgresql" else ""
+        sql = "select writer, max(seq) from journal where journal=? group by writer"
+        rows: list[Row] = []
+        ranges: dict[str, tuple[int, int]] = {}
+        for writer, newest in sorted(self.db.rows(sql, (journal,))):
+            start = done.get(writer, 0)
+            if newest <= start:
+                continue
+            sql_rows = f"select {COLUMNS} from journal where journal=? and writer=? and seq>?{closed} order by seq"
+            found = [Row(*row) for row in self.db.rows(sql_rows, (journal, writer, start))]
+            if found:
+                ranges[writer] = (start + 1, found[-1].seq)
+                rows.extend(found)
+        return rows, ranges
+
+    def last_seal(self, journal: str) -> tuple[Any, ...] | None:
+        """The newest seal: journal, number, id, up_to (JSON), root, digest, entry."""
+        sql = "select journal, number, id, up_to, root, digest, entry from seal where journal=? order by number desc limit 1"
+        found = self.db.rows(sql, (journal,))
+        return found[0] if found else None
+
+    # Checking
+
+    def verify(self) -> list[str]:
+        """Every broken chain and every folded table that differs from its journal, in words."""
+        wrong = []
+        for journal in self.names():
+            heads: dict[str, tuple[int, str]] = {}
+            for row in self._all(journal):
+                seq, chain = heads.get(row.writer, (0, ""))
+                columns = (row.journal, row.writer, row.seq, row.id, row.owner, row.at_us, row.account, row.kind, row.text)
+                if row.seq != seq + 1 or row.chain != row_chain(chain, columns):
+                    wrong.append(f"journal {journal}: row {row.seq} of writer {row.writer} does not fit its chain")
+                heads[row.writer] = (row.seq, row.chain)
+            if journal in FOLDS:
+                wrong += self._verify_fold(journal)
+        return wrong
+
+    def _verify_fold(self, journal: str) -> list[str]:
+        known = FOLDS[journal]
+        with tempfile.TemporaryDirectory() as folder:
+            scratch = SQLite(Path(folder) / "fold.db")
+            for statement in known.tables:
+                scratch.run(statement)
+            with scratch.transaction():
+                for page in self._pages(journal):
+                    known.apply(scratch, page)
+            wrong = []
+            for table in known.table_names():
+                if sorted(map(repr, self.db.rows(f"select * from {table}"))) != sorted(
+                    map(repr, scratch.rows(f"select * from {table}"))
+                ):
+                    wrong.append(f"table {table} differs from journal {journal}")
+            scratch.close()
+        return wrong
+
+    def _all(self, journal: str) -> Iterator[Row]:
+        for page in self._pages(journal):
+            yield from page
+
+    def _pages(self, journal: str, size: int = 2000) -> Iterator[list[Row]]:
+        after = 0
+        while page := self.rows(journal, after_position=after, limit=size):
+            yield page
+            after = page[-1].position
+
+
+def rows_table(rows: list[Row]) -> pyarrow.Table:
+    """Rows as an Arrow table, in the columns that a sealed artifact holds."""
+    import pyarrow as pa
+
+    names = ("journal", "writer", "seq", "id", "owner", "at_us", "account", "kind", "text", "chain")
+    columns = {name: [getattr(row, name) for row in rows] for name in names}
+    return pa.table({"body" if name == "text" else name: values for name, values in columns.items()})
+
+

@@ -1,0 +1,207 @@
+"""From any result back to its source, licence and cost, and forwards to everything made from it.
+
+Pure functions over ledger entries: nothing is stored for a trace, so a trace can never differ from the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mofang.core.language import say
+from mofang.core.ledger import Entry, Ledger
+from mofang.core.money import format_micros
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+SOURCE_FACTS = ("source", "licence", "origin", "consent")  # settings of a stage that brings records in from outside
+LONGEST_VALUE = 60
+SHORT_ID = 17  # of an id's 30 letters: the time to a millisecond and a little chance
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of a trace: what was made, by which stage, and the steps it was made from (or that were made from it)."""
+
+    stage: str
+    kind: str = ""
+    entry: str = ""
+    digest: str = ""
+    within: str = ""
+    name: str = ""
+    at_us: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    licences: tuple[str, ...] = ()
+    cost: dict[str, Any] = field(default_factory=dict)
+    again: bool = False
+    below: tuple[Node, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tree as JSON, without empty fields."""
+        found = {name: value for name, value in self.__dict__.items() if value and name != "below"}
+        return found | ({"below": [node.to_dict() for node in self.below]} if self.below else {})
+
+
+def ancestors(ledger: Ledger, entry: str, within: str = "", seen: set[str] | None = None) -> Node:
+    """What an entry was made from, down to the sources. What was shown before is named again, not repeated.
+
+    Raises ``entry-unknown``. Share ``seen`` between calls to show one tree with several roots.
+    """
+    seen = set() if seen is None else seen
+    found = ledger.get(entry)
+    if entry in seen:
+        return _node(ledger, found, within, again=True)
+    seen.add(entry)
+    below = []
+    if found.body.get("returned"):  # an outer run that hands on what a nested run made
+        below.append(ancestors(ledger, found.body["returned"], seen=seen))
+    shown = {one.entry for node in below for one in walk(node)}
+    for given in found.body.get("inputs", []):
+        if given["entry"] not in shown or not below:
+            below.append(ancestors(ledger, given["entry"], given.get("within", ""), seen))
+    return _node(ledger, found, within, below=tuple(below))
+
+
+def descendants(ledger: Ledger, entry: str, seen: set[str] | None = None) -> Node:
+    """Everything that was made from an entry, directly or by way of others. Attempts that failed made nothing."""
+    seen = set() if seen is None else seen
+    found = ledger.get(entry)
+    if entry in seen:
+        return _node(ledger, found, again=True)
+    seen.add(entry)
+    children = (ledger.get(child) for child in ledger.children(entry))
+    made = [child for child in children if child.kind not in ("start", "fail") and child.body.get("decision") != "name"]
+    return _node(ledger, found, below=tuple(descendants(ledger, child.id, seen) for child in made))
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and all nodes below it."""
+    yield node
+    for one in node.below:
+        yield from walk(one)
+
+
+def lineage_cost(ledger: Ledger, *entries: str) -> dict[str, Any]:
+    """What it took to make these entries with everything behind them: each run's own cost, counted once.
+
+    Nested runs and the originals of reused results count. ``micros`` is None as long as one of the runs had no rate.
+    """
+    total: dict[str, Any] = {"wall_s": 0.0, "cpu_s": 0.0, "gpu_s": 0.0, "energy_wh": 0.0, "micros": 0, "runs": 0}
+    waiting, seen = list(entries), set()
+    while waiting:
+        id = waiting.pop()
+        if id in seen:
+            continue
+        seen.add(id)
+        body = ledger.get(id).body
+        waiting += [given["entry"] for given in [*body.get("inputs", []), *body.get("nested", [])]]
+        waiting += [body[name] for name in ("returned", "of") if body.get(name)]
+        own = body.get("cost", {}).get("own")
+        if own is None or body.get("of"):  # seals and decisions cost nothing; a reuse cost what its original did
+            continue
+        total["runs"] += 1
+        for name in ("wall_s", "cpu_s", "gpu_s", "energy_wh"):
+            total[name] = round(total[name] + own[name], 4)
+        total["micros"] = None if None in (total["micros"], own["micros"]) else total["micros"] + own["micros"]
+    return total
+
+
+def _node(ledger: Ledger, entry: Entry, within: str = "", *, again: bool = False, below: tuple[Node, ...] = ()) -> Node:
+    body = entry.body
+    settings = dict(body.get("settings", {}))
+    facts = {name: settings.pop(name) for name in SOURCE_FACTS if name in settings}
+    facts |= {name: body[name] for name in ("of", "journal", "number") if body.get(name)}
+    output = body.get("output", {})
+    return Node(stage=body.get("stage", entry.kind), kind=output.get("kind", ""), entry=entry.id, within=within,
+                digest=output.get("digest", ""), name=_name(ledger, entry.id), at_us=entry.at_us, settings=settings,
+                facts=facts, licences=tuple(body.get("licences", ())), cost=body.get("cost", {}), again=again, below=below)
+
+
+def _name(ledger: Ledger, entry: str) -> str:
+    found = ledger.db.rows("select name, version from name where entry=? order by name, version desc", (entry,))
+    return f"{found[0][0]}@{found[0][1]}" if found else ""
+
+
+# On the screen
+
+
+def headline(node: Node) -> str:
+    """One line for a step: what it is, its name, the id by which it can be asked for."""
+    what = f"{node.kind or node.stage}{'/' + node.within if node.within else ''}"
+    pieces = [what, node.name, node.entry[:SHORT_ID]]
+    if node.kind and node.stage != node.kind:
+        pieces.append(say("by {stage}", "由 {stage} 得到", stage=node.stage))
+    if node.again:
+        pieces.append(say("(shown above)", "（见上）"))
+    return "  ".join(piece for piece in pieces if piece)
+
+
+def details(node: Node, currency: str = "CNY") -> list[str]:
+    """The lines below a step's headline: facts, settings that were chosen, licences, cost."""
+    if node.again:
+        return []
+    lines = [f"{_label(name)}: {_shown(value)}" for name, value in node.facts.items() if value not in ("", None)]
+    if node.settings:
+        chosen = ", ".join(f"{name}={_shown(value)}" for name, value in node.settings.items())
+        lines.append(say("settings: {chosen}", "设置：{chosen}", chosen=chosen))
+    if node.licences and "licence" not in node.facts:
+        lines.append(say("licences: {names}", "许可证：{names}", names=", ".join(node.licences)))
+    if node.cost:
+        own, total = node.cost["own"], node.cost["total"]
+        lines.append(cost_line(own, total, currency))
+    return lines
+
+
+def cost_line(own: dict[str, Any], total: dict[str, Any], currency: str = "CNY") -> str:
+    """Own and total cost in seconds and money; without a machine rate the money says so."""
+    if total["micros"] is None:
+        money = say("rate not set", "未设费率")
+    else:
+        money = f"{format_micros(own['micros'], currency)} / {format_micros(total['micros'], currency)}"
+    return say("cost, own / total: {own:.1f} / {total:.1f} s CPU, {money}", "成本（自身 / 合计）：CPU {own:.1f} / {total:.1f} 秒，{money}",
+               own=own["cpu_s"], total=total["cpu_s"], money=money)
+
+
+def _label(name: str) -> str:
+    known = {"source": say("source", "来源文件"), "licence": say("licence", "许可证"), "origin": say("origin", "出处"),
+             "consent": say("consent", "授权"), "of": say("reused from", "沿用自"),
+             "journal": say("journal", "流水"), "number": say("number", "编号")}
+    return known.get(name, name)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict) and "tag" in value:  # a variant: its tag and what was chosen in it
+        rest = ", ".join(f"{name}={_shown(one)}" for name, one in value.items() if name not in ("tag", "version"))
+        return f"{value['tag']}({rest})" if rest else str(value["tag"])
+    text = ", ".join(map(_shown, value)) if isinstance(value, list | tuple) else str(value)
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+
+
+def render(node: Node, currency: str = "CNY") -> Tree:
+    """The trace as a rich tree for the terminal."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    def label(one: Node) -> Text:
+        text = Text(headline(one), style="dim" if one.again else "bold")
+        for line in details(one, currency):
+            text.append(f"\n{line}", style="not bold dim")
+        return text
+
+    def grow(tree: Tree, one: Node) -> Tree:
+        for below in one.below:
+            grow(tree.add(label(below)), below)
+        return tree
+
+    return grow(Tree(label(node)), node)
+
+
+def plain(node: Node, currency: str = "CNY", indent: str = "") -> list[str]:
+    """The trace as lines of text, for files and screens without drawing."""
+    lines = [indent + headline(node)] + [f"{indent}    {line}" for line in details(node, currency)]
+    for below in node.below:
+        lines += plain(below, currency, indent + "  ")
+    return lines
