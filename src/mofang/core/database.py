@@ -51,21 +51,28 @@ class Transactions:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self._depth = 0
 
     def run(self, sql: str, params: Params = ()) -> int:
         raise AssertionError("each database brings its own run")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside is written durably together, or not at all."""
+        """Everything inside is written durably together, or not at all. One inside another joins it."""
         with self.lock:
+            if self._depth:
+                yield
+                return
             self.run(self.begin)
+            self._depth = 1
             try:
                 yield
                 self.run("commit")
             except BaseException:
                 self.rollback()
                 raise
+            finally:
+                self._depth = 0
 
     def rollback(self) -> None:
         """Undo the open transaction, if one is still open."""

@@ -60,7 +60,8 @@ class Entry:
 COLUMNS = "seq, id, kind, key, owner, at_us, body, chain"
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def entry_from(row: tuple[Any, ...]) -> Entry:
+    """An entry from its row."""
     return Entry(*row[:6], json.loads(row[6]), row[7])
 
 
@@ -86,14 +87,13 @@ class Ledger:
 
     def append_within(self, kind: EntryKind, key: str, actor: Actor, body: dict[str, Any], id: str = "") -> Entry:
         """The same inside a transaction that the caller has open, so that state changes with its entry or not at all."""
-        id = id or new_id("run")
-        known = self.db.rows(f"select {COLUMNS} from entry where id=?", (id,))
-        if known:
-            return _entry(known[0])
-        at_us = now_us()
+        given, id, at_us = bool(id), id or new_id("run"), now_us()
         text = canonical({"who": actor.name, **body}).decode()
         content = content_digest(id, kind, key, actor.owner, at_us, text)
         last_seq, last_chain = self._locked_head()
+        known = self.db.rows(f"select {COLUMNS} from entry where id=?", (id,)) if given else []
+        if known:
+            return entry_from(known[0])
         chain = sha256(f"{last_chain}:{content}".encode())
         entry = Entry(last_seq + 1, id, kind, key, actor.owner, at_us, json.loads(text), chain)
         self.db.run(f"insert into entry({COLUMNS}) values(?,?,?,?,?,?,?,?)",
@@ -118,7 +118,7 @@ class Ledger:
         found = self.db.rows(f"select {COLUMNS} from entry where id=?", (id,))
         if not found:
             raise MofangError("entry-unknown", entry=id)
-        return _entry(found[0])
+        return entry_from(found[0])
 
     def by_prefix(self, prefix: str, limit: int = 10) -> list[Entry]:
         """Entries whose id starts with the prefix (an id's upper bound is the prefix with its last letter raised)."""
@@ -126,21 +126,21 @@ class Ledger:
             return []
         upper = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         sql = f"select {COLUMNS} from entry where id >= ? and id < ? order by seq limit ?"
-        return [_entry(row) for row in self.db.rows(sql, (prefix, upper, limit))]
+        return [entry_from(row) for row in self.db.rows(sql, (prefix, upper, limit))]
 
     def last(self, key: str, *kinds: EntryKind) -> Entry | None:
         """The newest entry of these kinds with this key."""
         marks = ",".join("?" * len(kinds))
         sql = f"select {COLUMNS} from entry where key=? and kind in ({marks}) order by seq desc limit 1"
         found = self.db.rows(sql, (key, *kinds))
-        return _entry(found[0]) if found else None
+        return entry_from(found[0]) if found else None
 
     def entries(self, *kinds: EntryKind, after_seq: int = 0) -> Iterator[Entry]:
         """All entries of these kinds (all kinds, if none is named) in order."""
         while True:
             marks = f"and kind in ({','.join('?' * len(kinds))})" if kinds else ""
             sql = f"select {COLUMNS} from entry where seq > ? {marks} order by seq limit 1000"
-            page = [_entry(row) for row in self.db.rows(sql, (after_seq, *kinds))]
+            page = [entry_from(row) for row in self.db.rows(sql, (after_seq, *kinds))]
             yield from page
             if len(page) < 1000:
                 return
@@ -163,7 +163,7 @@ class Ledger:
                 wrong.append(f"ledger entry {row[0]} ({row[1]}) does not fit its chain")
                 chain = row[7]
                 seq = row[0]
-            entry = _entry(row)
+            entry = entry_from(row)
             edges.update((entry.id, parent) for parent in entry.references)
             named = entry.body.get("named")
             if named:

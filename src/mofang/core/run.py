@@ -162,6 +162,7 @@ class Run:
         spec = spec_of(function)
         self.nested.append({"stage": spec.name, "version": spec.version, "entry": made.entry})
         self.nested_cost = self.nested_cost + cost
+        self.licence(*self.shop.ledger.get(made.entry).body["added_licences"])
         return made
 
     def once(self, name: str, choose: Callable[[], Any]) -> Any:
@@ -225,7 +226,7 @@ def _perform(shop: Shop, spec: Spec, key: str, identity: dict[str, Any], setting
     total = Cost(time.monotonic() - began, cpu_ended - cpu_began, 0.0, peak_mb)
     own = Cost(max(0.0, total.wall_s - run.nested_cost.wall_s), max(0.0, total.cpu_s - run.nested_cost.cpu_s), 0.0, peak_mb)
     assert spec.output is not None and isinstance(made, spec.output), f"{spec.name} must return {spec.output}"
-    licences = tuple(sorted({*run.input_licences, *run.added_licences, *made.licences}))
+    licences = tuple(sorted({*run.input_licences, *run.added_licences}))
     choices = {row[0]: orjson.loads(row[1])
                for row in shop.ledger.db.rows("select name, value from once where key=? order by name", (key,))}
     body = {
@@ -234,7 +235,7 @@ def _perform(shop: Shop, spec: Spec, key: str, identity: dict[str, Any], setting
         "output": {"kind": made.kind, "digest": made.digest, "parts": [part.to_list() for part in made.parts]},
         "returned": made.entry,
         "licences": licences,
-        "added_licences": sorted({*run.added_licences, *made.licences}),
+        "added_licences": sorted(run.added_licences),
         "measures": run.measures or made.measures,
         "nested": run.nested,
         "choices": choices,

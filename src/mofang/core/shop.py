@@ -21,6 +21,7 @@ from mofang.core.artifact import KINDS, Artifact, Part, Sealed, manifest_digest
 from mofang.core.canonical import canonical, write_durably
 from mofang.core.database import Database, open_database
 from mofang.core.errors import MofangError
+from mofang.core.executor import Executor, executor_named
 from mofang.core.identity import Actor, Permit, local_actor, new_id, now_us, permit_roles
 from mofang.core.journal import SEAL_FORMAT, Journals, Row, rows_table
 from mofang.core.ledger import Entry, Ledger
@@ -100,6 +101,11 @@ class Shop:
     def journals(self) -> Journals:
         """The journals, on the shop's own control connection."""
         return Journals(self.control)
+
+    @cached_property
+    def executor(self) -> Executor:
+        """Where pieces of work run; ``MOFANG_EXECUTOR`` or one process."""
+        return executor_named(os.environ.get("MOFANG_EXECUTOR", "local"))
 
     @property
     def currency(self) -> str:
@@ -203,7 +209,8 @@ class Shop:
     def find(self, text: str, kind: str = "") -> Artifact:
         """An artifact by name, name@version, or a unique prefix of an entry's id; ``/part`` goes inside."""
         head, *inside = text.split("/")
-        entries = self.ledger.by_prefix(head, limit=2) if head.startswith("run_") else []
+        entries = self.ledger.by_prefix(head, limit=2) if "_" in head and "@" not in head else []
+        entries = [one for one in entries if one.owner == self.actor.owner]  # another owner's ids are unknown here
         if len(entries) > 1 and entries[0].id != head:
             raise MofangError("id-ambiguous", id=head, first=entries[0].id, second=entries[1].id)
         found = self.artifact(entries[0]) if entries else self.artifact(self.ledger.get(self.named(head).entry))
@@ -220,7 +227,7 @@ class Shop:
 
         The seal row is written first, then an idempotent ledger entry; ``repair_seals`` completes what a crash cut.
         """
-        from mofang.core.merkle import merkle_root
+        from mofang.core.merkle import root
 
         while True:
             last = self.journals.last_seal(journal)
@@ -229,7 +236,7 @@ class Shop:
                 return None
             number = (last[1] if last else 0) + 1
             up_to = {**(json.loads(last[3]) if last else {}), **{writer: to for writer, (_, to) in ranges.items()}}
-            tree = merkle_root(bytes.fromhex(row.chain) for row in rows).hex()
+            tree = root(bytes.fromhex(row.chain) for row in rows).hex()
             parts = self._seal_parts(journal, number, rows, ranges, tree)
             output = {"kind": Sealed.kind, "digest": manifest_digest(parts), "parts": [part.to_list() for part in parts]}
             with self.control.transaction():

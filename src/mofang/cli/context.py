@@ -1,0 +1,125 @@
+"""What every command shares: the shop in use, and one way to print tables, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mofang.core.errors import MofangError
+from mofang.core.language import say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mofang.core.shop import Shop
+
+
+@dataclass
+class Context:
+    """The command's surroundings; the shop is opened at first use."""
+
+    shop_path: str = ""
+    verbose: bool = False
+
+    @cached_property
+    def console(self) -> Console:
+        """The terminal, through rich."""
+        from rich.console import Console
+
+        return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+    @cached_property
+    def shop(self) -> Shop:
+        """The shop; made if this command is the first that needs one, which it says."""
+        from mofang.core.shop import Shop
+
+        place = self.place
+        if place is None:
+            place = Path(self.shop_path or "shop")
+            click.echo(say("A new shop is made in {path}.", "在 {path} 新建模坊。", path=place), err=True)
+        return Shop.open(place)
+
+    @cached_property
+    def place(self) -> Path | None:
+        """Where the shop lies, or None while there is none."""
+        from mofang.core.shop import SETTINGS, Shop
+
+        if self.shop_path.startswith(("http://", "https://")):
+            raise MofangError("shop-remote", address=self.shop_path)
+        if self.shop_path:
+            named = Path(self.shop_path)
+            return named if (named / SETTINGS).exists() else None
+        return Shop.discover(Path.cwd())
+
+    def say(self, en: str, zh: str, **values: object) -> None:
+        """Print one sentence in the language of the screen."""
+        self.console.print(say(en, zh, **values), markup=False)
+
+    def next(self, *commands: str) -> None:
+        """What to type next."""
+        self.console.print(say("Next:", "下一步："), style="bold")
+        for command in commands:
+            self.console.print(f"  {command}", markup=False, style="cyan")
+
+    def table(self, rows: Sequence[dict[str, Any]], headings: dict[str, str], *, as_json: bool = False,
+              as_csv: bool = False, title: str = "") -> None:
+        """Rows as a table, as JSON, or as CSV. ``headings`` maps keys to words; numbers align right."""
+        if as_json:
+            import orjson
+
+            click.echo(orjson.dumps(list(rows), option=orjson.OPT_INDENT_2, default=str).decode())
+        elif as_csv:
+            writer = csv.DictWriter(sys.stdout, list(headings), extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            self._draw(rows, headings, title)
+
+    def _draw(self, rows: Sequence[dict[str, Any]], headings: dict[str, str], title: str) -> None:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+        for key, words in headings.items():
+            numeric = bool(rows) and all(isinstance(row.get(key), int | float | None) for row in rows)
+            table.add_column(words, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(_shown(row.get(key))) for key in headings))
+        self.console.print(table)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return str(value)
+
+
+pass_context = click.make_pass_decorator(Context)
+
+
+def listing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--json`` and ``--csv``, as every list has them."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+    return click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")(command)
+
+
+def short(id: str) -> str:
+    """An id's beginning, long enough to be unique in a shop."""
+    return id[:17]
+
+
+def when(at_us: int) -> str:
+    """A time as people write it, in local time."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(at_us / 1e6).strftime("%Y-%m-%d %H:%M:%S")

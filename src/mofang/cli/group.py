@@ -1,0 +1,144 @@
+"""The command group: lists commands without importing them, and is the one boundary where errors become words."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from mofang.cli.context import Context
+from mofang.core.errors import MofangError
+from mofang.core.language import language_of, say, set_language
+
+# name: (module, English, Chinese); the groups are the four headings of the help screen
+COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
+    ("Make", "制作"): {
+        "new": ("make", "look at a file or folder and write a recipe for it", "查看文件或文件夹，为它写一份配方"),
+        "run": ("make", "run a recipe: from records to a named model", "运行配方：从记录得到有名字的模型"),
+        "predict": ("make", "ask a model, without server or key", "直接询问模型，无需服务器和密钥"),
+    },
+    ("Sell", "销售"): {
+        "serve": ("sell", "answer requests over HTTP, metered", "通过 HTTP 应答请求并计量"),
+        "customer": ("sell", "add, list and top up customers", "添加、查看客户，给客户充值"),
+        "key": ("sell", "issue, list, rotate and revoke keys", "签发、查看、轮换和吊销密钥"),
+        "price": ("sell", "set and list prices", "设定和查看价格"),
+        "invoice": ("sell", "bill a customer for a period", "为客户出具一个周期的账单"),
+    },
+    ("Look back", "回看"): {
+        "status": ("look", "the day on one screen (also: bare mofang)", "一屏看完今天（直接输入 mofang 也可）"),
+        "models": ("look", "list named models", "列出有名字的模型"),
+        "runs": ("look", "list runs, also failed and unfinished ones", "列出运行记录，含失败和未完成的"),
+        "trace": ("look", "from a result back to data, licence and cost", "从结果追溯到数据、许可和成本"),
+        "verify": ("look", "check the ledger, the journals and every file", "核对账本、日志和每一个文件"),
+    },
+    ("More", "更多"): {
+        "demo": ("more", "a model's whole life on real reviews", "用真实评论走完模型的一生"),
+        "matrix": ("more", "what works for which kind of model", "哪些功能适用于哪类模型"),
+        "rates": ("more", "say what a machine hour costs", "设定机器每小时的成本"),
+        "doctor": ("more", "say in words what is missing here", "用文字说明本机缺少什么"),
+        "explain": ("more", "explain a word", "解释一个词"),
+    },
+}
+PLACES = {name: place for group in COMMANDS.values() for name, place in group.items()}
+
+
+class Mofang(click.Group):
+    """Commands by name; stages come from stages.lock, so that only the chosen one is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from mofang.core.lock import locked
+
+        return [*PLACES, *locked()["stages"]]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in PLACES:
+            module = importlib.import_module(f"mofang.cli.{PLACES[name][0]}")
+            command: click.Command = getattr(module, name)
+            return command
+        from mofang.cli.stages import stage_command
+
+        return stage_command(name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from mofang.core.nearest import nearest
+
+            raise MofangError("command-unknown", command=args[0], nearest=nearest(args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from mofang.core.lock import locked
+
+        for (en, zh), commands in COMMANDS.items():
+            with formatter.section(say(en, zh)):
+                formatter.write_dl([(name, say(place[1], place[2])) for name, place in commands.items()])
+        stages = ", ".join(locked()["stages"])
+        with formatter.section(say("Single stages", "单个阶段")):
+            formatter.write_text(stages or "-")
+
+
+def _chosen_language() -> str:
+    for name in ("MOFANG_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+        if os.environ.get(name):
+            return os.environ[name]
+    return "en"
+
+
+@click.group(cls=Mofang, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--shop", "shop_path", metavar="FOLDER", help="The shop's folder (default: ./shop, searched upwards; MOFANG_SHOP).")
+@click.option("--lang", type=click.Choice(["en", "zh"]), help="Language of the screen (default: the locale's; MOFANG_LANG).")
+@click.option("--verbose", is_flag=True, help="Show the ledger's own words and a traceback for unexpected errors.")
+@click.version_option(package_name="mofang", message="mofang %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, shop_path: str | None, lang: Any, verbose: bool) -> None:
+    """Mofang 模坊: from your own records to a model that you can sell."""
+    if lang:
+        set_language(lang)
+    ctx.obj = Context(shop_path or os.environ.get("MOFANG_SHOP") or "", verbose)
+    if ctx.invoked_subcommand is None:
+        from mofang.cli.look import status
+
+        ctx.invoke(status)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; the exit status. 1 for a user's mistake, 2 for wrong usage, 130 after Ctrl-C."""
+    set_language(language_of(_chosen_language()))
+    try:
+        found = cli.main(arguments, prog_name="mofang", standalone_mode=False)
+        return found if isinstance(found, int) else 0
+    except MofangError as error:
+        _complain(error.what, error.fix, error.code, "--json" in arguments)
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _complain(say("Stopped.", "已停止。"),
+                  say("Nothing is lost; the same command continues: mofang {words}", "没有丢失任何内容；同一条命令会继续：mofang {words}",
+                      words=" ".join(arguments)), "stopped", False)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `mofang runs | head`
+        return 0
+    except Exception as error:  # the one boundary of this face: our own mistake, said as such
+        if "--verbose" in arguments:
+            raise
+        _complain(say("Mofang itself made a mistake: {kind}: {text}", "这是模坊自身的错误：{kind}：{text}",
+                      kind=type(error).__name__, text=str(error)[:300]),
+                  say("Run it again with `mofang --verbose …` and report what it prints.",
+                      "请用 `mofang --verbose …` 再运行一次，并把输出报告给我们。"), "internal", "--json" in arguments)
+        return 70
+
+
+def _complain(what: str, fix: str, code: str, as_json: bool) -> None:
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps({"error": {"code": code, "what": what, "fix": fix}}).decode())
+        return
+    lead = click.style("✗ ", fg="red") if sys.stderr.isatty() else "✗ "
+    click.echo(f"{lead}{what}\n→ {fix}  [{code}]", err=True)

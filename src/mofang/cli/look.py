@@ -1,0 +1,126 @@
+"""Look back: status, models, runs, trace, verify."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import click
+
+from mofang.cli.context import Context, listing, pass_context, short, when
+from mofang.core.language import say
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def status(context: Context, as_json: bool) -> None:
+    """The day on one screen: models, what was earned, what is unfinished, and what to type next."""
+    if context.place is None:
+        context.say("There is no shop here yet.", "这里还没有模坊。")
+        context.next("mofang new YOUR-FILE", "mofang demo")
+        return
+    from mofang.core.history import unfinished
+    from mofang.core.money import format_micros
+    from mofang.trade.balance import day
+
+    shop = context.shop
+    models, open_runs, today = shop.names("package"), unfinished(shop.ledger), day(shop.control)
+    free_bytes = shutil.disk_usage(shop.path).free
+    facts: dict[str, Any] = {
+        "models": [str(one) for one in models], "requests_today": today.requests, "earned_today_micros": today.micros,
+        "unfinished": [{"stage": one.body["stage"], "entry": one.id} for one in open_runs], "disk_free_bytes": free_bytes,
+    }
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+        return
+    latest = {one.name: one for one in reversed(models)}
+    context.say("Shop {path}", "模坊 {path}", path=shop.path)
+    context.say("  models      {models}", "  模型        {models}", models=", ".join(map(str, latest.values())) or "–")
+    context.say("  today       {n} requests, {money} earned", "  今天        {n} 次请求，收入 {money}", n=today.requests,
+                money=format_micros(today.micros, shop.currency))
+    for one in open_runs[-3:]:
+        context.say("  unfinished  {stage} since {when}: run the same recipe again, it continues",
+                    "  未完成      {stage}（{when} 起）：再运行同一份配方即可继续", stage=one.body["stage"], when=when(one.at_us))
+    context.say("  disk        {free} GB free", "  磁盘        剩余 {free} GB", free=f"{free_bytes / 1e9:.1f}")
+    first = next(iter(latest.values()), None)
+    context.next(*([f"mofang predict {first.name} …", f"mofang serve {first.name}"] if first else ["mofang new YOUR-FILE"]),
+                 "mofang verify")
+
+
+@click.command()
+@listing
+@pass_context
+def models(context: Context, as_json: bool, as_csv: bool) -> None:
+    """List the named models, newest version first."""
+    shop = context.shop
+    rows = []
+    for one in shop.names("package"):
+        artifact = shop.artifact(shop.ledger.get(one.entry))
+        rows.append({"model": str(one), "headline": artifact.measures.get("headline", ""),
+                     "licences": ", ".join(artifact.licences), "entry": short(one.entry)})
+    context.table(rows, {"model": say("model", "模型"), "headline": say("quality", "质量"),
+                         "licences": say("licences", "许可"), "entry": say("made by", "来自运行")}, as_json=as_json, as_csv=as_csv)
+
+
+@click.command()
+@click.option("--limit", default=30, show_default=True, help="How many of the newest.")
+@listing
+@pass_context
+def runs(context: Context, limit: int, as_json: bool, as_csv: bool) -> None:
+    """List the newest runs, also failed and unfinished ones."""
+    from mofang.core.history import recent
+
+    rows = [{"run": short(one.id), "stage": one.body.get("stage", ""), "state": one.state, "when": when(one.at_us),
+             "seconds": one.seconds, "error": one.error} for one in recent(context.shop.ledger, limit)]
+    context.table(rows, {"run": say("run", "运行"), "stage": say("stage", "阶段"), "state": say("state", "状态"),
+                         "when": say("when", "时间"), "seconds": say("seconds", "秒"), "error": say("error", "错误")},
+                  as_json=as_json, as_csv=as_csv)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("line", required=False, type=int)
+@click.option("--forward", is_flag=True, help="Forwards: everything that was made from it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def trace(context: Context, name: str, line: int | None, forward: bool, as_json: bool) -> None:
+    """From a model, a run, a request or an invoice LINE back to model, run, data, licence and cost."""
+    from mofang.wire import trace_tree
+
+    tree = trace_tree(context.shop, name, line, forward=forward)
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(tree.to_dict(), option=orjson.OPT_INDENT_2).decode())
+        return
+    from mofang.core.trace import render
+
+    context.console.print(render(tree))
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def verify(context: Context, as_json: bool) -> None:
+    """Check every chain, every table and every file of the shop."""
+    import mofang.trade  # noqa: F401  the journals' folds are declared there
+    from mofang.core.progress import progress
+
+    shop = context.shop
+    with progress(say("Checking", "核对中")):
+        wrong = shop.verify()
+    entries, head = shop.ledger.head()
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps({"verified": not wrong, "entries": entries, "head": head, "wrong": wrong}).decode())
+    elif wrong:
+        for one in wrong:
+            context.console.print(f"✗ {one}", markup=False, style="red")
+    else:
+        context.say("ledger verified: {n} entries, head {head}", "账本已核对：{n} 条，链头 {head}", n=entries, head=head[:16])
+    if wrong:
+        click.get_current_context().exit(3)

@@ -1,0 +1,100 @@
+"""Make: new, run, predict."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mofang.cli.context import Context, pass_context
+from mofang.core.errors import MofangError
+from mofang.core.language import say
+
+
+@click.command()
+@click.argument("path", type=str)
+@click.option("--out", type=click.Path(dir_okay=False), help="Where to write the recipe (default: NAME.py here).")
+@click.option("--name", help="The model's name.")
+@click.option("--task", help="text_classification, image_classification or table_classification.")
+@click.option("--label", help="The column that holds the label.")
+@click.option("--inputs", help="Input columns, separated by commas.")
+@click.option("--encoding", help="For example utf-8 or gb18030.")
+@click.option("--delimiter", help="The sign between columns.")
+@click.option("--licence", help="Licence or terms of the records, for example own, CC-BY-4.0.")
+@click.option("--origin", help="Where the records come from.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@pass_context
+def new(context: Context, path: str, as_json: bool, **flags: Any) -> None:
+    """Look at a file or folder of records and write a recipe of about thirty readable lines.
+
+    Every guess is one line of the recipe and one flag here. Nothing is overwritten.
+    """
+    from mofang.new import write_recipe
+
+    made = write_recipe(path, **{name: value for name, value in flags.items() if value is not None})
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(made.to_dict(), option=orjson.OPT_INDENT_2).decode())
+        return
+    for line in made.lines():
+        context.console.print(line, markup=False)
+    context.next(f"mofang run {made.recipe}")
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--budget", default="5m", show_default=True, help="Time (90s, 5m, 1h) or money (¥20) for the search.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@pass_context
+def run(context: Context, recipe: Path, budget: str, as_json: bool) -> None:
+    """Run a recipe: try kinds of model from cheap to dear within the budget, and end in a named model.
+
+    Run it again and only what changed is done again; a larger budget continues where the smaller one ended.
+    """
+    from mofang.cli.report import report
+    from mofang.recipe import Budget, run_recipe
+
+    shop = context.shop
+    outcome = run_recipe(shop, recipe, Budget.parse(budget, shop.rates.get("machine_hour_micros")))
+    report(context, outcome, as_json)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("given", required=False, metavar="[TEXT|FILE|-]")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the answers to this file (JSON lines).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+@pass_context
+def predict(context: Context, model: str, given: str | None, out: Path | None, as_json: bool) -> None:
+    """Ask a model from its package: a text, a file of records, an image, or - for one text a line from standard input."""
+    import orjson
+
+    from mofang.engine.predictor import Predictor
+    from mofang.wire import records_from
+
+    package = context.shop.find(model, "package")
+    predictor = Predictor(package)
+    source = given if given is not None else ("-" if not sys.stdin.isatty() else "")
+    if not source:
+        raise MofangError("input-missing", model=model)
+    written = 0
+    sink = out.open("wb") if out else None
+    try:
+        for batch in records_from(predictor.signature, source, sys.stdin):
+            for answer in predictor.predict(batch):
+                written += 1
+                if sink:
+                    sink.write(orjson.dumps(answer) + b"\n")
+                elif as_json:
+                    click.echo(orjson.dumps(answer).decode())
+                else:
+                    best = max(answer["scores"].values())
+                    context.console.print(f"{answer['label']}  {best:.3f}", markup=False)
+    finally:
+        if sink:
+            sink.close()
+    if out:
+        click.echo(say("{n} answers in {path}", "{n} 条回答已写入 {path}", n=written, path=out), err=True)

@@ -1,0 +1,104 @@
+"""One command for each stage, derived from its signature: artifacts are arguments, settings are flags."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from mofang.cli.context import Context, short
+from mofang.core.errors import MofangError
+from mofang.core.lock import import_stage
+from mofang.core.stage import Setting, Spec
+
+
+def stage_command(name: str) -> click.Command | None:
+    """The command of a stage, or None if there is no such stage."""
+    spec = import_stage(name.replace("-", "_"))
+    if spec is None:
+        return None
+    arguments = [click.Argument([one.name], nargs=-1 if one.many else 1, required=not (one.optional or one.many))
+                 for one in spec.inputs]
+    options = [_option(setting) for setting in spec.settings]
+    options.append(click.Option(["--name"], help="Name the result, e.g. reviews."))
+    extra = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, callback=_callback(spec), params=[*arguments, *options], help=spec.doc, context_settings=extra)
+
+
+def _option(setting: Setting) -> click.Option:
+    flag = f"--{setting.name.replace('_', '-')}"
+    annotation = _bare(setting.annotation)
+    shown = {} if setting.required else {"default": None, "help": f"(default: {_show(setting)})"}
+    many = typing.get_origin(annotation) is tuple
+    if annotation is bool:
+        return click.Option([f"{flag}/--no-{flag[2:]}", setting.name], **shown)
+    if typing.get_origin(annotation) is typing.Literal:
+        return click.Option([flag, setting.name], type=click.Choice([str(one) for one in typing.get_args(annotation)]), **shown)
+    kinds = {int: "INTEGER", float: "NUMBER"}
+    metavar = kinds.get(annotation, "A,B" if many else setting.name.upper())
+    return click.Option([flag, setting.name], type=str, metavar=metavar, **shown)
+
+
+def _show(setting: Setting) -> str:
+    if setting.variant is not None:
+        return f"{setting.default.tag}; {', '.join(sorted(setting.variant.kinds))}"
+    return ",".join(map(str, setting.default)) if isinstance(setting.default, tuple) else str(setting.default)
+
+
+def _bare(annotation: Any) -> Any:
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+
+
+def _callback(spec: Spec) -> Callable[..., None]:
+    @click.pass_context
+    def command(ctx: click.Context, **given: Any) -> None:
+        context = ctx.find_object(Context)
+        assert context is not None
+        name = given.pop("name")
+        artifacts = [_input(context, one.kind.kind, given.pop(one.name)) for one in spec.inputs]
+        settings = {s.name: _value(s, given[s.name]) for s in spec.settings if given.get(s.name) is not None}
+        _nested(spec, settings, ctx.args)
+        made = context.shop.run(spec.function, *artifacts, **settings)
+        named = f"  {context.shop.name(name, made)}" if name else ""
+        context.console.print(f"{made.kind} {short(made.entry)}{named}", markup=False)
+        rows = [{"part": part.name, "size": part.size_bytes, "sha256": part.digest[:12]} for part in made.parts]
+        context.table(rows, {"part": "part", "size": "bytes", "sha256": "sha-256"})
+
+    return command
+
+
+def _input(context: Context, kind: str, given: Any) -> Any:
+    if isinstance(given, tuple):
+        return tuple(context.shop.find(one, kind) for one in given)
+    return None if given is None else context.shop.find(given, kind)
+
+
+def _value(setting: Setting, text: Any) -> Any:
+    """Text as typed into what pydantic checks; a tuple is written with commas."""
+    if typing.get_origin(_bare(setting.annotation)) is tuple and isinstance(text, str):
+        return [piece.strip() for piece in text.split(",") if piece.strip()]
+    return text
+
+
+def _nested(spec: Spec, settings: dict[str, Any], rest: list[str]) -> None:
+    """``--family.depth 18`` into the variant's settings; anything else left over is a wrong flag."""
+    choices = {s.name: s for s in spec.settings if s.variant}
+    pieces = iter(rest)
+    for flag in pieces:
+        name, _, inner = flag.removeprefix("--").replace("-", "_").partition(".")
+        if not flag.startswith("--") or name not in choices or not inner:
+            from mofang.core.nearest import nearest
+
+            known = [s.name.replace("_", "-") for s in spec.settings]
+            raise MofangError("setting-unknown", stage=spec.name, setting=flag, nearest="--" + nearest(name, known),
+                              settings=", ".join(known))
+        inner, _, value = inner.partition("=")
+        default = choices[name].default
+        chosen = settings.get(name, getattr(default, "tag", ""))
+        if not isinstance(chosen, dict):
+            chosen = settings[name] = {"tag": chosen}
+        chosen[inner] = value or next(pieces, "")
+
+

@@ -1,0 +1,55 @@
+"""Fixtures that every floor's tests share: an empty shop in SQLite, or in PostgreSQL where the run includes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mofang.core.language import set_language
+from mofang.core.shop import Shop
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(autouse=True)
+def english() -> None:
+    set_language("en")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """An empty shop on this machine."""
+    return Shop.open(tmp_path / "shop")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An embedded PostgreSQL for the whole session."""
+    import pgserver
+
+    server = pgserver.get_server(tmp_path_factory.mktemp("pg"))
+    yield server
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Any) -> Iterator[str]:
+    """A fresh database in the session's server."""
+    import psycopg
+
+    name = f"shop_{os.urandom(6).hex()}"
+    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    yield postgres_server.get_uri(name)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.cluster)])
+def any_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
+    """An empty shop in each database that Mofang promises."""
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
+    return Shop.open(tmp_path / "shop", database=url)

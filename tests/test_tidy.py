@@ -1,0 +1,108 @@
+"""Style as a test: floors, sizes, names, bans."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mofang
+
+PACKAGE = Path(mofang.__file__).parent
+FLOORS = ("core", "data", "engine", "fit", "judge", "manage", "serve", "trade", "watch", "web")
+ROOT_ABOVE_ALL = {"cli", "wire", "new", "recipe", "doctor", "__main__"}
+FILES = sorted(PACKAGE.rglob("*.py"))
+LINES_MOST = 400
+FUNCTION_LINES_MOST = 60
+BROAD_ALLOWED = {"core/run.py", "cli/group.py"}  # one named boundary each
+HEAVY = {"torch", "sklearn", "transformers", "onnx", "onnxruntime", "openvino", "xgboost", "pandas", "PIL", "ray", "psycopg"}
+
+
+def module_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module, node.lineno
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+
+
+def type_checking(tree: ast.Module) -> set[int]:
+    """Lines under ``if TYPE_CHECKING``."""
+    return {
+        line for node in ast.walk(tree) if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_a_floor_imports_only_floors_to_its_left(path: Path) -> None:
+    floor = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for name, line in imports(tree):
+        pieces = name.split(".")
+        if pieces[0] != "mofang" or len(pieces) < 2:
+            continue
+        if floor in FLOORS:
+            assert pieces[1] not in ROOT_ABOVE_ALL, f"{path}:{line}: {floor} must not import {name}"
+            if pieces[1] in FLOORS:
+                assert FLOORS.index(pieces[1]) <= FLOORS.index(floor), f"{path}:{line}: {floor} must not import {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_sizes_names_and_bans(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert text.count("\n") <= LINES_MOST, f"{path}: two rooms would be clearer"
+    assert path.stem not in {"utils", "helpers", "common", "manager"}
+    assert ast.get_docstring(tree), f"{path}: say what this room is for"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= FUNCTION_LINES_MOST, f"{path}:{node.lineno}: {node.name} has {length} lines"
+        if isinstance(node, ast.ExceptHandler):
+            broad = node.type is None or getattr(node.type, "id", "") in {"Exception", "BaseException"}
+            swallowed = broad and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+            assert not swallowed or module_of(path) in BROAD_ALLOWED, f"{path}:{node.lineno}: a broad except hides errors"
+        if isinstance(node, ast.Attribute) and node.attr in {"load", "loads"}:
+            assert getattr(node.value, "id", "") not in {"pickle", "joblib"}, f"{path}:{node.lineno}: no pickle is loaded"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = type_checking(tree)
+    networks = path.relative_to(PACKAGE).parts[:2] in {("fit", "networks"), ("fit", "loop")}
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom) and node.lineno not in skipped and not networks:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            assert not {name.split(".")[0] for name in names} & HEAVY, f"{path}:{node.lineno}: import it inside the function"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if module_of(p).startswith(("cli/", "web/"))], ids=module_of)
+def test_faces_hold_no_sql_and_no_money(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for name, line in imports(ast.parse(text)):
+        assert name.split(".")[0] not in {"sqlite3", "fsspec", "torch"}, f"{path}:{line}"
+    assert "select " not in text.lower().replace("select(", "") or "from mofang" not in text or " from " not in text.lower().split("select ", 1)[-1][:60]
+
+
+def test_docstrings_on_public_names() -> None:
+    bare = []
+    for path in FILES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if public and not ast.get_docstring(node):
+                bare.append(f"{module_of(path)}:{node.lineno} {node.name}")
+    assert bare == []
+
+
+def test_stages_lock_is_current() -> None:
+    from mofang.core import lock
+
+    assert lock.main(["--check"]) == 0
