@@ -7,10 +7,22 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mofang.core.merkle import Tree, inclusion_proof, leaf_hash, merkle_root, node_hash, verify_inclusion
 
-ROWS = [bytes.fromhex(text) for text in (
-    "", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")]
+ROWS = [
+    bytes.fromhex(text)
+    for text in (
+        "",
+        "00",
+        "10",
+        "2021",
+        "3031",
+        "40414243",
+        "5051525354555657",
+        "606162636465666768696a6b6c6d6e6f",
+    )
+]
 ROOTS = [  # certificate-transparency's own test vectors
     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
     "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -22,7 +34,8 @@ ROOTS = [  # certificate-transparency's own test vectors
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
 rows_and_place = st.lists(st.binary(max_size=12), min_size=1, max_size=70).flatmap(
-    lambda rows: st.tuples(st.just(rows), st.integers(min_value=0, max_value=len(rows) - 1)))
+    lambda rows: st.tuples(st.just(rows), st.integers(min_value=0, max_value=len(rows) - 1))
+)
 
 
 @pytest.mark.parametrize("size", range(1, 9))
@@ -66,7 +79,9 @@ def test_a_proof_for_anything_else_fails(
         assert not verify_inclusion(rows[index], index, len(rows), proof[:-1], root)
         at = data.draw(st.integers(min_value=0, max_value=len(proof) - 1))
         flipped = bytes([proof[at][0] ^ 1]) + proof[at][1:]
-        assert not verify_inclusion(rows[index], index, len(rows), (*proof[:at], flipped, *proof[at + 1 :]), root)
+        assert not verify_inclusion(
+            rows[index], index, len(rows), (*proof[:at], flipped, *proof[at + 1 :]), root
+        )
 
 
 def test_a_node_cannot_pass_for_a_row() -> None:

@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mofang.core.errors import MofangError
 from mofang.core.money import (
     LARGEST_MICROS,
@@ -29,7 +30,17 @@ FIVE_PER_THOUSAND = 5_000_000 * 1_000
 
 @pytest.mark.parametrize(
     "text",
-    ["5.00/1000", "¥5/1000", "￥５．００／１０００", "5元/千次", "CNY 5/1k", "5,000/1,000,000", "0.005", "５。００／1000", "RMB5 / 1000 requests"],
+    [
+        "5.00/1000",
+        "¥5/1000",
+        "￥５．００／１０００",
+        "5元/千次",
+        "CNY 5/1k",
+        "5,000/1,000,000",
+        "0.005",
+        "５。００／1000",
+        "RMB5 / 1000 requests",
+    ],
 )
 def test_price_is_read_as_people_write_it(text: str) -> None:
     assert parse_price(text) == FIVE_PER_THOUSAND
@@ -64,13 +75,21 @@ def test_price_that_cannot_be_kept_exactly_is_refused(text: str, code: str) -> N
     with pytest.raises(MofangError) as caught:
         parse_price(text)
     assert caught.value.code == code
-    assert all(text in what or not text for what in caught.value.worded("en") + caught.value.worded("zh") if "“" in what)
+    assert all(
+        text in what or not text
+        for what in caught.value.worded("en") + caught.value.worded("zh")
+        if "“" in what
+    )
 
 
 def test_amount_examples() -> None:
     assert parse_amount("100") == parse_amount("￥１００．００") == parse_amount("100元") == 100_000_000
     assert parse_amount("$1,234.5", "USD") == 1_234_500_000
-    for text, code in (("0.0000001", "amount-too-fine"), ("-1", "amount-negative"), ("1,2", "amount-unreadable")):
+    for text, code in (
+        ("0.0000001", "amount-too-fine"),
+        ("-1", "amount-negative"),
+        ("1,2", "amount-unreadable"),
+    ):
         with pytest.raises(MofangError) as caught:
             parse_amount(text)
         assert caught.value.code == code
@@ -111,7 +130,9 @@ def test_charges_with_a_carried_remainder_lose_nothing(price: int, units: list[i
 @given(st.integers(min_value=-LARGEST_MICROS, max_value=LARGEST_MICROS), currencies)
 def test_rounding_is_to_the_nearest_and_ties_go_to_even(micros: int, currency: str) -> None:
     minor = MINOR_MICROS[currency]
-    assert round_half_even_minor(micros, currency) == round(Fraction(micros, minor)) * minor  # Python's round is half-even
+    assert (
+        round_half_even_minor(micros, currency) == round(Fraction(micros, minor)) * minor
+    )  # Python's round is half-even
 
 
 @given(st.text(max_size=40))

@@ -22,10 +22,10 @@ def status(context: Context, as_json: bool) -> None:
         return
     from mofang.core.history import unfinished
     from mofang.core.money import format_micros
-    from mofang.trade.balance import day
+    from mofang.trade.earnings import earned_today
 
     shop = context.shop
-    models, open_runs, today = shop.names("package"), unfinished(shop.ledger), day(shop.control)
+    models, open_runs, today = shop.names("package"), unfinished(shop.ledger), earned_today(shop)
     free_bytes = shutil.disk_usage(shop.path).free
     facts: dict[str, Any] = {
         "models": [str(one) for one in models], "requests_today": today.requests, "earned_today_micros": today.micros,
@@ -88,7 +88,7 @@ def runs(context: Context, limit: int, as_json: bool, as_csv: bool) -> None:
 @pass_context
 def trace(context: Context, name: str, line: int | None, forward: bool, as_json: bool) -> None:
     """From a model, a run, a request or an invoice LINE back to model, run, data, licence and cost."""
-    from mofang.wire import trace_tree
+    from mofang.trade.provenance import trace_tree
 
     tree = trace_tree(context.shop, name, line, forward=forward)
     if as_json:
@@ -98,7 +98,7 @@ def trace(context: Context, name: str, line: int | None, forward: bool, as_json:
         return
     from mofang.core.trace import render
 
-    context.console.print(render(tree))
+    context.console.print(render(tree, context.shop.currency))
 
 
 @click.command()
@@ -106,7 +106,6 @@ def trace(context: Context, name: str, line: int | None, forward: bool, as_json:
 @pass_context
 def verify(context: Context, as_json: bool) -> None:
     """Check every chain, every table and every file of the shop."""
-    import mofang.trade  # noqa: F401  the journals' folds are declared there
     from mofang.core.progress import progress
 
     shop = context.shop

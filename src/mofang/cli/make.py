@@ -73,7 +73,7 @@ def predict(context: Context, model: str, given: str | None, out: Path | None, a
     import orjson
 
     from mofang.engine.predictor import Predictor
-    from mofang.wire import records_from
+    from mofang.engine.intake import records_from
 
     package = context.shop.find(model, "package")
     predictor = Predictor(package)

@@ -127,9 +127,10 @@ class Journals:
         with db.transaction():
             for statement in schema(db.dialect):
                 db.run(statement)
-            self._make_tables()
+            self.make_tables()
 
-    def _make_tables(self) -> None:
+    def make_tables(self) -> None:
+        """Make the tables of folds that were declared since; nothing where they stand already."""
         for name, known in FOLDS.items():
             if name not in self._folded:
                 for statement in known.tables:
@@ -141,7 +142,7 @@ class Journals:
 
         A writer named by the caller may be shared by processes: its head is then read anew each time.
         """
-        self._make_tables()
+        self.make_tables()
         own = not writer
         name = writer or self.writer
         seq, chain = self._head(journal, name, trust_memory=own)

@@ -75,6 +75,13 @@ def import_kind(kind: str) -> None:
         importlib.import_module(module)
 
 
+def import_fold(journal: str) -> None:
+    """Import the module that declares a journal's folded tables."""
+    module = locked().get("folds", {}).get(journal)
+    if module:
+        importlib.import_module(module)
+
+
 # Making and checking the lock
 
 
@@ -82,6 +89,7 @@ def survey() -> dict[str, Any]:
     """The lock as the code would write it now."""
     from mofang.core.action import ACTIONS
     from mofang.core.artifact import KINDS
+    from mofang.core.journal import FOLDS
 
     for floor in FLOORS:
         for module in pkgutil.walk_packages([str(PACKAGE / floor)], f"mofang.{floor}."):
@@ -100,6 +108,7 @@ def survey() -> dict[str, Any]:
         "actions": {name: {"module": spec.function.__module__, "doc": spec.doc.split("\n")[0]}
                     for name, spec in sorted(ACTIONS.items()) if spec.function.__module__.startswith("mofang.")},
         "kinds": {kind: cls.__module__ for kind, cls in sorted(KINDS.items()) if cls.__module__.startswith("mofang.")},
+        "folds": {name: one.apply.__module__ for name, one in sorted(FOLDS.items()) if one.apply.__module__.startswith("mofang.")},
     }
 
 

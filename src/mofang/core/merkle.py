@@ -1,7 +1,7 @@
-"""A Merkle tree over rows: one root on a document lets a customer check any row of it without seeing other rows.
+"""A Merkle tree over rows: one root on a document lets a customer check any row without seeing others.
 
-The tree of RFC 6962 section 2.1 (RFC 9162 keeps it): SHA-256, a leaf hashed behind 0x00 and an inner node behind
-0x01, so that no row can pass for a node. Rows stream through; memory is one hash per level.
+The tree of RFC 6962 section 2.1 (RFC 9162 keeps it): SHA-256, a leaf hashed behind 0x00 and an inner node
+behind 0x01, so that no row can pass for a node. Rows stream through; memory is one hash per level.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class Tree:
     def __init__(self, watch: int | None = None) -> None:
         self.size = 0
         self._watch = watch
-        self._peaks: list[tuple[int, bytes, bool]] = []  # complete subtrees: (rows, hash, holds the watched row)
+        self._peaks: list[
+            tuple[int, bytes, bool]
+        ] = []  # complete subtrees: (rows, hash, holds the watched row)
         self._path: list[bytes] = []
 
     def add(self, row: bytes) -> None:
@@ -84,7 +86,7 @@ def inclusion_proof(rows: Iterable[bytes], index: int) -> tuple[bytes, ...]:
 
 
 def verify_inclusion(row: bytes, index: int, size: int, proof: Sequence[bytes], top: bytes) -> bool:
-    """Whether the proof shows that ``row`` stands at ``index`` among ``size`` rows under the root ``top`` (RFC 9162 2.1.3.2)."""
+    """Whether ``row`` is shown to stand at ``index`` of ``size`` rows under the root ``top`` (RFC 9162 2.1.3.2)."""
     if not 0 <= index < size:
         return False
     here, last, found = index, size - 1, leaf_hash(row)

@@ -1,8 +1,8 @@
 """Money as whole numbers: every amount is an integer of micro-units of its currency (¥1 = 1,000,000 micros).
 
-A price is an integer of micros per 10**6 units, so that prices down to a millionth of a fen per request stay exact.
-No float ever touches money: what cannot be kept exactly is refused when it is typed, and rounding to the minor unit
-happens once per invoice line, half to even (ISO 80000-1 B.3, rule A).
+A price is an integer of micros per 10**6 units, so that prices down to a millionth of a fen per request stay
+exact. No float ever touches money: what cannot be kept exactly is refused when it is typed, and rounding to
+the minor unit happens once per invoice line, half to even (ISO 80000-1 B.3, rule A).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def parse_amount(text: str, currency: str = "CNY") -> int:
 
 
 def parse_price(text: str, currency: str = "CNY") -> int:
-    """Read a price such as ``5.00/1000``, ``¥5/1k``, ``５元／千次`` or ``0.02`` (per unit) as micros per 10**6 units.
+    """Read a price such as ``5.00/1000``, ``¥5/1k``, ``5元/千次`` or ``0.02`` as micros per 10**6 units.
 
     Raises the codes of ``parse_amount`` and ``price-inexact`` where the price is no whole number of micros.
     """
@@ -51,17 +51,17 @@ def parse_price(text: str, currency: str = "CNY") -> int:
 
 
 def charge(units: int, price: int, remainder: int = 0) -> tuple[int, int]:
-    """The micros owed for some units, and the part of a micro (in millionths) that is carried to the next charge.
+    """The micros owed for some units, and the part of a micro (in millionths) carried to the next charge.
 
-    ``price`` is micros per 10**6 units. Carried on per account and price version, the sum of all charges is the
-    exact price of the sum of all units, less at most one micro still carried.
+    ``price`` is micros per 10**6 units. Carried on per account and price version, the sum of all charges is
+    the exact price of the sum of all units, less at most one micro still carried.
     """
     assert units >= 0 and price >= 0 and 0 <= remainder < PER_UNITS, (units, price, remainder)
     return divmod(units * price + remainder, PER_UNITS)
 
 
 def round_half_even_minor(micros: int, currency: str = "CNY") -> int:
-    """The nearest amount that can be paid, in micros: a multiple of the minor unit, a tie going to the even one."""
+    """The nearest amount that can be paid, in micros: a multiple of the minor unit, ties to the even one."""
     minor = MINOR_MICROS[known(currency)]
     whole, rest = divmod(micros, minor)
     up = 2 * rest > minor or (2 * rest == minor and whole % 2 == 1)
@@ -69,7 +69,7 @@ def round_half_even_minor(micros: int, currency: str = "CNY") -> int:
 
 
 def format_micros(micros: int, currency: str = "CNY") -> str:
-    """An amount as people write it: ``¥5.00``, with more digits only where the amount needs them: ``¥0.0125``."""
+    """An amount as people write it: ``¥5.00``, with more digits only where it needs them: ``¥0.0125``."""
     digits = 0 if MINOR_MICROS[known(currency)] == MICROS else 2
     whole, part = divmod(abs(micros), MICROS)
     decimals = f"{part:06d}".rstrip("0").ljust(digits, "0")
@@ -78,7 +78,7 @@ def format_micros(micros: int, currency: str = "CNY") -> str:
 
 
 def format_price(price: int, currency: str = "CNY") -> str:
-    """A price for as few units as keep it short and exact: ``¥0.02``, ``¥5.00/1,000`` or ``¥0.50/1,000,000``."""
+    """A price for as few units as keep it exact: ``¥0.02``, ``¥5.00/1,000`` or ``¥0.50/1,000,000``."""
     for count in (1, 1_000):
         micros, rest = divmod(price * count, PER_UNITS)
         if rest == 0 and micros % 10_000 == 0:
@@ -94,7 +94,7 @@ def known(currency: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Full-width forms to plain ones; the Chinese full stop is what an input method types for a decimal point."""
+    """Full-width forms to plain ones; an input method may type the Chinese full stop for a decimal point."""
     return unicodedata.normalize("NFKC", text).replace("。", ".").upper().replace(" ", "")
 
 

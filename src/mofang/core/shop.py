@@ -294,6 +294,8 @@ class Shop:
 
     def verify(self) -> list[str]:
         """Everything that does not fit: chains, folded tables, missing or changed objects. Empty if all is well."""
+        for journal in self.journals.names():
+            lock.import_fold(journal)
         wrong = self.ledger.verify() + self.journals.verify()
         checked: dict[str, str | None] = {}
         for entry in self.ledger.entries("done", "seal"):

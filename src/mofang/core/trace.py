@@ -1,6 +1,7 @@
 """From any result back to its source, licence and cost, and forwards to everything made from it.
 
-Pure functions over ledger entries: nothing is stored for a trace, so a trace can never differ from the ledger.
+Pure functions over ledger entries: nothing is stored for a trace, so a trace can never differ from the
+ledger.
 """
 
 from __future__ import annotations
@@ -16,14 +17,19 @@ from mofang.core.money import format_micros
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-SOURCE_FACTS = ("source", "licence", "origin", "consent")  # settings of a stage that brings records in from outside
+SOURCE_FACTS = (
+    "source",
+    "licence",
+    "origin",
+    "consent",
+)  # settings of a stage that brings records in from outside
 LONGEST_VALUE = 60
 SHORT_ID = 17  # of an id's 30 letters: the time to a millisecond and a little chance
 
 
 @dataclass(frozen=True)
 class Node:
-    """One step of a trace: what was made, by which stage, and the steps it was made from (or that were made from it)."""
+    """One step of a trace: what was made, by which stage, below it the steps it was made from (or into)."""
 
     stage: str
     kind: str = ""
@@ -66,14 +72,18 @@ def ancestors(ledger: Ledger, entry: str, within: str = "", seen: set[str] | Non
 
 
 def descendants(ledger: Ledger, entry: str, seen: set[str] | None = None) -> Node:
-    """Everything that was made from an entry, directly or by way of others. Attempts that failed made nothing."""
+    """Everything that was made from an entry, directly or by way of others. Failed attempts made nothing."""
     seen = set() if seen is None else seen
     found = ledger.get(entry)
     if entry in seen:
         return _node(ledger, found, again=True)
     seen.add(entry)
     children = (ledger.get(child) for child in ledger.children(entry))
-    made = [child for child in children if child.kind not in ("start", "fail") and child.body.get("decision") != "name"]
+    made = [
+        child
+        for child in children
+        if child.kind not in ("start", "fail") and child.body.get("decision") != "name"
+    ]
     return _node(ledger, found, below=tuple(descendants(ledger, child.id, seen) for child in made))
 
 
@@ -87,9 +97,17 @@ def walk(node: Node) -> Iterator[Node]:
 def lineage_cost(ledger: Ledger, *entries: str) -> dict[str, Any]:
     """What it took to make these entries with everything behind them: each run's own cost, counted once.
 
-    Nested runs and the originals of reused results count. ``micros`` is None as long as one of the runs had no rate.
+    Nested runs and the originals of reused results count. ``micros`` is None as long as one of the runs had
+    no rate.
     """
-    total: dict[str, Any] = {"wall_s": 0.0, "cpu_s": 0.0, "gpu_s": 0.0, "energy_wh": 0.0, "micros": 0, "runs": 0}
+    total: dict[str, Any] = {
+        "wall_s": 0.0,
+        "cpu_s": 0.0,
+        "gpu_s": 0.0,
+        "energy_wh": 0.0,
+        "micros": 0,
+        "runs": 0,
+    }
     waiting, seen = list(entries), set()
     while waiting:
         id = waiting.pop()
@@ -100,28 +118,48 @@ def lineage_cost(ledger: Ledger, *entries: str) -> dict[str, Any]:
         waiting += [given["entry"] for given in [*body.get("inputs", []), *body.get("nested", [])]]
         waiting += [body[name] for name in ("returned", "of") if body.get(name)]
         own = body.get("cost", {}).get("own")
-        if own is None or body.get("of"):  # seals and decisions cost nothing; a reuse cost what its original did
+        if own is None or body.get(
+            "of"
+        ):  # seals and decisions cost nothing; a reuse cost what its original did
             continue
         total["runs"] += 1
         for name in ("wall_s", "cpu_s", "gpu_s", "energy_wh"):
             total[name] = round(total[name] + own[name], 4)
-        total["micros"] = None if None in (total["micros"], own["micros"]) else total["micros"] + own["micros"]
+        total["micros"] = (
+            None if None in (total["micros"], own["micros"]) else total["micros"] + own["micros"]
+        )
     return total
 
 
-def _node(ledger: Ledger, entry: Entry, within: str = "", *, again: bool = False, below: tuple[Node, ...] = ()) -> Node:
+def _node(
+    ledger: Ledger, entry: Entry, within: str = "", *, again: bool = False, below: tuple[Node, ...] = ()
+) -> Node:
     body = entry.body
     settings = dict(body.get("settings", {}))
     facts = {name: settings.pop(name) for name in SOURCE_FACTS if name in settings}
     facts |= {name: body[name] for name in ("of", "journal", "number") if body.get(name)}
     output = body.get("output", {})
-    return Node(stage=body.get("stage", entry.kind), kind=output.get("kind", ""), entry=entry.id, within=within,
-                digest=output.get("digest", ""), name=_name(ledger, entry.id), at_us=entry.at_us, settings=settings,
-                facts=facts, licences=tuple(body.get("licences", ())), cost=body.get("cost", {}), again=again, below=below)
+    return Node(
+        stage=body.get("stage", entry.kind),
+        kind=output.get("kind", ""),
+        entry=entry.id,
+        within=within,
+        digest=output.get("digest", ""),
+        name=_name(ledger, entry.id),
+        at_us=entry.at_us,
+        settings=settings,
+        facts=facts,
+        licences=tuple(body.get("licences", ())),
+        cost=body.get("cost", {}),
+        again=again,
+        below=below,
+    )
 
 
 def _name(ledger: Ledger, entry: str) -> str:
-    found = ledger.db.rows("select name, version from name where entry=? order by name, version desc", (entry,))
+    found = ledger.db.rows(
+        "select name, version from name where entry=? order by name, version desc", (entry,)
+    )
     return f"{found[0][0]}@{found[0][1]}" if found else ""
 
 
@@ -143,7 +181,9 @@ def details(node: Node, currency: str = "CNY") -> list[str]:
     """The lines below a step's headline: facts, settings that were chosen, licences, cost."""
     if node.again:
         return []
-    lines = [f"{_label(name)}: {_shown(value)}" for name, value in node.facts.items() if value not in ("", None)]
+    lines = [
+        f"{_label(name)}: {_shown(value)}" for name, value in node.facts.items() if value not in ("", None)
+    ]
     if node.settings:
         chosen = ", ".join(f"{name}={_shown(value)}" for name, value in node.settings.items())
         lines.append(say("settings: {chosen}", "设置：{chosen}", chosen=chosen))
@@ -161,20 +201,33 @@ def cost_line(own: dict[str, Any], total: dict[str, Any], currency: str = "CNY")
         money = say("rate not set", "未设费率")
     else:
         money = f"{format_micros(own['micros'], currency)} / {format_micros(total['micros'], currency)}"
-    return say("cost, own / total: {own:.1f} / {total:.1f} s CPU, {money}", "成本（自身 / 合计）：CPU {own:.1f} / {total:.1f} 秒，{money}",
-               own=own["cpu_s"], total=total["cpu_s"], money=money)
+    return say(
+        "cost, own / total: {own:.1f} / {total:.1f} s CPU, {money}",
+        "成本（自身 / 合计）：CPU {own:.1f} / {total:.1f} 秒，{money}",
+        own=own["cpu_s"],
+        total=total["cpu_s"],
+        money=money,
+    )
 
 
 def _label(name: str) -> str:
-    known = {"source": say("source", "来源文件"), "licence": say("licence", "许可证"), "origin": say("origin", "出处"),
-             "consent": say("consent", "授权"), "of": say("reused from", "沿用自"),
-             "journal": say("journal", "流水"), "number": say("number", "编号")}
+    known = {
+        "source": say("source", "来源文件"),
+        "licence": say("licence", "许可证"),
+        "origin": say("origin", "出处"),
+        "consent": say("consent", "授权"),
+        "of": say("reused from", "沿用自"),
+        "journal": say("journal", "流水"),
+        "number": say("number", "编号"),
+    }
     return known.get(name, name)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict) and "tag" in value:  # a variant: its tag and what was chosen in it
-        rest = ", ".join(f"{name}={_shown(one)}" for name, one in value.items() if name not in ("tag", "version"))
+        rest = ", ".join(
+            f"{name}={_shown(one)}" for name, one in value.items() if name not in ("tag", "version")
+        )
         return f"{value['tag']}({rest})" if rest else str(value["tag"])
     text = ", ".join(map(_shown, value)) if isinstance(value, list | tuple) else str(value)
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"

@@ -1,0 +1,41 @@
+"""Invoices on the screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mofang.cli.context import Context
+from mofang.core.language import say
+from mofang.core.money import format_micros
+
+
+def list_invoices(context: Context, as_json: bool) -> None:
+    """All invoices, oldest first."""
+    from mofang.trade.accounts import all_invoices
+
+    rows = [{"invoice": one.number, "customer": one.account, "period": one.period,
+             "total": format_micros(one.total_micros, context.shop.currency)} for one in all_invoices(context.shop)]
+    context.table(rows, {"invoice": say("invoice", "账单"), "customer": say("customer", "客户"),
+                         "period": say("period", "周期"), "total": say("total", "合计")}, as_json=as_json)
+
+
+def show_document(context: Context, document: dict[str, Any], pdf: Path | None, as_json: bool) -> None:
+    """One invoice: its lines, its total, where the PDF lies."""
+    import orjson
+
+    if as_json:
+        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+        return
+    currency = document["currency"]
+    context.say("Invoice {number}  {customer}  {period}", "账单 {number}  {customer}  {period}", period=document["period"],
+                number=document.get("number") or say("(preview)", "（预览）"), customer=document["customer"]["name"])
+    rows = [{"line": one["line"], "model": one["model"], "requests": one["requests"], "units": one["units"],
+             "amount": format_micros(one["amount_micros"], currency)} for one in document["lines"]]
+    context.table(rows, {"line": say("line", "行"), "model": say("model", "模型"), "requests": say("requests", "请求"),
+                         "units": say("units", "计量"), "amount": say("amount", "金额")})
+    context.say("total {total}", "合计 {total}", total=format_micros(document["total_micros"], currency))
+    if pdf:
+        context.say("written to {path}", "已写入 {path}", path=pdf)

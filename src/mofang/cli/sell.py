@@ -1,0 +1,206 @@
+"""Sell: serve, customer, key, price, invoice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mofang.cli.context import Context, listing, pass_context, when
+from mofang.core.language import say
+
+
+@click.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback unless you say otherwise.")
+@click.option("--port", default=8080, show_default=True, help="Port; 0 takes a free one and prints it.")
+@pass_context
+def serve(context: Context, models: tuple[str, ...], host: str, port: int) -> None:
+    """Answer requests over HTTP behind keys, every answer metered. Without a MODEL, the newest of each name."""
+    from mofang.wire import serve as serve_http
+
+    serve_http(context.shop, list(models), host=host, port=port)
+
+
+@click.group()
+def customer() -> None:
+    """Add, list and top up customers."""
+
+
+@customer.command("new")
+@click.argument("name")
+@click.option("--credit", help="How much may be owed in a month, e.g. ¥1000 (prepaid customers: 0).")
+@pass_context
+def customer_new(context: Context, name: str, credit: str | None) -> None:
+    """Add a customer."""
+    from mofang.core.money import format_micros
+    from mofang.trade import customers
+
+    made = context.shop.act(customers.customer_new, name=name, **({"credit": credit} if credit else {}))
+    context.say("customer {name}  {id}  credit {credit} a month", "客户 {name}  {id}  每月额度 {credit}", name=made.name,
+                id=made.id, credit=format_micros(made.credit_micros, made.currency))
+    context.next(f"mofang key new {name}")
+
+
+@customer.command("list")
+@listing
+@pass_context
+def customer_list(context: Context, as_json: bool, as_csv: bool) -> None:
+    """List customers with what they used and may still use."""
+    from mofang.core.money import format_micros
+    from mofang.trade.accounts import accounts
+
+    rows = [{"customer": one.name, "id": one.id, "credit": format_micros(one.credit_micros, one.currency),
+             "used": format_micros(balance.month, one.currency), "left": format_micros(balance.available, one.currency)}
+            for one, balance in accounts(context.shop)]
+    context.table(rows, {"customer": say("customer", "客户"), "id": "id", "credit": say("credit a month", "每月额度"),
+                         "used": say("used this month", "本月已用"), "left": say("left", "剩余")}, as_json=as_json, as_csv=as_csv)
+
+
+@customer.command("top-up")
+@click.argument("customer")
+@click.argument("amount")
+@click.option("--reference", required=True, help="The payment's own reference; the same one is never booked twice.")
+@pass_context
+def customer_top_up(context: Context, customer: str, amount: str, reference: str) -> None:
+    """Book a payment in advance."""
+    from mofang.core.money import format_micros
+    from mofang.trade import customers
+
+    made = context.shop.act(customers.customer_top_up, customer=customer, amount=amount, reference=reference)
+    context.say("{money} booked for {customer}{again}", "已为 {customer} 入账 {money}{again}", customer=customer,
+                money=format_micros(made.micros, made.currency),
+                again=say(" (already booked; nothing changed)", "（此前已入账，没有重复）") if made.repeated else "")
+
+
+@click.group()
+def key() -> None:
+    """Issue, list, rotate and revoke keys."""
+
+
+@key.command("new")
+@click.argument("customer")
+@click.option("--test", is_flag=True, help="A test key: metered, free, never invoiced.")
+@click.option("--model", "models", multiple=True, help="Only this model (repeat for several).")
+@click.option("--days", default=0.0, help="Ends by itself after so many days.")
+@click.option("--label", default="", help="A note for yourself.")
+@pass_context
+def key_new(context: Context, **settings: Any) -> None:
+    """Give a customer a key. It is shown this once."""
+    from mofang.trade import keys
+
+    _show_key(context, context.shop.act(keys.key_new, **settings))
+
+
+@key.command("rotate")
+@click.argument("key")
+@click.option("--overlap-days", default=7.0, show_default=True, help="How long the old key goes on working.")
+@pass_context
+def key_rotate(context: Context, **settings: Any) -> None:
+    """Give a new key with the same rights."""
+    from mofang.trade import keys
+
+    _show_key(context, context.shop.act(keys.key_rotate, **settings))
+
+
+def _show_key(context: Context, made: Any) -> None:
+    context.say("key {id} for {account}", "密钥 {id}，客户 {account}", id=made.id, account=made.account)
+    click.echo(made.token)
+    context.say("Keep it now: it is not stored and cannot be shown again.", "请立即保存：系统不保存明文，之后无法再次显示。")
+
+
+@key.command("revoke")
+@click.argument("key")
+@pass_context
+def key_revoke(context: Context, key: str) -> None:
+    """End a key now; running servers refuse it within a second."""
+    from mofang.trade import keys
+
+    made = context.shop.act(keys.key_revoke, key=key)
+    context.say("key {id} is revoked", "密钥 {id} 已吊销", id=made.id)
+
+
+@key.command("list")
+@listing
+@pass_context
+def key_list(context: Context, as_json: bool, as_csv: bool) -> None:
+    """List keys (never their secrets)."""
+    from mofang.trade.accounts import all_keys
+
+    rows = [{"key": one.id, "customer": one.account, "kind": "test" if one.test else "live", "label": one.label,
+             "models": ", ".join(one.models) or "*", "made": when(one.created_us),
+             "ends": when(one.expires_us) if one.expires_us else "–", "revoked": when(one.revoked_us) if one.revoked_us else "–"}
+            for one in all_keys(context.shop)]
+    words = {"key": say("key", "密钥"), "customer": say("customer", "客户"), "kind": say("kind", "种类"),
+             "label": say("label", "备注"), "models": say("models", "模型"), "made": say("made", "签发"),
+             "ends": say("ends", "到期"), "revoked": say("revoked", "吊销")}
+    context.table(rows, words, as_json=as_json, as_csv=as_csv)
+
+
+@click.group()
+def price() -> None:
+    """Set and list prices."""
+
+
+@price.command("set")
+@click.argument("model")
+@click.argument("price")
+@click.option("--starts", default="", help="From when on (2026-12-01); now if left out.")
+@pass_context
+def price_set(context: Context, model: str, price: str, starts: str) -> None:
+    """Set what a model costs from now on, e.g. 5.00/1000. Earlier use keeps its price."""
+    from mofang.trade import prices
+
+    context.shop.named(model, "package")
+    made = context.shop.act(prices.price_set, model=model.partition("@")[0], price=price, starts=starts,
+                            currency=context.shop.currency)
+    context.say("price {version} of {model}:", "{model} 的第 {version} 版价格：", version=made.version, model=made.model)
+    for calls, cost in made.examples():
+        context.say("  {calls} calls cost {cost}", "  {calls} 次调用收费 {cost}", calls=f"{calls:,}", cost=cost)
+
+
+@price.command("list")
+@listing
+@pass_context
+def price_list(context: Context, as_json: bool, as_csv: bool) -> None:
+    """List all versions of all prices."""
+    from mofang.trade.accounts import all_prices
+
+    rows = [{"model": one.model, "version": one.version, "per_1000": one.exact(1000), "currency": one.currency,
+             "from": when(one.from_us)} for one in all_prices(context.shop)]
+    context.table(rows, {"model": say("model", "模型"), "version": say("version", "版本"), "per_1000": say("per 1,000", "每千次"),
+                         "currency": say("currency", "货币"), "from": say("from", "生效")}, as_json=as_json, as_csv=as_csv)
+
+
+@click.command()
+@click.argument("customer", required=False)
+@click.option("--period", help="The month, e.g. 2026-11 (default: this month).")
+@click.option("--preview", is_flag=True, help="Show what the invoice would say; nothing is issued.")
+@click.option("--early", is_flag=True, help="Bill a month that is not over; later use goes on the next invoice.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the PDF.")
+@click.option("--json", "as_json", is_flag=True, help="Print the invoice as JSON.")
+@pass_context
+def invoice(context: Context, customer: str | None, period: str | None, preview: bool, early: bool, out: Path | None,
+            as_json: bool) -> None:
+    """Bill a customer for a period. Without a CUSTOMER, list the invoices."""
+    from mofang.cli.bill import list_invoices, show_document
+    from mofang.core.language import current_language
+    from mofang.trade import billing
+
+    shop = context.shop
+    if customer is None:
+        list_invoices(context, as_json)
+        return
+    language = current_language()
+    if preview:
+        document, pdf = billing.invoice_preview(shop, customer, period or "", language)
+        if out:
+            out.write_bytes(pdf)
+        show_document(context, document, out, as_json)
+        return
+    claim = shop.act(billing.invoice_issue, customer=customer, period=period, language=language, early=early)
+    written = billing.save_pdf(shop, claim.number, out or Path(f"{claim.number}.pdf"))
+    show_document(context, billing.invoice_document(shop, claim.number), written, as_json)
+    if not as_json:
+        context.next(f"mofang trace {claim.number} 1")

@@ -1,0 +1,208 @@
+"""Collect: records of any supported format become one set of records, with their licence, their origin and their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from mofang.core.canonical import digest_of
+from mofang.core.errors import MofangError
+from mofang.core.nearest import nearest
+from mofang.core.run import Run
+from mofang.core.stage import stage
+from mofang.data import sources
+from mofang.data.columns import number_of, profiles, text_of
+from mofang.data.formats import detect_format, files_of, find_label_file
+from mofang.data.readers import Chunk, Reading, Reject, reader_named
+from mofang.data.readers.delimited import doubled
+from mofang.data.records import Media, RecordIds, Records, RecordWriter
+from mofang.data.rejected import RejectedFile
+from mofang.data.roles import ID, MEDIA_ROLES, with_role
+from mofang.data.sources import Source, SourceFile
+from mofang.data.textfile import is_clean
+
+Format = Literal["auto", "csv", "jsonl", "parquet", "lines", "documents", "images", "pixels"]
+Columns = tuple[str, ...]
+FILES_LISTED = 1000
+SAMPLE_ROWS = 5000
+
+
+@stage(version=1, source_digest=sources.source_digest)
+def collect(run: Run, *, source: Source, licence: Annotated[str, Field(min_length=1)], origin: str = "", consent: str = "",
+            format: Format = "auto", label: str = "", text: Columns = (), numbers: Columns = (), categories: Columns = (),
+            image: str = "", group: str = "", time: str = "", person: str = "", keep: Columns = (), label_file: str = "",
+            encoding: str = "", delimiter: str = "", header: Literal["auto", "yes", "no"] = "auto", names: Columns = (),
+            skip_lines: Annotated[int, Field(ge=0)] = 0, max_cell_chars: Annotated[int, Field(ge=1)] = 1_000_000,
+            bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05) -> Records:
+    """Read records from a file, a folder, a glob or an installed package, and write down where they come from.
+
+    ``text``, ``numbers``, ``categories`` and ``image`` name the input columns; without them the columns' own values decide.
+    A row or file that cannot be read is counted and kept in rejected.parquet with its reason; more than ``bad_share`` of
+    them stops the run. Empty ``encoding`` and ``delimiter`` are found out from each file.
+    """
+    found = sources.source_files(source)
+    chosen = detect_format(found) if format == "auto" else format
+    if chosen == "images" and not label_file:
+        label_file = find_label_file(found)
+    files, left_out = files_of(found, chosen, label_file)
+    how = Reading(format=chosen, encoding=encoding, delimiter=delimiter, header=header, skip_lines=skip_lines, names=names,
+                  label=label, label_file=label_file, max_cell_chars=max_cell_chars)
+    wanted = {**dict.fromkeys(text, "text"), **dict.fromkeys(numbers, "number"), **dict.fromkeys(categories, "category"),
+              **({image: "image"} if image else {})}
+    beside = {group: "group", time: "time", person: "person", **dict.fromkeys(keep, "other"), label: "label"}
+    about = {"source": _about_source(source, files, left_out, chosen, run), "licence": licence, "origin": origin,
+             "consent": consent}
+    run.licence(licence)
+    with run.part("rejected.parquet") as path, RejectedFile(path) as rejected:
+        rows, roles = _write(run, files, how, wanted, {name: role for name, role in beside.items() if name}, about, rejected)
+        rejected.require_share(rows, bad_share)
+        if not rows:
+            raise MofangError("no-records", source=source)
+    run.measure(rows=rows, rejected=dict(rejected.counts), blank_lines=how.blank_lines[0], files=len(files),
+                files_left_out=len(left_out), format=chosen, columns=roles)
+    return run.result(Records)
+
+
+def _about_source(source: str, files: list[SourceFile], left_out: list[SourceFile], format: str, run: Run) -> dict[str, Any]:
+    digests = sources.file_digests(files, run.shop.path / "cache")
+    listed = [{"name": file.name, "size_bytes": file.path.stat().st_size, "sha256": digests[file.name]} for file in files]
+    return {"given": source, "format": format, "count": len(files), "digest": digest_of(sorted(digests.items())),
+            "files": listed[:FILES_LISTED], "left_out": [file.name for file in left_out[:FILES_LISTED]]}
+
+
+def _write(run: Run, files: list[SourceFile], how: Reading, wanted: dict[str, str], beside: dict[str, str],
+           about: dict[str, Any], rejected: RejectedFile) -> tuple[int, dict[str, str]]:
+    """Read, convert, number and write all records; how many there are, and their columns with roles."""
+    chunks: Iterator[Chunk] = (_without_id(chunk) for chunk in reader_named(how.format)(files, how, rejected.add) if chunk.numbers)
+    head, chunks = _sample(chunks)
+    if not head:
+        return 0, {}
+    roles = choose_roles(head, wanted, beside, how)
+    ids = RecordIds(run.secret("records"), roles, run.scratch / "ids")
+    rows = 0
+    total = sum(file.path.stat().st_size for file in files)
+    with RecordWriter(run, roles=roles, about=about) as writer, run.progress("Collecting", "正在收集") as bar:
+        for chunk in chunks:
+            columns, media, count = convert(chunk, roles, rejected.add)
+            if count:
+                columns[ID] = ids.ids(columns, media, count)
+                writer.write(columns, media)
+                rows += count
+                bar.advance(count)
+                bar.note(f"{chunk.file or how.format} ({total / 2**20:.1f} MB)")
+    return rows, roles
+
+
+def _without_id(chunk: Chunk) -> Chunk:
+    """A source's own column named id is renamed: that name is the record id's."""
+    if ID in chunk.columns:
+        chunk.columns = {"source_id" if name == ID else name: values for name, values in chunk.columns.items()}
+    return chunk
+
+
+def _sample(chunks: Iterator[Chunk]) -> tuple[list[Chunk], Iterator[Chunk]]:
+    """The first chunks, some thousand rows of them, and all chunks again from the first."""
+    head: list[Chunk] = []
+    for chunk in chunks:
+        head.append(chunk)
+        if sum(len(one.numbers) for one in head) >= SAMPLE_ROWS or chunk.media:
+            break
+    return head, chain(head, chunks)
+
+
+def choose_roles(head: Sequence[Chunk], wanted: dict[str, str], beside: dict[str, str], how: Reading) -> dict[str, str]:
+    """Column name to role: what was asked for, or what the first thousands of rows look like.
+
+    Raises ``column-missing``, ``column-doubled``, ``delimiter-wrong``, ``no-inputs``.
+    """
+    names = list(dict.fromkeys(name for chunk in head for name in chunk.columns))
+    wanted, beside = ({("source_id" if name == ID else name): role for name, role in roles.items()}
+                      for roles in (wanted, beside))
+    for name in {**wanted, **beside}:
+        _require(name, names, head[0].file)
+    twice = doubled(names)
+    visible = [name for name in names if "\0" not in name]
+    media = {name: "image" for chunk in head for name in chunk.media}
+    fixed = {"images": {"image": "image", how.label or "label": "label"}, "pixels": {"image": "image", "label": "label"},
+             "lines": {"text": "text", how.label or "label": "label"},
+             "documents": {"text": "text", how.label or "label": "label"}}.get(how.format, {})
+    if fixed and not wanted:
+        wanted = {name: role for name, role in fixed.items() if name in visible and role != "label"}
+        beside = {**{name: role for name, role in fixed.items() if name in visible and role == "label"}, **beside}
+    if not wanted:
+        sample = {name: [value for chunk in head for value in chunk.columns.get(name, ())] for name in visible
+                  if name not in beside and name not in media}
+        wanted = {name: one.role for name, one in profiles(sample).items() if one.role not in ("other", "time")} | media
+    roles = {name: ({**wanted, **beside})[name] for name in visible if name in wanted or name in beside}
+    for name in roles:
+        if name in twice:
+            raise MofangError("column-doubled", column=name, file=head[0].file)
+    if not with_role(roles, ("text", "number", "category", *MEDIA_ROLES)):
+        raise MofangError("no-inputs", columns=", ".join(visible))
+    return roles
+
+
+def _require(name: str, names: Sequence[str], file: str) -> None:
+    if name in names:
+        return
+    shown = ", ".join(one for one in names if "\0" not in one)
+    if len(names) == 1 and any(sign in names[0] for sign in ",;\t|"):
+        raise MofangError("delimiter-wrong", file=file, header=names[0])
+    raise MofangError("column-missing", column=name, columns=shown, nearest=nearest(name, names), file=file)
+
+
+def convert(chunk: Chunk, roles: dict[str, str], reject: Reject) -> tuple[dict[str, list[Any]], Media, int]:
+    """The chunk's columns as their roles want them; rows that do not fit are rejected by name."""
+    count = len(chunk.numbers)
+    missing = [name for name in roles if name not in chunk.columns]
+    if missing and (chunk.file and len(missing) == len(roles) or any(roles[name] in MEDIA_ROLES for name in missing)):
+        raise MofangError("column-missing", column=missing[0], columns=", ".join(chunk.columns),
+                          nearest=nearest(missing[0], chunk.columns), file=chunk.file)
+    bad: dict[int, tuple[str, str, str]] = {}
+    columns: dict[str, list[Any]] = {}
+    for name, role in roles.items():
+        values = chunk.columns.get(name, [None] * count)
+        if role == "number":
+            columns[name] = _numbers(name, values, bad)
+        else:
+            columns[name] = _texts(name, values, role, bad)
+    if not bad:
+        return columns, {name: values for name, values in chunk.media.items() if name in roles}, count
+    for place, (reason, detail, value) in sorted(bad.items()):
+        reject(chunk.file, chunk.numbers[place], reason, detail, value)
+    good = [place for place in range(count) if place not in bad]
+    columns = {name: [values[place] for place in good] for name, values in columns.items()}
+    media = {name: [values[place] for place in good] for name, values in chunk.media.items() if name in roles}
+    return columns, media, len(good)
+
+
+def _numbers(name: str, values: Sequence[Any], bad: dict[int, tuple[str, str, str]]) -> list[float | None]:
+    found: list[float | None] = []
+    for place, value in enumerate(values):
+        try:
+            found.append(number_of(value))
+        except (ValueError, TypeError, OverflowError):
+            found.append(None)
+            bad.setdefault(place, ("not-a-number", name, str(value)))
+    return found
+
+
+def _texts(name: str, values: Sequence[Any], role: str, bad: dict[int, tuple[str, str, str]]) -> list[str | None]:
+    found: list[str | None] = []
+    for place, value in enumerate(values):
+        if isinstance(value, dict | list | bytes | set):
+            bad.setdefault(place, ("not-a-value", name, str(value)))
+            found.append(None)
+        else:
+            found.append(text_of(value))
+    if not is_clean("".join(one for one in found if one)):
+        for place, one in enumerate(found):
+            if one and not is_clean(one):
+                bad.setdefault(place, ("undecodable", name, one))
+                found[place] = None
+    if role in ("label", "category", "group", "time", "person"):
+        return [(one.strip() or None) if one else None for one in found]
+    return found

@@ -1,0 +1,163 @@
+"""Looking at a column's values: what they are, and so what the column may be for."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", "\\n", "#n/a", "缺失", "无", "空"}
+PATTERNS = {
+    "date": re.compile(r"\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}日?([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?"
+                       r"|\d{1,2}/\d{1,2}/\d{4}( \d{1,2}:\d{2}(:\d{2})?)?"),
+    "e-mail": re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(\.[\w-]{1,63}){1,8}"),
+    "phone": re.compile(r"(\+?86[- ]?)?1[3-9]\d{9}|\+?\d{1,3}[- ]\(?\d{2,4}\)?[- ]\d{3,4}[- ]\d{3,4}"),
+    "identity number": re.compile(r"[1-9]\d{5}(19|20)\d{2}(0[1-9]|1[0-2])([0-2]\d|3[01])\d{3}[\dXx]"),
+    "link": re.compile(r"(https?|ftp)://\S+"),
+    "address of a machine": re.compile(r"(\d{1,3}\.){3}\d{1,3}"),
+    "uuid": re.compile(r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}"),
+}
+PERSONAL = ("e-mail", "phone", "identity number", "address of a machine")
+PERSONAL_NAMES = re.compile(
+    r"(^|[_\W])(e?mail|phone|mobile|tel|name|first_?name|last_?name|surname|address|ssn|passport|birth(day|date)?|dob|user_?name|"
+    r"nick_?name|author|reviewer|customer_?name)($|[_\W])|姓名|手机|电话|邮箱|身份证|住址|地址|昵称|用户名|生日", re.I)
+ID_NAMES = re.compile(r"(^|[_\W])(id|uid|uuid|guid|idx|index|no|row|key|number|serial|sku|asin)($|[_\W])|编号|序号|索引|Unnamed: 0|Id$|ID$", re.I)
+
+
+def number_of(value: Any) -> float | None:
+    """The number a value holds, None where it is missing; ValueError where it is something else."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower() in MISSING:
+            return None
+        if "_" in text:
+            raise ValueError(value)
+        value = text
+    number = float(value)
+    return number if abs(number) != float("inf") and number == number else None
+
+
+def is_missing(value: Any) -> bool:
+    """True for None, blanks and the usual words for a value that is not there."""
+    return value is None or (isinstance(value, str) and value.strip().lower() in MISSING) or value != value
+
+
+def text_of(value: Any) -> str | None:
+    """A value as text: whole floats without their ``.0``, so that 1 and 1.0 are one class; None stays None."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return value if isinstance(value, str) else str(value)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a sample of a column shows. Shares are of the values that are not missing."""
+
+    name: str
+    rows: int
+    missing: int
+    distinct: int
+    number_share: float
+    whole_share: float
+    mean_chars: float
+    max_chars: int
+    mean_words: float
+    pattern: str
+    top: tuple[tuple[str, int], ...]
+    rising: bool
+
+    @property
+    def filled(self) -> int:
+        """How many values are not missing."""
+        return self.rows - self.missing
+
+    @property
+    def distinct_share(self) -> float:
+        """Distinct values per value."""
+        return self.distinct / max(self.filled, 1)
+
+    @property
+    def numeric(self) -> bool:
+        """True if the values are numbers."""
+        return self.filled > 0 and self.number_share >= 0.98
+
+    @property
+    def texty(self) -> bool:
+        """True if the values read as free text: mostly distinct, and long, or of several words."""
+        if self.numeric or self.pattern or not self.filled:
+            return False
+        wordy = self.mean_words >= 3 or self.mean_chars >= 12
+        return wordy and (self.distinct_share > 0.2 or self.distinct > 500) or self.max_chars > 200
+
+    @property
+    def personal(self) -> str:
+        """Which kind of personal data the values or the name look like, or nothing."""
+        if self.pattern in PERSONAL:
+            return self.pattern
+        if PERSONAL_NAMES.search(self.name) and not self.numeric and not self.texty and self.distinct > 20:
+            return self.name
+        return ""
+
+    @property
+    def identifying(self) -> bool:
+        """True if the values only number or name the rows."""
+        if self.texty or self.filled < 20 or self.distinct_share < 0.95:
+            return False
+        if self.pattern == "uuid" or ID_NAMES.search(self.name):
+            return True
+        return (self.numeric and self.whole_share == 1 and self.rising) or (
+            not self.numeric and self.distinct_share > 0.99 and self.mean_words < 1.5 and not self.pattern)
+
+    @property
+    def role(self) -> str:
+        """The role this column most likely has as an input, or other."""
+        if not self.filled or self.distinct < 2 or self.personal or self.identifying:
+            return "other"
+        if self.pattern == "date":
+            return "time"
+        if self.pattern:
+            return "other"
+        if self.numeric:
+            return "number"
+        if self.texty:
+            return "text"
+        return "category" if self.distinct <= max(50, 0.2 * self.filled) else "other"
+
+
+def profile(name: str, values: Sequence[Any]) -> Profile:
+    """Look at a sample of a column."""
+    filled = [text_of(value) or "" for value in values if not is_missing(value)]
+    counts = Counter(filled)
+    numbers = [number for number in map(_number_or_nan, filled) if number == number]
+    words = [len(value.split()) for value in filled]
+    total = max(len(filled), 1)
+    pattern = next((kind for kind, rule in PATTERNS.items()
+                    if filled and sum(bool(rule.fullmatch(value.strip())) for value in filled) >= 0.9 * total), "")
+    return Profile(
+        name=name, rows=len(values), missing=len(values) - len(filled), distinct=len(counts),
+        number_share=len(numbers) / total, whole_share=sum(number.is_integer() for number in numbers) / max(len(numbers), 1),
+        mean_chars=sum(map(len, filled)) / total, max_chars=max(map(len, filled), default=0), mean_words=sum(words) / total,
+        pattern=pattern, top=tuple(counts.most_common(200)),
+        rising=len(numbers) == len(filled) and all(a < b for a, b in zip(numbers, numbers[1:], strict=False)),
+    )
+
+
+def _number_or_nan(value: str) -> float:
+    try:
+        number = number_of(value)
+    except ValueError:
+        return float("nan")
+    return float("nan") if number is None else number
+
+
+def profiles(columns: Mapping[str, Sequence[Any]]) -> dict[str, Profile]:
+    """Look at every column of a sample."""
+    return {name: profile(name, values) for name, values in columns.items()}

@@ -1,0 +1,73 @@
+"""Which format a source has, told from its files' endings and first bytes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mofang.core.errors import MofangError
+from mofang.data.readers.delimited import delimiter_scores, sample_lines
+from mofang.data.sources import SourceFile
+from mofang.data.textfile import detect_encoding
+
+LABEL_FILE_KINDS = ("csv", "jsonl", "lines")
+
+
+def detect_format(files: list[SourceFile]) -> str:
+    """The format of a source: csv, jsonl, parquet, lines, documents or images.
+
+    In a folder the commonest kind of file decides. Raises ``format-unknown``.
+    """
+    kinds = Counter(file.kind for file in files)
+    if kinds["images"] and kinds["images"] >= sum(kinds.values()) - kinds["images"] - kinds[""]:
+        return "images"
+    del kinds["images"]
+    known = Counter({kind: count for kind, count in kinds.items() if kind})
+    if not known:
+        return _from_content(files[0]) if len(files) == 1 else _unknown(files)
+    kind = known.most_common(1)[0][0]
+    chosen = [file for file in files if file.kind == kind]
+    if kind != "lines":
+        return kind
+    if len({file.folder for file in chosen}) > 1 and len(chosen) > 4 and any(file.folder for file in chosen):
+        return "documents"
+    return _from_content(chosen[0]) if len(chosen) == 1 else "lines"
+
+
+def _unknown(files: list[SourceFile]) -> str:
+    raise MofangError("format-unknown", file=files[0].name)
+
+
+def _from_content(file: SourceFile) -> str:
+    """The format of one file whose ending says nothing, or says text."""
+    with file.open() as opened:
+        head = opened.read(4096)
+    if head[:4] == b"PAR1":
+        return "parquet"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+        return "jsonl"
+    encoding = detect_encoding(file)
+    if b"\0" in head and not encoding.startswith("utf-16"):
+        return _unknown([file])
+    scores = delimiter_scores(sample_lines(file, encoding))
+    tabbed = scores["\t"] > 0.9 or max(scores.values()) > 0.95 and file.kind != "lines"
+    return "csv" if tabbed else "lines"
+
+
+def files_of(files: list[SourceFile], format: str, label_file: str = "") -> tuple[list[SourceFile], list[SourceFile]]:
+    """The files that hold records of this format, and those that are left out."""
+    if len(files) == 1:
+        return files, []
+    kind = {"documents": "lines", "pixels": "csv"}.get(format, format)
+    chosen = [file for file in files if file.kind == kind or label_file in (file.name, file.path.name)]
+    if not chosen:
+        raise MofangError("format-not-there", format=format, count=len(files))
+    return chosen, [file for file in files if file not in set(chosen)]
+
+
+def find_label_file(files: list[SourceFile]) -> str:
+    """The one file beside a folder of images that can name their labels, or nothing where folders are the classes."""
+    images = [file for file in files if file.kind == "images"]
+    if len({file.folder for file in images if file.folder}) > 1:
+        return ""
+    beside = [file for file in files if file.kind in LABEL_FILE_KINDS]
+    return beside[0].name if len(beside) == 1 else ""

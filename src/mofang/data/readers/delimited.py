@@ -1,0 +1,246 @@
+"""Delimited text (CSV, TSV): quoted line ends, unclosed quotes, ragged rows and enormous cells, each survived row by row."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
+
+from mofang.core.errors import MofangError
+from mofang.data.readers import CHUNK_BYTES, CHUNK_ROWS, Chunk, Reading, Reject
+from mofang.data.sources import SourceFile
+from mofang.data.textfile import detect_encoding, open_text
+
+DELIMITERS = (",", "\t", ";", "|")
+LINE_CHARS = 16 * 2**20
+FIELD_CHARS = 2 * LINE_CHARS
+SAMPLE_ROWS = 300
+SAMPLE_CHARS = 512 * 1024
+NAME = re.compile(r"[\w][\w\-_ ./()（）%#:\[\]]{0,39}")
+NUMBER = re.compile(r"\s*[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?%?\s*")
+
+
+class _Lines:
+    """Feeds lines to the csv module and remembers those of the row in progress, so that a bad row can be undone."""
+
+    def __init__(self, text: TextIOWrapper) -> None:
+        self.number = 0
+        self.taken: list[str] = []
+        self.ended = False
+        self.overlong = False
+        self._text = text
+        self._again: deque[str] = deque()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else self._text.readline(LINE_CHARS)
+        if not line:
+            self.ended = True
+            raise StopIteration
+        if len(line) >= LINE_CHARS and line[-1] not in "\r\n":
+            self.overlong = True
+            while (rest := self._text.readline(LINE_CHARS)) and rest[-1] not in "\r\n":
+                pass
+        self.number += 1
+        self.taken.append(line)
+        return line
+
+    def begin_row(self) -> int:
+        """Forget the last row's lines; the number of the next line, from 1."""
+        self.taken.clear()
+        self.overlong = False
+        return self.number + 1
+
+    def undo_all_but_first(self) -> str:
+        """Give back the lines after the first of the row in progress; the first line."""
+        first, rest = self.taken[0], self.taken[1:]
+        self._again.extendleft(reversed(rest))
+        self.number -= len(rest)
+        self.taken = [first]
+        self.ended = False
+        return first
+
+
+def _rows(lines: _Lines, delimiter: str, width: int, file: str, how: Reading, reject: Reject) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each row that has ``width`` cells; all others go to ``reject``."""
+    csv.field_size_limit(FIELD_CHARS)
+    reader = csv.reader(lines, delimiter=delimiter)
+    while True:
+        number = lines.begin_row()
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            first = lines.undo_all_but_first()
+            reason = "cell-too-large" if "field limit" in str(error) else "not-csv"
+            reject(file, number, reason, str(error), first)
+            reader = csv.reader(lines, delimiter=delimiter)
+            continue
+        if len(lines.taken) > 1 and (lines.ended or len(row) != width or _literal_quotes(lines.taken, delimiter, width)):
+            literal = delimiter == "\t" and lines.taken[0].count("\t") == width - 1
+            first = lines.undo_all_but_first()  # a quote that nobody closed had swallowed the lines after it
+            reader = csv.reader(lines, delimiter=delimiter)
+            if literal:
+                yield number, first.rstrip("\r\n").split("\t")
+            else:
+                reject(file, number, "quote-open", "", first)
+        elif not row:
+            how.count_blank()
+        elif lines.overlong:
+            reject(file, number, "cell-too-large", f"> {LINE_CHARS}", lines.taken[0])
+        elif len(row) != width:
+            reject(file, number, "ragged-row", f"{len(row)} ≠ {width}", "".join(lines.taken))
+        else:
+            yield number, row
+
+
+def _literal_quotes(taken: Sequence[str], delimiter: str, width: int) -> bool:
+    """True if every line by itself is a whole tab-separated row: such files do not quote."""
+    return delimiter == "\t" and width > 1 and all(line.count("\t") == width - 1 for line in taken)
+
+
+def read_csv(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
+    """All rows of delimited files. Encoding, delimiter and header are found out per file unless they are given."""
+    for file in files:
+        if file.path.stat().st_size == 0:
+            reject(file.name, 0, "file-empty")
+            continue
+        encoding = how.encoding or detect_encoding(file)
+        delimiter = how.delimiter or detect_delimiter(sample_lines(file, encoding, how.skip_lines), file)
+        with open_text(file, encoding) as text:
+            yield from _read_file(text, file, delimiter, how, reject)
+
+
+def _read_file(text: TextIOWrapper, file: SourceFile, delimiter: str, how: Reading, reject: Reject) -> Iterator[Chunk]:
+    lines = _Lines(text)
+    for _ in range(how.skip_lines):
+        next(lines, None)
+    csv.field_size_limit(FIELD_CHARS)
+    sample = sample_lines(file, text.encoding, how.skip_lines)
+    head = [row for row in csv.reader(sample, delimiter=delimiter) if row]
+    if not head:
+        reject(file.name, 0, "file-empty")
+        return
+    header = looks_like_header(head) if how.header == "auto" else how.header == "yes"
+    names = _names(head, header, how)
+    if header:
+        while not next(csv.reader(lines, delimiter=delimiter), None):
+            lines.begin_row()
+    yield from _chunks(_rows(lines, delimiter, len(names), file.name, how, reject), names, file.name, how, reject)
+
+
+def _chunks(rows: Iterator[tuple[int, list[str]]], names: list[str], file: str, how: Reading, reject: Reject) -> Iterator[Chunk]:
+    numbers: list[int] = []
+    taken: list[list[str]] = []
+    size = 0
+    for number, row in rows:
+        chars = sum(map(len, row))
+        if chars > how.max_cell_chars and max(map(len, row)) > how.max_cell_chars:
+            reject(file, number, "cell-too-large", f"> {how.max_cell_chars}", "")
+            continue
+        numbers.append(number)
+        taken.append(row)
+        size += chars
+        if len(taken) >= CHUNK_ROWS or size > CHUNK_BYTES:
+            yield Chunk(file, numbers, _columns(names, taken))
+            numbers, taken, size = [], [], 0
+    yield Chunk(file, numbers, _columns(names, taken))
+
+
+def _columns(names: list[str], rows: list[list[str]]) -> dict[str, list[str]]:
+    if not rows:
+        return {name: [] for name in names}
+    return {name: list(cells) for name, cells in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def _names(head: list[list[str]], header: bool, how: Reading) -> list[str]:
+    """Column names: given, from the header, or column_1, column_2, …; a doubled name keeps its first column."""
+    if how.names:
+        return list(how.names)
+    if not header:
+        return [f"column_{place + 1}" for place in range(modal_width(head))]
+    names: list[str] = []
+    for place, cell in enumerate(head[0]):
+        name = cell.strip().lstrip("\ufeff") or f"column_{place + 1}"
+        names.append(name if name not in names else f"{name}\0{place + 1}")
+    return names
+
+
+def doubled(names: Sequence[str]) -> set[str]:
+    """The names that a header holds more than once (their later columns carry a NUL in the name)."""
+    return {name.split("\0")[0] for name in names if "\0" in name}
+
+
+def sample_lines(file: SourceFile, encoding: str, skip: int = 0) -> list[str]:
+    """The first lines of a file, at most 300 of them and half a million characters."""
+    with open_text(file, encoding) as text:
+        for _ in range(skip):
+            text.readline(LINE_CHARS)
+        lines: list[str] = []
+        size = 0
+        while len(lines) < SAMPLE_ROWS and size < SAMPLE_CHARS and (line := text.readline(SAMPLE_CHARS)):
+            lines.append(line)
+            size += len(line)
+    return lines
+
+
+def modal_width(rows: Sequence[Sequence[str]]) -> int:
+    """The commonest number of cells in a row."""
+    return Counter(len(row) for row in rows).most_common(1)[0][0] if rows else 0
+
+
+def delimiter_scores(lines: Sequence[str]) -> dict[str, float]:
+    """How well each delimiter explains the lines: the share of rows with the commonest width, if the first has it too."""
+    csv.field_size_limit(FIELD_CHARS)
+    scores = {}
+    for delimiter in DELIMITERS:
+        rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
+        width = modal_width(rows)
+        share = sum(len(row) == width for row in rows) / max(len(rows), 1)
+        scores[delimiter] = 0.0 if width < 2 else share * (1.0 if len(rows[0]) == width else 0.5)
+    return scores
+
+
+def detect_delimiter(lines: Sequence[str], file: SourceFile) -> str:
+    """The delimiter of these lines; a file of one column is read with commas."""
+    scores = delimiter_scores(lines)
+    best = max(DELIMITERS, key=lambda one: scores[one])
+    if scores[best] < 0.5:
+        if any("\0" in line for line in lines):
+            raise MofangError("not-text", file=file.name)
+        return ","
+    return best
+
+
+def looks_like_header(rows: Sequence[Sequence[str]]) -> bool:
+    """True if the first row names the columns rather than being the first record."""
+    first, rest = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
+    cells = [cell.strip().lstrip("\ufeff") for cell in first]
+    if any(NUMBER.fullmatch(cell) for cell in cells if cell) or not any(cells):
+        return False
+    if not all(NAME.fullmatch(cell) for cell in cells if cell):
+        return False
+    if not rest:
+        return True
+    for place, cell in enumerate(cells):
+        values = [row[place].strip() for row in rest]
+        if cell in values and len(set(values)) < max(len(values) // 2, 3):
+            return False  # the first cell is one of a few classes that come again
+    known = {"text", "label", "content", "review", "category", "class", "target", "sentiment", "id", "标签", "文本", "内容"}
+    if any(cell.lower() in known for cell in cells):
+        return True
+    if any(_numeric([row[place] for row in rest]) for place in range(len(cells))):
+        return True
+    longest = max(len(cell) for cell in cells)
+    typical = sorted(max(len(cell) for cell in row) for row in rest)[len(rest) // 2]
+    return longest <= 24 and (typical > longest or len(set(cells)) == len(cells))
+
+
+def _numeric(values: Sequence[str]) -> bool:
+    filled = [value for value in values if value.strip()]
+    return bool(filled) and sum(bool(NUMBER.fullmatch(value)) for value in filled) >= 0.9 * len(filled)

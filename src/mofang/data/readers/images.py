@@ -1,0 +1,114 @@
+"""Images: folders named after classes, a folder with a label file, or rows of pixel values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from mofang.core.errors import MofangError
+from mofang.data.readers import CHUNK_BYTES, CHUNK_ROWS, Chunk, Reading, Reject
+from mofang.data.readers.delimited import read_csv
+from mofang.data.readers.jsonl import read_jsonl
+from mofang.data.sources import SourceFile
+
+FILE_BYTES = 64 * 2**20
+PIXEL_CHUNK_ROWS = 512
+
+
+def read_images(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
+    """Every image file as a record: ``image`` holds its name, the label comes from its folder or from the label file.
+
+    The bytes are taken as they are; whether they decode is looked at when the records are cleaned.
+    """
+    label = how.label or "label"
+    labels = _labels_of(files, how, reject)
+    numbers: list[int] = []
+    columns: dict[str, list[Any]] = {"image": [], label: []}
+    content: list[bytes] = []
+    size = 0
+    for number, file in enumerate((one for one in files if one.kind == "images"), 1):
+        try:
+            data = file.path.read_bytes() if file.path.stat().st_size <= FILE_BYTES else b""
+        except OSError as error:
+            reject(file.name, 0, "unreadable", str(error.strerror))
+            continue
+        if not data:
+            reason = "file-empty" if file.path.stat().st_size == 0 else "file-too-large"
+            reject(file.name, 0, reason)
+            continue
+        numbers.append(number)
+        columns["image"].append(file.name)
+        columns[label].append(_label_of(file, labels))
+        content.append(data)
+        size += len(data)
+        if len(numbers) >= CHUNK_ROWS or size > CHUNK_BYTES:
+            yield Chunk("", numbers, columns, {"image": content})
+            numbers, columns, content, size = [], {"image": [], label: []}, [], 0
+    yield Chunk("", numbers, columns, {"image": content})
+
+
+def _label_of(file: SourceFile, labels: dict[str, str | None] | None) -> str | None:
+    if labels is None:
+        return file.folder or None
+    for name in (file.name, file.path.name, file.stem):
+        if name in labels:
+            return labels[name]
+    return None
+
+
+def _labels_of(files: list[SourceFile], how: Reading, reject: Reject) -> dict[str, str | None] | None:
+    """File name to label from the label file, or None where the folders are the classes."""
+    if not how.label_file:
+        return None
+    found = [file for file in files if file.name == how.label_file or file.path.name == how.label_file]
+    if not found:
+        raise MofangError("label-file-missing", file=how.label_file)
+    images = {name for file in files if file.kind == "images" for name in (file.name, file.path.name, file.stem)}
+    labels: dict[str, str | None] = {}
+    read = read_jsonl if found[0].kind == "jsonl" else read_csv
+    for chunk in read(found, Reading(format="csv"), reject):
+        key = key_column(chunk.columns, images)
+        others = [name for name in chunk.columns if name != key]
+        chosen = how.label if how.label in others else (others[0] if len(others) == 1 else "")
+        if chunk.numbers and (key is None or not chosen):
+            raise MofangError("label-file-columns", file=found[0].name, columns=", ".join(chunk.columns))
+        for number, name, value in zip(chunk.numbers, chunk.columns.get(key or "", []), chunk.columns.get(chosen, []), strict=True):
+            if str(name) not in images:
+                reject(found[0].name, number, "image-missing", str(name))
+            labels[str(name)] = None if value in (None, "") else str(value)
+    return labels
+
+
+def key_column(columns: dict[str, list[Any]], images: set[str]) -> str | None:
+    """The column of a label file that names image files."""
+    for name, values in columns.items():
+        if values and sum(str(value) in images for value in values) > 0.5 * len(values):
+            return name
+    return None
+
+
+def read_pixels(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
+    """Every row as a square grey image whose pixels (0 to 255) stand in the columns beside the label's."""
+    from mofang.data.pixels import png_of
+
+    label, side = how.label, 0
+    for chunk in read_csv(files, how, reject):
+        names = list(chunk.columns)
+        label = label or names[-1]
+        pixels = [name for name in names if name != label]
+        side = math.isqrt(len(pixels))
+        if label not in names or side * side != len(pixels):
+            raise MofangError("pixels-not-square", columns=len(pixels), label=label)
+        rows = zip(*(chunk.columns[name] for name in pixels), strict=True)
+        images = [png_of(row, side) for row in rows]
+        good = [place for place, image in enumerate(images) if image]
+        for place, image in enumerate(images):
+            if not image:
+                reject(chunk.file, chunk.numbers[place], "not-pixels")
+        for start in range(0, len(good), PIXEL_CHUNK_ROWS):
+            taken = good[start:start + PIXEL_CHUNK_ROWS]
+            numbers = [chunk.numbers[place] for place in taken]
+            columns = {"image": [f"{number}.png" for number in numbers],
+                       "label": [chunk.columns[label][place] for place in taken]}
+            yield Chunk(chunk.file, numbers, columns, {"image": [images[place] for place in taken]})

@@ -1,0 +1,70 @@
+"""What could not be used: every row or file with its reason, counted, and kept beside the result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mofang.core.errors import MofangError
+
+SCHEMA = pa.schema([("file", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("detail", pa.string()),
+                    ("value", pa.string())])
+VALUE_CHARS = 4000
+DETAIL_CHARS = 400
+FLUSH_ROWS = 2000
+
+
+class RejectedFile:
+    """Writes ``rejected.parquet`` of a collecting run and counts by reason; ``add`` is what readers call ``reject``."""
+
+    def __init__(self, path: Path) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first = ""
+        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
+        self._waiting: list[dict[str, Any]] = []
+
+    def add(self, file: str, row: int, reason: str, detail: str = "", value: str = "") -> None:
+        """Note one rejected row (counted from 1) or file (row 0)."""
+        self.counts[reason] += 1
+        if not self.first:
+            self.first = f"{file}:{row} {reason} {detail[:80]}".strip()
+        self._waiting.append({"file": file, "row": row, "reason": reason, "detail": _whole(detail[:DETAIL_CHARS]),
+                              "value": _whole(value[:VALUE_CHARS])})
+        if len(self._waiting) >= FLUSH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_pylist(self._waiting, SCHEMA))
+            self._waiting = []
+
+    @property
+    def total(self) -> int:
+        """How many rows and files were rejected."""
+        return self.counts.total()
+
+    def require_share(self, kept: int, bad_share: float) -> None:
+        """Stop the run with ``too-many-rejected`` if more than this share could not be used."""
+        total = kept + self.total
+        if self.total > bad_share * total:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in self.counts.most_common())
+            raise MofangError("too-many-rejected", rejected=self.total, total=total, share=f"{self.total / total:.1%}",
+                              bad_share=f"{bad_share:.1%}", reasons=reasons, first=_whole(self.first))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._flush()
+        self._writer.close()
+
+
+def _whole(text: str) -> str:
+    """The text with its undecodable bytes shown as question marks, so that it can be stored."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,245 @@
+"""Snapshot: labelled records split into training, validation and test part, so that an old record never changes sides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from mofang.core.artifact import Artifact
+from mofang.core.errors import MofangError
+from mofang.core.nearest import nearest
+from mofang.core.run import Run
+from mofang.core.stage import stage
+from mofang.data.columns import text_of
+from mofang.data.duplicates import content_of
+from mofang.data.occurrences import Occurrences
+from mofang.data.records import Batch, RecordReader, Records, RecordWriter
+from mofang.data.roles import ID, INPUT_ROLES, MEDIA_ROLES, field, with_role
+from mofang.data.times import seconds_of
+
+SNAPSHOT_FORMAT = 1
+PARTS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = 0, 1, 2
+REASONS = ("", "label-missing", "class-too-small", "class-not-in-train", "time-missing")
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Snapshot(Artifact):
+    """Records ready for training: ``train``, ``validation`` and ``test`` (records each), about.json, rejected.parquet."""
+
+    kind = "snapshot"
+    inside = {"train": "records", "validation": "records", "test": "records"}  # noqa: RUF012
+
+
+@stage(version=1)
+def snapshot(run: Run, records: Records, *, task: Annotated[str, Field(min_length=1)], label: str = "",
+             inputs: tuple[str, ...] = (), group: str = "", time: str = "", validation: Share = 0.1, test: Share = 0.1,
+             seed: Annotated[int, Field(ge=0)] = 0, min_per_class: Annotated[int, Field(ge=1)] = 5) -> Snapshot:
+    """Split labelled records into a training, a validation and a test part.
+
+    The side of a record follows from what it says (or from its group, so that a group stays together; or from its time, so
+    that the newest are tested), hence records added later leave all others where they are. Records without a label, and classes with fewer
+    than ``min_per_class`` records, are kept in rejected.parquet with the reason.
+    """
+    reader = RecordReader(records)
+    label = label or _only_label(reader)
+    for name in (label, group, time):
+        _require(reader, name)
+    names = _inputs(reader, label, inputs)
+    if validation + test >= 1:
+        raise MofangError("split-too-large", validation=validation, test=test)
+    sorted_out = _sort_out(reader, label, names, group, time, validation, test, seed, run.scratch / "split")
+    reasons = _reasons(sorted_out, min_per_class)
+    counts = _counts(sorted_out, reasons)
+    _require_usable(label, counts, reader.rows)
+    columns = list(dict.fromkeys([*names, label, *filter(None, (group, time))]))
+    _write(run, reader, sorted_out, reasons, columns, label)
+    about = {"format": SNAPSHOT_FORMAT, "task": task, "label": label, "labels": sorted(counts["train"]),
+             "inputs": [{"name": name, "role": reader.roles[name]} for name in names],
+             "counts": {part: {"rows": sum(found.values()), "classes": found} for part, found in counts.items()},
+             "operators": reader.about.get("operators", []), "licences": list(run.input_licences),
+             "split": {"by": "time" if time else "group" if group else "content", "validation": validation, "test": test,
+                       "seed": seed}}
+    run.write_json("about.json", about)
+    rejected = np.bincount(reasons, minlength=len(REASONS))
+    run.measure(counts={part: sum(found.values()) for part, found in counts.items()}, classes=len(counts["train"]),
+                rejected={reason: int(rejected[code]) for code, reason in enumerate(REASONS) if code and rejected[code]})
+    return run.result(Snapshot)
+
+
+@dataclass
+class _Sorted:
+    """For each row its side and the number of its class (-1 without a label, -2 without a time)."""
+
+    sides: npt.NDArray[np.uint8]
+    classes: npt.NDArray[np.int32]
+    names: list[str]
+
+
+def _only_label(reader: RecordReader) -> str:
+    found = with_role(reader.roles, "label")
+    if len(found) != 1:
+        raise MofangError("label-not-named", columns=", ".join(reader.roles))
+    return found[0]
+
+
+def _require(reader: RecordReader, name: str) -> None:
+    if name and name not in reader.roles:
+        raise MofangError("column-missing", column=name, columns=", ".join(reader.roles),
+                          nearest=nearest(name, reader.roles), file="values.parquet")
+
+
+def _inputs(reader: RecordReader, label: str, inputs: Sequence[str]) -> list[str]:
+    for name in inputs:
+        _require(reader, name)
+    found = list(inputs) or [name for name in with_role(reader.roles, INPUT_ROLES) if name != label]
+    wrong = [name for name in found if name == label or reader.roles[name] not in INPUT_ROLES]
+    if wrong or not found:
+        raise MofangError("input-not-usable", columns=", ".join(wrong) or "-", roles=", ".join(INPUT_ROLES))
+    return found
+
+
+def side_of(key: bytes, validation: float, test: float, seed: int) -> int:
+    """The side a key falls on, for ever: a digest of the key as a number from 0 to 1, cut at the two shares."""
+    digest = hashlib.blake2b(key, digest_size=8, salt=seed.to_bytes(16, "big"), person=b"mofang split").digest()
+    place = int.from_bytes(digest, "big") / 2**64
+    return TEST if place < test else VALIDATION if place < test + validation else TRAIN
+
+
+class SplitKeys:
+    """What decides on a record's side: its group, or else what its inputs say.
+
+    Ids would do, but they are keyed with the shop's secret, and the same records should be split alike in every shop. The
+    bare content is never stored. Records of texts or images that say the same stay together; equal rows of a table are
+    told apart by their order, because in a table of few categories most rows have equals.
+    """
+
+    def __init__(self, reader: RecordReader, inputs: Sequence[str], scratch: Path) -> None:
+        self._media = [name for name in inputs if name in reader.media_columns]
+        self._values = [name for name in inputs if name not in reader.media_columns]
+        telling = {"text", *MEDIA_ROLES}
+        self._seen = None if telling & {reader.roles[name] for name in inputs} else Occurrences(scratch)
+
+    def of_group(self, batch: Batch, group: str) -> list[bytes]:
+        """The keys of a batch that is split by a column; a record without a group stands for itself."""
+        return [str(key).encode() if key is not None else b"\0" + id.encode()
+                for key, id in zip(batch.column(group), batch.column(ID), strict=True)]
+
+    def of_content(self, batch: Batch) -> list[bytes]:
+        """The keys of a batch that is split by its inputs."""
+        columns = [batch.column(name) for name in self._values]
+        media = [batch.media[name] for name in self._media]
+        keys = [content_of([one[row] for one in columns], [one[row] for one in media]) for row in range(len(batch))]
+        if self._seen is None:
+            return keys
+        digests = b"".join(hashlib.blake2b(key, digest_size=8).digest() for key in keys)
+        return [key + b"\0%d" % earlier
+                for key, earlier in zip(keys, self._seen.count(np.frombuffer(digests, "<u8")), strict=True)]
+
+
+def _sort_out(reader: RecordReader, label: str, inputs: Sequence[str], group: str, time: str, validation: float,
+              test: float, seed: int, scratch: Path) -> _Sorted:
+    """First pass: the side and the class of every row."""
+    sides = np.zeros(reader.rows, np.uint8)
+    classes = np.full(reader.rows, -1, np.int32)
+    moments = np.zeros(reader.rows if time else 0, np.float64)
+    known: dict[str, int] = {}
+    wanted = [label, group or time] if group or time else [label, *inputs]
+    keys = SplitKeys(reader, inputs, scratch)
+    row = 0
+    for batch in reader.batches(media=not (group or time), columns=list(dict.fromkeys(wanted))):
+        end = row + len(batch)
+        names = [str(one).strip() if one is not None else "" for one in _labels(batch, label)]
+        classes[row:end] = [known.setdefault(name, len(known)) if name else -1 for name in names]
+        if time:
+            moments[row:end] = [np.nan if one is None else one for one in map(seconds_of, batch.column(time))]
+        else:
+            found = keys.of_group(batch, group) if group else keys.of_content(batch)
+            sides[row:end] = [side_of(key, validation, test, seed) for key in found]
+        row = end
+    if time:
+        classes[np.isnan(moments) & (classes >= 0)] = -2
+        usable = moments[classes >= 0]
+        if len(usable):
+            newest, newer = np.quantile(usable, [1 - test, 1 - test - validation])
+            sides[moments > newer] = VALIDATION
+            sides[moments > newest] = TEST
+    return _Sorted(sides, classes, list(known))
+
+
+def _labels(batch: Batch, label: str) -> list[str | None]:
+    return [text_of(value) for value in batch.column(label)]
+
+
+def _reasons(found: _Sorted, min_per_class: int) -> npt.NDArray[np.uint8]:
+    """Why each row is left out (an index into REASONS), 0 for those that stay."""
+    reasons = np.zeros(len(found.classes), np.uint8)
+    reasons[found.classes == -1] = REASONS.index("label-missing")
+    reasons[found.classes == -2] = REASONS.index("time-missing")
+    labelled = found.classes >= 0
+    size = len(found.names)
+    total = np.bincount(found.classes[labelled], minlength=size)
+    in_train = np.bincount(found.classes[labelled & (found.sides == TRAIN)], minlength=size)
+    if size:
+        reasons[labelled & (in_train[found.classes] == 0)] = REASONS.index("class-not-in-train")
+        reasons[labelled & (total[found.classes] < min_per_class)] = REASONS.index("class-too-small")
+    return reasons
+
+
+def _counts(found: _Sorted, reasons: npt.NDArray[np.uint8]) -> dict[str, dict[str, int]]:
+    """For each part its classes with their numbers of rows."""
+    counts = {}
+    for side, part in enumerate(PARTS):
+        rows = np.bincount(found.classes[(reasons == 0) & (found.sides == side)], minlength=len(found.names))
+        counts[part] = {found.names[code]: int(rows[code]) for code in np.nonzero(rows)[0]}
+    return counts
+
+
+def _require_usable(label: str, counts: dict[str, dict[str, int]], rows: int) -> None:
+    if not counts["train"]:
+        raise MofangError("no-labelled-records", label=label, rows=rows)
+    if len(counts["train"]) < 2:
+        raise MofangError("one-class", label=label, name=next(iter(counts["train"])))
+    for part in PARTS:
+        if not counts[part]:
+            raise MofangError("part-empty", part=part, rows=sum(sum(found.values()) for found in counts.values()))
+
+
+def _write(run: Run, reader: RecordReader, found: _Sorted, reasons: npt.NDArray[np.uint8], columns: list[str],
+           label: str) -> None:
+    """Second pass: each row into its part, or into rejected.parquet."""
+    fields = [field(name, "label" if name == label else reader.roles[name]) for name in columns]
+    schema = pa.schema([field(ID, "id"), *fields])
+    rejected_schema = pa.schema([schema.field(0), pa.field("reason", pa.string()), *list(schema)[1:]])
+    about = {name: value for name, value in reader.about.items() if name not in ("format", "columns", "rows")}
+    first = 0
+    with ExitStack() as stack, run.progress("Splitting", "正在划分", reader.rows) as bar:
+        path = stack.enter_context(run.part("rejected.parquet"))
+        rejected = stack.enter_context(pq.ParquetWriter(path, rejected_schema, compression="zstd"))
+        writers = [stack.enter_context(RecordWriter(run, f"{part}/", schema=schema, about=about)) for part in PARTS]
+        for batch in reader.batches(columns=columns):
+            end = first + len(batch)
+            arrays = [batch.table.column(ID), *(batch.table.column(name) for name in columns)]
+            arrays[1 + columns.index(label)] = pa.array([one.strip() if one else None for one in _labels(batch, label)])
+            whole = Batch(pa.RecordBatch.from_arrays(arrays, schema=schema), batch.media)
+            gone = reasons[first:end] > 0
+            for side, writer in enumerate(writers):
+                places = np.nonzero(~gone & (found.sides[first:end] == side))[0]
+                if len(places):
+                    writer.write(whole.take(places))
+            if gone.any():
+                left = whole.take(np.nonzero(gone)[0]).table.columns
+                names = pa.array([REASONS[code] for code in reasons[first:end][gone]])
+                rejected.write_batch(pa.RecordBatch.from_arrays([left[0], names, *left[1:]], schema=rejected_schema))
+            first = end
+            bar.advance(len(batch))

@@ -1,0 +1,104 @@
+"""Text files of unknown encoding: which one it is, and reading it so that a broken byte spoils one row, not the file."""
+
+from __future__ import annotations
+
+import codecs
+import io
+
+from mofang.core.errors import MofangError
+from mofang.data.sources import SourceFile
+
+SAMPLE_BYTES = 2 * 2**20
+BAD_LINES_ALLOWED = 0.02
+BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"))
+CJK_CODECS = ("gb18030", "big5", "shift_jis", "euc_kr")
+# The commonest characters of each script: a text decoded with a wrong table has next to none of them.
+COMMON = {
+    "gb18030": "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过",
+    "big5": "的一是不了在人有我他這個們中來上大為和國地到以說時要就出會可也你對生能而子那得於著下自之年過",
+    "shift_jis": "のにはをたがでてとしれさあいうるらりまっかなもよくすこどき",
+    "euc_kr": "이다의는에을가고하를지은도로기사한어시자정대인나들수있그",
+}
+
+
+def detect_encoding(file: SourceFile) -> str:
+    """The encoding of a text file: a byte order mark decides, then UTF-8 if it fits, then the likeliest national one."""
+    with file.open() as opened:
+        sample = opened.read(SAMPLE_BYTES)
+        whole = not opened.read(1)
+    return encoding_of(sample, whole)
+
+
+def encoding_of(sample: bytes, whole: bool = True) -> str:
+    """The encoding of these bytes; ``whole`` is False if they are cut from a longer file."""
+    for mark, name in BOMS:
+        if sample.startswith(mark):
+            return name
+    if not whole:
+        sample = sample[: sample.rfind(b"\n") + 1] or sample
+    if sample.count(0) > len(sample) // 5:
+        return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
+    if _decodes(sample, "utf-8"):
+        return "utf-8"
+    bad = {name: _bad_share(sample, name) for name in ("utf-8", *CJK_CODECS)}
+    if _looks_western(sample):
+        return "cp1252" if bad["utf-8"] > BAD_LINES_ALLOWED else "utf-8"
+    if bad["utf-8"] <= BAD_LINES_ALLOWED:
+        return "utf-8"
+    fitting = [name for name in CJK_CODECS if bad[name] <= BAD_LINES_ALLOWED] or [min(CJK_CODECS, key=bad.__getitem__)]
+    return max(fitting, key=lambda name: _common_share(sample, name))
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _bad_share(sample: bytes, encoding: str) -> float:
+    lines = sample.splitlines()
+    return sum(not _decodes(line, encoding) for line in lines) / max(len(lines), 1)
+
+
+def _looks_western(sample: bytes) -> bool:
+    """True if bytes above 127 mostly stand alone between ASCII letters, as accents do; Chinese comes in runs."""
+    high = alone = 0
+    for place, byte in enumerate(sample[:200_000]):
+        if byte >= 0x80:
+            high += 1
+            before = sample[place - 1] if place else 0
+            after = sample[place + 1] if place + 1 < len(sample) else 0
+            alone += before < 0x80 and after < 0x80
+    return alone > high * 0.5
+
+
+def _common_share(sample: bytes, encoding: str) -> float:
+    text = sample.decode(encoding, errors="ignore")
+    foreign = [character for character in text if character > "\x7f"]
+    common = set(COMMON[encoding])
+    return sum(character in common for character in foreign) / max(len(foreign), 1)
+
+
+def open_text(file: SourceFile, encoding: str) -> io.TextIOWrapper:
+    """The file as text with its line ends kept; a byte that does not decode becomes a lone surrogate.
+
+    Rows that hold one are found and rejected when they become Arrow columns, so good files pay nothing for the check.
+    """
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError:
+        raise MofangError("encoding-unknown", encoding=encoding, file=file.name) from None
+    errors = "surrogateescape" if not name.startswith(("utf-16", "utf-32")) else "replace"
+    return io.TextIOWrapper(file.open(), encoding=encoding, errors=errors, newline="")
+
+
+def is_clean(text: str) -> bool:
+    """True if the text holds no byte that failed to decode."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

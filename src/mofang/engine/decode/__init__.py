@@ -1,0 +1,1 @@
+"""Turn what a graph puts out into what a customer reads."""

@@ -1,0 +1,85 @@
+"""Classes: probabilities become a label and its scores. What every classification task shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from mofang.core.errors import MofangError
+from mofang.engine.arrays import Array
+from mofang.engine.encode import Encoder, Record
+from mofang.engine.request import parse_records, request_form, request_schema
+from mofang.engine.task import Answer, Schema, Signature
+
+UNEQUAL = 1.5     # the largest class over the smallest, from which accuracy flatters the large one
+DRAWS_MAX = 8     # times that an encoder is asked for more, should it draw records that no request could hold
+
+
+class Classification:
+    """One label out of several for each record; a task adds its columns, its unit and its edge cases."""
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+    input_roles: ClassVar[frozenset[str]]
+
+    def headline(self, counts: Mapping[str, int]) -> str:
+        """"accuracy", or "f1_macro" where classes are unequal and accuracy would hide the small ones."""
+        present = [count for count in counts.values() if count] or [1]
+        return "f1_macro" if max(present) > UNEQUAL * min(present) else "accuracy"
+
+    def request_schema(self, signature: Signature) -> Schema:
+        """The JSON Schema of a request body."""
+        return request_schema(signature["inputs"])
+
+    def answer_schema(self, signature: Signature) -> Schema:
+        """{"label": one of the labels, "scores": {label: probability}}."""
+        labels = list(signature["labels"])
+        score = {"type": "number", "minimum": 0, "maximum": 1}
+        scores = {"type": "object", "properties": dict.fromkeys(labels, score), "required": labels,
+                  "additionalProperties": False}
+        return {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object",
+                "properties": {"label": {"enum": labels}, "scores": scores},
+                "required": ["label", "scores"], "additionalProperties": False}
+
+    def parse(self, signature: Signature, body: object) -> tuple[list[Record], bool]:
+        """The records of a body, and whether it held many."""
+        return parse_records(signature, body)
+
+    def units(self, record: Record) -> int:
+        """One record is one unit."""
+        return 1
+
+    def canonical(self, signature: Signature, encoder: Encoder, count: int, seed: int) -> list[Record]:
+        """Edge cases of the task, then records drawn from the encoder's state; all are valid requests."""
+        rng = np.random.default_rng(seed)
+        records = [record for record in self.edges(signature) if self._valid(signature, record)][:count]
+        for _ in range(DRAWS_MAX):
+            if len(records) >= count:
+                break
+            records += [each for each in encoder.draw(rng, count - len(records)) if self._valid(signature, each)]
+        return records
+
+    def _valid(self, signature: Signature, record: Record) -> bool:
+        try:
+            self.parse(signature, request_form(record))
+        except MofangError:
+            return False
+        return True
+
+    def edges(self, signature: Signature) -> list[Record]:
+        """Records that have broken other systems; a task names its own."""
+        return []
+
+    def answer(self, signature: Signature, outputs: Mapping[str, Array]) -> list[Answer]:
+        """The likeliest label of each row and the probability of every label, rounded to six places."""
+        return class_answers(signature["labels"], outputs["probabilities"])
+
+
+def class_answers(labels: Sequence[str], probabilities: Array) -> list[Answer]:
+    """Probabilities float32 [B, K] to [{"label": …, "scores": {label: probability}}]; ties go to the first."""
+    best = probabilities.argmax(axis=1).tolist()
+    rows = probabilities.tolist()
+    return [{"label": labels[top], "scores": {label: round(score, 6) for label, score in zip(labels, row, strict=True)}}
+            for top, row in zip(best, rows, strict=True)]

@@ -1,0 +1,165 @@
+"""A package, opened: raw records in, answers out, by exactly the operators, encoder and graph of training."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mofang.core.artifact import Artifact
+from mofang.core.canonical import file_digest
+from mofang.core.errors import MofangError
+from mofang.engine.arrays import Array, Arrays
+from mofang.engine.encode import Encoder, Record, load_encoder
+from mofang.engine.measure import cores, start
+from mofang.engine.replay import replay
+from mofang.engine.runtimes import Runtime
+from mofang.engine.task import Answer, Signature, task_named
+
+PACKAGE_FORMAT = 1
+REPLAYED = 16            # canonical requests asked again at every load
+BATCH_MAX = 32           # records that go through the graph at once
+CELLS_MAX = 1 << 20      # ids at once: bounds memory when a batch holds very long texts
+
+
+class Package(Artifact):
+    """A model ready to answer: package.json, canonical.jsonl, card.md, ``graph/`` and ``encoder/``."""
+
+    kind = "package"
+
+
+class Predictor:
+    """Opens a package (a folder or an artifact) or a graph, and answers with it.
+
+    A package is checked before the first answer: every file against its digest, operators and encoder against
+    the versions of training, and 16 canonical requests replayed; any difference refuses it. A graph has no
+    canonical requests and no measured engine: it runs on ONNX Runtime. May be called from several threads.
+    """
+
+    def __init__(self, source: str | Path | Artifact, *, engine: str = "", threads: int = 0) -> None:
+        """`engine` and `threads` override what the package measured, for tests and comparisons."""
+        began = time.perf_counter()
+        files = _files(source)
+        self.packaged = "package.json" in files
+        self.about: dict[str, Any] = _about(source, files, self.packaged)
+        self.task = task_named(self.about["task"])
+        self.signature: Signature = {name: self.about[name] for name in ("task", "inputs", "labels")}  # type: ignore[assignment]
+        self.labels: list[str] = list(self.about["labels"])
+        self.operators: list[dict[str, Any]] = list(self.about.get("operators", []))
+        check_operators(self.operators)
+        inside = "encoder/"
+        state = {name.removeprefix(inside): path.read_bytes() for name, path in files.items() if name.startswith(inside)}
+        self.encoder: Encoder = load_encoder(self.about["encoder"], state)
+        self.engine, self._runtime = self._start(files, engine, threads)
+        if self.packaged:
+            lines = files["canonical.jsonl"].read_bytes().splitlines()[:REPLAYED]
+            replay(self, [json.loads(line) for line in lines])
+        self.load_seconds = time.perf_counter() - began
+
+    def parse(self, body: object) -> tuple[list[Record], bool]:
+        """Read a decoded JSON body: its records, and whether it held many. Raises MofangError (4xx)."""
+        return self.task.parse(self.signature, body)
+
+    def units(self, records: Sequence[Record]) -> int:
+        """Billed units of these records."""
+        return sum(self.task.units(record) for record in records)
+
+    def predict(self, records: Sequence[Record]) -> list[Answer]:
+        """One answer per record."""
+        return self.answers(self.outputs(records))
+
+    def encode(self, records: Sequence[Record]) -> Arrays:
+        """The arrays that training saw for these records: operators, then the encoder."""
+        if self.operators:
+            from mofang.data.operators import apply_operators
+
+            records = apply_operators(self.operators, records)
+        return self.encoder.encode(records)
+
+    def outputs(self, records: Sequence[Record]) -> Arrays:
+        """The graph's outputs, {"probabilities": float32 [B, K]}, however many records there are."""
+        found = [self._run(records[begin:begin + BATCH_MAX]) for begin in range(0, len(records), BATCH_MAX)]
+        if not found:
+            return {"probabilities": np.zeros((0, len(self.labels)), np.float32)}
+        return {name: np.concatenate([each[name] for each in found]) for name in found[0]} if found[1:] else found[0]
+
+    def answers(self, outputs: Mapping[str, Array]) -> list[Answer]:
+        """What a customer reads, for a graph's outputs."""
+        return self.task.answer(self.signature, outputs)
+
+    def _run(self, records: Sequence[Record]) -> Arrays:
+        arrays = self.encode(records)
+        cells = max(array.size for array in arrays.values() if array.ndim <= 2) if len(records) > 1 else 0
+        if cells > CELLS_MAX:
+            half = len(records) // 2
+            parts = self._run(records[:half]), self._run(records[half:])
+            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return self._runtime.run(arrays)
+
+    def _start(self, files: Mapping[str, Path], engine: str, threads: int) -> tuple[dict[str, Any], Runtime]:
+        """Start the engine that was chosen; where this machine lacks it, the next one that passed."""
+        wanted = [self.about.get("engine", {"engine": "onnx", "threads": cores()})]
+        wanted += [row for row in self.about.get("engines", []) if row["passes"]]
+        if engine:
+            wanted = [{"engine": engine, "threads": threads or cores()}]
+        inside = "graph/" if self.packaged else ""
+        reasons: dict[str, str] = {}
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            for name in ("model.onnx", "model.ubj"):
+                if inside + name in files:
+                    (folder / name).symlink_to(files[inside + name].resolve())
+            for row in wanted:
+                if row["engine"] in reasons:
+                    continue
+                count = threads or min(int(row["threads"]), cores())
+                try:
+                    runtime = start(row["engine"], folder, self.about, count)
+                except MofangError as error:
+                    reasons[row["engine"]] = str(error.values.get("reason", error.code))
+                    continue
+                return {"engine": row["engine"], "threads": count, "batch": int(row.get("batch", BATCH_MAX))}, runtime
+        raise MofangError("engine-none", reasons="; ".join(f"{name}: {why}" for name, why in reasons.items()))
+
+
+def check_operators(operators: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a model whose value operators this Mofang does not have in the version of training."""
+    if operators:
+        from mofang.data.operators import operator_of
+
+        for spec in operators:
+            operator_of(spec)
+
+
+def _files(source: str | Path | Artifact) -> dict[str, Path]:
+    """Every file by its name inside the package."""
+    if isinstance(source, Artifact):
+        return {part.name: source.path(part.name) for part in source.parts}
+    folder = Path(source)
+    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+
+
+def _about(source: str | Path | Artifact, files: Mapping[str, Path], packaged: bool) -> dict[str, Any]:
+    """package.json or about.json, its format known and, for a package, every file as it was packaged."""
+    where = source.entry if isinstance(source, Artifact) else str(source)
+    name = "package.json" if packaged else "about.json"
+    if name not in files:
+        raise MofangError("package-unreadable", path=where, reason="it has no package.json and no about.json")
+    try:
+        about: dict[str, Any] = json.loads(files[name].read_bytes())
+        missing = {"format", "task", "inputs", "labels", "encoder"} - set(about)
+    except ValueError as error:
+        raise MofangError("package-unreadable", path=where, reason=f"{name}: {error}") from error
+    if missing:
+        raise MofangError("package-unreadable", path=where, reason=f"{name} lacks {', '.join(sorted(missing))}")
+    if about["format"] != PACKAGE_FORMAT:
+        raise MofangError("package-format", format=about["format"], known=PACKAGE_FORMAT)
+    for part, digest in about.get("files", {}).items():
+        if part not in files or file_digest(files[part]) != digest:
+            raise MofangError("package-damaged", part=part)
+    return about

@@ -1,0 +1,51 @@
+"""ONNX Runtime on the processor: the portable engine, always there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from mofang.core.errors import MofangError
+from mofang.engine.arrays import Arrays
+from mofang.engine.runtimes import missing_package
+
+
+class OnnxRuntime:
+    """A session with a fixed number of threads; `optimise=False` runs the graph node by node, as written."""
+
+    name: ClassVar[str] = "onnx"
+    file: ClassVar[str] = "model.onnx"
+
+    def __init__(self, path: Path, threads: int, *, optimise: bool = True) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        if not optimise:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except (RuntimeError, ValueError) as error:      # every failure of ONNX Runtime derives from these
+            raise MofangError("engine-refuses", engine=self.name, reason=_first_line(error)) from error
+        self._outputs = [each.name for each in self._session.get_outputs()]
+
+    @classmethod
+    def available(cls) -> str | None:
+        """None, or that onnxruntime is not installed."""
+        return missing_package("onnxruntime", "onnxruntime")
+
+    @classmethod
+    def load(cls, folder: Path, about: Mapping[str, Any], threads: int) -> Self:
+        """Open model.onnx in the folder."""
+        return cls(folder / cls.file, threads)
+
+    def run(self, arrays: Arrays) -> Arrays:
+        """Run the graph once."""
+        return dict(zip(self._outputs, self._session.run(self._outputs, arrays), strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

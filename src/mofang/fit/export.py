@@ -1,0 +1,80 @@
+"""Turn a trained model into a graph that any engine can run, and prove that both give the same answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mofang.core.artifact import Artifact
+from mofang.core.errors import MofangError
+from mofang.core.run import Run
+from mofang.core.stage import stage
+from mofang.engine.arrays import Array, Arrays
+from mofang.fit.family import Family
+from mofang.fit.train import Model
+
+GRAPH_FORMAT = 1
+DIFFERENCE_MAX = 1e-4
+SINGLE_ROWS = 8
+MASKS = {"weights": "ids", "attention_mask": "input_ids"}
+CARRIED = ("task", "inputs", "label", "labels", "operators", "headline", "family", "encoder", "licences", "base_model")
+
+
+class Graph(Artifact):
+    """A model as ONNX with what it takes to use it: model.onnx, ``encoder/``, about.json, and model.ubj for trees."""
+
+    kind = "graph"
+
+
+@stage(version=1)
+def export(run: Run, model: Model) -> Graph:
+    """Export a model as an ONNX graph whose answers equal the trained model's own.
+
+    The graph runs on rows of the validation part, all at once and one by one, and must give the probabilities that the
+    model gave when it was trained, to 1e-4; otherwise nothing is exported.
+    """
+    from safetensors.numpy import load_file
+
+    about = model.read_json("about.json")
+    family = Family.parse(about["family"])
+    stored = load_file(model.path("sample.safetensors"))
+    sample = {name.removeprefix("input/"): array for name, array in stored.items() if name.startswith("input/")}
+    weights = {name: model.path(name).read_bytes() for name in about["weights"]}
+    graph = family.graph(weights, about["architecture"], sample)
+    with run.part("model.onnx") as path:
+        path.write_bytes(graph)
+        evidence = compare(path, sample, stored["probabilities"])
+    if evidence["max_abs_difference"] > DIFFERENCE_MAX:
+        raise MofangError("export-differs", difference=f"{evidence['max_abs_difference']:.2g}", limit=DIFFERENCE_MAX)
+    for part in model.parts:
+        if part.name.startswith("encoder/") or part.name == "model.ubj":
+            run.copy(part.name, part)
+    run.write_json("about.json", {"format": GRAPH_FORMAT, **{name: about[name] for name in CARRIED}, "parity": evidence})
+    run.measure(size_bytes=len(graph), **evidence)
+    return run.result(Graph)
+
+
+def compare(graph: Path, sample: Arrays, expected: Array) -> dict[str, Any]:
+    """How far the graph's probabilities are from the expected ones, rows together and singly, unpadded."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(graph.read_bytes(), providers=["CPUExecutionProvider"])
+    together = session.run(["probabilities"], sample)[0]
+    count = min(SINGLE_ROWS, len(expected))
+    singly = [session.run(["probabilities"], _one(sample, row))[0] for row in range(count)]
+    differences = [np.abs(together - expected).max(initial=0.0)]
+    differences += [np.abs(found[0] - wanted).max() for found, wanted in zip(singly, expected, strict=False)]
+    agreement = (together.argmax(axis=1) == expected.argmax(axis=1)).mean()
+    return {"rows": len(expected), "max_abs_difference": float(max(differences)), "label_agreement": float(agreement)}
+
+
+def _one(sample: Arrays, row: int) -> Arrays:
+    """One row alone, cut to its own length where it is padded."""
+    found = {name: array[row : row + 1] for name, array in sample.items()}
+    for mask, values in MASKS.items():
+        if mask in found:
+            length = max(1, int((found[mask] != 0).sum()))
+            return {mask: found[mask][:, :length], values: found[values][:, :length]}
+    return found

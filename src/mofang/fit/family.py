@@ -1,0 +1,84 @@
+"""A family is one way to learn: its settings are a frozen dataclass, its work is to fit and to draw its graph."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mofang.core.progress import Bar
+from mofang.core.variant import Variant
+from mofang.engine.arrays import Array, Arrays
+from mofang.engine.encode import Encoder
+from mofang.fit.material import Material
+from mofang.fit.size import Size
+
+Progress = Callable[..., AbstractContextManager[Bar]]
+Curves = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress bar."""
+
+    seed: int
+    seconds: float
+    scratch: Path
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model.
+
+    ``weights`` are the files that hold it, ``architecture`` what besides the settings is needed to build it again,
+    ``probabilities`` float32 [N, K] its own answers on the validation rows, and ``sample`` the encoded first few of
+    those rows, on which an exported graph must agree.
+    """
+
+    encoder: Encoder
+    weights: dict[str, bytes]
+    architecture: dict[str, Any]
+    probabilities: Array
+    sample: Arrays
+    curves: Curves = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+    licences: tuple[str, ...] = ()
+    base_model: str = ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds that a fit is expected to take: a fixed part, and work that the machine does at its own rate."""
+
+    fixed_s: float
+    operations: float = 0.0
+
+    def seconds(self, rate: float) -> float:
+        """With ``rate`` floating-point operations per second."""
+        return self.fixed_s + self.operations / rate
+
+
+class Family(Variant):
+    """The choice of how to learn. Each kind is one module of ``families/``."""
+
+    tasks: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def fit(self, material: Material, conditions: Conditions) -> Fitted:
+        """Learn from the training rows; the validation rows choose and stop."""
+
+    @abstractmethod
+    def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
+        """The fitted model as ONNX: the encoder's arrays in, "probabilities" float32 [B, K] out, batch axis free."""
+
+    def base_digest(self) -> str:
+        """The content of the model that this one starts from; "" where it starts from nothing."""
+        return ""
+
+    @abstractmethod
+    def estimate(self, size: Size) -> Estimate:
+        """How long ``fit`` will take."""

@@ -1,0 +1,86 @@
+"""What a family learns from: the training and validation rows of a snapshot, read once, and never the test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mofang.core.artifact import Artifact
+from mofang.core.errors import MofangError
+from mofang.core.metrics import accuracy, confusion, macro_f1
+from mofang.data.records import RecordReader
+from mofang.engine.arrays import Array
+from mofang.engine.encode import Record
+from mofang.engine.encode.ngrams import spaced
+
+LANGUAGE_SAMPLE = 1000
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled records of one part: ``labels`` int64 [N] are places in the snapshot's list of labels."""
+
+    ids: list[str]
+    records: list[Record]
+    labels: Array
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Material:
+    """Training and validation rows with the snapshot's signature."""
+
+    task: str
+    inputs: tuple[dict[str, str], ...]
+    labels: tuple[str, ...]
+    headline: str
+    train: Rows
+    validation: Rows
+
+    def columns(self, *roles: str) -> tuple[str, ...]:
+        """The input columns that have one of these roles, in order."""
+        return tuple(one["name"] for one in self.inputs if one["role"] in roles)
+
+    @cached_property
+    def language(self) -> str:
+        """"zh" for texts written without spaces between words, else "en"; "" where there are no texts."""
+        columns = self.columns("text")
+        if not columns:
+            return ""
+        sample = [str(row.get(name) or "") for row in self.train.records[:LANGUAGE_SAMPLE] for name in columns]
+        return "en" if spaced(sample) else "zh"
+
+    def score(self, probabilities: Array, labels: Array) -> float:
+        """The headline metric of probabilities [N, K] against labels [N]; higher is better."""
+        counts = confusion(labels, probabilities.argmax(axis=1), len(self.labels))
+        return macro_f1(counts) if self.headline == "f1_macro" else accuracy(counts)
+
+
+def read_material(snapshot: Artifact, headline: str) -> Material:
+    """Read the training and validation rows of a snapshot."""
+    about = snapshot.read_json("about.json")
+    labels = tuple(about["labels"])
+    inputs = tuple({"name": one["name"], "role": one["role"]} for one in about["inputs"])
+    train, validation = (_rows(snapshot / name, about, labels) for name in ("train", "validation"))
+    if len(np.unique(train.labels)) < 2:
+        raise MofangError("one-class-only", column=about["label"], rows=len(train))
+    return Material(about["task"], inputs, labels, headline, train, validation)
+
+
+def _rows(part: Artifact, about: Mapping[str, Any], labels: tuple[str, ...]) -> Rows:
+    places = {label: place for place, label in enumerate(labels)}
+    names = [one["name"] for one in about["inputs"]]
+    ids: list[str] = []
+    records: list[Record] = []
+    found: list[int] = []
+    for batch in RecordReader(part).batches(columns=[*names, about["label"]]):
+        ids += batch.column("id")
+        records += batch.rows(names)
+        found += [places[label] for label in batch.column(about["label"])]
+    return Rows(ids, records, np.array(found, dtype=np.int64))

@@ -1,0 +1,1 @@
+"""Networks: the torch modules of the families. Imported only when a network is trained or exported."""

@@ -1,0 +1,50 @@
+"""Export of a torch network as ONNX."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from mofang.engine.arrays import Arrays
+
+OPSET = 17
+EXPORTER_LOGGER = "torch.onnx"
+
+
+class _Probabilities(nn.Module):
+    """The network with its softmax, and with inputs by position as the exporter wants them."""
+
+    def __init__(self, network: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.network, self.names = network, names
+
+    def forward(self, *arrays: Tensor) -> Tensor:
+        return torch.softmax(self.network(**dict(zip(self.names, arrays, strict=True))), dim=1)
+
+
+def network_graph(network: nn.Module, sample: Arrays) -> bytes:
+    """The network as one ONNX file, weights inside, batch axis (and length axis of token ids) free.
+
+    The tracing exporter is used: it takes 2 s where the newer one takes 28 s, and writes one file.
+    """
+    names = list(sample)
+    axes = {name: {0: "batch"} | ({1: "length"} if sample[name].dtype == "int64" else {}) for name in names}
+    rows = tuple(torch.from_numpy(sample[name][:2].copy()) for name in names)
+    stream = io.BytesIO()
+    logger = logging.getLogger(EXPORTER_LOGGER)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+            torch.onnx.export(_Probabilities(network, names).eval(), rows, stream, dynamo=False, opset_version=OPSET,
+                              input_names=names, output_names=["probabilities"],
+                              dynamic_axes=axes | {"probabilities": {0: "batch"}})
+    finally:
+        logger.setLevel(level)
+    return stream.getvalue()

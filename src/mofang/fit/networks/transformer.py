@@ -1,0 +1,57 @@
+"""A transformers encoder with a mean over its positions and one linear layer on top."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ATTENTION = "eager"  # for short texts on a CPU eager attention was measured faster than the library's default
+
+
+class TransformerNetwork(nn.Module):
+    """The mean of the last hidden states over a text's own positions, dropout, then logits [B, K]."""
+
+    def __init__(self, body: nn.Module, width: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.body = body
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Logits [B, K] of ids and mask int64 [B, L]."""
+        states = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(states.dtype)
+        pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+        found: Tensor = self.head(self.dropout(pooled))
+        return found
+
+
+def from_config(config: dict[str, Any], classes: int, dropout: float, attention: str = ATTENTION) -> TransformerNetwork:
+    """A network of this shape (a transformers configuration with its ``model_type``), randomly initialised."""
+    from transformers import AutoConfig, AutoModel
+
+    settings = {name: value for name, value in config.items() if name != "model_type"}
+    made = AutoConfig.for_model(config["model_type"], **settings)
+    body = AutoModel.from_config(made, attn_implementation=attention)
+    return TransformerNetwork(_without_pooler(body), int(made.hidden_size), classes, dropout)
+
+
+def from_folder(folder: Path, classes: int, dropout: float,
+                attention: str = ATTENTION) -> tuple[TransformerNetwork, dict[str, Any]]:
+    """A pretrained body with a new head, and its configuration. Reads safetensors only; no code from the folder is run."""
+    from transformers import AutoModel
+
+    body = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False,
+                                     attn_implementation=attention, dtype=torch.float32)
+    config = body.config.to_diff_dict() | {"model_type": body.config.model_type}
+    return TransformerNetwork(_without_pooler(body), int(body.config.hidden_size), classes, dropout), config
+
+
+def _without_pooler(body: nn.Module) -> nn.Module:
+    """Nothing here uses a pooler; left in, its weights would be stored and never trained."""
+    if getattr(body, "pooler", None) is not None:
+        body.pooler = None  # type: ignore[assignment]
+    return body

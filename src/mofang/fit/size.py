@@ -1,0 +1,58 @@
+"""How much there is to learn from, read from a snapshot without decoding all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mofang.core.artifact import Artifact
+from mofang.data.records import RecordReader
+from mofang.engine.encode.ngrams import spaced
+
+SAMPLE_ROWS = 1000
+SIDE_MAX = 64
+
+
+@dataclass(frozen=True)
+class Size:
+    """What an estimate of the training time needs to know.
+
+    ``length`` is the mean number of characters of a text, of values of an image (at the size it is scaled to), or of
+    columns of a row. ``language`` is "zh" for texts without spaces between words, "en" for others, "" for no texts.
+    """
+
+    rows: int
+    classes: int
+    length: float
+    language: str = ""
+
+
+def size_of(snapshot: Artifact) -> Size:
+    """The size of a snapshot's training part; lengths from its first 1,000 rows."""
+    about = snapshot.read_json("about.json")
+    reader = RecordReader(snapshot / "train")
+    names = {role: [one["name"] for one in about["inputs"] if one["role"] == role] for role in ("text", "image")}
+    classes = len(about["labels"])
+    batch = next(reader.batches(SAMPLE_ROWS), None)
+    if batch is None:
+        return Size(0, classes, 1.0)
+    if names["text"]:
+        texts = [str(value or "") for name in names["text"] for value in batch.column(name)]
+        language = "en" if spaced(texts) else "zh"
+        return Size(reader.rows, classes, sum(map(len, texts)) / len(batch), language)
+    if names["image"]:
+        return Size(reader.rows, classes, _values(batch.media[names["image"][0]][:50]))
+    return Size(reader.rows, classes, float(len(about["inputs"])))
+
+
+def _values(images: list[bytes]) -> float:
+    """Mean values per image at the size that training scales to."""
+    from mofang.engine.encode.image import open_image
+
+    found = []
+    for data in images:
+        image = open_image(data)
+        shrink = min(1.0, SIDE_MAX / max(image.size))
+        found.append(image.width * image.height * shrink**2 * (1 if image.mode in ("L", "1") else 3))
+    return float(np.mean(found))

@@ -1,0 +1,12 @@
+"""Families for text classification."""
+
+from __future__ import annotations
+
+from mofang.fit.families.linear import Linear
+from mofang.fit.family import Family
+from mofang.fit.size import Size
+
+
+def candidates(size: Size) -> tuple[Family, ...]:
+    """Families for texts."""
+    return (Linear(),)

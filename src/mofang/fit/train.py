@@ -1,0 +1,97 @@
+"""Train one family on one snapshot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from mofang.core.artifact import Artifact
+from mofang.core.errors import MofangError
+from mofang.core.run import Run
+from mofang.core.stage import stage
+from mofang.data.snapshot import Snapshot
+from mofang.engine.task import task_named
+from mofang.fit import families
+from mofang.fit.family import Conditions, Family, Fitted
+from mofang.fit.families.linear import Linear
+from mofang.fit.loop.machine import threads
+from mofang.fit.material import Material, read_material
+
+if TYPE_CHECKING:
+    from mofang.core.shop import Shop
+
+MODEL_FORMAT = 1
+
+
+class Model(Artifact):
+    """A trained model: its weights, ``encoder/``, about.json, validation.parquet, curves.json, sample.safetensors."""
+
+    kind = "model"
+
+
+def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
+    """The content of the base model that a family starts from, so that another one is another run."""
+    family: Family = settings["family"]
+    return family.base_digest()
+
+
+@stage(version=1, source_digest=base_digest)
+def train(run: Run, snapshot: Snapshot, *, family: Family = Linear(),
+          seed: Annotated[int, Field(ge=0, lt=2**31)] = 0, seconds: Annotated[float, Field(ge=0)] = 0.0) -> Model:
+    """Train a model on the training part of a snapshot; the validation part stops and rates it.
+
+    The test part is not read. The same seed gives the same weights, byte for byte, on the same machine with the same
+    number of threads. ``seconds`` shortens the schedule to fit a time limit; 0 trains until the family's own end.
+    A run that is killed goes on from its last checkpoint.
+    """
+    about = snapshot.read_json("about.json")
+    if about["task"] not in family.tasks:
+        fitting = ", ".join(tag for tag, kind in sorted(families.KINDS.items()) if about["task"] in kind.tasks)
+        raise MofangError("family-unsuited", family=family.tag, task=about["task"], families=fitting)
+    headline = task_named(about["task"]).headline(_counts(snapshot, about))
+    material = read_material(snapshot, headline)
+    conditions = Conditions(seed, seconds, run.scratch, run.progress)
+    fitted = family.fit(material, conditions)
+    run.licence(*fitted.licences)
+    score = material.score(fitted.probabilities, material.validation.labels)
+    _write(run, material, fitted)
+    run.write_json("about.json", {
+        "format": MODEL_FORMAT, "task": about["task"], "inputs": about["inputs"], "label": about["label"],
+        "labels": about["labels"], "operators": about.get("operators", []), "headline": headline,
+        "family": family.to_dict(), "architecture": fitted.architecture, "weights": sorted(fitted.weights),
+        "encoder": {"name": fitted.encoder.name, "version": fitted.encoder.version},
+        "licences": sorted({*run.input_licences, *fitted.licences}), "base_model": fitted.base_model,
+        "seed": seed, "seconds": seconds, "threads": threads(), "notes": fitted.notes,
+        "rows": {"train": len(material.train), "validation": len(material.validation)},
+        "validation": {"metric": headline, "value": score},
+    })
+    run.measure(metric=headline, validation=round(score, 6), train_rows=len(material.train),
+                validation_rows=len(material.validation), threads=threads(), **fitted.notes)
+    return run.result(Model)
+
+
+def _counts(snapshot: Snapshot, about: dict[str, Any]) -> Counter[str]:
+    labels = pq.read_table((snapshot / "train").path("values.parquet"), columns=[about["label"]]).column(0)
+    return Counter(labels.to_pylist())
+
+
+def _write(run: Run, material: Material, fitted: Fitted) -> None:
+    from safetensors.numpy import save
+
+    for name, data in fitted.weights.items():
+        run.write_bytes(name, data)
+    for name, data in fitted.encoder.save().items():
+        run.write_bytes(f"encoder/{name}", data)
+    rows = material.validation
+    with run.part("validation.parquet") as path:
+        table = {"id": rows.ids, "label": [material.labels[place] for place in rows.labels],
+                 "probabilities": pa.array(list(fitted.probabilities), pa.list_(pa.float32()))}
+        pq.write_table(pa.table(table), path, compression="zstd")
+    count = len(next(iter(fitted.sample.values())))
+    sample = {f"input/{name}": array for name, array in fitted.sample.items()}
+    run.write_bytes("sample.safetensors", save({**sample, "probabilities": fitted.probabilities[:count]}))
+    run.write_json("curves.json", fitted.curves)

@@ -1,0 +1,162 @@
+"""Evaluate an exported model on the test part, beside a baseline: the one place where the test part is opened."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from mofang.core.artifact import Artifact
+from mofang.core.errors import MofangError
+from mofang.core.metrics import Interval
+from mofang.core.run import Run
+from mofang.core.stage import stage
+from mofang.data.records import RecordReader, Records
+from mofang.engine.arrays import Array
+from mofang.engine.encode import Encoder, load_encoder
+from mofang.engine.measure import cores, start
+from mofang.engine.runtimes import Runtime
+from mofang.fit.export import Graph
+from mofang.judge.figures import OVERALL, PER_CLASS, Figures, intervals, names
+
+EVALUATION_FORMAT = 1
+BATCH_ROWS = 256
+MISTAKES = 5
+SHOWN_CHARACTERS = 500
+
+
+class Evaluation(Artifact):
+    """What a model scored on the test part: evaluation.json, predictions.parquet and mistakes.json."""
+
+    kind = "evaluation"
+
+
+@stage(version=1)
+def evaluate(run: Run, graph: Graph, test: Records, baseline: Graph | None = None, *,
+             resamples: Annotated[int, Field(ge=10, le=100_000)] = 1000, seed: int = 0) -> Evaluation:
+    """Measure accuracy, precision, recall, F1, ROC-AUC and log loss on the test part.
+
+    Every figure comes with its 95 % bootstrap interval; with a baseline, its figures stand beside and each difference has
+    the interval of paired resamples. The exported graph itself is measured, not the network it came from.
+    """
+    about = graph.read_json("about.json")
+    labels = list(about["labels"])
+    graphs = [graph] if baseline is None else [graph, baseline]
+    if baseline is not None and list(baseline.read_json("about.json")["labels"]) != labels:
+        raise MofangError("baseline-differs", labels=", ".join(labels),
+                          others=", ".join(baseline.read_json("about.json")["labels"]))
+    ids, truth = _truth(test, about, labels)
+    outputs = [_probabilities(run, number, one, test, len(ids)) for number, one in enumerate(graphs)]
+    models = [Figures(truth, found) for found in outputs]
+    with run.progress("Resampling", "重抽样", total=resamples) as bar:
+        figures, paired = intervals(models, len(ids), resamples, seed, bar.advance)
+    metric = about["headline"]
+    report: dict[str, Any] = {
+        "format": EVALUATION_FORMAT, "task": about["task"], "family": about["family"], "headline": metric,
+        "rows": len(ids), "resamples": resamples, "seed": seed, "interval": "95 % bootstrap, percentile",
+        "labels": labels, "support": np.bincount(truth, minlength=len(labels)).tolist(),
+        **_report(figures[0], labels), "confusion": models[0].confusion(),
+        "majority_accuracy": float(np.bincount(truth).max() / len(truth)),
+    }
+    if baseline is not None:
+        report["baseline"] = {"family": baseline.read_json("about.json")["family"], **_report(figures[1], labels)}
+        report["difference"] = _report(paired, labels)["metrics"]
+    run.write_json("evaluation.json", report)
+    _write_predictions(run, ids, truth, outputs[0], labels)
+    run.write_json("mistakes.json", _mistakes(test, about, truth, outputs[0], labels))
+    beside = {name: report[name] for name in ("baseline", "difference") if name in report}
+    run.measure(metric=metric, rows=len(ids), **report["metrics"][metric],
+                **({"baseline": beside["baseline"]["metrics"][metric]["value"],
+                    "difference": beside["difference"][metric]} if beside else {}))
+    return run.result(Evaluation)
+
+
+def _truth(test: Records, about: dict[str, Any], labels: Sequence[str]) -> tuple[list[str], Array]:
+    """The ids and true classes of the test records; a label that the model does not know is refused."""
+    reader = RecordReader(test)
+    missing = [one["name"] for one in about["inputs"] if one["name"] not in reader.roles]
+    if missing or about["label"] not in reader.roles:
+        raise MofangError("test-columns", columns=", ".join(missing or [about["label"]]))
+    places = {label: place for place, label in enumerate(labels)}
+    ids: list[str] = []
+    found: list[str] = []
+    for batch in reader.batches(media=False, columns=[about["label"]]):
+        ids += batch.column("id")
+        found += batch.column(about["label"])
+    unknown = sorted({str(label) for label in found} - set(places))
+    if unknown:
+        raise MofangError("test-labels", unknown=", ".join(unknown[:5]), labels=", ".join(labels))
+    if not ids:
+        raise MofangError("test-empty")
+    return ids, np.array([places[label] for label in found], dtype=np.int64)
+
+
+def _probabilities(run: Run, number: int, graph: Graph, test: Records, rows: int) -> Array:
+    """The graph's probabilities float32 [N, K] on the test records, as ONNX Runtime gives them."""
+    about = graph.read_json("about.json")
+    files = {part.name.removeprefix("encoder/"): graph.path(part.name).read_bytes()
+             for part in graph.parts if part.name.startswith("encoder/")}
+    encoder = load_encoder(about["encoder"], files)
+    folder = run.scratch / f"graph-{number}"
+    graph.lay_out(folder)
+    runtime = start("onnx", folder, about, cores())
+    wanted = [one["name"] for one in about["inputs"]]
+    found = []
+    with run.progress("Evaluating", "评估中", total=rows) as bar:
+        for batch in RecordReader(test).batches(BATCH_ROWS, columns=wanted):
+            found.append(_outputs(runtime, encoder, batch.rows(wanted)))
+            bar.advance(len(batch))
+    return np.concatenate(found)
+
+
+def _outputs(runtime: Runtime, encoder: Encoder, records: list[dict[str, Any]]) -> Array:
+    """Values were already changed by the operators when the records were cleaned, so only the encoder is applied."""
+    return runtime.run(encoder.encode(records))["probabilities"]
+
+
+def _report(figures: Sequence[Interval], labels: Sequence[str]) -> dict[str, Any]:
+    """Figures over all and for each class; what could not be computed is null."""
+    overall: dict[str, Any] = {}
+    classes: dict[str, dict[str, Any]] = {label: {} for label in labels}
+    for (name, place), interval in zip(names(len(labels)), figures, strict=True):
+        value = {key: None if math.isnan(one) else round(one, 6) for key, one in interval.to_dict().items()}
+        if place < 0:
+            overall[name] = value
+        else:
+            classes[labels[place]][name] = value
+    assert set(overall) == set(OVERALL) and all(set(one) == set(PER_CLASS) for one in classes.values())
+    return {"metrics": overall, "classes": classes}
+
+
+def _write_predictions(run: Run, ids: list[str], truth: Array, probabilities: Array, labels: Sequence[str]) -> None:
+    names_of = np.array(labels, dtype=object)
+    table = pa.table({"id": ids, "label": names_of[truth].tolist(),
+                      "predicted": names_of[probabilities.argmax(axis=1)].tolist(),
+                      "probabilities": pa.array(list(probabilities), pa.list_(pa.float32()))})
+    with run.part("predictions.parquet") as path:
+        pq.write_table(table, path, compression="zstd")
+
+
+def _mistakes(test: Records, about: dict[str, Any], truth: Array, probabilities: Array,
+              labels: Sequence[str]) -> list[dict[str, Any]]:
+    """The most confident wrong answers, with their inputs shortened; an image is named by its file."""
+    predicted = probabilities.argmax(axis=1)
+    confidence = np.where(predicted == truth, -1.0, probabilities.max(axis=1))
+    worst = [int(row) for row in np.argsort(-confidence, kind="stable")[:MISTAKES] if confidence[row] >= 0]
+    wanted = [one["name"] for one in about["inputs"]]
+    shown: dict[int, dict[str, Any]] = {}
+    first = 0
+    for batch in RecordReader(test).batches(media=False, columns=wanted):
+        for row in worst:
+            if first <= row < first + len(batch):
+                values = batch.take([row - first]).rows()[0]
+                shown[row] = {name: value[:SHOWN_CHARACTERS] if isinstance(value, str) else value
+                              for name, value in values.items()}
+        first += len(batch)
+    return [{"record": shown[row], "label": labels[truth[row]], "predicted": labels[predicted[row]],
+             "confidence": round(float(confidence[row]), 4)} for row in worst]

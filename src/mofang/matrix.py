@@ -1,0 +1,37 @@
+"""Verbs by tasks, read from the code: a stage that exists, the families of each task, and one sentence where not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mofang.core.language import say
+from mofang.core.lock import locked
+
+STAGE_OF = {"collect": "collect", "clean": "clean", "snapshot": "snapshot", "train": "train", "tune": "select",
+            "compress": "", "evaluate": "evaluate", "explain": "", "release": "package", "serve": "package",
+            "sell": "invoice", "label": "", "protect": "", "augment": "", "pretrain": "", "harden": "", "watch": "",
+            "plan": "", "manage": "", "compete": "", "govern": "", "trace": "collect", "deploy": "", "assess": ""}
+ORDER = ("collect", "clean", "protect", "label", "assess", "augment", "snapshot", "pretrain", "train", "harden", "tune",
+         "compress", "evaluate", "explain", "release", "serve", "sell", "watch", "plan", "manage", "compete", "trace",
+         "deploy", "govern")
+
+
+def matrix_rows() -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """One row for each verb of the mission, one column for each task that is installed."""
+    from mofang.engine.task import TASKS
+    from mofang.fit.families import KINDS
+
+    stages = locked()["stages"]
+    rows = []
+    for verb in ORDER:
+        stage = STAGE_OF[verb]
+        row: dict[str, Any] = {"verb": verb}
+        for task in TASKS:
+            if stage not in stages:
+                row[task] = say("not built yet", "尚未建成")
+            elif verb in ("train", "tune"):
+                row[task] = ", ".join(tag for tag, kind in sorted(KINDS.items()) if task in kind.tasks)
+            else:
+                row[task] = "✓"
+        rows.append(row)
+    return rows, tuple(TASKS)

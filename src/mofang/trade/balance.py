@@ -1,0 +1,191 @@
+"""What a customer has used, owes and may still spend, folded from the journal ``usage``.
+
+Three kinds of rows: ``draw`` sets an allotment of a customer's money aside for one server process, ``use`` charges one
+answered request against it, ``return`` gives back what is left. All tables are sums, so that the order in which several
+servers commit makes no difference; the money that is free is always worked out in the transaction that takes it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from mofang.core.database import Database
+from mofang.core.journal import Journals, NewRow, Row, fold
+from mofang.core.money import MICROS, PER_UNITS
+from mofang.trade.customers import Customer
+
+TABLES = (
+    "create table if not exists debit(account text primary key, micros bigint not null)",
+    """create table if not exists allotment(account text not null, worker text not null, micros bigint not null,
+        expires_us bigint not null, primary key(account, worker))""",
+    """create table if not exists carried(account text not null, model text not null, price bigint not null,
+        part bigint not null, primary key(account, model, price))""",
+    """create table if not exists usage_day(account text not null, day text not null, model text not null,
+        test integer not null, requests bigint not null, units bigint not null, micros bigint not null,
+        primary key(account, day, model, test))""",
+)
+
+
+PIECE = 500  # values in one statement
+ZONE = timezone(timedelta(hours=8))  # the clock on which a customer's month of credit begins, as the bills' months do
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Where a customer stands, in micros. ``available`` is what a server may still set aside."""
+
+    credit: int
+    topped_up: int
+    debited: int
+    month: int
+    held: int
+
+    @property
+    def prepaid(self) -> int:
+        """What was topped up and not used up before this month."""
+        return max(0, self.topped_up - (self.debited - self.month))
+
+    @property
+    def available(self) -> int:
+        """Prepaid money and this month's credit, less what this month used and what servers hold."""
+        return self.prepaid + self.credit - self.month - self.held
+
+
+def day_of(at_us: int) -> str:
+    """The calendar day of a moment on the shop's clock (UTC+8), such as ``2026-01-31``."""
+    return datetime.fromtimestamp(at_us // 1_000_000, ZONE).strftime("%Y-%m-%d")
+
+
+@fold("usage", tables=TABLES)
+def fold_usage(db: Database, rows: list[Row]) -> None:
+    """Sum the rows by customer, day and allotment; each table is written once however many rows come."""
+    spent: dict[str, int] = defaultdict(int)
+    allotted: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    parts: dict[tuple[str, str, int], int] = defaultdict(int)
+    days: dict[tuple[str, str, str, int], list[int]] = defaultdict(lambda: [0, 0, 0])
+    for row in rows:
+        body = row.body
+        if row.kind == "use":
+            micros = body["micros"]
+            day = days[row.account, day_of(row.at_us), body["model"], int(body["test"])]
+            day[0] += 1
+            day[1] += body["units"]
+            day[2] += micros
+            if body["price"] is not None and not body["test"]:
+                spent[row.account] += micros
+                if micros:
+                    allotted[row.account, row.writer][0] -= micros
+                part = body["units"] * body["rate"] - micros * PER_UNITS
+                parts[row.account, body["model"].partition("@")[0], body["price"]] += part
+        elif row.kind == "draw":
+            one = allotted[row.account, row.writer]
+            one[0] += body["micros"]
+            one[1] = body["expires_us"]
+        elif row.kind == "return":
+            allotted[row.account, body["worker"]][0] -= body["micros"]
+    _add(db, "debit", ("account",), ("micros",), ((account, micros) for account, micros in spent.items()))
+    _add(db, "carried", ("account", "model", "price"), ("part",), ((*k, part) for k, part in parts.items()))
+    _add(db, "usage_day", ("account", "day", "model", "test"), ("requests", "units", "micros"),
+         ((*k, *v) for k, v in days.items()))
+    _fold_allotments(db, allotted)
+
+
+def _add(db: Database, table: str, keys: tuple[str, ...], sums: tuple[str, ...],
+         rows: Iterable[tuple[Any, ...]]) -> None:
+    """Add to the sums of a table, making rows that are new."""
+    found = sorted(rows)
+    if not found:
+        return
+    marks = ",".join("?" * (len(keys) + len(sums)))
+    added = ", ".join(f"{name}={table}.{name}+excluded.{name}" for name in sums)
+    db.many(f"insert into {table} values({marks}) on conflict({','.join(keys)}) do update set {added}", found)
+
+
+def _fold_allotments(db: Database, changes: dict[tuple[str, str], list[int]]) -> None:
+    """The newest draw sets the expiry; an allotment that is used up or returned leaves no row."""
+    if not changes:
+        return
+    db.many(
+        """insert into allotment values(?,?,?,?) on conflict(account, worker) do update set
+            micros=allotment.micros+excluded.micros,
+            expires_us=case when excluded.expires_us>0 then excluded.expires_us else allotment.expires_us end""",
+        sorted((*key, micros, expires) for key, (micros, expires) in changes.items()))
+    db.many("delete from allotment where account=? and worker=? and micros=0", sorted(changes))
+
+
+def rows_in(db: Database, sql: str, values: Sequence[Any], before: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The rows of a query with ``in ({marks})`` for however many values, some hundred at a time."""
+    found: list[tuple[Any, ...]] = []
+    for start in range(0, len(values), PIECE):
+        piece = values[start : start + PIECE]
+        found += db.rows(sql.format(marks=",".join("?" * len(piece))), (*before, *piece))
+    return found
+
+
+def lock_accounts(db: Database, accounts: Sequence[str]) -> None:
+    """Keep other processes from these customers' money until the transaction ends; SQLite's has done so already."""
+    if db.dialect == "postgresql":
+        sql = "select account from account where account in ({marks}) order by account for update"
+        rows_in(db, sql, sorted(accounts))
+
+
+def balance_of(db: Database, account: str, at_us: int) -> Balance:
+    """Where a customer stands at a moment; exact inside the transaction that locked the account."""
+    found = db.rows("select credit_micros, topped_up_micros from account where account=?", (account,))
+    credit, topped_up = found[0] if found else (0, 0)
+    month = day_of(at_us)[:8] + "01"
+    sums = db.rows(
+        """select coalesce((select micros from debit where account=?), 0),
+            coalesce((select sum(micros) from usage_day where account=? and day>=?), 0),
+            coalesce((select sum(micros) from allotment where account=?), 0)""",
+        (account, account, month, account))
+    debited, used, held = (int(value) for value in sums[0])
+    return Balance(credit, topped_up, debited, used, held)
+
+
+def usage_report(db: Database, customer: Customer, at_us: int) -> dict[str, Any]:
+    """A customer's running month: use by day and model, and what may still be spent. Amounts are decimal strings."""
+    month = day_of(at_us)[:7]
+    sql = """select day, model, test, requests, units, micros from usage_day
+        where account=? and day>=? order by day, model, test"""
+    days = [{"day": day, "model": model, "test": bool(test), "requests": requests, "units": units,
+             "price": decimal(micros)}
+            for day, model, test, requests, units, micros in db.rows(sql, (customer.id, f"{month}-01"))]
+    found = balance_of(db, customer.id, at_us)
+    return {"customer": customer.name, "month": month, "currency": customer.currency, "spent": decimal(found.month),
+            "credit": decimal(found.credit), "prepaid": decimal(found.prepaid),
+            "available": decimal(found.available + found.held), "usage": days}
+
+
+def decimal(micros: int) -> str:
+    """An amount as a plain decimal number: ``0.005``, ``-3``."""
+    whole, part = divmod(abs(micros), MICROS)
+    return ("-" if micros < 0 else "") + (f"{whole}.{part:06d}".rstrip("0") if part else str(whole))
+
+
+def return_expired(journals: Journals, at_us: int, keep: str = "") -> int:
+    """Give back allotments whose server has not renewed them in time: it was killed, or hangs. The number returned.
+
+    Run it as often as you like. A server that wakes up late finds its allotment gone and draws a new one before it
+    charges anything (``meter``), so that nothing is spent twice. ``keep`` is a worker that is known to be alive.
+    """
+    db = journals.db
+    sql = "select account from allotment where expires_us<? and worker<>? order by account"
+    late = sorted({row[0] for row in db.rows(sql, (at_us, keep))})
+    if not late:
+        return 0
+    with db.transaction():
+        lock_accounts(db, late)
+        sql = "select account, worker, micros from allotment where expires_us<? and worker<>? and account in ({marks})"
+        found = rows_in(db, sql, late, (at_us, keep))
+        journals.append("usage", [return_row(*row) for row in found])
+    return len(found)
+
+
+def return_row(account: str, worker: str, micros: int) -> NewRow:
+    """The row that gives an allotment back."""
+    return NewRow("return", {"worker": worker, "micros": micros}, account=account)

@@ -1,0 +1,162 @@
+"""Customers: who buys, in which currency, how much on credit each month, and what was paid in advance.
+
+What a customer may spend now is what was topped up and is unspent, and beyond it the credit of the calendar month
+(UTC+8). A credit limit of zero makes a purely prepaid customer. Every change is a row of the journal ``customers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from mofang.core.action import Act, action
+from mofang.core.database import Database
+from mofang.core.errors import MofangError
+from mofang.core.identity import new_id
+from mofang.core.journal import NewRow, Row, fold
+from mofang.core.money import format_micros, known, parse_amount
+from mofang.core.nearest import nearest
+
+DEFAULT_CREDIT = "1000"
+
+TABLES = (
+    """create table if not exists account(account text primary key, name text not null unique, currency text not null,
+        credit_micros bigint not null, topped_up_micros bigint not null, test integer not null,
+        created_us bigint not null)""",
+    """create table if not exists topup(account text not null, reference text not null, micros bigint not null,
+        at_us bigint not null, primary key(account, reference))""",
+)
+
+
+@dataclass(frozen=True)
+class Customer:
+    """One customer as the journal has left it. Amounts in micros of the currency."""
+
+    id: str
+    name: str
+    currency: str
+    credit_micros: int
+    topped_up_micros: int
+    test: bool
+    created_us: int
+
+
+@dataclass(frozen=True)
+class TopUp:
+    """A payment in advance; ``repeated`` where the same reference had been booked before and nothing was added."""
+
+    customer: str
+    reference: str
+    micros: int
+    currency: str
+    repeated: bool = False
+
+
+@fold("customers", tables=TABLES)
+def fold_customers(db: Database, rows: list[Row]) -> None:
+    """New customers, changed limits and top-ups."""
+    for row in rows:
+        body = row.body
+        if row.kind == "customer":
+            db.run("insert into account values(?,?,?,?,0,?,?)",
+                   (row.account, body["name"], body["currency"], body["credit_micros"], int(body["test"]), row.at_us))
+        elif row.kind == "limit":
+            db.run("update account set credit_micros=? where account=?", (body["credit_micros"], row.account))
+        elif row.kind == "top-up":
+            db.run("insert into topup values(?,?,?,?)", (row.account, body["reference"], body["micros"], row.at_us))
+            db.run("update account set topped_up_micros=topped_up_micros+? where account=?",
+                   (body["micros"], row.account))
+
+
+COLUMNS = "account, name, currency, credit_micros, topped_up_micros, test, created_us"
+
+
+def customers(db: Database) -> list[Customer]:
+    """All customers, oldest first."""
+    return [_customer(row) for row in db.rows(f"select {COLUMNS} from account order by account")]
+
+
+def find_customer(db: Database, name: str) -> Customer:
+    """A customer by name, or by id or its unique beginning; a wrong name is answered with the nearest."""
+    exact = db.rows(f"select {COLUMNS} from account where name=? or account=?", (name, name))
+    if exact:
+        return _customer(exact[0])
+    everybody = customers(db)
+    begins = [one for one in everybody if len(name) >= 6 and one.id.startswith(name)]
+    if len(begins) == 1:
+        return begins[0]
+    if not everybody:
+        raise MofangError("customers-none")
+    raise MofangError("customer-unknown", name=name, nearest=nearest(name, [one.name for one in everybody]))
+
+
+def _customer(row: tuple[object, ...]) -> Customer:
+    account, name, currency, credit, topped_up, test, created = row
+    return Customer(str(account), str(name), str(currency), int(credit), int(topped_up), bool(test),  # type: ignore[call-overload]
+                    int(created))  # type: ignore[call-overload]
+
+
+@contextmanager
+def turn(act: Act, journal: str) -> Iterator[Database]:
+    """The transaction in which an action reads, decides and records; for each journal one action at a time."""
+    with act.shop.journals.db.transaction():
+        act.record(journal)  # no rows: makes the tables where they are missing, and waits for its turn
+        yield act.shop.control
+
+
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
+
+
+@action(may="sell")
+def customer_new(act: Act, *, name: Name, currency: str = "CNY", credit: str = DEFAULT_CREDIT,
+                 test: bool = False) -> Customer:
+    """Take on a customer, with a hard monthly credit limit.
+
+    ``credit`` is an amount such as ``1000`` or ``¥500.00``; ``0`` makes a prepaid customer. A ``test`` customer
+    gets test keys only and never an invoice.
+    """
+    micros = parse_amount(credit, known(currency))
+    account = new_id("cus")
+    with turn(act, "customers") as db:
+        if db.rows("select 1 from account where name=?", (name,)):
+            raise MofangError("customer-exists", name=name)
+        body = {"name": name, "currency": currency, "credit_micros": micros, "test": test}
+        row = act.record("customers", NewRow("customer", body, account=account))[0]
+    return Customer(account, name, currency, micros, 0, test, row.at_us)
+
+
+@action(may="sell")
+def customer_limit(act: Act, *, customer: str, credit: str) -> Customer:
+    """Change a customer's monthly credit limit; what a server has set aside already stays usable."""
+    with turn(act, "customers") as db:
+        found = find_customer(db, customer)
+        micros = parse_amount(credit, found.currency)
+        act.record("customers", NewRow("limit", {"credit_micros": micros}, account=found.id))
+    return find_customer(db, found.id)
+
+
+@action(may="sell")
+def customer_top_up(act: Act, *, customer: str, amount: str,
+                    reference: Annotated[str, Field(min_length=1, max_length=200)]) -> TopUp:
+    """Book a payment in advance. The same reference twice is one payment.
+
+    ``reference`` names the payment (a transfer number, an order id): sending it again changes nothing, sending it
+    with another amount is refused. Without such a name a repeated call would credit twice.
+    """
+    with turn(act, "customers") as db:
+        found = find_customer(db, customer)
+        micros = parse_amount(amount, found.currency)
+        sql = "select micros from topup where account=? and reference=?"
+        before = db.rows(sql, (found.id, reference))
+        if before and before[0][0] != micros:
+            raise MofangError("top-up-differs", reference=reference,
+                              booked=format_micros(before[0][0], found.currency))
+        if micros == 0:
+            raise MofangError("top-up-empty")
+        if not before:
+            act.record("customers", NewRow("top-up", {"reference": reference, "micros": micros}, account=found.id))
+    return TopUp(found.id, reference, micros, found.currency, repeated=bool(before))

@@ -1,0 +1,317 @@
+"""The desk where answers are sold: key, quota, prediction, charge, in this order and in no other.
+
+A request passes through three threads: the event loop parses it and reserves its price, an engine thread answers it with
+others of its batch, and the meter's thread commits it with all that wait. Only then is it handed back. Whatever happens
+on the way, the reservation ends in exactly one place, and nobody gets an answer that was not charged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import orjson
+
+from mofang.core.database import Database
+from mofang.core.errors import MofangError
+from mofang.core.identity import now_us
+from mofang.core.nearest import nearest
+from mofang.engine.arrays import Arrays, arrays_digest
+from mofang.engine.request import decode_body
+from mofang.serve.batching import Batcher, Ticket
+from mofang.trade.balance import usage_report
+from mofang.trade.commit import Charge, Draw, Find, Work, most_for
+from mofang.trade.customers import Customer
+from mofang.trade.directory import Directory
+from mofang.trade.keys import Key
+from mofang.trade.meter import Meter
+from mofang.trade.prices import Price
+from mofang.trade.replay import Stored, check_retry_key, request_digest, same_request
+
+DEADLINE_S = 30.0  # for the prediction
+GRACE_S = 5.0  # beyond it for the commit
+SWEEP_S = 0.25
+TICK_S = 5.0
+
+Header = tuple[bytes, bytes]
+Record = dict[str, Any]
+
+
+class Model(Protocol):
+    """What the desk asks of a predictor."""
+
+    def parse(self, body: object) -> tuple[list[Record], bool]:
+        """The records of a decoded body, and whether it held many."""
+        ...
+
+    def units(self, records: Sequence[Record]) -> int:
+        """Billed units of these records."""
+        ...
+
+    def predict(self, records: Sequence[Record]) -> list[dict[str, Any]]:
+        """One answer per record."""
+        ...
+
+    def encode(self, records: Sequence[Record]) -> Arrays:
+        """The arrays that the graph is given."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One model on sale: ``name`` such as ``reviews@1``, and the ledger entry of its package."""
+
+    name: str
+    package: str
+    model: Model
+    batcher: Batcher
+
+    @property
+    def base(self) -> str:
+        """The name without its version, by which prices and keys go."""
+        return self.name.partition("@")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who asks: a key that was good, and the customer it belongs to."""
+
+    key: Key
+    customer: Customer
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One prediction asked for. ``gone`` tells whether the caller has hung up meanwhile."""
+
+    request_id: str
+    model: str
+    body: bytes
+    retry_key: str | None
+    arrays: bool
+    gone: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What is sent back."""
+
+    status: int
+    body: bytes
+    headers: tuple[Header, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What was agreed before the work began."""
+
+    who: Who
+    served: Served
+    price: Price | None
+    units: int
+    reserved: int
+    digest: str
+
+
+class Outbox:
+    """Brings outcomes from other threads to the event loop, many with one wake-up."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[asyncio.Future[Any], Any, Callable[[], None] | None]] = []
+
+    def put(self, future: asyncio.Future[Any], outcome: Any, late: Callable[[], None] | None = None) -> None:
+        """Hand over an outcome; ``late`` is called instead if nobody waits for it any more."""
+        with self._lock:
+            self._waiting.append((future, outcome, late))
+            first = len(self._waiting) == 1
+        if first:
+            self.loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for future, outcome, late in waiting:
+            if not future.done():
+                future.set_result(outcome)
+            elif late is not None:
+                late()
+
+
+class Desk:
+    """Sells predictions of the served models. One per server process; its coroutines run on one event loop."""
+
+    def __init__(self, directory: Directory, meter: Meter, served: Sequence[Served], reader: Database, *,
+                 deadline_s: float = DEADLINE_S) -> None:
+        self.directory = directory
+        self.meter = meter
+        self.reader = reader
+        self.deadline_s = deadline_s
+        self.served = {one.name: one for one in served}
+        for one in sorted(served, key=lambda one: int(one.name.partition("@")[2] or 0)):
+            self.served[one.base] = one  # the newest version answers to the plain name
+        self.running: set[tuple[str, str]] = set()  # retry keys being answered now
+        self.pending: dict[asyncio.Future[Any], tuple[Ticket | None, float]] = {}
+        self.outbox: Outbox
+        self._sweeper: asyncio.Task[None]
+
+    async def open(self) -> None:
+        """Start the threads; called on the event loop that serves."""
+        self.outbox = Outbox(asyncio.get_running_loop())
+        self.directory.start()
+        self.meter.start()
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def close(self) -> None:
+        """Finish queued work, return allotments, end the threads."""
+        self._sweeper.cancel()
+        for batcher in {one.batcher for one in self.served.values()}:
+            await asyncio.to_thread(batcher.close)
+        await asyncio.to_thread(self.meter.close)
+        await asyncio.to_thread(self.directory.close)
+        self.reader.close()
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Whether answers can be given; tells no more than names of models."""
+        well = self.meter.state == "running"
+        return well, {"status": "ok" if well else self.meter.state, "models": sorted(n for n in self.served if "@" in n)}
+
+    def admit(self, token: str) -> Who:
+        """Who this key belongs to."""
+        return Who(*self.directory.admit(token))
+
+    async def usage(self, who: Who) -> dict[str, Any]:
+        """This month of the caller's own account."""
+        return await asyncio.to_thread(usage_report, self.reader, who.customer, now_us())
+
+    async def predict(self, who: Who, call: Call) -> Reply:
+        """Answer one request and charge it once; a repeated one gets the first answer again."""
+        served = self._served(who.key, call.model)
+        if call.retry_key is None:
+            return await self._sell(who, served, call, "")
+        name = (who.customer.id, check_retry_key(call.retry_key))
+        if name in self.running:
+            raise MofangError("retry-in-progress")
+        self.running.add(name)
+        try:
+            digest = request_digest(served.name, call.body)
+            found = await self._ask(partial(Find, *name))
+            if isinstance(found, Stored):
+                return reply_of(same_request(found, digest))
+            return await self._sell(who, served, call, digest)
+        finally:
+            self.running.discard(name)
+
+    def _served(self, key: Key, model: str) -> Served:
+        served = self.served.get(model)
+        if served is None:
+            raise MofangError("model-unknown", model=model, nearest=nearest(model, self.served))
+        if key.models and served.base not in key.models and served.name not in key.models:
+            raise MofangError("key-scope", key=key.id, model=served.base, models=", ".join(key.models))
+        return served
+
+    async def _sell(self, who: Who, served: Served, call: Call, digest: str) -> Reply:
+        price = self.directory.price(served.base, who.key, who.customer)
+        records, many = served.model.parse(decode_body(call.body))
+        told: dict[str, Any] = {}
+        if call.arrays:
+            told["arrays_sha256"] = arrays_digest(await asyncio.to_thread(served.model.encode, records))
+        units = served.model.units(records)
+        quote = Quote(who, served, price, units, most_for(units, price), digest)
+        await self._reserve(who.customer.id, quote.reserved)
+        future: asyncio.Future[Any] = self.outbox.loop.create_future()
+        deadline_s = time.monotonic() + self.deadline_s
+        answered = partial(self._answered, call, quote, many, told, future)
+        try:
+            ticket = served.batcher.submit(records, answered, deadline_s=deadline_s, gone=call.gone)
+        except MofangError:
+            self.meter.release(who.customer.id, quote.reserved)
+            raise
+        return reply_of(await self._outcome(future, ticket, deadline_s))
+
+    def _answered(self, call: Call, quote: Quote, many: bool, told: dict[str, Any], future: asyncio.Future[Any],
+                  outcome: list[dict[str, Any]] | MofangError) -> None:
+        """On the engine's thread: an answer goes on to the meter, a refusal back to the caller."""
+        refusal = outcome
+        if not isinstance(outcome, MofangError):
+            try:
+                self.meter.submit(self._charge(call, quote, {**told, **answers_of(outcome, many)}, future))
+                return
+            except MofangError as error:
+                refusal = error
+        self.meter.release(quote.who.customer.id, quote.reserved)
+        self.outbox.put(future, refusal)
+
+    def _charge(self, call: Call, quote: Quote, told: dict[str, Any], future: asyncio.Future[Any]) -> Charge:
+        who, served, price = quote.who, quote.served, quote.price
+        try:
+            body = orjson.dumps({
+                "request_id": call.request_id, "model": served.name, "units": quote.units,
+                "price": price.exact(quote.units) if price else "0", "currency": who.customer.currency,
+                "test": who.key.test, **told}, option=orjson.OPT_SERIALIZE_NUMPY)
+        except TypeError as error:
+            raise MofangError("engine-failed", detail=f"its answer is no JSON: {error}") from error
+        return Charge(call.request_id, who.customer.id, who.key.id, served.name, served.package, quote.units, price,
+                      who.key.test, quote.reserved, body, partial(self.outbox.put, future), call.retry_key or "",
+                      quote.digest)
+
+    async def _reserve(self, account: str, micros: int) -> None:
+        """Reserve in memory, or wait for the database where this process has not set enough aside."""
+        if self.meter.reserve(account, micros):
+            return
+        refusal = await self._ask(partial(Draw, account, micros), lambda: self.meter.release(account, micros))
+        if refusal is not None:
+            raise refusal
+
+    async def _ask(self, work: Callable[[Callable[[Any], None]], Work], late: Callable[[], None] | None = None) -> Any:
+        """Have the meter's thread do something and wait for it. ``late`` undoes what came too late to be used."""
+        future: asyncio.Future[Any] = self.outbox.loop.create_future()
+
+        def done(outcome: Any) -> None:
+            self.outbox.put(future, outcome, None if isinstance(outcome, MofangError) else late)
+
+        self.meter.submit(work(done))
+        outcome = await self._outcome(future, None, time.monotonic() + self.deadline_s)
+        if isinstance(outcome, MofangError):
+            raise outcome
+        return outcome
+
+    async def _outcome(self, future: asyncio.Future[Any], ticket: Ticket | None, deadline_s: float) -> Any:
+        self.pending[future] = (ticket, deadline_s)
+        try:
+            return await future
+        finally:
+            del self.pending[future]
+
+    async def _sweep(self) -> None:
+        """Answer what is overdue: a prediction at its deadline, a commit some seconds after."""
+        ticked_s = time.monotonic()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = time.monotonic()
+            for future, (ticket, deadline_s) in list(self.pending.items()):
+                if now > deadline_s and ticket is not None:
+                    ticket.finish(MofangError("too-late"))  # does nothing where the answer is being charged
+                if now > deadline_s + GRACE_S and not future.done():
+                    future.set_result(MofangError("outcome-unknown"))
+            if now > ticked_s + TICK_S:
+                ticked_s = now
+                self.meter.tick()
+
+
+def answers_of(answers: list[dict[str, Any]], many: bool) -> dict[str, Any]:
+    """One record is answered with ``answer``, a list of records with ``answers``."""
+    return {"answers": answers} if many else {"answer": answers[0]}
+
+
+def reply_of(outcome: Stored | MofangError) -> Reply:
+    """A charged or replayed answer as a reply; a refusal is raised."""
+    if isinstance(outcome, MofangError):
+        raise outcome
+    return Reply(outcome.status, outcome.body, ((b"idempotent-replayed", b"true"),) if outcome.replayed else ())

@@ -1,0 +1,113 @@
+"""What a running server knows of customers, keys and prices, at most a quarter of a second old.
+
+The whole picture is replaced at once when one of the three journals has grown, so that a request sees one consistent
+state and a revoked key stops working within a second on every server.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+from mofang.core.database import Database
+from mofang.core.errors import MofangError
+from mofang.core.identity import now_us
+from mofang.core.journal import Journals
+from mofang.trade.customers import Customer, customers
+from mofang.trade.keys import Key, check_key, keys
+from mofang.trade.prices import Price, price_at, prices
+
+POLL_S = 0.25
+STALE_S = 2.0  # without a look at the journals for so long, nobody is let in
+JOURNALS = ("customers", "keys", "prices")
+
+log = logging.getLogger("mofang.directory")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Customers by id, keys by id, price versions by model, all of one moment."""
+
+    customers: dict[str, Customer]
+    keys: dict[str, Key]
+    prices: dict[str, tuple[Price, ...]]
+
+
+class Directory:
+    """Reads on its own connection and thread. ``pepper`` is the shop's secret for keys."""
+
+    def __init__(self, db: Database, pepper: bytes, *, poll_s: float = POLL_S) -> None:
+        self.db = db
+        self.pepper = pepper
+        self.poll_s = poll_s
+        Journals(db)  # makes the tables of a fresh shop
+        self._seen = self._heads()
+        self._looked_s = time.monotonic()
+        self.picture = self._read()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="directory", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look for changes."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread and the connection."""
+        self._end.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.db.close()
+
+    def admit(self, token: str, at_us: int | None = None) -> tuple[Key, Customer]:
+        """Whose key this is; refusals as in ``check_key``, and ``directory-stale`` where the database is silent."""
+        if time.monotonic() > self._looked_s + STALE_S:
+            raise MofangError("directory-stale")
+        picture = self.picture
+        key = check_key(picture.keys, self.pepper, token, at_us or now_us())
+        return key, picture.customers[key.account]
+
+    def price(self, model: str, key: Key, customer: Customer, at_us: int | None = None) -> Price | None:
+        """The price of a model for this key: None for a test key; a live key is refused without a price."""
+        if key.test:
+            return None
+        found = price_at(self.picture.prices.get(model, ()), at_us or now_us())
+        if found is None:
+            raise MofangError("price-missing", model=model)
+        if found.currency != customer.currency:
+            raise MofangError("price-other-currency", model=model, currency=found.currency, own=customer.currency)
+        return found
+
+    def look(self) -> None:
+        """Look once for changes; the thread does so four times a second."""
+        heads = self._heads()
+        if heads != self._seen:
+            self.picture = self._read()
+            self._seen = heads
+        self._looked_s = time.monotonic()
+
+    def _watch(self) -> None:
+        while not self._end.wait(self.poll_s):
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 - admit() refuses everybody until a look succeeds
+                log.error("the journals cannot be read: %s: %s", type(error).__name__, error)
+                self._reopen()
+
+    def _reopen(self) -> None:
+        try:
+            self.db = self.db.again()
+        except Exception as error:  # noqa: BLE001 - tried again a moment later
+            log.error("the database cannot be reached: %s", error)
+
+    def _heads(self) -> tuple[int, ...]:
+        """The newest sequence numbers that actions have written; found in an index, however long the journals are."""
+        sql = "select coalesce(max(seq), 0) from journal where journal=? and writer='hand'"
+        return tuple(self.db.rows(sql, (journal,))[0][0] for journal in JOURNALS)
+
+    def _read(self) -> Picture:
+        by_model: dict[str, tuple[Price, ...]] = {}
+        for price in prices(self.db):
+            by_model[price.model] = (*by_model.get(price.model, ()), price)
+        return Picture({one.id: one for one in customers(self.db)}, {one.id: one for one in keys(self.db)}, by_model)

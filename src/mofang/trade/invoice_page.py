@@ -1,0 +1,147 @@
+"""The page of an invoice: the document's figures as finished text, set by typst into a PDF.
+
+The same document gives the same bytes: the creation time is the issue date, the font is the one installed
+with Mofang, and the template computes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tomllib
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mofang.core.canonical import canonical, file_digest, sha256
+from mofang.core.errors import MofangError
+from mofang.core.language import Language
+from mofang.core.money import format_micros, format_price
+
+TEMPLATE, WORDS = (Path(__file__).with_name(name) for name in ("invoice.typ", "invoice_words.toml"))
+FONT_PACKAGE, FONT_FILE, FONT_FAMILY = "zhplot", "fonts/NotoSansSC-Regular.ttf", "Noto Sans SC"
+SYSTEM_FAMILIES = (
+    "Noto Sans CJK SC",
+    "Source Han Sans SC",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "WenQuanYi Zen Hei",
+    "SimSun",
+)
+
+
+@cache
+def words_in(language: Language) -> dict[str, Any]:
+    """The fixed words of the page."""
+    found: dict[str, Any] = tomllib.loads(WORDS.read_text(encoding="utf-8"))[language]
+    return found
+
+
+@cache
+def font() -> tuple[str, Path | None]:
+    """The family to set Chinese in, and its file; without the installed font, the system's (and no file).
+
+    Raises ``font-missing`` if the machine has no Chinese font at all.
+    """
+    import typst
+
+    spec = importlib.util.find_spec(
+        FONT_PACKAGE
+    )  # found, never imported: the package would draw in matplotlib
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (Path(folder) / FONT_FILE).exists():
+            return FONT_FAMILY, Path(folder) / FONT_FILE
+    installed = typst.Fonts().families()
+    for family in (FONT_FAMILY, *SYSTEM_FAMILIES):
+        if family in installed:
+            return family, None
+    raise MofangError("font-missing", package=FONT_PACKAGE)
+
+
+def renderer() -> dict[str, str]:
+    """What the bytes of a page depend on beside the document: typesetter and font."""
+    family, file = font()
+    page = sha256(TEMPLATE.read_bytes() + WORDS.read_bytes())
+    return {
+        "typst": version("typst"),
+        "font": family,
+        "font_digest": file_digest(file)[:16] if file else "system",
+        "page": page[:16],
+    }
+
+
+def render(document: dict[str, Any], language: Language) -> bytes:
+    """The invoice as a PDF; the same document, typesetter and font give the same bytes."""
+    import typst
+
+    family, file = font()
+    text = canonical(page(document, language) | {"font": family}).decode()
+    issued_s: int = document["issued_us"] // 1_000_000
+    made: bytes = typst.compile(
+        TEMPLATE,
+        sys_inputs={"page": text},
+        format="pdf",
+        timestamp=issued_s,
+        font_paths=[file.parent] if file else [],
+        ignore_system_fonts=file is not None,
+    )
+    return made
+
+
+def page(document: dict[str, Any], language: Language) -> dict[str, Any]:
+    """Every text on the page."""
+    words, currency, number = words_in(language), document["currency"], document["number"]
+    period, offset = document["period"], document["period"]["utc_offset"]
+    first, last = local(period["from_us"], offset), local(period["to_us"] - 1, offset)
+    issued = local(document["issued_us"], offset)
+
+    def money(micros: int) -> str:
+        return format_micros(micros, currency)
+
+    return {
+        "language": language,
+        "title": words["title"],
+        "subtitle": words["subtitle"],
+        "preview": "" if number else words["preview"],
+        "number": number or words["unnumbered"],
+        "seller": document["seller"],
+        "customer_label": words["customer"],
+        "customer": {"name": document["customer"]["name"],
+                     "rows": [*document["customer"]["rows"], words["account"].format(**document)]},
+        "about": [(words["number"], number or words["unnumbered"]),
+                  (words["period"], f"{first:%Y-%m-%d} – {last:%Y-%m-%d}"),
+                  (words["issued"], f"{issued:%Y-%m-%d %H:%M} UTC{offset}"),
+                  (words["currency"], currency)],
+        "columns": words["columns"],
+        "lines": [_line(line, words, currency) for line in document["lines"]],
+        "totals": [(words["exact"], money(document["exact_micros"])),
+                   (words["rounding"], money(document["rounding_micros"]))],
+        "total": (words["total"], money(document["total_micros"])),
+        "check": words["check"],
+        "steps": [step.format(minor=money(document["minor_micros"]), number=number or "…")
+                  for step in words["steps"]],
+        "proofs": [*((words["root"].format(**line), line["merkle_root"]) for line in document["lines"]),
+                   (words["head"].format(**document["ledger"]), document["ledger"]["head"])],
+        "footer": words["footer"],
+    }  # fmt: skip
+
+
+def _line(line: dict[str, Any], words: dict[str, Any], currency: str) -> dict[str, str]:
+    notes = [words[name].format(**line) for name in ("requests", "late") if line[name]]
+    return {"line": str(line["line"]), "model": line["model"], "note": " · ".join(notes),
+            "package": words["package"].format(**line), "units": f"{line['units']:,}",
+            "unit_price": format_price(line["price_micros"], currency).replace("/", " / "),
+            "exact": format_micros(line["exact_micros"], currency),
+            "amount": format_micros(line["amount_micros"], currency)}  # fmt: skip
+
+
+def local(us: int, utc_offset: str) -> datetime:
+    """A time as it stands on the clock of the period's zone, such as ``+08:00``."""
+    return datetime.fromtimestamp(us // 1_000_000, UTC) + shift(utc_offset)
+
+
+def shift(utc_offset: str) -> timedelta:
+    """An offset such as ``+08:00`` as a time difference."""
+    size = timedelta(hours=int(utc_offset[1:3]), minutes=int(utc_offset[4:6]))
+    return -size if utc_offset[0] == "-" else size

@@ -1,0 +1,193 @@
+"""Keys: how a customer's program shows who it is. Shown once, stored as a keyed hash, revoked within a second.
+
+A key is ``mf_live_<id>_<secret><check>``: the id finds the row, the secret (190 bits) is compared as HMAC-SHA256 under
+the shop's own pepper in constant time, and the check (CRC-32) lets a mistyped or leaked key be recognised without
+asking anybody. A random secret of this size needs no slow hash.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+import secrets
+import zlib
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from mofang.core.action import Act, action
+from mofang.core.database import Database
+from mofang.core.errors import MofangError
+from mofang.core.identity import now_us
+from mofang.core.journal import NewRow, Row, fold
+from mofang.trade.customers import find_customer, turn
+
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+ID_LENGTH, SECRET_LENGTH, CHECK_LENGTH = 12, 32, 6
+TOKEN = re.compile(r"mf_(live|test)_([0-9A-Za-z]{12})_([0-9A-Za-z]{32})([0-9A-Za-z]{6})")
+DAY_US = 86_400_000_000
+
+TABLES = (
+    """create table if not exists key(id text primary key, account text not null, hash text not null,
+        test integer not null, models text not null, label text not null, created_us bigint not null,
+        expires_us bigint not null, revoked_us bigint not null)""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a server knows of a key. ``models`` empty means all; times are 0 where they do not apply."""
+
+    id: str
+    account: str
+    hash: str
+    test: bool
+    models: tuple[str, ...]
+    label: str
+    created_us: int
+    expires_us: int
+    revoked_us: int
+
+
+@dataclass(frozen=True)
+class IssuedKey:
+    """A new key with its token, which is shown this once and stored nowhere."""
+
+    id: str
+    account: str
+    token: str
+    test: bool
+    models: tuple[str, ...]
+    expires_us: int
+
+
+@fold("keys", tables=TABLES)
+def fold_keys(db: Database, rows: list[Row]) -> None:
+    """Keys issued, given an end, and revoked."""
+    for row in rows:
+        body = row.body
+        if row.kind == "issue":
+            db.run("insert into key values(?,?,?,?,?,?,?,?,0)",
+                   (body["key"], row.account, body["hash"], int(body["test"]), json.dumps(body["models"]),
+                    body["label"], row.at_us, body["expires_us"]))
+        elif row.kind == "expire":
+            db.run("update key set expires_us=? where id=?", (body["expires_us"], body["key"]))
+        elif row.kind == "revoke":
+            db.run("update key set revoked_us=? where id=? and revoked_us=0", (row.at_us, body["key"]))
+
+
+COLUMNS = "id, account, hash, test, models, label, created_us, expires_us, revoked_us"
+
+
+def keys(db: Database, account: str = "") -> list[Key]:
+    """All keys, or one customer's, oldest first."""
+    condition, params = (" where account=?", (account,)) if account else ("", ())
+    found = db.rows(f"select {COLUMNS} from key{condition} order by created_us, id", params)
+    return [Key(row[0], row[1], row[2], bool(row[3]), tuple(json.loads(row[4])), *row[5:]) for row in found]
+
+
+def check_digits(text: str) -> str:
+    """CRC-32 of the text in six characters of base 62."""
+    number, digits = zlib.crc32(text.encode()), []
+    for _ in range(CHECK_LENGTH):
+        number, digit = divmod(number, 62)
+        digits.append(ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def new_token(test: bool) -> tuple[str, str]:
+    """A fresh (id, token)."""
+    def drawn(length: int) -> str:
+        return "".join(secrets.choice(ALPHABET) for _ in range(length))
+
+    id, secret = drawn(ID_LENGTH), drawn(SECRET_LENGTH)
+    head = f"mf_{'test' if test else 'live'}_{id}_{secret}"
+    return id, head + check_digits(head)
+
+
+def token_id(token: str) -> str:
+    """The id inside a token, or a refusal that says whether the token is mistyped or no key at all."""
+    match = TOKEN.fullmatch(token)
+    if match is None or check_digits(token[:-CHECK_LENGTH]) != token[-CHECK_LENGTH:]:
+        raise MofangError("key-mistyped")
+    return match[2]
+
+
+def token_hash(pepper: bytes, token: str) -> str:
+    """HMAC-SHA256 of the whole token under the pepper, in hexadecimal."""
+    return hmac.digest(pepper, token.encode(), "sha256").hex()
+
+
+def check_key(known: dict[str, Key], pepper: bytes, token: str, at_us: int) -> Key:
+    """The key that a token belongs to, if it is good now; otherwise why not, told only to who holds the secret."""
+    key = known.get(token[8 : 8 + ID_LENGTH])
+    same = hmac.compare_digest(token_hash(pepper, token), key.hash if key else "0" * 64)
+    if key is None or not same:
+        token_id(token)  # a mistyped key gets the more helpful refusal
+        raise MofangError("key-unknown")
+    if key.revoked_us:
+        raise MofangError("key-revoked", key=key.id)
+    if key.expires_us and key.expires_us <= at_us:
+        raise MofangError("key-expired", key=key.id)
+    return key
+
+
+Days = Annotated[float, Field(ge=0, le=3660, allow_inf_nan=False)]
+
+
+@action(may="sell")
+def key_new(act: Act, *, customer: str, test: bool = False, models: tuple[str, ...] = (), days: Days = 0,
+            label: Annotated[str, Field(max_length=100)] = "") -> IssuedKey:
+    """Give a customer a key; it is shown this once.
+
+    ``test`` keys are metered, free and never invoiced. ``models`` limits the key to those models, ``days`` ends it
+    by itself.
+    """
+    with turn(act, "keys") as db:
+        found = find_customer(db, customer)
+        if found.test and not test:
+            raise MofangError("key-live-refused", customer=found.name)
+        expires_us = now_us() + int(days * DAY_US) if days else 0
+        return _issue(act, found.id, test, tuple(sorted(set(models))), label, expires_us)
+
+
+@action(may="sell")
+def key_revoke(act: Act, *, key: str) -> Key:
+    """End a key now. Running servers refuse it within a second; revoking twice changes nothing."""
+    with turn(act, "keys") as db:
+        found = find_key(db, key)
+        if not found.revoked_us:
+            act.record("keys", NewRow("revoke", {"key": found.id}, account=found.account))
+    return find_key(db, found.id)
+
+
+@action(may="sell")
+def key_rotate(act: Act, *, key: str, overlap_days: Days = 7) -> IssuedKey:
+    """Give a new key with the same rights; the old one goes on working for the overlap, so that nothing stops."""
+    with turn(act, "keys") as db:
+        old = find_key(db, key)
+        if old.revoked_us:
+            raise MofangError("key-revoked", key=old.id)
+        ends_us = now_us() + int(overlap_days * DAY_US)
+        if not old.expires_us or old.expires_us > ends_us:
+            act.record("keys", NewRow("expire", {"key": old.id, "expires_us": ends_us}, account=old.account))
+        return _issue(act, old.account, old.test, old.models, old.label, 0)
+
+
+def find_key(db: Database, key: str) -> Key:
+    """A key by its id, the unique beginning of the id, or a whole token (of which only the id is looked at)."""
+    id = token_id(key) if key.startswith("mf_") else key
+    found = [one for one in keys(db) if one.id == id or (len(id) >= 4 and one.id.startswith(id))]
+    if len(found) != 1:
+        raise MofangError("key-not-found", key=id)
+    return found[0]
+
+
+def _issue(act: Act, account: str, test: bool, models: tuple[str, ...], label: str, expires_us: int) -> IssuedKey:
+    id, token = new_token(test)
+    body = {"key": id, "hash": token_hash(act.shop.secret("keys"), token), "test": test, "models": list(models),
+            "label": label, "expires_us": expires_us}
+    act.record("keys", NewRow("issue", body, account=account))
+    return IssuedKey(id, account, token, test, models, expires_us)

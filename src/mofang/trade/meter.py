@@ -1,0 +1,188 @@
+"""The meter: every answer is charged durably before it leaves, and many answers share one commit.
+
+A request reserves its price in memory against an *allotment*, money that this process has set aside durably. When the
+answer is ready, its usage row, the debit and the stored answer for retries go into one transaction together with those
+of every other request that waits: no timer, whatever is queued when the last commit is done (``commit``). Near the edge
+of a customer's money allotments shrink to single requests, so that the limit is never passed by one micro. If the disk
+fails, nobody gets an answer that was not recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any, Literal
+
+from mofang.core.database import Database
+from mofang.core.errors import MofangError
+from mofang.core.identity import now_us
+from mofang.core.journal import Journals
+from mofang.trade.balance import return_expired
+from mofang.trade.commit import Charge, Done, Draw, Find, GiveBack, Plan, Purses, Work
+from mofang.trade.replay import forget_old, make_table
+
+EXPIRES_S = 60.0  # an allotment not renewed for so long is given back by anybody
+IDLE_S = 20.0  # an allotment not used for so long is given back by its owner
+SWEEP_S = 15.0  # between two looks for allotments of killed servers and outdated answers
+RETRY_S = 0.5  # after a full disk or a lost connection the database is tried again at most so often
+QUEUE_MAX = 20_000
+SQLITE_BUSY, SQLITE_FULL, POSTGRES_FULL = 5, 13, "53100"
+
+log = logging.getLogger("mofang.meter")
+State = Literal["running", "waiting", "stopped"]
+
+
+class Meter:
+    """One per serving process; it owns the connection and works on a thread of its own.
+
+    ``reserve``, ``release`` and ``submit`` may be called from any thread. The ``done`` callbacks of submitted work run on
+    the meter's thread and must be quick. ``state`` is ``running``, ``waiting`` (full disk, lost connection: tried again
+    twice a second) or ``stopped`` (a write failed in a way that only a restart can mend).
+    """
+
+    def __init__(self, db: Database, *, expires_s: float = EXPIRES_S) -> None:
+        self.db = db
+        self.expires_us = int(expires_s * 1_000_000)
+        self.journals = Journals(db)
+        make_table(db)
+        self.purses = Purses()
+        self.state: State = "running"
+        self.commits = 0
+        self.commit_ms = 0.0  # of the newest commit
+        self._queue: list[Work] = []
+        self._changed = threading.Condition()
+        self._closing = False
+        self._failed_s = -RETRY_S
+        self._lost = False  # the connection, or trust in it
+        self._thread = threading.Thread(target=self._work, name="meter", daemon=True)
+
+    @property
+    def worker(self) -> str:
+        """This process in the journal; allotments are held in this name."""
+        return self.journals.writer
+
+    def start(self) -> None:
+        """Return what killed servers held, then take work."""
+        return_expired(self.journals, now_us())
+        self._thread.start()
+
+    def reserve(self, account: str, micros: int) -> bool:
+        """Reserve in memory. False where the allotment is too small: then submit a ``Draw``."""
+        return self.purses.reserve(account, micros)
+
+    def release(self, account: str, micros: int) -> None:
+        """Give up a reservation whose request will not be charged."""
+        self.purses.release(account, micros)
+
+    def submit(self, work: Work) -> None:
+        """Queue work for the next commit. Refuses at once where the meter cannot write."""
+        with self._changed:
+            if self._closing:
+                raise MofangError("closing")
+            if self.state != "running" and (self.state == "stopped" or self._resting()):
+                raise MofangError(f"meter-{self.state}")
+            if len(self._queue) >= QUEUE_MAX:
+                raise MofangError("busy", waiting=len(self._queue))
+            self._queue.append(work)
+            if len(self._queue) == 1:
+                self._changed.notify()
+
+    def tick(self) -> None:
+        """Return allotments that nobody has used for a while; called every few seconds, harmless at any time."""
+        if self.state == "running" and not self._closing:
+            for account in self.purses.idle(IDLE_S):
+                self.submit(GiveBack(account, ignore))
+
+    def close(self) -> None:
+        """Commit what is queued, return every allotment, end the thread, close the connection."""
+        with self._changed:
+            if self._closing:
+                return
+            self._queue += [GiveBack(account, ignore) for account in self.purses.by_account]
+            self._closing = True
+            self._changed.notify()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.db.close()
+
+    def _resting(self) -> bool:
+        return time.monotonic() < self._failed_s + RETRY_S
+
+    def _work(self) -> None:
+        swept_s = time.monotonic()
+        while True:
+            with self._changed:
+                while not self._queue and not self._closing:
+                    if not self._changed.wait(SWEEP_S):
+                        break
+                group, self._queue = self._queue, []
+                if self._closing and not group:
+                    return
+            if group:
+                for work, outcome in zip(group, self._settle(group), strict=True):
+                    work.done(outcome)
+            if time.monotonic() > swept_s + SWEEP_S:
+                swept_s = time.monotonic()
+                self._sweep()
+
+    def _settle(self, group: list[Work]) -> list[Any]:
+        """Commit a group; where that fails, the same refusal for each."""
+        started_s = time.perf_counter()
+        plan = Plan(self.journals, self.purses, group, now_us(), self.expires_us)
+        try:
+            if self._lost:
+                self._reopen()
+                plan = Plan(self.journals, self.purses, group, now_us(), self.expires_us)
+            if self.state == "stopped":
+                raise MofangError("meter-stopped")
+            if plan.reads_only:
+                plan.read()
+            else:
+                with self.db.transaction():
+                    plan.write()
+        except Exception as error:  # noqa: BLE001 - the writer's boundary: no fault may let an unrecorded answer out
+            plan.undo()
+            self._failed(error)
+            return [MofangError(f"meter-{self.state}")] * len(group)
+        plan.keep()
+        self.state = "running"
+        self.commits += 1
+        self.commit_ms = (time.perf_counter() - started_s) * 1000
+        return plan.outcomes
+
+    def _failed(self, error: Exception) -> None:
+        """A full or busy database may be tried again, a lost PostgreSQL connection is opened anew; all else stops."""
+        if self.state != "stopped":
+            log.error("the meter could not write: %s: %s", type(error).__name__, error)
+        self._failed_s = time.monotonic()
+        self.journals.forget_heads()
+        full = (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (SQLITE_BUSY, SQLITE_FULL)
+        if self.state == "stopped" or (self.db.dialect == "sqlite" and not full) or isinstance(error, AssertionError):
+            self.state = "stopped"
+            return
+        self.state = "waiting"
+        self._lost = self.db.dialect == "postgresql" and getattr(error, "sqlstate", "") != POSTGRES_FULL
+
+    def _reopen(self) -> None:
+        """A new connection and, since nobody knows what the old one wrote, a new worker with nothing set aside."""
+        self.db = self.db.again()
+        self.journals = Journals(self.db)
+        self._lost = False
+
+    def _sweep(self) -> None:
+        """Give back what killed servers held and forget outdated answers."""
+        if self.state != "running":
+            return
+        try:
+            return_expired(self.journals, now_us(), keep=self.worker)
+            forget_old(self.db, now_us())
+        except Exception as error:  # noqa: BLE001 - housekeeping must not end the writer
+            self._failed(error)
+
+
+def ignore(_outcome: Any) -> None:
+    """Nobody waits."""
+
+
+__all__ = ["Charge", "Done", "Draw", "Find", "Meter"]

@@ -1,0 +1,182 @@
+"""The prediction API, raw ASGI: ``POST /v1/predict/{model}``, ``GET /v1/usage``, ``GET /health``, and nothing else.
+
+Whatever is not a route is 404, and every route that is not declared open needs a key, at one place. This face parses
+the request, calls the desk and renders the outcome; prices, keys and queues are not its business. Raw ASGI because a
+framework's routing and validation cost more than the whole metering (bench/serve.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+import orjson
+
+from mofang.core.errors import MofangError
+from mofang.core.identity import new_id
+from mofang.core.language import Language, language_of
+from mofang.trade.desk import Call, Reply
+
+BODY_BYTES_MAX = 8 * 1024 * 1024
+PREDICT = "/v1/predict/"
+RETRY_AFTER = {409: b"1", 429: b"1", 503: b"1"}
+
+Who = TypeVar("Who")
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Desk(Protocol[Who]):
+    """Where a request is served: the composition root's part."""
+
+    def admit(self, token: str) -> Who:
+        """Who this key belongs to, or MofangError."""
+        ...
+
+    async def predict(self, who: Who, call: Call) -> Reply:
+        """Answer and charge, or MofangError."""
+        ...
+
+    async def usage(self, who: Who) -> dict[str, Any]:
+        """The caller's own account."""
+        ...
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Whether requests can be served, and what stands to be told to anybody."""
+        ...
+
+    async def open(self) -> None:
+        """Begin, on the running event loop."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what has begun and end."""
+        ...
+
+
+class CallerGone(Exception):
+    """The caller hung up before the request was complete; there is nobody to answer."""
+
+
+class PredictApp:
+    """The ASGI application over a desk."""
+
+    def __init__(self, desk: Desk[Any], *, body_bytes_max: int = BODY_BYTES_MAX) -> None:
+        self.desk = desk
+        self.body_bytes_max = body_bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        assert scope["type"] == "http"
+        headers = dict(scope["headers"])
+        request_id = new_id("req")
+        try:
+            reply = await self._answer(scope, headers, receive, request_id)
+        except MofangError as error:
+            reply = refusal(error, request_id, language_of(headers.get(b"accept-language", b"").decode("latin-1")))
+            if reply.status not in (402, 409, 422, 429, 503) and not await self._drained(headers, receive):
+                reply = Reply(reply.status, reply.body, (*reply.headers, (b"connection", b"close")))
+        except CallerGone:
+            return
+        size = (b"content-length", str(len(reply.body)).encode())
+        await send({"type": "http.response.start", "status": reply.status,
+                    "headers": [(b"content-type", b"application/json"), size, *reply.headers]})
+        await send({"type": "http.response.body", "body": reply.body})
+
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, request_id: str) -> Reply:
+        method, path = scope["method"], scope["path"]
+        if path == "/health":
+            require(method, "GET")
+            well, told = self.desk.health()
+            return Reply(200 if well else 503, orjson.dumps(told))
+        known = path == "/v1/usage" or (path.startswith(PREDICT) and len(path) > len(PREDICT))
+        if not known:
+            raise MofangError("route-unknown", path=path)
+        who = self.desk.admit(bearer(headers.get(b"authorization", b"")))  # everything below belongs to a key
+        if path == "/v1/usage":
+            require(method, "GET")
+            return Reply(200, orjson.dumps({"request_id": request_id, **await self.desk.usage(who)}))
+        require(method, "POST")
+        retry_key = headers.get(b"idempotency-key")
+        call = Call(request_id, path[len(PREDICT):], await self._body(headers, receive),
+                    None if retry_key is None else retry_key.decode("latin-1"),
+                    headers.get(b"mofang-arrays") == b"1", scope.get("extensions", {}).get("gone", never))
+        return await self.desk.predict(who, call)
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        """The whole body, counted while it comes; what a header says of its length is only believed if it is bad news."""
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self.body_bytes_max:
+            raise MofangError("body-too-large", most=self.body_bytes_max)
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            whole: bytes = message["body"]
+            if len(whole) > self.body_bytes_max:
+                raise MofangError("body-too-large", most=self.body_bytes_max)
+            return whole
+        parts, size = [], 0
+        while message["type"] == "http.request":
+            parts.append(message["body"])
+            size += len(message["body"])
+            if size > self.body_bytes_max:
+                raise MofangError("body-too-large", most=self.body_bytes_max)
+            if not message.get("more_body"):
+                return b"".join(parts)
+            message = await receive()
+        raise CallerGone
+
+    async def _drained(self, headers: dict[bytes, bytes], receive: Receive) -> bool:
+        """Read and forget a small unread body, so that the refusal arrives; a large one costs the connection."""
+        length = headers.get(b"content-length", b"0" if b"transfer-encoding" not in headers else b"")
+        if not length.isdigit() or int(length) > 65_536:
+            return False
+        if int(length) == 0:
+            return True
+        message = {"more_body": True}
+        while message.get("more_body"):
+            message = await receive()
+            if message["type"] != "http.request":
+                return False
+        return True
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.desk.open()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.desk.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def never() -> bool:
+    """Under a server that does not tell, nobody has hung up."""
+    return False
+
+
+def require(method: str, wanted: str) -> None:
+    """Refuse another method."""
+    if method != wanted:
+        raise MofangError("method-wrong", method=method, wanted=wanted)
+
+
+def bearer(header: bytes) -> str:
+    """The key in ``Authorization: Bearer …``."""
+    scheme, _, token = header.decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise MofangError("key-missing")
+    return token.strip()
+
+
+def refusal(error: MofangError, request_id: str, language: Language) -> Reply:
+    """An error as it is sent: code, what happened, what to do, and the id to ask about."""
+    what, fix = error.worded(language)
+    body = {"error": {"code": error.code, "what": what, "fix": fix, "request_id": request_id}}
+    after = RETRY_AFTER.get(error.status)
+    extra = ((b"www-authenticate", b"Bearer"),) if error.status == 401 else ()
+    return Reply(error.status, orjson.dumps(body), (*extra, (b"retry-after", after)) if after else extra)

@@ -1,0 +1,353 @@
+"""Invoices: a pure function of sealed usage; each row on one bill, each bill once, each figure checkable."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mofang.core.errors import MofangError
+from mofang.core.journal import NewRow
+from mofang.core.merkle import verify_inclusion
+from mofang.core.money import charge
+from mofang.core.shop import Shop
+from mofang.core.trace import details, walk
+from mofang.trade import billing, invoices
+from mofang.trade.billing import (
+    Claim,
+    find_invoice,
+    invoice_document,
+    invoice_issue,
+    invoice_preview,
+    invoices_of,
+    line_rows,
+    prove_row,
+    remake,
+    trace_line,
+)
+from mofang.trade.customers import customer_new
+from mofang.trade.invoices import Bill, UsageRow, bill_of, bounds, period_at
+from mofang.trade.prices import price_set
+
+OCTOBER, NOVEMBER, DECEMBER = (bounds(month, "+08:00")[0] for month in ("2026-10", "2026-11", "2026-12"))
+DAY_US = 86_400_000_000
+PACKAGE = "run_0000000000000000000000pack"
+
+
+class Clock:
+    """The time that journals write, set by hand."""
+
+    def __init__(self, at_us: int) -> None:
+        self.at_us = at_us
+
+    def __call__(self) -> int:
+        self.at_us += 1
+        return self.at_us
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock(OCTOBER + DAY_US)
+    for module in ("mofang.core.journal", "mofang.trade.billing", "mofang.trade.prices"):
+        monkeypatch.setattr(f"{module}.now_us", clock)
+    return clock
+
+
+class Desk:
+    """A shop with one customer, one priced model, and a way to use it."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.shop = Shop.open(path)
+        assert self.shop.journals  # makes the tables
+        self.clock = clock
+        self.account = self.shop.act(customer_new, name="Acme 艾可美").id
+        self.prices = {
+            model: self.shop.act(price_set, model=model, price=text)
+            for model, text in (("reviews", "5.00/1000"), ("digits", "0.333/1000"))
+        }
+        self.numbers = itertools.count()
+        self.carried = 0
+
+    def use(
+        self,
+        *units: int,
+        model: str = "reviews@1",
+        test: bool = False,
+        account: str = "",
+        at_us: int = 0,
+        **changes: Any,
+    ) -> None:
+        """Answered requests, as the meter writes them."""
+        if at_us:
+            self.clock.at_us = at_us
+        price = self.prices[model.partition("@")[0]]
+        rows = []
+        for count in units:
+            micros, self.carried = charge(count, price.rate, self.carried)
+            id = f"req_{next(self.numbers):06d}"
+            body = {
+                "request_id": id,
+                "key": "k1",
+                "model": model,
+                "package": PACKAGE,
+                "units": count,
+                "test": test,
+                "price": None if test else price.version,
+                "rate": 0 if test else price.rate,
+                "micros": 0 if test else micros,
+                **changes,
+            }
+            rows.append(NewRow("use", body, id=id, account=account or self.account))
+        with self.shop.control.transaction():
+            self.shop.journals.append("usage", rows)
+
+    def bill(self, period: str, **settings: Any) -> Claim:
+        """Issue the invoice."""
+        found: Claim = self.shop.act(invoice_issue, customer="Acme 艾可美", period=period, **settings)
+        return found
+
+
+@pytest.fixture
+def desk(tmp_path: Path, clock: Clock) -> Desk:
+    return Desk(tmp_path / "shop", clock)
+
+
+def refused(code: str, call: Callable[[], object]) -> MofangError:
+    with pytest.raises(MofangError) as caught:
+        call()
+    assert caught.value.code == code, caught.value
+    for language in ("en", "zh"):
+        assert all(caught.value.worded(language))  # type: ignore[arg-type]
+    return caught.value
+
+
+def test_a_month_becomes_one_numbered_invoice(desk: Desk) -> None:
+    desk.use(1, 1, 1, at_us=NOVEMBER)
+    desk.use(7, model="digits@2")
+    desk.clock.at_us = DECEMBER + 1
+    claim = desk.bill("2026-11")
+    document = invoice_document(desk.shop, claim.number)
+    assert claim.number == document["number"] == "INV-2026-11-0001"
+    assert [(line["model"], line["units"], line["requests"]) for line in document["lines"]] == [
+        ("digits@2", 7, 1),
+        ("reviews@1", 3, 3),
+    ]
+    reviews = document["lines"][1]
+    assert (reviews["exact_micros"], reviews["amount_micros"]) == (15_000, 20_000)  # ¥0.015 → the even ¥0.02
+    assert (
+        document["total_micros"]
+        == document["exact_micros"] + document["rounding_micros"]
+        == claim.total_micros
+    )
+    stored = desk.shop.artifact(desk.shop.ledger.get(claim.entry))
+    assert stored.path("invoice.pdf").read_bytes().startswith(b"%PDF-")
+    assert desk.shop.verify() == []
+
+
+def test_made_again_it_has_the_same_bytes(desk: Desk) -> None:
+    desk.use(*range(1, 40), at_us=NOVEMBER)
+    claim = desk.bill("2026-11", early=True)
+    desk.use(5)  # what comes later changes nothing
+    desk.shop.act(price_set, model="reviews", price="9.00/1000")
+    assert remake(desk.shop, claim.number) == {"invoice.json": True, "invoice.pdf": True}
+    assert desk.bill("2026-11", language="en") == claim
+
+
+def test_a_killed_run_makes_the_same_invoice(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.use(3, at_us=NOVEMBER)
+
+    def power_cut(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mofang.trade.invoice_page.render", power_cut)
+        with pytest.raises(KeyboardInterrupt):
+            desk.bill("2026-11", early=True)
+    cut = find_invoice(desk.shop.control, "INV-2026-11-0001")
+    assert not cut.entry
+    refused("invoice-unfinished", lambda: invoice_document(desk.shop, cut.number))
+    desk.use(1000)
+    claim = desk.bill("2026-11", early=True)
+    assert (claim.number, claim.fixed) == (cut.number, cut.fixed)
+    assert invoice_document(desk.shop, claim.number)["lines"][0]["units"] == 3
+
+
+def test_eight_threads_make_one_invoice(desk: Desk) -> None:
+    desk.use(1, 2, 3, at_us=NOVEMBER)
+    desk.clock.at_us = DECEMBER + 1
+    found: list[Claim] = []
+    failed: list[BaseException] = []
+    barrier = threading.Barrier(8)
+
+    def one() -> None:
+        try:
+            shop = desk.shop.again()
+            barrier.wait(30)
+            found.append(shop.act(invoice_issue, customer="Acme 艾可美", period="2026-11"))
+        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
+            failed.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert failed == []
+    assert len(found) == 8 and len({claim.entry for claim in found}) == 1
+    assert len(invoices_of(desk.shop.control)) == 1
+    kinds = [row.kind for row in desk.shop.journals.rows("invoices")]
+    assert sorted(kinds) == ["claimed", "issued"]
+    assert desk.shop.verify() == []
+
+
+def test_late_rows_go_to_the_next_bill_and_no_row_to_two(desk: Desk) -> None:
+    desk.use(1, 2, at_us=OCTOBER + DAY_US)
+    desk.use(4, at_us=NOVEMBER)
+    first = desk.bill("2026-10")
+    desk.use(8, at_us=NOVEMBER - 5)  # an October row that a slow writer committed late
+    desk.use(16, at_us=NOVEMBER + DAY_US)
+    second = desk.bill("2026-11", early=True)
+    desk.use(32, at_us=NOVEMBER + 2 * DAY_US)
+    third = desk.bill("2026-12", early=True)
+    lines = [invoice_document(desk.shop, claim.number)["lines"] for claim in (first, second, third)]
+    assert [[(line["units"], line["late"]) for line in each] for each in lines] == [
+        [(3, 0)],
+        [(28, 1)],
+        [(32, 1)],
+    ]
+    rows = [row.id for claim in (first, second, third) for row in line_rows(desk.shop, claim.number, 1)]
+    assert len(rows) == len(set(rows)) == 6
+
+
+months = st.integers(min_value=0, max_value=5)
+
+
+@given(
+    st.lists(st.tuples(months, st.integers(0, 3)), max_size=8),
+    st.lists(st.tuples(months, st.integers(1, 12))),
+)
+def test_a_row_is_on_one_bill_at_most(asked: list[tuple[int, int]], rows: list[tuple[int, int]]) -> None:
+    bills: list[Bill] = []
+    for month, sealed in asked:  # each month is billed once, over at least as many seals as the bill before
+        if month not in [bill.from_us for bill in bills]:
+            bills.append(Bill(month, month + 1, (bills[-1].seals if bills else 0) + sealed))
+    for at_us, seal in rows:
+        row = UsageRow(seal, "r", at_us, {})
+        holders = [count for count in range(1, len(bills) + 1) if bill_of(row, bills[:count]) == count - 1]
+        assert len(holders) <= 1  # as seen by each bill when it was made
+        assert bill_of(row, bills) == (holders[0] - 1 if holders else None)
+        own = [index for index, bill in enumerate(bills) if bill.from_us == at_us]
+        if own and bills[own[0]].seals >= seal:
+            assert bill_of(row, bills) == own[0]
+
+
+def test_test_keys_are_never_billed(desk: Desk) -> None:
+    desk.use(100, 200, test=True, at_us=NOVEMBER)
+    error = refused("usage-none", lambda: desk.bill("2026-11", early=True))
+    assert error.values["tests"] == 2
+    desk.use(1)
+    claim = desk.bill("2026-11", early=True)
+    assert [line["requests"] for line in invoice_document(desk.shop, claim.number)["lines"]] == [1]
+    assert claim.number.endswith("-0001")  # the refused bill took no number
+    desk.shop.act(customer_new, name="Try", test=True)
+    refused(
+        "invoice-test-customer",
+        lambda: desk.shop.act(invoice_issue, customer="Try", period="2026-11", early=True),
+    )
+
+
+def test_a_running_month_is_billed_only_when_asked_for_early(desk: Desk) -> None:
+    desk.use(2, at_us=NOVEMBER + DAY_US)
+    refused("invoice-month-running", lambda: desk.bill("2026-11"))
+    document, pdf = invoice_preview(desk.shop, "Acme 艾可美")
+    assert (document["number"], document["lines"][0]["units"]) == ("", 2)
+    assert pdf.startswith(b"%PDF-") and invoices_of(desk.shop.control) == []
+    assert desk.bill("2026-11", early=True).period == "2026-11"
+    refused("usage-none", lambda: invoice_preview(desk.shop, "Acme 艾可美"))
+
+
+def test_prices_change_within_a_month(desk: Desk) -> None:
+    desk.use(1000, at_us=NOVEMBER)
+    desk.prices["reviews"] = desk.shop.act(price_set, model="reviews", price="6.00/1000")
+    desk.use(1000)
+    lines = invoice_document(desk.shop, desk.bill("2026-11", early=True).number)["lines"]
+    assert [(line["price_version"], line["amount_micros"]) for line in lines] == [
+        (1, 5_000_000),
+        (2, 6_000_000),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"micros": 1}, "usage-charge-wrong"),
+        ({"price": None}, "usage-unpriced"),
+        ({"price": 9}, "usage-price-unknown"),
+    ],
+)
+def test_usage_that_does_not_fit_its_price_stops_the_bill(
+    desk: Desk, changes: dict[str, Any], code: str
+) -> None:
+    desk.use(1000, at_us=NOVEMBER, **changes)
+    refused(code, lambda: desk.bill("2026-11", early=True))
+    assert invoices_of(desk.shop.control) == []
+
+
+def test_customers_see_their_own_rows_only(desk: Desk) -> None:
+    other = desk.shop.act(customer_new, name="Other").id
+    desk.use(1, at_us=NOVEMBER)
+    desk.use(50, account=other)
+    claim = desk.bill("2026-11", early=True)
+    stored = desk.shop.artifact(desk.shop.ledger.get(claim.entry))
+    text = stored.path("invoice.json").read_text()
+    assert "Other" not in text and other not in text
+    assert json.loads(text)["lines"][0]["units"] == 1
+
+
+def test_a_customer_can_check_any_row(desk: Desk) -> None:
+    desk.use(*range(1, 12), at_us=NOVEMBER)
+    number = desk.bill("2026-11", early=True).number
+    root = bytes.fromhex(invoice_document(desk.shop, number)["lines"][0]["merkle_root"])
+    for row in line_rows(desk.shop, number, 1):
+        shown = prove_row(desk.shop, number, 1, row.id)
+        proof = [bytes.fromhex(beside) for beside in shown["proof"]]
+        assert verify_inclusion(shown["row"].encode(), shown["index"], shown["rows"], proof, root)
+        dearer = shown["row"].replace('"units":', '"units":1')
+        assert not verify_inclusion(dearer.encode(), shown["index"], shown["rows"], proof, root)
+    refused("invoice-row-unknown", lambda: prove_row(desk.shop, number, 1, "req_none"))
+    refused("invoice-line-unknown", lambda: prove_row(desk.shop, number, 2, "req_none"))
+    refused("invoice-unknown", lambda: prove_row(desk.shop, "INV-1", 1, "req_none"))
+
+
+def test_a_line_leads_to_its_seals_requests_and_package(desk: Desk) -> None:
+    desk.use(1, 2, at_us=NOVEMBER)
+    number = desk.bill("2026-11", early=True).number
+    nodes = list(walk(trace_line(desk.shop, number, 1)))
+    assert [node.stage for node in nodes] == ["invoice", "line", "seal", "request", "request", "package"]
+    assert nodes[2].facts["rows"] == 2 and nodes[-1].entry == PACKAGE
+    assert all(isinstance(line, str) for node in nodes for line in details(node))
+
+
+def test_months_begin_on_the_shops_clock() -> None:
+    assert bounds("2026-11", "+08:00") == (1793462400_000000, 1796054400_000000)
+    assert bounds("2028-02", "+00:00")[1] - bounds("2028-02", "+00:00")[0] == 29 * DAY_US
+    assert period_at(bounds("2027-01", "-03:30")[0], "-03:30") == "2027-01"
+    assert period_at(bounds("2027-01", "-03:30")[0] - 1, "-03:30") == "2026-12"
+
+
+def test_the_stage_alone_chooses_its_time_once(desk: Desk) -> None:
+    desk.use(1, at_us=NOVEMBER)
+    terms = (desk.shop.seal("customers"), desk.shop.seal("prices"))
+    usage = (desk.shop.seal("usage"),)
+    asked = {"customer": desk.account, "period": "2026-11"}
+    first = desk.shop.run(invoices.invoice, usage, terms, **asked)
+    assert desk.shop.run(invoices.invoice, usage, terms, **asked).digest == first.digest
+    assert first.read_json("invoice.json")["number"] == ""
+    assert first.read_json("invoice.json")["kind"] == billing.KIND
