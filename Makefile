@@ -27,10 +27,8 @@ test-cluster: install-cluster  ## Ray, PostgreSQL, kills, power cuts: under eigh
 	$(PY) -m pytest -m cluster --durations=10 $(ARGS)
 
 check: install  ## ruff, mypy strict, the house's own rules, stages.lock  检查
-	$(PY) -m ruff check .
-	$(PY) -m mypy
-	$(PY) -m pytest -m tidy -q
-	$(PY) -m mofang.core.lock --check
+	@failed=0; for step in "ruff check ." mypy "pytest -q tests/test_tidy.py tests/test_house.py" \
+	    "mofang.core.lock --check"; do echo "== $$step"; $(PY) -m $$step || failed=1; done; exit $$failed
 
 bench: install  ## every floor's benchmarks; ARGS=--quick for our own side alone  基准
 	@failed=0; for floor in $(FLOORS); do $(PY) bench/$$floor.py $(ARGS) || failed=1; done; exit $$failed

@@ -26,7 +26,6 @@ from mofang.core.language import current_language, set_language
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("requirements/lock.txt", "requirements/files.txt")
 GPU = re.compile(r"^(nvidia-|cuda-|triton|pytorch-triton|torch\b)", re.IGNORECASE)
-pytestmark = pytest.mark.tidy
 
 
 def project() -> dict[str, Any]:
@@ -195,7 +194,7 @@ def test_installer_says_what_it_lacks(tmp_path: Path) -> None:
     old.chmod(0o755)
     for name in ("bash", "dirname"):
         (tmp_path / name).symlink_to(shutil.which(name) or name)
-    done = subprocess.run([tmp_path / "bash", str(ROOT / "tools" / "install.sh")], env={"PATH": str(tmp_path)},
+    done = subprocess.run([tmp_path / "bash", ROOT / "tools" / "install.sh"], env={"PATH": str(tmp_path)},
                           check=False, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     assert "3.11" in done.stderr and "Python 3.9.2" in done.stderr and "模坊" in done.stderr

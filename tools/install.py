@@ -208,7 +208,8 @@ def call(command: list[str], environment: dict[str, str]) -> None:
     if subprocess.run(command, check=False, env=environment).returncode:
         stop("\nThe packages could not be installed; the lines above name the first that failed. "
              "If they speak of a connection, name an index that this machine reaches: "
-             "UV_DEFAULT_INDEX=URL or PIP_INDEX_URL=URL. Then run the same command again: it goes on where it stopped.",
+             "UV_DEFAULT_INDEX=URL or PIP_INDEX_URL=URL. "
+             "Then run the same command again: it goes on where it stopped.",
              "\n依赖没有装完；上面几行说明了最先失败的一个。如果是网络连接问题，请指明本机能访问的包索引："
              "UV_DEFAULT_INDEX=网址 或 PIP_INDEX_URL=网址，然后重新运行同一条命令，它会接着装。")
 

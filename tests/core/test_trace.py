@@ -53,10 +53,8 @@ def test_forwards_to_everything_made_from_it(shop: Shop) -> None:
 
 def test_a_failed_attempt_made_nothing(shop: Shop) -> None:
     numbers = shop.run(count)
-    with pytest.raises(TypeError):
-        shop.run(
-            split, numbers, at=float("nan"), pause_s=None
-        )  # refused below, in the settings or in the stage
+    with pytest.raises(ValueError, match="NaN"):
+        shop.run(split, numbers, at=float("nan"))
     assert [node.stage for node in walk(descendants(shop.ledger, numbers.entry))] == ["count"]
 
 

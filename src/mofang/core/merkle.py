@@ -86,7 +86,7 @@ def inclusion_proof(rows: Iterable[bytes], index: int) -> tuple[bytes, ...]:
 
 
 def verify_inclusion(row: bytes, index: int, size: int, proof: Sequence[bytes], top: bytes) -> bool:
-    """Whether ``row`` is shown to stand at ``index`` of ``size`` rows under the root ``top`` (RFC 9162 2.1.3.2)."""
+    """Whether ``row`` is shown to stand at ``index`` of ``size`` rows under ``top`` (RFC 9162 2.1.3.2)."""
     if not 0 <= index < size:
         return False
     here, last, found = index, size - 1, leaf_hash(row)

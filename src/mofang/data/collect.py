@@ -126,7 +126,7 @@ def choose_roles(head: Sequence[Chunk], wanted: dict[str, str], beside: dict[str
     twice = doubled(names)
     visible = [name for name in names if "\0" not in name]
     media = {name: "image" for chunk in head for name in chunk.media}
-    fixed = {"images": {"image": "image", how.label or "label": "label"}, "pixels": {"image": "image", "label": "label"},
+    fixed = {"images": {"image": "image", how.label or "label": "label"}, "pixels": {"image": "image", how.label or "label": "label"},
              "lines": {"text": "text", how.label or "label": "label"},
              "documents": {"text": "text", how.label or "label": "label"}}.get(how.format, {})
     if fixed and not wanted:

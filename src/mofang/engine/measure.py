@@ -22,6 +22,7 @@ from mofang.engine.runtimes import RUNTIMES, Runtime, runtime_named
 
 TOLERANCE = 1e-4      # largest absolute difference of a probability between float32 engines
 CALLS_MIN = 5
+BATCHES = (1, 8, 32)
 
 Objective = Literal["throughput", "latency", "size"]
 Row = dict[str, Any]
@@ -54,31 +55,36 @@ def compare(found: Array, reference: Array) -> Parity:
 
 def measure(folder: Path, about: Mapping[str, Any], records: Sequence[Record],
             encode: Callable[[Sequence[Record]], Arrays], reference: Array, *, seconds: float = 0.3,
-            batches: Sequence[int] = (1, 8, 32), threads: Sequence[int] = ()) -> list[Row]:
+            batches: Sequence[int] = BATCHES, tick: Callable[[], None] = lambda: None) -> list[Row]:
     """The engines' table: one row per engine, threads and batch, with p50_ms, samples_per_s, max_abs_difference,
     label_agreement and passes; a row with "reason" for an engine that could not be measured.
 
     Parity is taken on all `records` in batches of each size; time on their second half, `seconds` per row at least.
     """
     rows: list[Row] = []
-    for name in RUNTIMES:
-        runtime = runtime_named(name)
-        if not (folder / runtime.file).exists():
+    refused: set[str] = set()
+    for name, threads in planned(folder):
+        if name in refused:
             continue
-        size_bytes = (folder / runtime.file).stat().st_size
-        for count in threads or sorted({1, cores()}):
-            started = time.perf_counter()
-            try:
-                engine = start(name, folder, about, count)
-            except MofangError as error:
-                rows.append({"engine": name, "passes": False, "reason": str(error.values["reason"])})
-                break
-            load_s = round(time.perf_counter() - started, 3)
-            for batch in batches:
-                found = _measure_batch(engine, records, encode, reference, batch, seconds)
-                rows.append({"engine": name, "threads": count, "batch": batch, **found, "load_s": load_s,
-                             "size_bytes": size_bytes})
+        began = time.perf_counter()
+        try:
+            engine = start(name, folder, about, threads)
+        except MofangError as error:
+            rows.append({"engine": name, "passes": False, "reason": str(error.values["reason"])})
+            refused.add(name)
+            continue
+        known = {"engine": name, "threads": threads, "load_s": round(time.perf_counter() - began, 3),
+                 "size_bytes": (folder / engine.file).stat().st_size}
+        for batch in batches:
+            rows.append({**known, "batch": batch, **_measure_batch(engine, records, encode, reference, batch, seconds)})
+            tick()
     return rows
+
+
+def planned(folder: Path) -> list[tuple[str, int]]:
+    """What is measured: (engine, threads) for each engine whose file is there, on one core and on all."""
+    counts = sorted({1, cores()})
+    return [(name, count) for name in RUNTIMES if (folder / runtime_named(name).file).exists() for count in counts]
 
 
 def start(name: str, folder: Path, about: Mapping[str, Any], threads: int) -> Runtime:

@@ -94,8 +94,8 @@ class Predictor:
 
     def _run(self, records: Sequence[Record]) -> Arrays:
         arrays = self.encode(records)
-        cells = max(array.size for array in arrays.values() if array.ndim <= 2) if len(records) > 1 else 0
-        if cells > CELLS_MAX:
+        cells = max((array.size for array in arrays.values() if array.ndim == 2), default=0)
+        if cells > CELLS_MAX and len(records) > 1:
             half = len(records) // 2
             parts = self._run(records[:half]), self._run(records[half:])
             return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

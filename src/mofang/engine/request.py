@@ -53,9 +53,8 @@ def parse_records(signature: Signature, body: object) -> tuple[list[Record], boo
         at = f"records[{number}]" if many else ""
         if not isinstance(row, dict):
             raise MofangError("body-wrong-shape", at=at, found=_kind(row), names=", ".join(sorted(names)))
-        if alias in row and alias not in names:
-            row = {**row, inputs[0]["name"]: row[alias]}
-            del row[alias]
+        if alias in row and len(row) == 1:
+            row = {inputs[0]["name"]: row[alias]}
         record = _parse_record(inputs, names, row, f"{at}." if at else "")
         characters += sum(len(value) for value in record.values() if isinstance(value, str))
         if characters > BODY_CHARACTERS_MAX:

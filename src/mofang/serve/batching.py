@@ -7,14 +7,16 @@ made, and a record that breaks a batch fails alone: the others of its batch are 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mofang.core.errors import MofangError
 
+log = logging.getLogger("mofang.batching")
 Answers = list[dict[str, Any]]
 Predict = Callable[[list[dict[str, Any]]], Answers]
 Done = Callable[[Answers | MofangError], None]
@@ -120,30 +122,39 @@ class Batcher:
                     self._changed.wait()
                 batch = self._take()
                 self._running += len(batch)
-            if batch:
-                self._run(batch)
+            try:
+                for ticket, refusal in self._dropped(batch):
+                    ticket.finish(MofangError(refusal))
+                wanted = [ticket for ticket in batch if not ticket.claimed]
+                if wanted:
+                    self._run(wanted)
+            except Exception:  # noqa: BLE001 - a fault in a caller's callback must not end the engine's thread
+                log.exception("a batch of %d could not be handed over", len(batch))
             with self._changed:
                 self._running -= len(batch)
                 if self._closing:
                     self._changed.notify_all()
 
+    def _dropped(self, batch: Sequence[Ticket]) -> Iterator[tuple[Ticket, str]]:
+        """Tickets that nobody waits for any more, with the reason."""
+        now = time.monotonic()
+        for ticket in batch:
+            if ticket.gone():
+                yield ticket, "caller-gone"
+            elif ticket.deadline_s <= now:
+                yield ticket, "too-late"
+
     def _take(self) -> list[Ticket]:
-        """The oldest tickets that fit one batch; gone and late ones are answered and left out."""
+        """The oldest tickets that fit one batch; those that are decided or useless take no room in it."""
         batch: list[Ticket] = []
         size = 0
         now = time.monotonic()
-        while self._queue and (not batch or size + len(self._queue[0].records) <= self.batch_max):
+        while self._queue and (size == 0 or size + len(self._queue[0].records) <= self.batch_max):
             ticket = self._queue.popleft()
             self._waiting -= len(ticket.records)
-            if ticket.claimed:
-                continue
-            if ticket.gone():
-                ticket.finish(MofangError("caller-gone"))
-            elif ticket.deadline_s <= now:
-                ticket.finish(MofangError("too-late"))
-            else:
+            if not ticket.claimed:
                 batch.append(ticket)
-                size += len(ticket.records)
+                size += 0 if ticket.gone() or ticket.deadline_s <= now else len(ticket.records)
         return batch
 
     def _run(self, batch: Sequence[Ticket]) -> None:

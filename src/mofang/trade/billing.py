@@ -89,6 +89,7 @@ def invoice_issue(
     and the codes of the stage ``invoice``; a refused bill takes no number.
     """
     shop = act.shop
+    shop.journals.make_tables()
     who = find_customer(shop.control, customer)
     month = period or period_at(now_us(), utc_offset(shop))
     claim = _known(shop.control, who.id, month)
@@ -119,6 +120,7 @@ def invoice_preview(
 
     A month that is billed already is previewed for what came since; raises ``usage-none`` if that is nothing.
     """
+    shop.journals.make_tables()
     who = find_customer(shop.control, customer)
     month = period or period_at(now_us(), utc_offset(shop))
     document = _document(shop, who, month, _fix(shop, who, month, language))

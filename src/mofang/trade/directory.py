@@ -16,7 +16,7 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import Journals
 from mofang.trade.customers import Customer, customers
-from mofang.trade.keys import Key, check_key, keys
+from mofang.trade.keys import Key, Pepper, check_key, keys
 from mofang.trade.prices import Price, price_at, prices
 
 POLL_S = 0.25
@@ -40,7 +40,7 @@ class Directory:
 
     def __init__(self, db: Database, pepper: bytes, *, poll_s: float = POLL_S) -> None:
         self.db = db
-        self.pepper = pepper
+        self.pepper = Pepper(pepper)
         self.poll_s = poll_s
         Journals(db)  # makes the tables of a fresh shop
         self._seen = self._heads()

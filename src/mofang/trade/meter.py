@@ -120,8 +120,7 @@ class Meter:
                 if self._closing and not group:
                     return
             if group:
-                for work, outcome in zip(group, self._settle(group), strict=True):
-                    work.done(outcome)
+                self._tell(group, self._settle(group))
             if time.monotonic() > swept_s + SWEEP_S:
                 swept_s = time.monotonic()
                 self._sweep()
@@ -150,6 +149,13 @@ class Meter:
         self.commits += 1
         self.commit_ms = (time.perf_counter() - started_s) * 1000
         return plan.outcomes
+
+    def _tell(self, group: list[Work], outcomes: list[Any]) -> None:
+        for work, outcome in zip(group, outcomes, strict=True):
+            try:
+                work.done(outcome)
+            except Exception:  # noqa: BLE001 - a fault in a caller's callback must not end the writer
+                log.exception("an outcome could not be handed over")
 
     def _failed(self, error: Exception) -> None:
         """A full or busy database may be tried again, a lost PostgreSQL connection is opened anew; all else stops."""

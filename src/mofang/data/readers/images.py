@@ -110,5 +110,5 @@ def read_pixels(files: list[SourceFile], how: Reading, reject: Reject) -> Iterat
             taken = good[start:start + PIXEL_CHUNK_ROWS]
             numbers = [chunk.numbers[place] for place in taken]
             columns = {"image": [f"{number}.png" for number in numbers],
-                       "label": [chunk.columns[label][place] for place in taken]}
+                       how.label or "label": [chunk.columns[label][place] for place in taken]}
             yield Chunk(chunk.file, numbers, columns, {"image": [images[place] for place in taken]})

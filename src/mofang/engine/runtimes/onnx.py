@@ -28,7 +28,7 @@ class OnnxRuntime:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except (RuntimeError, ValueError) as error:      # every failure of ONNX Runtime derives from these
+        except _failures() as error:
             raise MofangError("engine-refuses", engine=self.name, reason=_first_line(error)) from error
         self._outputs = [each.name for each in self._session.get_outputs()]
 
@@ -45,6 +45,14 @@ class OnnxRuntime:
     def run(self, arrays: Arrays) -> Arrays:
         """Run the graph once."""
         return dict(zip(self._outputs, self._session.run(self._outputs, arrays), strict=True))
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """ONNX Runtime's exceptions: one per status code, without a base of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception)]
+    return (RuntimeError, ValueError, *own)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,150 @@
+"""The demo: the commands a founder would type, run one after the other, with their real output.
+
+Each step is the public command line or an HTTP request to the server it starts; nothing is called behind their backs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mofang.core.errors import MofangError
+from mofang.core.language import current_language, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "reviews.py"
+REQUESTS = 200
+TEXTS = ("房间很干净，服务员也很热情，下次还会来", "书的内容太空洞了，翻了几页就看不下去", "电脑用了两天就死机，客服态度还很差",
+         "性价比很高，送货也快，推荐购买", "早餐种类少，隔音差，一晚上没睡好")
+
+
+class Stage:
+    """Where the demo plays: its shop, its screen."""
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        self.folder = folder.resolve()
+        self.console = console
+        self.environment = {**os.environ, "MOFANG_SHOP": str(self.folder / "shop"), "MOFANG_LANG": current_language()}
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def title(self, en: str, zh: str) -> None:
+        """Announce a step."""
+        self.console.print()
+        self.console.rule(say(en, zh), align="left", style="cyan")
+
+    def mofang(self, *arguments: str, show: bool = True) -> str:
+        """Type one command; its output, which is also shown."""
+        self.console.print("$ mofang " + " ".join(arguments), markup=False, style="bold")
+        done = subprocess.run([sys.executable, "-m", "mofang", *arguments], cwd=self.folder, env=self.environment,
+                              stdout=subprocess.PIPE, text=True, encoding="utf-8")
+        if done.returncode:
+            self.console.print(done.stdout, markup=False)
+            raise MofangError("demo-step-failed", command="mofang " + " ".join(arguments), status=done.returncode)
+        if show:
+            self.console.print(done.stdout.rstrip(), markup=False)
+        return done.stdout
+
+
+def run_demo(folder: Path, budget: str, console: Console) -> None:
+    """Play the whole life of one model; ends by itself. Run again, it continues with what is there."""
+    began = time.monotonic()
+    play = Stage(folder, console)
+    play.title("1  Make a model from 35,124 Chinese reviews", "1  用 35,124 条中文评论制作模型")
+    made = play.mofang("run", str(RECIPE), "--budget", budget)
+    play.title("2  Ask it, without server or key", "2  直接询问，不需要服务器和密钥")
+    play.mofang("predict", "reviews", TEXTS[0])
+    play.title("3  Find a customer, a price, a key", "3  添加客户、定价、签发密钥")
+    if "示范书店" not in play.mofang("customer", "list", "--json", show=False):
+        play.mofang("customer", "new", "示范书店")
+    play.mofang("price", "set", "reviews", "5.00/1000")
+    token = next(word for word in play.mofang("key", "new", "示范书店", show=False).split() if word.startswith("mf_live_"))
+    console.print(say("  (shown once: {start}…)", "  （只显示一次：{start}…）", start=token[:16]), markup=False)
+    play.title("4  Serve and answer paid requests", "4  启动服务，应答付费请求")
+    answered = _serve_and_ask(play, token)
+    play.title("5  Bill them", "5  出具账单")
+    bill = play.mofang("invoice", "示范书店", "--early", "--json", show=False)
+    document = json.loads(bill)
+    play.title("6  The last screen", "6  最后一屏")
+    _last_screen(play, made, answered, document)
+    console.print(say("The demo took {seconds} s.", "演示用时 {seconds} 秒。", seconds=round(time.monotonic() - began)))
+
+
+def _serve_and_ask(play: Stage, token: str) -> dict[str, Any]:
+    play.console.print("$ mofang serve reviews --port 0", style="bold")
+    server = subprocess.Popen([sys.executable, "-m", "mofang", "serve", "reviews", "--port", "0"], cwd=play.folder,
+                              env=play.environment, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    try:
+        assert server.stdout is not None
+        address = ""
+        for line in server.stdout:
+            found = re.search(r"http://\S+", line)
+            if found:
+                address = found[0].rstrip("/.。")
+                break
+        if not address:
+            raise MofangError("demo-step-failed", command="mofang serve reviews --port 0", status=server.wait())
+        first = _ask(address, token, TEXTS[1], "demo-first")
+        play.console.print(f"POST /v1/predict/reviews {{\"text\": \"{TEXTS[1]}\"}}", markup=False)
+        play.console.print(json.dumps(first, ensure_ascii=False), markup=False)
+        answers = _load(address, token)
+        refused = _refused(address)
+        play.console.print(say("  {n} more answered; an unknown key is refused with {code}", "  又应答 {n} 次；未知密钥被拒绝：{code}",
+                               n=len(answers), code=refused), markup=False)
+        return {"requests": len(answers) + 1, "first": first, "refused": refused}
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _ask(address: str, token: str, text: str, retry_key: str) -> dict[str, Any]:
+    body = json.dumps({"text": text}).encode()
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json", "idempotency-key": retry_key}
+    request = urllib.request.Request(f"{address}/v1/predict/reviews", body, headers)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        found: dict[str, Any] = json.load(response)
+        return found
+
+
+def _load(address: str, token: str) -> list[dict[str, Any]]:
+    """Several clients at once, each asking in turn."""
+    answers: list[dict[str, Any]] = []
+    stamp = time.time_ns()
+
+    def client(number: int) -> None:
+        for turn in range(number, REQUESTS - 1, 8):
+            answers.append(_ask(address, token, TEXTS[turn % len(TEXTS)], f"demo-{stamp}-{turn}"))
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def _refused(address: str) -> str:
+    try:
+        _ask(address, "mf_live_unknown", TEXTS[0], "demo-refused")
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {json.load(error)['error']['code']}"
+    return "not refused"
+
+
+def _last_screen(play: Stage, made: str, answered: dict[str, Any], document: dict[str, Any]) -> None:
+    start = made.find(say("Candidates", "候选"))
+    play.console.print(made[start:].rstrip() if start >= 0 else made, markup=False)
+    play.console.print(say("\n{n} requests answered and metered", "\n已应答并计量 {n} 次请求", n=answered["requests"]))
+    play.mofang("invoice")
+    play.mofang("trace", document["number"], "1")
+    play.mofang("verify")

@@ -1,0 +1,64 @@
+"""The parity gate: an engine serves only if it answers as the trained model does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mofang.core.errors import MofangError
+from mofang.core.ledger import Ledger
+from mofang.core.shop import Shop
+from mofang.core.trace import ancestors, walk
+from mofang.engine.arrays import Array
+from mofang.engine.encode import Record
+from mofang.engine.measure import TOLERANCE, Objective, Row, choose
+from mofang.engine.predictor import Predictor
+from mofang.engine.runtimes import Runtime
+from mofang.engine.runtimes.onnx import OnnxRuntime
+from mofang.engine.runtimes.xgboost import XgboostRuntime
+
+SNAPSHOT = "snapshot"     # the kind whose operators a graph must carry
+
+
+def reference(folder: Path, predictor: Predictor, records: Sequence[Record]) -> tuple[Array, str]:
+    """What the model answers: probabilities float32 [N, K] and where they come from.
+
+    Records go one by one, so that nothing is padded. A boosted model is run by XGBoost itself; any other graph node by
+    node as it was exported, without an engine's rewriting. (The export proved that graph equal to the trained network.)
+    """
+    runtime: Runtime
+    if (folder / XgboostRuntime.file).exists() and XgboostRuntime.available() is None:
+        runtime, source = XgboostRuntime(folder / XgboostRuntime.file, 1), "xgboost"
+    else:
+        runtime, source = OnnxRuntime(folder / OnnxRuntime.file, 1, optimise=False), "graph as exported"
+    found = [runtime.run(predictor.encode([record]))["probabilities"] for record in records]
+    return np.concatenate(found), source
+
+
+def gate(rows: Sequence[Row], objective: Objective) -> Row:
+    """The best engine that passes; raises MofangError parity-mismatch if none does."""
+    chosen = choose(rows, objective)
+    if chosen is None:
+        measured = [row for row in rows if "reason" not in row]
+        if not measured:
+            raise MofangError("engine-none", reasons="; ".join(f"{row['engine']}: {row['reason']}" for row in rows))
+        nearest = min(measured, key=lambda row: row["max_abs_difference"])
+        raise MofangError("parity-mismatch", where=f"every engine, {nearest['engine']} the least,", what="probabilities",
+                          found=f"{nearest['max_abs_difference']:.2g}", allowed=f"{TOLERANCE:g}")
+    return chosen
+
+
+def check_lineage(shop: Shop, entry: str, operators: Sequence[dict[str, Any]]) -> None:
+    """Refuse a graph that lost an operator on its way from the snapshot: its values would not be those of training."""
+    for snapshot in _snapshots(shop.ledger, entry):
+        for spec in shop.artifact(shop.ledger.get(snapshot)).read_json("about.json").get("operators", []):
+            if spec not in operators:
+                raise MofangError("operator-lost", operator=spec["name"], columns=", ".join(spec["columns"]))
+
+
+def _snapshots(ledger: Ledger, entry: str) -> list[str]:
+    """The snapshots that an entry was made from."""
+    return [node.entry for node in walk(ancestors(ledger, entry)) if node.kind == SNAPSHOT]

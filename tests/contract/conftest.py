@@ -1,0 +1,15 @@
+"""The worlds of the contract suite: one a task, made once a session."""
+
+from __future__ import annotations
+
+import pytest
+
+from mofang.core.shop import Shop
+from mofang.engine.task import TASKS
+from tests.contract.world import World, make_world
+
+
+@pytest.fixture(scope="session", params=TASKS)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp(request.param)
+    return make_world(request.param, folder, Shop.open(folder / "shop"))

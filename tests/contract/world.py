@@ -1,0 +1,123 @@
+"""One tiny world for each task, made here and brought through every stage once; the contract suite looks at all of it."""
+
+from __future__ import annotations
+
+import csv
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mofang.core.artifact import Artifact
+from mofang.core.shop import Shop
+
+GOOD = ("很好", "喜欢", "满意", "推荐", "干净", "热情", "漂亮", "值得")
+BAD = ("很差", "失望", "糟糕", "退货", "肮脏", "冷漠", "难看", "后悔")
+THINGS = ("房间", "早餐", "屏幕", "键盘", "故事", "翻译", "服务", "物流", "价格", "封面", "电池", "声音")
+
+
+@dataclass
+class World:
+    """A task's source, the settings that read it, a raw record, and what every stage made of it."""
+
+    task: str
+    shop: Shop
+    source: Path
+    collect: dict[str, Any]
+    snapshot: dict[str, Any]
+    family: Any
+    raw: dict[str, Any]
+    made: dict[str, Artifact]
+
+
+def write_texts(path: Path, rows: int = 160) -> dict[str, Any]:
+    """Chinese reviews with full-width signs and odd spaces, so that the value operators have work to do."""
+    generator = random.Random(7)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for number in range(rows):
+            good = number % 2 == 0
+            words = [f"{generator.choice(THINGS)}{generator.choice(GOOD if good else BAD)}" for _ in range(3)]
+            writer.writerow([f"第{number}号，{'，'.join(words)}！　ＡＢＣ{generator.randint(0, 99)}", "pos" if good else "neg"])
+    return {"text": "房间很好，　早餐满意！ＡＢＣ\u200b１２３"}
+
+
+def write_images(folder: Path, rows: int = 120) -> dict[str, Any]:
+    """Dark squares left or right of the middle."""
+    import base64
+
+    from PIL import Image
+
+    generator = np.random.default_rng(7)
+    for number in range(rows):
+        side = number % 2
+        pixels = generator.integers(180, 255, (12, 12), dtype=np.uint8)
+        pixels[3:9, 1 + 6 * side:5 + 6 * side] = generator.integers(0, 60, (6, 4))
+        place = folder / ("left", "right")[side] / f"{number:03}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place)
+    return {"image": base64.b64encode((folder / "left" / "000.png").read_bytes()).decode()}
+
+
+def write_table(path: Path, rows: int = 160) -> dict[str, Any]:
+    """Two numbers (one sometimes missing) and a category that decide the class."""
+    generator = random.Random(7)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["年龄", "收入", "城市", "违约"])
+        for _ in range(rows):
+            age, income, city = generator.randint(18, 70), generator.gauss(8000, 2500), generator.choice(["上海", "成都", "西安"])
+            risky = income + (2000 if city == "上海" else 0) < 8500
+            writer.writerow([age, "" if generator.random() < 0.05 else f"{income:.2f}", city, "是" if risky else "否"])
+    return {"年龄": 33, "收入": 9123.5, "城市": "上海"}
+
+
+def make_world(task: str, folder: Path, shop: Shop) -> World:
+    """Run every stage once on tiny data."""
+    from mofang.recipe import baseline, clean, collect, evaluate, export, package, select, snapshot, train
+
+    if task == "text_classification":
+        source = folder / "texts.csv"
+        raw = write_texts(source)
+        given, inputs, family = {"label": "label", "text": ("text",)}, ("text",), "linear"
+    elif task == "image_classification":
+        source = folder / "images"
+        raw = write_images(source)
+        given, inputs, family = {}, ("image",), {"tag": "mlp", "epochs": 3}
+    else:
+        source = folder / "table.csv"
+        raw = write_table(source)
+        given = {"label": "违约", "numbers": ("年龄", "收入"), "categories": ("城市",)}
+        inputs, family = ("年龄", "收入", "城市"), "xgboost"
+    settings = {"source": str(source), "licence": "CC-BY-4.0", "origin": "tests", **given}
+    cut = {"task": task, "label": given.get("label", "label"), "inputs": inputs, "test": 0.2, "validation": 0.2}
+    made: dict[str, Artifact] = {}
+    made["collect"] = shop.run(collect, **settings)
+    made["clean"] = shop.run(clean, made["collect"])
+    made["snapshot"] = shop.run(snapshot, made["clean"] / "kept", **cut)
+    made["train"] = shop.run(train, made["snapshot"], family=family)
+    made["select"] = shop.run(select, made["snapshot"], families=("linear",))
+    made["export"] = shop.run(export, made["train"])
+    made["baseline"] = shop.run(baseline, made["snapshot"])
+    made["evaluate"] = shop.run(evaluate, made["export"], made["snapshot"] / "test", made["baseline"], resamples=50)
+    made["package"] = shop.run(package, made["export"], made["evaluate"])
+    return World(task, shop, source, settings, cut, family, raw, made)
+
+
+def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
+    """How each stage was called in this world."""
+    made = world.made
+    return {
+        "collect": ((), world.collect),
+        "clean": ((made["collect"],), {}),
+        "snapshot": ((made["clean"] / "kept",), world.snapshot),
+        "train": ((made["snapshot"],), {"family": world.family}),
+        "select": ((made["snapshot"],), {"families": ("linear",)}),
+        "export": ((made["train"],), {}),
+        "baseline": ((made["snapshot"],), {}),
+        "evaluate": ((made["export"], made["snapshot"] / "test", made["baseline"]), {"resamples": 50}),
+        "package": ((made["export"], made["evaluate"]), {}),
+    }

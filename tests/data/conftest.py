@@ -1,0 +1,21 @@
+"""Fixtures of the data floor's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mofang.core.shop import Shop
+
+
+@pytest.fixture(scope="session")
+def shop_factory(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], tuple[Shop, Path]]:
+    """Makes an empty shop with a folder beside it, for tests that hypothesis calls many times."""
+
+    def make() -> tuple[Shop, Path]:
+        folder = tmp_path_factory.mktemp("shop")
+        return Shop.open(folder / "shop"), folder
+
+    return make
