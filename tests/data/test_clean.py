@@ -21,7 +21,7 @@ from mofang.data.pixels import look_at
 from mofang.data.records import RecordReader
 from tests.data.pictures import png, write_pictures
 
-LONG = "The room was clean and the staff were friendly, we stayed for three nights and enjoyed the breakfast a lot"
+LONG = "The room was clean and the staff were friendly, we stayed for three nights and enjoyed the breakfast a lot, which is not to be had everywhere in this part of the town"
 
 
 def cleaned(shop: Shop, tmp_path: Path, rows: list[tuple[str, str]], **given_settings: Any) -> Cleaned:
@@ -134,7 +134,9 @@ def test_the_header_is_looked_at_before_any_pixel_is_made() -> None:
     import zlib
 
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))))
+    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks)
     assert look_at(bomb, min_side=1, max_pixels=50_000_000).reason == "image-too-large"
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mofang.core.errors import MofangError
 from mofang.data.readers import Reading, reader_named
 from mofang.data.readers.delimited import delimiter_scores, looks_like_header
 from mofang.data.sources import SourceFile, source_files
@@ -151,7 +152,10 @@ def test_any_text_is_read_or_rejected_without_a_crash(tmp_path_factory: pytest.T
     path = tmp_path_factory.mktemp("any") / "a.csv"
     path.write_bytes(text.encode())
     for format in ("csv", "jsonl", "lines"):
-        read(path, format, delimiter=",", encoding="utf-8")
+        try:
+            read(path, format, delimiter=",", encoding="utf-8")
+        except MofangError as error:
+            assert error.code == "delimiter-wrong"
 
 
 # JSON

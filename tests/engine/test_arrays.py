@@ -8,7 +8,10 @@ import pytest
 from mofang.engine.arrays import arrays_digest, from_npy, to_npy
 
 
-@pytest.mark.parametrize("array", [np.arange(6).reshape(2, 3), np.zeros((0, 4), np.float32), np.array(3.5), np.arange(4, dtype=np.uint64)])
+@pytest.mark.parametrize(
+    "array",
+    [np.arange(6).reshape(2, 3), np.zeros((0, 4), np.float32), np.array(3.5), np.arange(4, dtype=np.uint64)],
+)
 def test_an_array_survives_its_bytes(array: np.ndarray) -> None:
     back = from_npy(to_npy(array))
     assert back.dtype == array.dtype and back.shape == array.shape and (back == array).all()
@@ -36,8 +39,12 @@ def test_pickled_objects_are_refused() -> None:
 
 def test_the_digest_sees_every_bit_name_shape_and_type() -> None:
     base = {"a": np.zeros(4, np.float32), "b": np.arange(4)}
-    others = [{"a": base["a"], "c": base["b"]}, {"a": -base["a"], "b": base["b"]},
-              {"a": base["a"].reshape(2, 2), "b": base["b"]}, {"a": base["a"], "b": base["b"].astype(np.int32)}]
+    others = [
+        {"a": base["a"], "c": base["b"]},
+        {"a": -base["a"], "b": base["b"]},
+        {"a": base["a"].reshape(2, 2), "b": base["b"]},
+        {"a": base["a"], "b": base["b"].astype(np.int32)},
+    ]
     digests = {arrays_digest(each) for each in [base, *others]}
     assert len(digests) == 5
     assert arrays_digest(dict(reversed(base.items()))) == arrays_digest(base)

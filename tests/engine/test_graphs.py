@@ -71,24 +71,50 @@ def test_dense_layers_over_features(tmp_path: Path, engine: str) -> None:
 def boosted(classes: int, **more: Any) -> tuple[Any, np.ndarray]:
     import xgboost
 
-    features = np.round(normal(600, 6), 1)      # many values stand exactly on a threshold
+    features = np.round(normal(600, 6), 1)  # many values stand exactly on a threshold
     features[RNG.random(features.shape) < 0.15] = np.nan
-    labels = (np.nan_to_num(features[:, 0]) + normal(600) > 0.8).astype(int) if classes == 2 else RNG.integers(0, classes, 600)
-    goal: dict[str, Any] = {"objective": "binary:logistic"} if classes == 2 else {"objective": "multi:softprob", "num_class": classes}
+    labels = (
+        (np.nan_to_num(features[:, 0]) + normal(600) > 0.8).astype(int)
+        if classes == 2
+        else RNG.integers(0, classes, 600)
+    )
+    goal: dict[str, Any] = (
+        {"objective": "binary:logistic"}
+        if classes == 2
+        else {"objective": "multi:softprob", "num_class": classes}
+    )
     return xgboost.train({**goal, "nthread": 1, **more}, xgboost.DMatrix(features, labels), 15), features
 
 
-@pytest.mark.parametrize(("classes", "more"), [(2, {}), (5, {}), (2, {"base_score": 0.9}), (3, {"max_depth": 8, "eta": 1.0}),
-                                               (2, {"min_child_weight": 1e6})])
+@pytest.mark.parametrize(
+    ("classes", "more"),
+    [
+        (2, {}),
+        (5, {}),
+        (2, {"base_score": 0.9}),
+        (3, {"max_depth": 8, "eta": 1.0}),
+        (2, {"min_child_weight": 1e6}),
+    ],
+)
 def test_trees_give_what_xgboost_gives(tmp_path: Path, classes: int, more: dict[str, Any]) -> None:
     booster, features = boosted(classes, **more)
     (tmp_path / "model.ubj").write_bytes(bytes(booster.save_raw("ubj")))
     native = runtime_named("xgboost").load(tmp_path, {}, 1)
     onnx = loaded(tmp_path, "onnx", trees_graph(bytes(booster.save_raw("json")), classes))
-    thresholds = np.array([value for tree in json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"]
-                           for value in tree["split_conditions"]], np.float32)
-    edges = np.resize(np.concatenate([thresholds, np.nextafter(thresholds, np.float32(9)), np.nextafter(thresholds, np.float32(-9))]),
-                      (300, 6))
+    thresholds = np.array(
+        [
+            value
+            for tree in json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"]
+            for value in tree["split_conditions"]
+        ],
+        np.float32,
+    )
+    edges = np.resize(
+        np.concatenate(
+            [thresholds, np.nextafter(thresholds, np.float32(9)), np.nextafter(thresholds, np.float32(-9))]
+        ),
+        (300, 6),
+    )
     missing = np.full((1, 6), np.nan, np.float32)
     for rows in (features, edges, missing):
         expected = native.run({"features": rows})["probabilities"]

@@ -26,7 +26,9 @@ def bomb(side: int) -> bytes:
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks)
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
 
 
 def test_fit_finds_size_channels_and_standardises() -> None:
@@ -38,7 +40,9 @@ def test_fit_finds_size_channels_and_standardises() -> None:
     assert abs(pixels.mean()) < 1e-4 and abs(pixels.std() - 1) < 1e-4
     colour = ImageEncoder.fit([{"image": png(seed, (200, 100), "RGB")} for seed in range(3)])
     assert (colour.height, colour.width, colour.channels) == (32, 64, 3)
-    assert ImageEncoder.fit([{"image": png(1, mode="RGB")}], size=(5, 7)).encode([{"image": png(2)}])["pixels"].shape == (1, 3, 5, 7)
+    assert ImageEncoder.fit([{"image": png(1, mode="RGB")}], size=(5, 7)).encode([{"image": png(2)}])[
+        "pixels"
+    ].shape == (1, 3, 5, 7)
 
 
 @given(st.integers(0, 1000), st.sampled_from(["L", "RGB"]), st.integers(1, 30), st.integers(1, 30))
@@ -65,11 +69,20 @@ def test_an_image_is_turned_upright_and_made_opaque() -> None:
     assert deep.getpixel((0, 0)) == 40_000 >> 8
 
 
-@pytest.mark.parametrize(("data", "code"), [
-    (b"", "image-unreadable"), (b"GIF89a", "image-unreadable"), (b"<svg/>", "image-unreadable"),
-    (png(0)[:60], "image-unreadable"), (saved(Image.new("RGB", (5, 4)), "TIFF"), "image-unreadable"),
-    (b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\n", "image-unreadable"),
-    (bomb(30_000), "image-too-large"), (bomb(4_097), "image-too-large"), (bomb(1_000), "image-unreadable")])
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", "image-unreadable"),
+        (b"GIF89a", "image-unreadable"),
+        (b"<svg/>", "image-unreadable"),
+        (png(0)[:60], "image-unreadable"),
+        (saved(Image.new("RGB", (5, 4)), "TIFF"), "image-unreadable"),
+        (b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\n", "image-unreadable"),
+        (bomb(30_000), "image-too-large"),
+        (bomb(4_097), "image-too-large"),
+        (bomb(1_000), "image-unreadable"),
+    ],
+)
 def test_hostile_images_are_refused(data: bytes, code: str) -> None:
     encoder = ImageEncoder("image", 8, 8, 1, (0.0,), (1.0,))
     with pytest.raises(MofangError) as error:
@@ -78,7 +91,10 @@ def test_hostile_images_are_refused(data: bytes, code: str) -> None:
     assert 400 <= error.value.status < 500
 
 
-@given(st.binary(max_size=300), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF", b"BM"]))
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF", b"BM"]),
+)
 @settings(max_examples=200, deadline=None)
 def test_random_bytes_never_raise_anything_else(data: bytes, head: bytes) -> None:
     try:

@@ -22,9 +22,11 @@ def slowly(encoder: NgramEncoder, text: str) -> dict[str, float]:
     """TF-IDF of one text by plain Python, after its definition."""
     text = text.lower()
     low, high = encoder.characters
-    counts = Counter(text[i:i + n] for n in range(low, high + 1) for i in range(len(text) - n + 1))
+    counts = Counter(text[i : i + n] for n in range(low, high + 1) for i in range(len(text) - n + 1))
     idf = dict(zip(encoder.terms, encoder.idf.tolist(), strict=True))
-    weights = {term: (1 + math.log(min(count, 255))) * idf[term] for term, count in counts.items() if term in idf}
+    weights = {
+        term: (1 + math.log(min(count, 255))) * idf[term] for term, count in counts.items() if term in idf
+    }
     norm = math.sqrt(sum(value**2 for value in weights.values()))
     return {term: value / norm for term, value in weights.items()}
 
@@ -35,7 +37,11 @@ def test_weights_are_the_definition_of_tf_idf(texts: list[str]) -> None:
     encoder = NgramEncoder.fit(records(texts), min_count=1, words=(0, 0))
     encoded = encoder.encode(records(texts))
     for row, text in enumerate(texts):
-        found = {encoder.terms[i - 1]: float(w) for i, w in zip(encoded["ids"][row], encoded["weights"][row], strict=True) if i}
+        found = {
+            encoder.terms[i - 1]: float(w)
+            for i, w in zip(encoded["ids"][row], encoded["weights"][row], strict=True)
+            if i
+        }
         assert found == pytest.approx(slowly(encoder, text), abs=1e-6)
 
 
@@ -54,7 +60,7 @@ def test_saved_and_loaded_gives_the_same_bits(train: list[str], others: list[str
 def test_a_record_is_encoded_alike_whatever_stands_beside_it(texts: list[str], data: st.DataObject) -> None:
     encoder = NgramEncoder.fit(records(texts), min_count=1, words=(1, 2))
     row = data.draw(st.integers(0, len(texts) - 1))
-    together, alone = encoder.encode(records(texts)), encoder.encode(records(texts)[row:row + 1])
+    together, alone = encoder.encode(records(texts)), encoder.encode(records(texts)[row : row + 1])
     length = alone["ids"].shape[1]
     for name in ("ids", "weights"):
         assert (together[name][row, :length] == alone[name][0]).all()

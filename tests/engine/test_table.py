@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from mofang.engine.encode.table import TableEncoder, category_text
 from tests.engine.made import TABLE_INPUTS, rows
 
-VALUES = st.fixed_dictionaries({
-    "age": st.none() | st.floats(allow_nan=False, allow_infinity=False), "income": st.none() | st.integers(-10**12, 10**12),
-    "city": st.none() | st.text(max_size=8) | st.integers(0, 5) | st.booleans()})
+VALUES = st.fixed_dictionaries(
+    {
+        "age": st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        "income": st.none() | st.integers(-(10**12), 10**12),
+        "city": st.none() | st.text(max_size=8) | st.integers(0, 5) | st.booleans(),
+    }
+)
 
 
 def test_numbers_are_filled_in_and_standardised() -> None:
@@ -33,11 +37,26 @@ def test_categories_are_levels_and_other() -> None:
     inputs = [{"name": "c", "role": "category"}]
     encoder = TableEncoder.fit([{"c": "a"}, {"c": "a"}, {"c": None}, {"c": "b"}], inputs, levels_max=2)
     assert encoder.features == ("c = a", "c = ", "c = other")
-    assert encoder.encode([{"c": "a"}, {"c": None}, {"c": "zzz"}])["features"].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert encoder.encode([{"c": "a"}, {"c": None}, {"c": "zzz"}])["features"].tolist() == [
+        [1, 0, 0],
+        [0, 1, 0],
+        [0, 0, 1],
+    ]
 
 
-@pytest.mark.parametrize(("value", "text"), [(1, "1"), (1.0, "1"), ("1", "1"), (1.5, "1.5"), (True, "true"),
-                                             (None, ""), (math.nan, ""), ("北京", "北京")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1, "1"),
+        (1.0, "1"),
+        ("1", "1"),
+        (1.5, "1.5"),
+        (True, "true"),
+        (None, ""),
+        (math.nan, ""),
+        ("北京", "北京"),
+    ],
+)
 def test_one_writing_for_a_category(value: Any, text: str) -> None:
     assert category_text(value) == text
 
@@ -51,7 +70,7 @@ def test_saved_loaded_alone_and_together_are_the_same(train: list[Any], others: 
     assert together.shape == (len(others), len(encoder.features)) and not np.isinf(together).any()
     assert raw or not np.isnan(together).any()
     for row, record in enumerate(others):
-        assert loaded.encode([record])["features"].tobytes() == together[row:row + 1].tobytes()
+        assert loaded.encode([record])["features"].tobytes() == together[row : row + 1].tobytes()
 
 
 def test_a_column_without_a_value_is_zero() -> None:

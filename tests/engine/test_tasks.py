@@ -13,7 +13,11 @@ from mofang.engine.predictor import Predictor
 from mofang.engine.request import request_form
 from mofang.engine.task import TASKS, task_named
 
-FOLDERS = {"text_classification": "text_graph", "image_classification": "image_graph", "table_classification": "table_graph"}
+FOLDERS = {
+    "text_classification": "text_graph",
+    "image_classification": "image_graph",
+    "table_classification": "table_graph",
+}
 
 
 @pytest.fixture(params=TASKS)
@@ -30,7 +34,11 @@ def test_canonical_requests_are_valid_repeatable_and_answered(predictor: Predict
     task, signature = predictor.task, predictor.signature
     records = task.canonical(signature, predictor.encoder, 40, 1)
     assert len(records) == 40
-    assert records == task.canonical(signature, predictor.encoder, 40, 1) != task.canonical(signature, predictor.encoder, 40, 2)
+    assert (
+        records
+        == task.canonical(signature, predictor.encoder, 40, 1)
+        != task.canonical(signature, predictor.encoder, 40, 2)
+    )
     body = {"records": [request_form(record) for record in records]}
     jsonschema.validate(body, task.request_schema(signature))
     parsed, many = task.parse(signature, body)
@@ -42,14 +50,19 @@ def test_canonical_requests_are_valid_repeatable_and_answered(predictor: Predict
 
 
 def test_schemas_are_schemas(predictor: Predictor) -> None:
-    for schema in (predictor.task.request_schema(predictor.signature), predictor.task.answer_schema(predictor.signature)):
+    for schema in (
+        predictor.task.request_schema(predictor.signature),
+        predictor.task.answer_schema(predictor.signature),
+    ):
         jsonschema.Draft202012Validator.check_schema(schema)
 
 
 def test_units_and_roles(predictor: Predictor) -> None:
     task = predictor.task
     assert task.unit and {each["role"] for each in predictor.signature["inputs"]} <= task.input_roles
-    assert all(task.units(record) >= 1 for record in task.canonical(predictor.signature, predictor.encoder, 20, 0))
+    assert all(
+        task.units(record) >= 1 for record in task.canonical(predictor.signature, predictor.encoder, 20, 0)
+    )
 
 
 def test_an_answer_is_the_same_alone_and_among_others(predictor: Predictor) -> None:

@@ -9,7 +9,10 @@ from mofang.core.errors import MofangError
 from mofang.engine.encode import load_encoder
 from mofang.engine.encode.tokens import TokenEncoder
 
-RECORDS = [{"text": text} for text in ("这个手机很好用 the phone works", "质量太差 broken phone", "very good works", "很好")] * 10
+RECORDS = [
+    {"text": text}
+    for text in ("这个手机很好用 the phone works", "质量太差 broken phone", "very good works", "很好")
+] * 10
 ENCODER = TokenEncoder.fit(RECORDS, vocabulary=120, max_length=12)
 
 

@@ -25,8 +25,14 @@ from tests.engine import made
 
 FIGURE = {"value": 0.91, "low": 0.9, "high": 0.92}
 METRICS = {"accuracy": FIGURE, "f1_macro": FIGURE, "roc_auc": {"value": None, "low": None, "high": None}}
-REPORT = {"headline": "accuracy", "rows": 100, "interval": "95 % bootstrap", "metrics": METRICS,
-          "baseline": {"family": {"tag": "linear"}, "metrics": METRICS}, "difference": METRICS}
+REPORT = {
+    "headline": "accuracy",
+    "rows": 100,
+    "interval": "95 % bootstrap",
+    "metrics": METRICS,
+    "baseline": {"family": {"tag": "linear"}, "metrics": METRICS},
+    "difference": METRICS,
+}
 
 
 class Parted(Artifact):
@@ -72,7 +78,11 @@ def test_a_package_answers_as_the_graph_does(shop: Shop, tmp_path: Path, kind: s
         request = json.loads(line)
         jsonschema.validate(request["request"], predictor.task.request_schema(predictor.signature))
         records, _ = predictor.parse(request["request"])
-        assert arrays_digest(predictor.encode(records)) == request["arrays"] == arrays_digest(plain.encode(records))
+        assert (
+            arrays_digest(predictor.encode(records))
+            == request["arrays"]
+            == arrays_digest(plain.encode(records))
+        )
         answer = predictor.predict(records)[0]
         assert answer["scores"] == pytest.approx(request["answer"]["scores"], abs=1e-4)
     card = found.path("card.md").read_text(encoding="utf-8")
@@ -95,8 +105,10 @@ def test_a_package_is_a_folder_that_can_be_carried_away(shop: Shop, tmp_path: Pa
 
 
 @pytest.mark.parametrize("what", ["encoder", "graph"])
-def test_a_package_that_became_another_model_is_refused_at_load(shop: Shop, tmp_path: Path, what: str) -> None:
-    """As an upgrade of a library would: the files are the packaged ones by their digests, and yet it answers otherwise."""
+def test_a_package_that_became_another_model_is_refused_at_load(
+    shop: Shop, tmp_path: Path, what: str
+) -> None:
+    """As an upgrade of a library would: every file is the packaged one, and yet it answers otherwise."""
     found = packaged(shop, made.text_folder(tmp_path / "graph"))
     folder = tmp_path / "carried"
     for part in found.parts:
@@ -109,32 +121,47 @@ def test_a_package_that_became_another_model_is_refused_at_load(shop: Shop, tmp_
         from mofang.engine.arrays import from_npy, to_npy
 
         path = folder / "encoder" / "idf.npy"
-        path.write_bytes(to_npy(np.nextafter(from_npy(path.read_bytes()), np.float32(9)) * np.linspace(1, 1.001, len(from_npy(path.read_bytes())), dtype=np.float32)))
+        path.write_bytes(
+            to_npy(
+                np.nextafter(from_npy(path.read_bytes()), np.float32(9))
+                * np.linspace(1, 1.001, len(from_npy(path.read_bytes())), dtype=np.float32)
+            )
+        )
     else:
         size = Predictor(found).encoder.size  # type: ignore[attr-defined]
-        (folder / "graph" / "model.onnx").write_bytes(linear_graph(np.zeros((size, 2), np.float32), np.zeros(2, np.float32)))
+        (folder / "graph" / "model.onnx").write_bytes(
+            linear_graph(np.zeros((size, 2), np.float32), np.zeros(2, np.float32))
+        )
     with pytest.raises(MofangError) as error:
         Predictor(folder)
     assert error.value.code == "parity-mismatch"
     assert error.value.values["what"] == ("arrays" if what == "encoder" else "probabilities")
 
 
-def test_an_engine_that_answers_otherwise_is_measured_and_not_used(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_answers_otherwise_is_measured_and_not_used(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mofang.engine.runtimes.openvino import OpenVinoRuntime
 
     real = OpenVinoRuntime.run
-    monkeypatch.setattr(OpenVinoRuntime, "run", lambda self, arrays: {"probabilities": real(self, arrays)["probabilities"] + np.float32(2e-4)})
+    monkeypatch.setattr(
+        OpenVinoRuntime,
+        "run",
+        lambda self, arrays: {"probabilities": real(self, arrays)["probabilities"] + np.float32(2e-4)},
+    )
     described = packaged(shop, made.text_folder(tmp_path / "graph")).read_json("package.json")
     assert described["engine"]["engine"] == "onnx"
     assert not any(row["passes"] for row in described["engines"] if row["engine"] == "openvino")
 
 
-def test_nothing_is_packaged_when_no_engine_gives_the_models_answers(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_packaged_when_no_engine_gives_the_models_answers(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = OnnxRuntime.__init__
 
     def other(self: OnnxRuntime, path: Path, threads: int, *, optimise: bool = True) -> None:
         real(self, path, threads, optimise=optimise)
-        if not optimise:     # the reference: the model as it was exported
+        if not optimise:  # the reference: the model as it was exported
             run = self.run
             self.run = lambda arrays: {"probabilities": run(arrays)["probabilities"][:, ::-1]}  # type: ignore[method-assign]
 
@@ -154,7 +181,9 @@ def test_a_graph_with_an_unknown_operator_is_refused(shop: Shop, tmp_path: Path)
     assert error.value.code == "operator-unknown"
 
 
-def test_a_graph_that_lost_its_operator_on_the_way_is_refused(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_that_lost_its_operator_on_the_way_is_refused(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     @stage(version=1, memo=False)
     def give_snapshot(run: Run) -> Parted:
         """A snapshot whose values an operator changed."""
@@ -186,13 +215,20 @@ def test_loading_and_replaying_is_quick(shop: Shop, tmp_path: Path) -> None:
 
 
 def test_an_engine_missing_on_the_serving_machine_is_replaced_by_the_next_that_passed(
-        shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = packaged(shop, made.text_folder(tmp_path / "graph"))
     chosen = Predictor(found).engine["engine"]
     other = {"onnx": "openvino", "openvino": "onnx"}[chosen]
-    monkeypatch.setattr(f"mofang.engine.runtimes.{chosen}.missing_package", lambda module, package: f"{package} is not installed")
+    monkeypatch.setattr(
+        f"mofang.engine.runtimes.{chosen}.missing_package",
+        lambda module, package: f"{package} is not installed",
+    )
     assert Predictor(found).engine["engine"] == other
-    monkeypatch.setattr(f"mofang.engine.runtimes.{other}.missing_package", lambda module, package: f"{package} is not installed")
+    monkeypatch.setattr(
+        f"mofang.engine.runtimes.{other}.missing_package",
+        lambda module, package: f"{package} is not installed",
+    )
     with pytest.raises(MofangError) as error:
         Predictor(found)
     assert error.value.code == "engine-none" and "is not installed" in error.value.what

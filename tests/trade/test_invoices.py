@@ -19,7 +19,7 @@ from mofang.core.merkle import verify_inclusion
 from mofang.core.money import charge
 from mofang.core.shop import Shop
 from mofang.core.trace import details, walk
-from mofang.trade import billing, invoices
+from mofang.trade import billing, invoice_page, invoices
 from mofang.trade.billing import (
     Claim,
     find_invoice,
@@ -352,3 +352,21 @@ def test_the_stage_alone_chooses_its_time_once(desk: Desk) -> None:
     assert desk.shop.run(invoices.invoice, usage, terms, **asked).digest == first.digest
     assert first.read_json("invoice.json")["number"] == ""
     assert first.read_json("invoice.json")["kind"] == billing.KIND
+
+
+def test_without_any_chinese_font_no_number_is_used_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.use(1, at_us=NOVEMBER)
+    font = invoice_page.font.__wrapped__
+    monkeypatch.setattr(invoice_page, "FONT_PACKAGE", "no_such_package")
+    monkeypatch.setattr("typst.Fonts.families", lambda _: ["DejaVu Sans"], raising=False)
+    monkeypatch.setattr(billing, "font", font)
+    refused("font-missing", lambda: desk.bill("2026-11", early=True))
+    assert invoices_of(desk.shop.control) == []
+
+
+def test_a_hostile_name_stays_text(desk: Desk) -> None:
+    desk.use(1, at_us=NOVEMBER)
+    document, _ = invoice_preview(desk.shop, "Acme 艾可美", "2026-11")
+    document["customer"] = invoices.party('#panic("x") $x$ *b* \\ ` @ref <tag> \u202eevil\nline 2')
+    assert document["customer"]["name"].endswith("<tag> evil") and document["customer"]["rows"] == ["line 2"]
+    assert invoice_page.render(document, "en").startswith(b"%PDF-")

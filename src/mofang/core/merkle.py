@@ -74,9 +74,6 @@ def root(rows: Iterable[bytes]) -> bytes:
     return tree.root()
 
 
-merkle_root = root  # both names are in use while the floors are built
-
-
 def inclusion_proof(rows: Iterable[bytes], index: int) -> tuple[bytes, ...]:
     """The proof that row ``index`` (from 0) is one of the rows; at most one hash per level of the tree."""
     tree = Tree(watch=index)

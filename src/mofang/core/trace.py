@@ -23,7 +23,7 @@ SOURCE_FACTS = (
     "origin",
     "consent",
 )  # settings of a stage that brings records in from outside
-LONGEST_VALUE = 60
+LONGEST_VALUE = 64  # a SHA-256 in full
 SHORT_ID = 17  # of an id's 30 letters: the time to a millisecond and a little chance
 
 
@@ -181,23 +181,22 @@ def details(node: Node, currency: str = "CNY") -> list[str]:
     """The lines below a step's headline: facts, settings that were chosen, licences, cost."""
     if node.again:
         return []
-    lines = [
-        f"{_label(name)}: {_shown(value)}" for name, value in node.facts.items() if value not in ("", None)
-    ]
+    facts = [_fact(name, value, currency) for name, value in node.facts.items() if value not in ("", None)]
+    lines = [*filter(None, [" · ".join(fact for fact in facts if len(fact) < LONGEST_VALUE)]),
+             *(fact for fact in facts if len(fact) >= LONGEST_VALUE)]  # fmt: skip
     if node.settings:
         chosen = ", ".join(f"{name}={_shown(value)}" for name, value in node.settings.items())
         lines.append(say("settings: {chosen}", "设置：{chosen}", chosen=chosen))
     if node.licences and "licence" not in node.facts:
         lines.append(say("licences: {names}", "许可证：{names}", names=", ".join(node.licences)))
     if node.cost:
-        own, total = node.cost["own"], node.cost["total"]
-        lines.append(cost_line(own, total, currency))
+        lines.append(cost_line(node.cost["own"], node.cost["total"], currency))
     return lines
 
 
 def cost_line(own: dict[str, Any], total: dict[str, Any], currency: str = "CNY") -> str:
     """Own and total cost in seconds and money; without a machine rate the money says so."""
-    if total["micros"] is None:
+    if None in (own["micros"], total["micros"]):
         money = say("rate not set", "未设费率")
     else:
         money = f"{format_micros(own['micros'], currency)} / {format_micros(total['micros'], currency)}"
@@ -210,17 +209,36 @@ def cost_line(own: dict[str, Any], total: dict[str, Any], currency: str = "CNY")
     )
 
 
-def _label(name: str) -> str:
-    known = {
-        "source": say("source", "来源文件"),
-        "licence": say("licence", "许可证"),
-        "origin": say("origin", "出处"),
-        "consent": say("consent", "授权"),
-        "of": say("reused from", "沿用自"),
-        "journal": say("journal", "流水"),
-        "number": say("number", "编号"),
-    }
-    return known.get(name, name)
+LABELS = {
+    "source": ("source", "来源"),
+    "licence": ("licence", "许可证"),
+    "origin": ("origin", "出处"),
+    "consent": ("consent", "授权"),
+    "of": ("reused from", "沿用自"),
+    "journal": ("journal", "流水"),
+    "number": ("number", "编号"),
+    "rows": ("rows", "条数"),
+    "model": ("model", "模型"),
+    "units": ("units", "用量"),
+    "requests": ("requests", "请求数"),
+    "micros": ("charge", "金额"),
+    "exact_micros": ("exact amount", "精确金额"),
+    "amount_micros": ("amount", "金额"),
+    "total_micros": ("total", "应付合计"),
+    "customer": ("customer", "客户"),
+    "period": ("period", "账期"),
+    "merkle_root": ("Merkle root", "默克尔根"),
+    "ledger": ("ledger head", "总账指纹"),
+    "runs_behind": ("runs behind it", "背后的运行"),
+    "cpu_s_behind": ("their CPU seconds", "其 CPU 秒数"),
+    "cost_micros_behind": ("their cost", "其成本"),
+}
+
+
+def _fact(name: str, value: Any, currency: str) -> str:
+    shown = format_micros(value, currency) if "micros" in name and isinstance(value, int) else _shown(value)
+    label = say(*LABELS[name]) if name in LABELS else name
+    return say("{label}: {shown}", "{label}：{shown}", label=label, shown=shown)
 
 
 def _shown(value: Any) -> str:

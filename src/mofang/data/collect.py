@@ -149,8 +149,6 @@ def _require(name: str, names: Sequence[str], file: str) -> None:
     if name in names:
         return
     shown = ", ".join(one for one in names if "\0" not in one)
-    if len(names) == 1 and any(sign in names[0] for sign in ",;\t|"):
-        raise MofangError("delimiter-wrong", file=file, header=names[0])
     raise MofangError("column-missing", column=name, columns=shown, nearest=nearest(name, names), file=file)
 
 

@@ -38,8 +38,9 @@ def linear_graph(weights: Array, bias: Array) -> bytes:
 def averaged_graph(embeddings: Array, layers: Sequence[Layer], activation: str = "relu") -> bytes:
     """Averaged n-gram embeddings and dense layers (fastText, Joulin et al. 2017, with a deeper head).
 
-    `embeddings` is [V, D] with the padding row 0 zero; the weighted sum of a text's rows goes through `layers`,
-    each (weights [in, out], bias [out]), with the activation ("relu", "tanh") between them and softmax at the end.
+    `embeddings` is [V, D] with the padding row 0 zero; the weighted sum of a text's rows goes through
+    `layers`, each (weights [in, out], bias [out]), with the activation ("relu", "tanh") between them and
+    softmax at the end.
     """
     return _ngram_graph(embeddings, layers, None, activation)
 
@@ -57,10 +58,10 @@ def dense_graph(layers: Sequence[Layer], activation: str = "relu", name: str = "
 def trees_graph(booster: bytes | Mapping[str, Any], classes: int) -> bytes:
     """An XGBoost classifier as TreeEnsembleRegressor nodes: input "features" float32 [B, F].
 
-    `booster` is XGBoost's own JSON (`save_raw("json")`), objective binary:logistic or multi:softprob, gbtree. A
-    split is `x < threshold` in float32 and a missing value follows the split's default branch, as in XGBoost;
-    base_score is a list from XGBoost 3.1 on and is a probability for binary:logistic. Raises MofangError
-    graph-unsupported for what this does not cover (categorical splits, DART, vector leaves).
+    `booster` is XGBoost's own JSON (`save_raw("json")`), objective binary:logistic or multi:softprob, gbtree.
+    A split is `x < threshold` in float32 and a missing value follows the split's default branch, as in
+    XGBoost; base_score is a list from XGBoost 3.1 on and is a probability for binary:logistic. Raises
+    MofangError graph-unsupported for what this does not cover (categorical splits, DART, vector leaves).
     """
     from onnx import TensorProto, helper
 
@@ -76,7 +77,7 @@ def trees_graph(booster: bytes | Mapping[str, Any], classes: int) -> bytes:
     margins = _base_margins(learner["learner_model_param"]["base_score"], binary, outputs)
     features = int(learner["learner_model_param"]["num_feature"])
     model = learner["gradient_booster"]["model"]
-    attributes = _tree_attributes(model["trees"], model["tree_info"])
+    attributes: dict[str, Any] = _tree_attributes(model["trees"], model["tree_info"])
     nodes = [helper.make_node("TreeEnsembleRegressor", ["features"], ["margins"], domain="ai.onnx.ml",
                               n_targets=outputs, aggregate_function="SUM", post_transform="NONE",
                               base_values=margins, **attributes)]
@@ -93,7 +94,8 @@ def trees_graph(booster: bytes | Mapping[str, Any], classes: int) -> bytes:
 
 
 def _ngram_graph(table: Array, layers: Sequence[Layer], bias: Array | None, activation: str) -> bytes:
-    """The weighted sum of table rows as a product of matrices, [B, 1, L] times [B, L, D]: no [B, L, D] is written."""
+    """The weighted sum of table rows as a product of matrices, [B, 1, L] times [B, L, D]: no [B, L, D] is
+    written."""
     from onnx import TensorProto, helper
 
     axis = _constant("axis", np.array([1], np.int64))
@@ -116,12 +118,14 @@ def _ngram_graph(table: Array, layers: Sequence[Layer], bias: Array | None, acti
     return _model(nodes, inputs, classes, constants)
 
 
-def _dense(source: str, layers: Sequence[Layer], activation: str) -> tuple[list[NodeProto], list[TensorProto], str]:
+def _dense(source: str, layers: Sequence[Layer],
+           activation: str) -> tuple[list[NodeProto], list[TensorProto], str]:
     from onnx import helper
 
     nodes, constants, last = [], [], source
     for number, (weights, bias) in enumerate(layers):
-        constants += [_constant(f"w{number}", weights.astype(np.float32)), _constant(f"b{number}", bias.astype(np.float32))]
+        constants += [_constant(f"w{number}", weights.astype(np.float32)),
+                      _constant(f"b{number}", bias.astype(np.float32))]
         nodes.append(helper.make_node("Gemm", [last, f"w{number}", f"b{number}"], [f"dense{number}"]))
         last = f"dense{number}"
         if number < len(layers) - 1:
@@ -131,7 +135,8 @@ def _dense(source: str, layers: Sequence[Layer], activation: str) -> tuple[list[
 
 
 def _base_margins(base_score: str, binary: bool, outputs: int) -> list[float]:
-    """One margin per output from base_score, written "5E-1" up to XGBoost 3.0 and "[5E-1]" or "[a,b,c]" after."""
+    """One margin per output from base_score, written "5E-1" up to XGBoost 3.0 and "[5E-1]" or "[a,b,c]"
+    after."""
     parsed = json.loads(base_score)
     scores = parsed if isinstance(parsed, list) else [parsed]
     if binary:
@@ -141,9 +146,9 @@ def _base_margins(base_score: str, binary: bool, outputs: int) -> list[float]:
 
 def _tree_attributes(trees: Sequence[Mapping[str, Any]], classes: Sequence[int]) -> dict[str, list[Any]]:
     """The flat attribute lists of TreeEnsembleRegressor, one entry per node and one per leaf."""
-    names = ("nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_modes", "nodes_values", "nodes_truenodeids",
-             "nodes_falsenodeids", "nodes_missing_value_tracks_true", "target_treeids", "target_nodeids",
-             "target_ids", "target_weights")
+    names = ("nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_modes", "nodes_values",
+             "nodes_truenodeids", "nodes_falsenodeids", "nodes_missing_value_tracks_true", "target_treeids",
+             "target_nodeids", "target_ids", "target_weights")
     lists: dict[str, list[Any]] = {name: [] for name in names}
     for tree_id, (tree, output) in enumerate(zip(trees, classes, strict=True)):
         if tree.get("categories_nodes") or int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
@@ -172,13 +177,15 @@ def _constant(name: str, array: Array) -> TensorProto:
     return numpy_helper.from_array(np.ascontiguousarray(array), name)
 
 
-def _model(nodes: Sequence[NodeProto], inputs: Sequence[Any], classes: int, constants: Sequence[TensorProto], *,
-           trees: bool = False) -> bytes:
+def _model(nodes: Sequence[NodeProto], inputs: Sequence[Any], classes: int, constants: Sequence[TensorProto],
+           *, trees: bool = False) -> bytes:
     from onnx import TensorProto, checker, helper
 
     output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", classes])
     graph = helper.make_graph(nodes, "mofang", inputs, [output], initializer=constants)
-    opsets = [helper.make_opsetid("", OPSET)] + ([helper.make_opsetid("ai.onnx.ml", TREES_OPSET)] if trees else [])
+    opsets = [helper.make_opsetid("", OPSET)]
+    if trees:
+        opsets.append(helper.make_opsetid("ai.onnx.ml", TREES_OPSET))
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="mofang")
     checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))

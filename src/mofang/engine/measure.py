@@ -1,7 +1,7 @@
 """Measure engines on this machine: the graph's own requests, every engine, thread count and batch size.
 
-An engine whose probabilities leave the reference by more than the tolerance, or that changes a label, does not
-pass, however fast it is. One that cannot load the graph stands in the table with its reason.
+An engine whose probabilities leave the reference by more than the tolerance, or that changes a label, does
+not pass, however fast it is. One that cannot load the graph stands in the table with its reason.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Parity:
 
 
 def compare(found: Array, reference: Array) -> Parity:
-    """Compare probabilities float32 [B, K]. A label that the reference itself holds within the tolerance of the
-    likeliest counts as agreeing; a NaN agrees with nothing."""
+    """Compare probabilities float32 [B, K]. A label that the reference itself holds within the tolerance of
+    the likeliest counts as agreeing; a NaN agrees with nothing."""
     if found.shape != reference.shape:
         return Parity(float("inf"), 0.0)
     difference = np.abs(found.astype(np.float64) - reference).max(initial=0.0)
@@ -56,10 +56,12 @@ def compare(found: Array, reference: Array) -> Parity:
 def measure(folder: Path, about: Mapping[str, Any], records: Sequence[Record],
             encode: Callable[[Sequence[Record]], Arrays], reference: Array, *, seconds: float = 0.3,
             batches: Sequence[int] = BATCHES, tick: Callable[[], None] = lambda: None) -> list[Row]:
-    """The engines' table: one row per engine, threads and batch, with p50_ms, samples_per_s, max_abs_difference,
-    label_agreement and passes; a row with "reason" for an engine that could not be measured.
+    """The engines' table: one row per engine, threads and batch, with p50_ms, samples_per_s,
+    max_abs_difference, label_agreement and passes; a row with "reason" for an engine that could not be
+    measured.
 
-    Parity is taken on all `records` in batches of each size; time on their second half, `seconds` per row at least.
+    Parity is taken on all `records` in batches of each size; time on their second half, `seconds` per row at
+    least.
     """
     rows: list[Row] = []
     refused: set[str] = set()
@@ -76,7 +78,8 @@ def measure(folder: Path, about: Mapping[str, Any], records: Sequence[Record],
         known = {"engine": name, "threads": threads, "load_s": round(time.perf_counter() - began, 3),
                  "size_bytes": (folder / engine.file).stat().st_size}
         for batch in batches:
-            rows.append({**known, "batch": batch, **_measure_batch(engine, records, encode, reference, batch, seconds)})
+            found = _measure_batch(engine, records, encode, reference, batch, seconds)
+            rows.append({**known, "batch": batch, **found})
             tick()
     return rows
 
@@ -84,7 +87,8 @@ def measure(folder: Path, about: Mapping[str, Any], records: Sequence[Record],
 def planned(folder: Path) -> list[tuple[str, int]]:
     """What is measured: (engine, threads) for each engine whose file is there, on one core and on all."""
     counts = sorted({1, cores()})
-    return [(name, count) for name in RUNTIMES if (folder / runtime_named(name).file).exists() for count in counts]
+    there = [name for name in RUNTIMES if (folder / runtime_named(name).file).exists()]
+    return [(name, count) for name in there for count in counts]
 
 
 def start(name: str, folder: Path, about: Mapping[str, Any], threads: int) -> Runtime:
@@ -96,7 +100,8 @@ def start(name: str, folder: Path, about: Mapping[str, Any], threads: int) -> Ru
 
 
 def choose(rows: Sequence[Row], objective: Objective) -> Row | None:
-    """The best row that passes: most samples per second, or the smallest p50 at batch 1, or the smallest file."""
+    """The best row that passes: most samples per second, or the smallest p50 at batch 1, or the smallest
+    file."""
     passing = [row for row in rows if row["passes"]]
     if objective == "latency":
         passing.sort(key=lambda row: (row["batch"], row["p50_ms"]))

@@ -48,12 +48,13 @@ class Predictor:
         self.packaged = "package.json" in files
         self.about: dict[str, Any] = _about(source, files, self.packaged)
         self.task = task_named(self.about["task"])
-        self.signature: Signature = {name: self.about[name] for name in ("task", "inputs", "labels")}  # type: ignore[assignment]
+        self.signature: Signature = {"task": self.about["task"], "inputs": self.about["inputs"],
+                                     "labels": self.about["labels"]}
         self.labels: list[str] = list(self.about["labels"])
         self.operators: list[dict[str, Any]] = list(self.about.get("operators", []))
         check_operators(self.operators)
-        inside = "encoder/"
-        state = {name.removeprefix(inside): path.read_bytes() for name, path in files.items() if name.startswith(inside)}
+        state = {name.removeprefix("encoder/"): path.read_bytes() for name, path in files.items()
+                 if name.startswith("encoder/")}
         self.encoder: Encoder = load_encoder(self.about["encoder"], state)
         self.engine, self._runtime = self._start(files, engine, threads)
         if self.packaged:
@@ -86,7 +87,9 @@ class Predictor:
         found = [self._run(records[begin:begin + BATCH_MAX]) for begin in range(0, len(records), BATCH_MAX)]
         if not found:
             return {"probabilities": np.zeros((0, len(self.labels)), np.float32)}
-        return {name: np.concatenate([each[name] for each in found]) for name in found[0]} if found[1:] else found[0]
+        if len(found) == 1:
+            return found[0]
+        return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
 
     def answers(self, outputs: Mapping[str, Array]) -> list[Answer]:
         """What a customer reads, for a graph's outputs."""
@@ -123,7 +126,8 @@ class Predictor:
                 except MofangError as error:
                     reasons[row["engine"]] = str(error.values.get("reason", error.code))
                     continue
-                return {"engine": row["engine"], "threads": count, "batch": int(row.get("batch", BATCH_MAX))}, runtime
+                batch = int(row.get("batch", BATCH_MAX))
+                return {"engine": row["engine"], "threads": count, "batch": batch}, runtime
         raise MofangError("engine-none", reasons="; ".join(f"{name}: {why}" for name, why in reasons.items()))
 
 
@@ -156,7 +160,8 @@ def _about(source: str | Path | Artifact, files: Mapping[str, Path], packaged: b
     except ValueError as error:
         raise MofangError("package-unreadable", path=where, reason=f"{name}: {error}") from error
     if missing:
-        raise MofangError("package-unreadable", path=where, reason=f"{name} lacks {', '.join(sorted(missing))}")
+        lacks = ", ".join(sorted(missing))
+        raise MofangError("package-unreadable", path=where, reason=f"{name} lacks {lacks}")
     if about["format"] != PACKAGE_FORMAT:
         raise MofangError("package-format", format=about["format"], known=PACKAGE_FORMAT)
     for part, digest in about.get("files", {}).items():

@@ -51,7 +51,8 @@ def canonical_lines(predictor: Replayable, records: Sequence[Record], probabilit
 
 
 def replay(predictor: Replayable, lines: Sequence[Line]) -> None:
-    """Ask the canonical requests again: arrays bit-equal, probabilities within the tolerance, the same labels.
+    """Ask the canonical requests again: arrays bit-equal, probabilities within the tolerance, the same
+    labels.
 
     Raises MofangError parity-mismatch with the request that differs.
     """

@@ -1,4 +1,5 @@
-"""The model card of a package (Mitchell et al. 2019), in English and Chinese: what it does, how well, under what licence."""
+"""The model card of a package (Mitchell et al. 2019), in English and Chinese: what it does, how well, under
+what licence."""
 
 from __future__ import annotations
 
@@ -14,34 +15,36 @@ def model_card(package: Card) -> str:
 
 
 def _english(package: Card) -> list[str]:
-    figures, engine = package["evaluation"], package["engine"]
+    figures, engine, machine = package["evaluation"], package["engine"], package["machine"]
     return [
         f"# Model card: {package['task'].replace('_', ' ')}", "",
-        f"- **Takes**: {_inputs(package)}. **Gives**: one of {_labels(package)}, with a probability for each.",
-        f"- **Family**: {_family(package)}" + (f", from {package['base_model']}" if package.get("base_model") else "") + ".",
+        f"- **Takes**: {_inputs(package)}. **Gives**: one of {_labels(package)}, a probability for each.",
+        f"- **Family**: {_family(package, ', from ')}.",
         f"- **Licences of what it was made from**: {', '.join(package['licences']) or 'none stated'}.",
         f"- **Test part**: {figures['rows']} records that training never saw; 95 % bootstrap intervals.", "",
         *_table(figures, ("figure", "this model", "baseline")), "",
-        f"Served by {engine['engine']} on {engine['threads']} thread(s): {engine['p50_ms']} ms in the middle at batch "
-        f"{engine['batch']}, {engine['samples_per_s']} records a second, on {package['machine']['cores']} core(s) of "
-        f"{package['machine']['processor']}.", "",
-        "**Limits.** The figures hold for records like those of the test part. Probabilities are the model's own and are "
-        "not calibrated. For other languages, sources or times, measure again before relying on it.",
+        f"Served by {engine['engine']} on {engine['threads']} thread(s), in batches of {engine['batch']}:",
+        f"median {engine['p50_ms']} ms a batch, {engine['samples_per_s']} records a second",
+        f"({machine['processor']}, {machine['cores']} cores).", "",
+        "**Limits.** The figures hold for records like those of the test part. Probabilities are the",
+        "model's own and are not calibrated. For other languages, sources or times, measure again.",
     ]
 
 
 def _chinese(package: Card) -> list[str]:
-    figures, engine = package["evaluation"], package["engine"]
+    figures, engine, machine = package["evaluation"], package["engine"], package["machine"]
     return [
         f"# 模型卡：{package['task']}", "",
         f"- **输入**：{_inputs(package)}。**输出**：{_labels(package)} 之一，并给出各类的概率。",
-        f"- **模型族**：{_family(package)}" + (f"，基于 {package['base_model']}" if package.get("base_model") else "") + "。",
+        f"- **模型族**：{_family(package, '，基于 ')}。",
         f"- **训练材料的许可证**：{', '.join(package['licences']) or '未注明'}。",
         f"- **测试集**：{figures['rows']} 条训练中从未用过的记录；95% 自助法区间。", "",
         *_table(figures, ("指标", "本模型", "基线")), "",
-        f"由 {engine['engine']} 提供服务（{engine['threads']} 线程）：批量 {engine['batch']} 时中位延迟 {engine['p50_ms']} 毫秒，"
-        f"每秒 {engine['samples_per_s']} 条（{package['machine']['processor']}，{package['machine']['cores']} 核）。", "",
-        "**局限**：以上指标只适用于与测试集相似的记录；概率未经校准；用于其他语言、来源或时期之前，请重新评测。",
+        f"由 {engine['engine']} 提供服务（{engine['threads']} 线程，批量 {engine['batch']}）：",
+        f"每批中位延迟 {engine['p50_ms']} 毫秒，每秒 {engine['samples_per_s']} 条",
+        f"（{machine['processor']}，{machine['cores']} 核）。", "",
+        "**局限**：以上指标只适用于与测试集相似的记录；概率未经校准；",
+        "用于其他语言、来源或时期之前，请重新评测。",
     ]
 
 
@@ -72,7 +75,9 @@ def _labels(package: Card) -> str:
     return f"{shown}, … ({len(labels)})" if len(labels) > 8 else shown
 
 
-def _family(package: Card) -> str:
-    family = package["family"]
-    settings = ", ".join(f"{name} {value}" for name, value in family.items() if name not in ("tag", "version"))
-    return f"{family['tag']} ({settings})" if settings else str(family["tag"])
+def _family(package: Card, source: str) -> str:
+    """The family's name and settings, and the model it started from if there was one."""
+    chosen = {name: value for name, value in package["family"].items() if name not in ("tag", "version")}
+    settings = ", ".join(f"{name} {value}" for name, value in chosen.items())
+    shown = package["family"]["tag"] + (f" ({settings})" if settings else "")
+    return shown + (source + str(package["base_model"]) if package.get("base_model") else "")

@@ -1,4 +1,5 @@
-"""Package a graph: measure the engines of this machine, prove that they answer alike, and write down the evidence."""
+"""Package a graph: measure the engines of this machine, prove that they answer alike, and write down the
+evidence."""
 
 from __future__ import annotations
 
@@ -25,12 +26,13 @@ CARRIED = ("task", "inputs", "labels", "headline", "operators", "encoder", "fami
 
 @stage(version=1, keyed_on="references", depends="machine")
 def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Objective = "throughput",
-            seconds: Annotated[float, Field(gt=0, le=10)] = 0.3, requests: Annotated[int, Field(ge=16, le=1000)] = 64,
-            seed: int = 0) -> Package:
+            seconds: Annotated[float, Field(gt=0, le=10)] = 0.3,
+            requests: Annotated[int, Field(ge=16, le=1000)] = 64, seed: int = 0) -> Package:
     """Make a model ready to serve: the fastest engine on this machine that gives the model's own answers.
 
-    Every engine is measured on made-up requests, alone and in batches, on one core and on all. One whose probabilities
-    differ by more than 1e-4, or that changes a label, is not used; if none is left, nothing is packaged.
+    Every engine is measured on made-up requests, alone and in batches, on one core and on all. One whose
+    probabilities differ by more than 1e-4, or that changes a label, is not used; if none is left, nothing is
+    packaged.
     """
     about = graph.read_json("about.json")
     check_lineage(run.shop, graph.entry, about.get("operators", []))
@@ -65,13 +67,14 @@ def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Object
         run.write_bytes(name, data)
         files[name] = sha256(data)
     run.write_json("package.json", {**described, "files": files})
-    run.measure(engine=chosen["engine"], threads=chosen["threads"], batch=chosen["batch"], p50_ms=chosen["p50_ms"],
-                samples_per_s=chosen["samples_per_s"], engines=rows)
+    shown = ("engine", "threads", "batch", "p50_ms", "samples_per_s")
+    run.measure(**{name: chosen[name] for name in shown}, engines=rows)
     return run.result(Package)
 
 
 def _figures(report: dict[str, Any]) -> dict[str, Any]:
-    """What a buyer asks first, out of the evaluation: rows, the figures with intervals, the baseline's beside them."""
+    """What a buyer asks first, out of the evaluation: rows, the figures with intervals, the baseline's beside
+    them."""
     beside = {name: report[name] for name in ("difference",) if name in report}
     if "baseline" in report:
         beside["baseline"] = {name: report["baseline"][name] for name in ("family", "metrics")}
@@ -79,4 +82,5 @@ def _figures(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _machine() -> dict[str, Any]:
-    return {"processor": platform.machine(), "system": platform.system(), "cores": cores(), "mofang": mofang.__version__}
+    return {"processor": platform.machine(), "system": platform.system(), "cores": cores(),
+            "mofang": mofang.__version__}

@@ -26,8 +26,9 @@ SNAPSHOT = "snapshot"     # the kind whose operators a graph must carry
 def reference(folder: Path, predictor: Predictor, records: Sequence[Record]) -> tuple[Array, str]:
     """What the model answers: probabilities float32 [N, K] and where they come from.
 
-    Records go one by one, so that nothing is padded. A boosted model is run by XGBoost itself; any other graph node by
-    node as it was exported, without an engine's rewriting. (The export proved that graph equal to the trained network.)
+    Records go one by one, so that nothing is padded. A boosted model is run by XGBoost itself; any other
+    graph node by node as it was exported, without an engine's rewriting. (The export proved that graph equal
+    to the trained network.)
     """
     runtime: Runtime
     if (folder / XgboostRuntime.file).exists() and XgboostRuntime.available() is None:
@@ -44,15 +45,18 @@ def gate(rows: Sequence[Row], objective: Objective) -> Row:
     if chosen is None:
         measured = [row for row in rows if "reason" not in row]
         if not measured:
-            raise MofangError("engine-none", reasons="; ".join(f"{row['engine']}: {row['reason']}" for row in rows))
+            reasons = "; ".join(f"{row['engine']}: {row['reason']}" for row in rows)
+            raise MofangError("engine-none", reasons=reasons)
         nearest = min(measured, key=lambda row: row["max_abs_difference"])
-        raise MofangError("parity-mismatch", where=f"every engine, {nearest['engine']} the least,", what="probabilities",
-                          found=f"{nearest['max_abs_difference']:.2g}", allowed=f"{TOLERANCE:g}")
+        raise MofangError("parity-mismatch", where=f"every engine, {nearest['engine']} the least,",
+                          what="probabilities", found=f"{nearest['max_abs_difference']:.2g}",
+                          allowed=f"{TOLERANCE:g}")
     return chosen
 
 
 def check_lineage(shop: Shop, entry: str, operators: Sequence[dict[str, Any]]) -> None:
-    """Refuse a graph that lost an operator on its way from the snapshot: its values would not be those of training."""
+    """Refuse a graph that lost an operator on its way from the snapshot: its values would not be those of
+    training."""
     for snapshot in _snapshots(shop.ledger, entry):
         for spec in shop.artifact(shop.ledger.get(snapshot)).read_json("about.json").get("operators", []):
             if spec not in operators:

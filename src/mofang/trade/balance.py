@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 
 from mofang.core.database import Database
@@ -30,6 +31,7 @@ TABLES = (
 )
 
 
+HOUR_US = 3_600_000_000
 PIECE = 500  # values in one statement
 ZONE = timezone(timedelta(hours=8))  # the clock on which a customer's month of credit begins, as the bills' months do
 
@@ -57,7 +59,12 @@ class Balance:
 
 def day_of(at_us: int) -> str:
     """The calendar day of a moment on the shop's clock (UTC+8), such as ``2026-01-31``."""
-    return datetime.fromtimestamp(at_us // 1_000_000, ZONE).strftime("%Y-%m-%d")
+    return _day_named(at_us // HOUR_US)
+
+
+@lru_cache(maxsize=1024)
+def _day_named(hour: int) -> str:
+    return datetime.fromtimestamp(hour * 3600, ZONE).strftime("%Y-%m-%d")
 
 
 @fold("usage", tables=TABLES)

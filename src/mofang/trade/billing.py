@@ -22,13 +22,13 @@ from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import NewRow, Row, fold
-from mofang.core.language import Language
+from mofang.core.language import Language, say
 from mofang.core.merkle import Tree
 from mofang.core.shop import Shop
 from mofang.core.trace import Node, ancestors, lineage_cost
 from mofang.trade import invoices
 from mofang.trade.customers import Customer, find_customer
-from mofang.trade.invoice_page import render
+from mofang.trade.invoice_page import font, render
 from mofang.trade.invoices import Bill, Period, UsageRow, bill_of, bounds, period_at, usage_rows
 
 KIND = "usage"
@@ -154,6 +154,7 @@ def utc_offset(shop: Shop) -> str:
 def _claim(act: Act, who: Customer, month: str, language: Language) -> Claim:
     """Take the next number for this bill, unless somebody has just done so."""
     shop = act.shop
+    font()  # a machine that cannot set the page refuses before a number is used up
     for _ in range(CLAIMS_MAX):
         fixed = _fix(shop, who, month, language)
         try:
@@ -340,39 +341,40 @@ def trace_line(shop: Shop, number: str, line: int, requests: int = 3) -> Node:
         _with_rows(ancestors(ledger, one["entry"], seen=seen), one["rows"], first if at == 0 else ())
         for at, one in enumerate(wanted["seals"])
     )
+    facts = {
+        name: wanted[name] for name in ("units", "requests", "exact_micros", "amount_micros", "merkle_root")
+    }
     try:
         package = ancestors(ledger, wanted["package"], seen=seen)
-        cost = {
-            "own": ledger.get(claim.entry).body["cost"]["own"],
-            "total": lineage_cost(ledger, wanted["package"]),
+        behind = lineage_cost(ledger, wanted["package"])
+        facts |= {
+            "runs_behind": behind["runs"],
+            "cpu_s_behind": behind["cpu_s"],
+            "cost_micros_behind": say("rate not set", "未设费率")
+            if behind["micros"] is None
+            else behind["micros"],
         }
     except MofangError as error:
         if error.code != "entry-unknown":
             raise
-        package, cost = Node(stage="package", entry=wanted["package"], facts={"ledger": "another shop"}), {}
-    facts = {
-        name: wanted[name] for name in ("units", "requests", "exact_micros", "amount_micros", "merkle_root")
-    }
+        package = Node(
+            stage="package", entry=wanted["package"], facts={"ledger": say("another shop", "另一个模坊")}
+        )
     below = Node(
         stage="line",
         name=f"{line} · {wanted['model']}",
         facts=facts,
         licences=package.licences,
-        cost=cost,
         below=(*seals, package),
     )
+    top = {
+        "customer": document["customer"]["name"],
+        "period": claim.period,
+        "total_micros": claim.total_micros,
+        "ledger": document["ledger"]["head"],
+    }
     return Node(
-        stage="invoice",
-        kind="invoice",
-        name=claim.number,
-        entry=claim.entry,
-        facts={
-            "customer": document["customer"]["name"],
-            "period": claim.period,
-            "total_micros": document["total_micros"],
-            "ledger": document["ledger"]["head"],
-        },
-        below=(below,),
+        stage="invoice", kind="invoice", name=claim.number, entry=claim.entry, facts=top, below=(below,)
     )
 
 

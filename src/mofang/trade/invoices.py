@@ -8,6 +8,7 @@ the next one.
 from __future__ import annotations
 
 import calendar
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -333,6 +334,8 @@ def period_at(at_us: int, utc_offset: str) -> str:
 
 
 def party(text: str) -> dict[str, Any]:
-    """A name and address as typed: the first line is the name."""
-    name, *rows = text.strip().splitlines() or [""]
+    """A name and address as typed, the first line being the name; marks that turn text round are left out."""
+    lines = ["".join(letter for letter in line if unicodedata.category(letter) not in ("Cc", "Cf"))
+             for line in text.strip().splitlines()]  # fmt: skip
+    name, *rows = lines or [""]
     return {"name": name, "rows": rows}

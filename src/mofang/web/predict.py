@@ -73,8 +73,9 @@ class PredictApp:
         assert scope["type"] == "http"
         headers = dict(scope["headers"])
         request_id = new_id("req")
+        exchange = scope.get("extensions", {}).get("mofang")
         try:
-            reply = await self._answer(scope, headers, receive, request_id)
+            reply = await self._answer(scope, headers, receive, request_id, exchange.gone if exchange else never)
         except MofangError as error:
             reply = refusal(error, request_id, language_of(headers.get(b"accept-language", b"").decode("latin-1")))
             if reply.status not in (402, 409, 422, 429, 503) and not await self._drained(headers, receive):
@@ -82,11 +83,13 @@ class PredictApp:
         except CallerGone:
             return
         size = (b"content-length", str(len(reply.body)).encode())
-        await send({"type": "http.response.start", "status": reply.status,
-                    "headers": [(b"content-type", b"application/json"), size, *reply.headers]})
-        await send({"type": "http.response.body", "body": reply.body})
+        answer = [(b"content-type", b"application/json"), size, *reply.headers]
+        if exchange is None or not exchange.respond(reply.status, answer, reply.body):
+            await send({"type": "http.response.start", "status": reply.status, "headers": answer})
+            await send({"type": "http.response.body", "body": reply.body})
 
-    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, request_id: str) -> Reply:
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, request_id: str,
+                      gone: Callable[[], bool]) -> Reply:
         method, path = scope["method"], scope["path"]
         if path == "/health":
             require(method, "GET")
@@ -103,7 +106,7 @@ class PredictApp:
         retry_key = headers.get(b"idempotency-key")
         call = Call(request_id, path[len(PREDICT):], await self._body(headers, receive),
                     None if retry_key is None else retry_key.decode("latin-1"),
-                    headers.get(b"mofang-arrays") == b"1", scope.get("extensions", {}).get("gone", never))
+                    headers.get(b"mofang-arrays") == b"1", gone)
         return await self.desk.predict(who, call)
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from mofang.web.predict import BODY_BYTES_MAX, PredictApp
 from mofang.web.protocol import server_settings
 
 SWITCH_S = 0.001  # threads take turns more often than Python's 5 ms, so that a finished commit is not kept waiting
+GARBAGE = (20_000, 20, 50)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -43,6 +45,9 @@ def run_server(desk: Desk, host: str, port: int, *, ready: Callable[[str], None]
                 ready(address)
 
     sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.freeze()  # models and modules stay; searching them for garbage over and over would only take time
+    gc.set_threshold(*GARBAGE)
     app = PredictApp(desk, body_bytes_max=body_bytes_max)
     try:
         Server(uvicorn.Config(app, **server_settings())).run(sockets=[bound])  # type: ignore[arg-type]

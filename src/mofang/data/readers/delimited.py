@@ -126,6 +126,8 @@ def _read_file(text: TextIOWrapper, file: SourceFile, delimiter: str, how: Readi
     if not head:
         reject(file.name, 0, "file-empty")
         return
+    if how.delimiter and len(head) > 2 and modal_width(head) == 1 and max(delimiter_scores(sample).values()) > 0.9:
+        raise MofangError("delimiter-wrong", file=file.name, header=head[0][0])
     header = looks_like_header(head) if how.header == "auto" else how.header == "yes"
     names = _names(head, header, how)
     if header:

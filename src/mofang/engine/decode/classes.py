@@ -58,7 +58,8 @@ class Classification:
         for _ in range(DRAWS_MAX):
             if len(records) >= count:
                 break
-            records += [each for each in encoder.draw(rng, count - len(records)) if self._valid(signature, each)]
+            drawn = encoder.draw(rng, count - len(records))
+            records += [record for record in drawn if self._valid(signature, record)]
         return records
 
     def _valid(self, signature: Signature, record: Record) -> bool:
@@ -78,8 +79,9 @@ class Classification:
 
 
 def class_answers(labels: Sequence[str], probabilities: Array) -> list[Answer]:
-    """Probabilities float32 [B, K] to [{"label": …, "scores": {label: probability}}]; ties go to the first."""
+    """Probabilities float32 [B, K] to [{"label": …, "scores": {label: probability}}]; ties go to the
+    first."""
     best = probabilities.argmax(axis=1).tolist()
     rows = probabilities.tolist()
-    return [{"label": labels[top], "scores": {label: round(score, 6) for label, score in zip(labels, row, strict=True)}}
-            for top, row in zip(best, rows, strict=True)]
+    scores = [{label: round(score, 6) for label, score in zip(labels, row, strict=True)} for row in rows]
+    return [{"label": labels[top], "scores": each} for top, each in zip(best, scores, strict=True)]

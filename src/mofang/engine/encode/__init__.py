@@ -18,7 +18,8 @@ from mofang.engine.arrays import Arrays
 Record = dict[str, Any]
 Files = dict[str, bytes]
 
-ENCODERS = {"image": "ImageEncoder", "ngrams": "NgramEncoder", "table": "TableEncoder", "tokens": "TokenEncoder"}
+ENCODERS = {"image": "ImageEncoder", "ngrams": "NgramEncoder", "table": "TableEncoder",
+            "tokens": "TokenEncoder"}
 
 
 class Encoder(Protocol):

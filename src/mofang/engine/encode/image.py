@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 
 PIXELS_MAX = 16_777_216      # 4096 x 4096: about 50 MB once decoded
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, ZeroDivisionError,
+              struct.error)      # what Pillow's decoders raise on broken files
 SIDE_MAX = 64                # a fitted size is no larger, unless the caller names one
 SAMPLE = 2000                # images looked at to choose size, channels and standardisation
 
 
 @dataclass(frozen=True, eq=False)
 class ImageEncoder:
-    """Image bytes in, {"pixels": float32 [B, C, H, W]} out, standardised by channel; C is 1 (grey) or 3 (RGB)."""
+    """Image bytes in, {"pixels": float32 [B, C, H, W]} out, standardised by channel; C is 1 (grey) or 3
+    (RGB)."""
 
     name: ClassVar[str] = "image"
     version: ClassVar[int] = 1
@@ -41,8 +45,8 @@ class ImageEncoder:
     @classmethod
     def fit(cls, records: Sequence[Record], column: str = "image", *, size: tuple[int, int] | None = None,
             channels: int | None = None) -> Self:
-        """Choose (height, width) from the median of the training images, grey where all are grey, and the mean
-        and standard deviation of each channel."""
+        """Choose (height, width) from the median of the training images, grey where all are grey, and the
+        mean and standard deviation of each channel."""
         sample = records[:: max(1, len(records) // SAMPLE)]
         images = [open_image(record[column], at=column) for record in sample]
         if channels is None:
@@ -52,7 +56,8 @@ class ImageEncoder:
         plain = cls(column, *size, channels, (0.0,) * channels, (1.0,) * channels)
         pixels = np.stack([plain._pixels(image) for image in images])
         mean, deviation = pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))
-        return cls(column, *size, channels, tuple(mean.tolist()), tuple(np.where(deviation < 1, 1, deviation).tolist()))
+        scale = np.where(deviation < 1, 1, deviation)      # an even colour is not blown up
+        return cls(column, *size, channels, tuple(mean.tolist()), tuple(scale.tolist()))
 
     def encode(self, records: Sequence[Record]) -> Arrays:
         """{"pixels": float32 [B, C, H, W]}; raises MofangError image-unreadable or image-too-large."""
@@ -60,7 +65,7 @@ class ImageEncoder:
         for number, record in enumerate(records):
             at = f"records[{number}].{self.column}" if len(records) > 1 else self.column
             pixels[number] = self._pixels(open_image(record[self.column], at=at))
-        standard = (pixels - np.array(self.mean)) / np.array(self.scale)     # float64: rounded once, at the end
+        standard = (pixels - np.array(self.mean)) / np.array(self.scale)     # float64, rounded at the end
         return {"pixels": np.ascontiguousarray(standard.transpose(0, 3, 1, 2), np.float32)}
 
     def draw(self, rng: np.random.Generator, count: int) -> list[Record]:
@@ -69,9 +74,7 @@ class ImageEncoder:
 
     def save(self) -> Files:
         """image.json."""
-        settings = {"column": self.column, "height": self.height, "width": self.width, "channels": self.channels,
-                    "mean": self.mean, "scale": self.scale}
-        return {"image.json": json.dumps(settings, ensure_ascii=False).encode()}
+        return {"image.json": json.dumps(asdict(self), ensure_ascii=False).encode()}
 
     @classmethod
     def load(cls, files: Mapping[str, bytes]) -> Self:
@@ -114,12 +117,13 @@ def open_image(data: bytes, *, at: str = "image") -> Image:
             warnings.simplefilter("ignore", images.DecompressionBombWarning)    # our own cap is lower
             image = images.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > PIXELS_MAX:
-                raise MofangError("image-too-large", at=at, width=image.width, height=image.height, most=PIXELS_MAX)
+                raise MofangError("image-too-large", at=at, width=image.width, height=image.height,
+                                  most=PIXELS_MAX)
             image.load()
             upright = ImageOps.exif_transpose(image)
     except images.DecompressionBombError as error:
         raise MofangError("image-too-large", at=at, width="?", height="?", most=PIXELS_MAX) from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, ZeroDivisionError) as error:
+    except UNREADABLE as error:
         raise MofangError("image-unreadable", at=at, size=len(data), formats=", ".join(FORMATS)) from error
     if upright.mode.startswith("I"):                # 16 bits a pixel: the upper eight
         upright = images.fromarray((np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))

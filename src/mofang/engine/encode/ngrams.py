@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -22,7 +22,7 @@ from mofang.engine.arrays import Array, Arrays, from_npy, to_npy
 from mofang.engine.encode import Files, Record, texts
 
 CHARACTERS_PER_PASS = 1 << 19     # bounds the memory of one pass to about 100 MB
-DISTINCT_MAX = 1 << 23            # n-grams counted at once while fitting; beyond it, those seen once are let go
+DISTINCT_MAX = 1 << 23            # n-grams counted while fitting; beyond it, those seen once are let go
 COUNT_MAX = 255                   # a term repeated more often in one text counts as this often
 
 _BASE = 0x9E3779B97F4A7C15                      # odd, so that it has an inverse modulo 2**64
@@ -90,22 +90,21 @@ class NgramEncoder:
     def fit(cls, records: Sequence[Record], columns: Sequence[str] = ("text",), *,
             characters: tuple[int, int] = (1, 3), words: tuple[int, int] | Literal["auto"] = "auto",
             min_count: int = 2, max_terms: int = 200_000, lowercase: bool = True) -> Self:
-        """Choose the vocabulary from training records: n-grams in at least `min_count` texts, the most frequent
-        `max_terms` of them. "auto" adds words and pairs of words where the texts are written with spaces."""
+        """Choose the vocabulary from training records: n-grams in at least `min_count` texts, the most
+        frequent `max_terms` of them. "auto" adds words and pairs of words where the texts are written with
+        spaces."""
         found = texts(records, columns)
         if words == "auto":
             words = (1, 2) if spaced(found[:: max(1, len(found) // 1000)]) else (0, 0)
-        empty = np.zeros(0, np.uint64)
-        shape = cls(columns=tuple(columns), characters=characters, words=words, lowercase=lowercase, keys=empty,
-                    idf=np.zeros(0, np.float32), damping=_damping(), terms=())
+        shape = cls(columns=tuple(columns), characters=characters, words=words, lowercase=lowercase,
+                    keys=np.zeros(0, np.uint64), idf=np.zeros(0, np.float32), damping=_damping(), terms=())
         keys, counts, examples = shape._count(found)
         kept = np.flatnonzero(counts >= min_count)
         if kept.size > max_terms:
             kept = np.sort(kept[np.argsort(-counts[kept], kind="stable")[:max_terms]])
         idf = np.log((1 + len(found)) / (1 + counts[kept])) + 1
         terms = tuple(shape._folded(found[row])[start:end] for row, start, end in examples[kept].tolist())
-        return cls(columns=shape.columns, characters=characters, words=words, lowercase=lowercase, keys=keys[kept],
-                   idf=idf.astype(np.float32), damping=shape.damping, terms=terms)
+        return replace(shape, keys=keys[kept], idf=idf.astype(np.float32), terms=terms)
 
     def encode(self, records: Sequence[Record]) -> Arrays:
         """{"ids": int64 [B, L], "weights": float32 [B, L]}."""
@@ -143,7 +142,8 @@ class NgramEncoder:
                     "lowercase": self.lowercase}
         return {"ngrams.json": json.dumps(settings, ensure_ascii=False).encode(),
                 "terms.json": json.dumps(self.terms, ensure_ascii=True).encode(),
-                "keys.npy": to_npy(self.keys), "idf.npy": to_npy(self.idf), "damping.npy": to_npy(self.damping)}
+                "keys.npy": to_npy(self.keys), "idf.npy": to_npy(self.idf),
+                "damping.npy": to_npy(self.damping)}
 
     @classmethod
     def load(cls, files: Mapping[str, bytes]) -> Self:
@@ -151,7 +151,8 @@ class NgramEncoder:
         settings = json.loads(files["ngrams.json"])
         keys, idf, damping = (from_npy(files[f"{name}.npy"]) for name in ("keys", "idf", "damping"))
         terms = tuple(json.loads(files["terms.json"]))
-        if not (keys.dtype == np.uint64 and keys.size == idf.size == len(terms) and damping.size == COUNT_MAX + 1):
+        sizes = keys.size, idf.size, damping.size
+        if keys.dtype != np.uint64 or sizes != (len(terms), len(terms), COUNT_MAX + 1):
             raise ValueError("the vocabulary's files do not belong together")
         return cls(columns=tuple(settings["columns"]), characters=tuple(settings["characters"]),
                    words=tuple(settings["words"]), lowercase=bool(settings["lowercase"]), keys=keys,
@@ -174,7 +175,8 @@ class NgramEncoder:
         return Grams(*(np.concatenate(column) for column in zip(*grams, strict=True)))
 
     def _count(self, found: Sequence[str]) -> tuple[Array, Array, Array]:
-        """Distinct n-grams: keys uint64 [U] sorted, texts that hold each int64 [U], one place of each [U, 3]."""
+        """Distinct n-grams: keys uint64 [U] sorted, texts that hold each int64 [U], one place of each [U,
+        3]."""
         keys, counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
         examples = np.zeros((0, 3), np.int64)
         for first_row, part in _passes(found):
@@ -191,7 +193,8 @@ class NgramEncoder:
                 merged[inverse[keys.size:]] = places
                 merged[inverse[:keys.size]] = examples       # the earliest place of an n-gram stays
                 places = merged
-                texts_with = np.bincount(inverse, np.concatenate([counts, texts_with]), new.size).astype(np.int64)
+                both = np.concatenate([counts, texts_with])
+                texts_with = np.bincount(inverse, both, new.size).astype(np.int64)
             keys, counts, examples = new, texts_with, places
             if keys.size > DISTINCT_MAX:
                 often = counts > 1
@@ -265,7 +268,8 @@ def _word_letters(codes: Array) -> Array:
         for code in np.unique(codes[kinds == _UNKNOWN]).tolist():
             _letter_kinds[code] = _WORD if chr(code).isalnum() or code == 0x5F else _BETWEEN
         kinds = _letter_kinds[codes]
-    return kinds == _WORD
+    found: Array = kinds == _WORD
+    return found
 
 
 def _codes(text: str) -> Array:

@@ -63,13 +63,14 @@ class TableEncoder:
             if number.indicator:
                 names.append(f"{number.name} missing")
         for category in self.categories:
-            names += [f"{category.name} = {level}" for level in category.levels] + [f"{category.name} = other"]
+            names += [f"{category.name} = {level}" for level in (*category.levels, "other")]
         return tuple(names)
 
     @classmethod
     def fit(cls, records: Sequence[Record], inputs: Sequence[Mapping[str, str]], *, raw: bool = False,
             levels_max: int = LEVELS_MAX) -> Self:
-        """Fit on training rows; `inputs` are the signature's [{"name", "role"}], role "number" or "category"."""
+        """Fit on training rows; `inputs` are the signature's [{"name", "role"}], role "number" or
+        "category"."""
         numbers = [_fit_number(each["name"], records, raw) for each in inputs if each["role"] == "number"]
         categories = [_fit_category(each["name"], records, levels_max) for each in inputs
                       if each["role"] == "category"]
@@ -121,8 +122,9 @@ class TableEncoder:
     def load(cls, files: Mapping[str, bytes]) -> Self:
         """The encoder that `save` wrote."""
         state = json.loads(files["table.json"])
+        numbers = tuple(NumberColumn(**each) for each in state["numbers"])
         categories = (CategoryColumn(each["name"], tuple(each["levels"])) for each in state["categories"])
-        return cls(tuple(NumberColumn(**each) for each in state["numbers"]), tuple(categories), bool(state["raw"]))
+        return cls(numbers, tuple(categories), bool(state["raw"]))
 
 
 def category_text(value: Any) -> str:

@@ -38,9 +38,10 @@ class TokenEncoder:
     @classmethod
     def fit(cls, records: Sequence[Record], columns: Sequence[str] = ("text",), *, vocabulary: int = 8000,
             max_length: int = 128, min_count: int = 2, lowercase: bool = True) -> Self:
-        """Learn byte-pair merges (Sennrich et al. 2016): a Chinese character is a token of its own, other writing
-        is cut into subwords. Ids: 0 [PAD], 1 [UNK], 2 [CLS], 3 [SEP], 4 [MASK], then the rest. The same records
-        give the same tokenizer (training WordPiece, or with a continuing prefix, does not: tokenizers 0.23)."""
+        """Learn byte-pair merges (Sennrich et al. 2016): a Chinese character is a token of its own, other
+        writing is cut into subwords. Ids: 0 [PAD], 1 [UNK], 2 [CLS], 3 [SEP], 4 [MASK], then the rest. The
+        same records give the same tokenizer (training WordPiece, or with a continuing prefix, does not:
+        tokenizers 0.23)."""
         from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
         tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))

@@ -1,6 +1,7 @@
 """Engines that run a graph: one protocol, one module each, found by name.
 
-A runtime that is not installed, or cannot load a graph, says why; it is left out of the table with that reason.
+A runtime that is not installed, or cannot load a graph, says why; it is left out of the table with that
+reason.
 """
 
 from __future__ import annotations

@@ -20,14 +20,15 @@ class OpenVinoRuntime:
 
     Its default precision is bfloat16 where the processor has it, which moves probabilities by about 1e-2; the
     hint f32 keeps them within 1e-6 of the model. Code is compiled anew for every shape (3 to 9 ms even for a
-    linear model), so batches and lengths are padded with zeros to a few dozen shapes and the answers cut back.
+    linear model), so batches and lengths are padded with zeros to a few dozen shapes and the answers cut
+    back.
     """
 
     name: ClassVar[str] = "openvino"
     file: ClassVar[str] = "model.onnx"
 
     def __init__(self, path: Path, threads: int) -> None:
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # importing it would phone home
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it would phone home
         import openvino
 
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
@@ -64,7 +65,8 @@ class OpenVinoRuntime:
 
 
 def _padded(array: Array, dynamic: list[bool]) -> Array:
-    """Zeros up to the next power of two in the batch, and to the next sixteenth of one (at least 16) in length."""
+    """Zeros up to the next power of two in the batch, and to the next sixteenth of one (at least 16) in
+    length."""
     shape = list(array.shape)
     if dynamic[0]:
         shape[0] = 1 << max(0, shape[0] - 1).bit_length()

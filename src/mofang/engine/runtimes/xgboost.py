@@ -26,7 +26,8 @@ class XgboostRuntime:
         try:
             self._booster.load_model(bytearray(path.read_bytes()))
         except xgboost.core.XGBoostError as error:
-            raise MofangError("engine-refuses", engine=self.name, reason=str(error).splitlines()[0]) from error
+            reason = str(error).splitlines()[0]
+            raise MofangError("engine-refuses", engine=self.name, reason=reason) from error
         self._booster.set_param({"nthread": threads})
 
     @classmethod

@@ -10,8 +10,9 @@ from mofang.engine.task import Signature
 
 CHARACTERS_PER_UNIT = 1_000
 
-EDGES = ("好", "a", "质量很差，不推荐。", "Would buy again!", "ＡＢＣ１２３，。！", "e\u0301te\u0301 \u200bna\u00efve\t\n",
-         "😀👍🏽👨\u200d👩\u200d👧", "手机13800138000", "\u202eright to left\u202c", "好" * 3000, "never " * 600, "مرحبا नमस्ते")
+EDGES = ("好", "a", "质量很差，不推荐。", "Would buy again!", "ＡＢＣ１２３，。！",
+         "e\u0301te\u0301 \u200bna\u00efve\t\n", "😀👍🏽👨\u200d👩\u200d👧", "手机13800138000",
+         "\u202eright to left\u202c", "好" * 3000, "never " * 600, "مرحبا नमस्ते")
 
 
 class TextClassification(Classification):
@@ -27,7 +28,8 @@ class TextClassification(Classification):
         return max(1, -(-characters // CHARACTERS_PER_UNIT))
 
     def edges(self, signature: Signature) -> list[Record]:
-        """Single characters, full width, combining marks, emoji, digits beside Chinese, right to left, very long."""
+        """Single characters, full width, combining marks, emoji, digits beside Chinese, right to left, very
+        long."""
         return [{each["name"]: text for each in signature["inputs"]} for text in EDGES]
 
 

@@ -139,7 +139,7 @@ class Loop:
         score = self.score(probabilities, self.validation_labels)
         cursor.curves.append({"epoch": cursor.epoch + 1, "step": cursor.step, "rate": self._rate(),
                               "loss": cursor.loss_sum / max(1, cursor.rows), "validation_loss": loss,
-                              "validation_score": score, "seconds": round(cursor.epoch_s, 3)})
+                              "validation_score": score})
         bar.note(f"loss {cursor.curves[-1]['loss']:.3f} · {score:.3f}")
         if (score, -loss) > (cursor.best_score, -cursor.best_loss):
             cursor.best_score, cursor.best_loss, cursor.best_epoch = score, loss, cursor.epoch
