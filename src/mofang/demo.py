@@ -104,7 +104,10 @@ def _serve_and_ask(play: Stage, token: str) -> dict[str, Any]:
         return {"requests": len(answers) + 1, "first": first, "refused": refused}
     finally:
         server.terminate()
-        server.wait(30)
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
 
 
 def _ask(address: str, token: str, text: str, retry_key: str) -> dict[str, Any]:

@@ -28,7 +28,9 @@ def read(path: Path, format: str, **how: Any) -> tuple[list[dict[str, Any]], lis
     files = source_files(str(path))
     reading = Reading(format=format, **how)
     rows = []
-    for chunk in reader_named(format)(files, reading, lambda file, row, reason, *_rest: rejected.append((row, reason))):
+    for chunk in reader_named(format)(
+        files, reading, lambda file, row, reason, *_rest: rejected.append((row, reason))
+    ):
         names = list(chunk.columns)
         assert all(len(values) == len(chunk.numbers) for values in chunk.columns.values())
         rows += [dict(zip(names, row, strict=True)) for row in zip(*chunk.columns.values(), strict=True)]
@@ -81,7 +83,9 @@ def test_a_cell_of_ten_megabytes_is_rejected_and_the_rest_read(tmp_path: Path) -
 def test_a_line_of_forty_megabytes_is_rejected_and_the_rest_read(tmp_path: Path) -> None:
     path = written(tmp_path, "text,label\na,x\n" + "b" * 40_000_000 + ",x\nc,x\n")
     rows, rejected = read(path, "csv")
-    assert [row["text"] for row in rows] == ["a", "c"] and [reason for _, reason in rejected] == ["cell-too-large"]
+    assert [row["text"] for row in rows] == ["a", "c"] and [reason for _, reason in rejected] == [
+        "cell-too-large"
+    ]
 
 
 @pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
@@ -102,7 +106,13 @@ def test_decimal_commas_do_not_hide_the_semicolon() -> None:
     ("rows", "expected"),
     [
         ([["text", "label"], ["good film", "pos"], ["bad film", "neg"]], True),
-        ([["ham", "Go until jurong point, crazy.."], *([["ham", f"hello {i}"], ["spam", f"win {i}"]][i % 2] for i in range(9))], False),
+        (
+            [
+                ["ham", "Go until jurong point, crazy.."],
+                *([["ham", f"hello {i}"], ["spam", f"win {i}"]][i % 2] for i in range(9)),
+            ],
+            False,
+        ),
         ([["5.1", "3.5", "setosa"], ["4.9", "3.0", "setosa"]], False),
         ([["sepal", "petal", "kind"], ["4.9", "3.0", "setosa"]], True),
         ([["标签", "内容"], ["好评", "很好"]], True),
@@ -128,7 +138,10 @@ def test_a_doubled_column_is_marked(tmp_path: Path) -> None:
 def test_given_names_skipped_lines_and_no_header(tmp_path: Path) -> None:
     path = written(tmp_path, "569,30,malignant\n1.0,2.0,0\n3.0,4.0,1\n")
     rows, rejected = read(path, "csv", skip_lines=1, header="no")
-    assert rows == [{"column_1": "1.0", "column_2": "2.0", "column_3": "0"}, {"column_1": "3.0", "column_2": "4.0", "column_3": "1"}]
+    assert rows == [
+        {"column_1": "1.0", "column_2": "2.0", "column_3": "0"},
+        {"column_1": "3.0", "column_2": "4.0", "column_3": "1"},
+    ]
     assert not rejected
 
 
@@ -148,7 +161,9 @@ def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tup
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",)), max_size=300))
-def test_any_text_is_read_or_rejected_without_a_crash(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_text_is_read_or_rejected_without_a_crash(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
     path = tmp_path_factory.mktemp("any") / "a.csv"
     path.write_bytes(text.encode())
     for format in ("csv", "jsonl", "lines"):
@@ -168,8 +183,16 @@ def test_json_lines(tmp_path: Path) -> None:
     assert rejected == [(4, "not-json"), (5, "not-an-object")]
 
 
-@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.text(max_size=20) | st.integers(-5, 5), min_size=1), max_size=20), st.booleans())
-def test_a_json_array_is_read_object_by_object(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], indent: bool) -> None:
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from("abc"), st.text(max_size=20) | st.integers(-5, 5), min_size=1),
+        max_size=20,
+    ),
+    st.booleans(),
+)
+def test_a_json_array_is_read_object_by_object(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], indent: bool
+) -> None:
     path = tmp_path_factory.mktemp("json") / "a.json"
     path.write_text(json.dumps(rows, indent=2 if indent else None), encoding="utf-8")
     found, rejected = read(path, "jsonl")
@@ -192,9 +215,18 @@ def test_a_json_array_cut_short(tmp_path: Path) -> None:
 
 
 def test_parquet_and_a_damaged_one(tmp_path: Path) -> None:
-    table = pa.table({"text": ["a", "b"], "n": [1, 2], "image": [{"bytes": b"x", "path": "x.png"}, {"bytes": b"y", "path": None}]})
+    table = pa.table(
+        {
+            "text": ["a", "b"],
+            "n": [1, 2],
+            "image": [{"bytes": b"x", "path": "x.png"}, {"bytes": b"y", "path": None}],
+        }
+    )
     pq.write_table(table, tmp_path / "a.parquet")
-    assert read(tmp_path / "a.parquet", "parquet")[0] == [{"text": "a", "n": 1, "image": "x.png"}, {"text": "b", "n": 2, "image": "2"}]
+    assert read(tmp_path / "a.parquet", "parquet")[0] == [
+        {"text": "a", "n": 1, "image": "x.png"},
+        {"text": "b", "n": 2, "image": "2"},
+    ]
     (tmp_path / "b.parquet").write_bytes(b"PAR1 no")
     rows, rejected = read(tmp_path, "parquet")
     assert len(rows) == 2 and rejected == [(0, "not-parquet")]
@@ -207,12 +239,21 @@ def test_lines_take_their_class_from_the_file(tmp_path: Path) -> None:
     (tmp_path / "pos.txt").write_text("好\n\n很好\r\n", encoding="utf-8")
     (tmp_path / "neg.txt").write_text("差", encoding="utf-8")
     rows, rejected = read(tmp_path, "lines")
-    assert rows == [{"text": "差", "label": "neg"}, {"text": "好", "label": "pos"}, {"text": "很好", "label": "pos"}]
+    assert rows == [
+        {"text": "差", "label": "neg"},
+        {"text": "好", "label": "pos"},
+        {"text": "很好", "label": "pos"},
+    ]
     assert not rejected
 
 
 def test_documents_take_their_class_from_the_folder(tmp_path: Path) -> None:
-    for name, content in {"pos/1.txt": b"good\nfilm", "pos/2.txt": b"  ", "neg/3.txt": b"bad", "neg/4.txt": b"\xff\xfa\xc3"}.items():
+    for name, content in {
+        "pos/1.txt": b"good\nfilm",
+        "pos/2.txt": b"  ",
+        "neg/3.txt": b"bad",
+        "neg/4.txt": b"\xff\xfa\xc3",
+    }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     rows, rejected = read(tmp_path, "documents", encoding="utf-8")
@@ -243,8 +284,13 @@ def test_pixels_become_png(tmp_path: Path) -> None:
     lines = [",".join([*map(str, range(16)), "7"]), ",".join(["300"] * 16 + ["1"])]
     path = written(tmp_path, "\n".join(lines) + "\n")
     rejected: list[str] = []
-    chunks = list(reader_named("pixels")([SourceFile(path, "a.csv")], Reading(format="pixels"),
-                                         lambda file, row, reason, *_rest: rejected.append(reason)))
+    chunks = list(
+        reader_named("pixels")(
+            [SourceFile(path, "a.csv")],
+            Reading(format="pixels"),
+            lambda file, row, reason, *_rest: rejected.append(reason),
+        )
+    )
     assert chunks[0].columns["label"] == ["7"] and rejected == ["not-pixels"]
     with Image.open(io.BytesIO(chunks[0].media["image"][0])) as image:
         assert image.size == (4, 4) and list(image.tobytes()) == list(range(16))

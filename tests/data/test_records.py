@@ -26,8 +26,12 @@ def made(run: Run, *, rows: int = 10, cut: int = 3, media_bytes: int = 10) -> Re
     with RecordWriter(run, roles=ROLES, about={"licence": "own"}) as writer:
         for start in range(0, rows, cut):
             places = range(start, min(start + cut, rows))
-            columns = {"id": [f"{i:032x}" for i in places], "image": [f"{i}.png" for i in places],
-                       "text": [f"text {i}" for i in places], "label": ["x" if i % 2 else None for i in places]}
+            columns = {
+                "id": [f"{i:032x}" for i in places],
+                "image": [f"{i}.png" for i in places],
+                "text": [f"text {i}" for i in places],
+                "label": ["x" if i % 2 else None for i in places],
+            }
             writer.write(columns, {"image": [bytes([i % 256]) * media_bytes for i in places]})
     return run.result(Records)
 
@@ -74,7 +78,9 @@ def test_media_are_cut_into_row_groups_by_bytes(shop: Shop, monkeypatch: pytest.
 
 
 def ids_of(tmp_path: Path, texts: list[str], labels: list[str], secret: bytes = b"s" * 32) -> list[str]:
-    return RecordIds(secret, {"text": "text", "label": "label"}, tmp_path).ids({"text": texts, "label": labels}, {}, len(texts))
+    return RecordIds(secret, {"text": "text", "label": "label"}, tmp_path).ids(
+        {"text": texts, "label": labels}, {}, len(texts)
+    )
 
 
 def test_ids_stay_when_a_row_is_added_or_a_label_changes(tmp_path: Path) -> None:
@@ -86,7 +92,9 @@ def test_ids_stay_when_a_row_is_added_or_a_label_changes(tmp_path: Path) -> None
 
 @settings(deadline=None)
 @given(st.lists(st.text(max_size=3), max_size=60))
-def test_ids_are_unique_and_do_not_depend_on_batches(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+def test_ids_are_unique_and_do_not_depend_on_batches(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str]
+) -> None:
     folder = tmp_path_factory.mktemp("ids")
     whole = ids_of(folder, texts, [""] * len(texts))
     one = RecordIds(b"s" * 32, {"text": "text"}, folder)
@@ -96,7 +104,9 @@ def test_ids_are_unique_and_do_not_depend_on_batches(tmp_path_factory: pytest.Te
 
 @settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 40), max_size=30), max_size=12))
-def test_occurrences_count_like_a_dictionary(tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]) -> None:
+def test_occurrences_count_like_a_dictionary(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]
+) -> None:
     from mofang.data import occurrences
 
     before = occurrences.MEMORY_KEYS

@@ -14,7 +14,10 @@ from mofang.core.errors import MofangError
 from mofang.data.sources import SourceFile
 from mofang.data.textfile import detect_encoding, encoding_of, is_clean, open_text
 
-CHINESE = "标签,内容\n" + "好评,这个酒店的服务很好，我们住了三天，下次还会来。\n差评,房间太小了，而且不是很干净。\n" * 20
+CHINESE = (
+    "标签,内容\n"
+    + "好评,这个酒店的服务很好，我们住了三天，下次还会来。\n差评,房间太小了，而且不是很干净。\n" * 20
+)
 TAIWAN = "標籤,內容\n" + "好評,這個飯店的服務很好，我們住了三天，下次還會來。\n" * 20
 FRENCH = "label,texte\n" + "pos,C'était très agréable, à refaire dès l'été prochain\n" * 20
 
@@ -22,11 +25,22 @@ FRENCH = "label,texte\n" + "pos,C'était très agréable, à refaire dès l'ét�
 @pytest.mark.parametrize(
     ("text", "encoding", "expected"),
     [
-        (CHINESE, "utf-8", "utf-8"), (CHINESE, "gb18030", "gb18030"), (CHINESE, "gbk", "gb18030"),
-        (TAIWAN, "big5", "big5"), (FRENCH, "cp1252", "cp1252"), (FRENCH, "utf-8", "utf-8"),
-        (CHINESE, "utf-8-sig", "utf-8-sig"), (CHINESE, "utf-16", "utf-16"), (CHINESE, "utf-16-le", "utf-16-le"),
-        ("plain ascii\n", "ascii", "utf-8"), ("", "ascii", "utf-8"),
-        ("ラベル,本文\n" + "良い,とても良い商品でした。また買いたいと思います。\n" * 20, "shift_jis", "shift_jis"),
+        (CHINESE, "utf-8", "utf-8"),
+        (CHINESE, "gb18030", "gb18030"),
+        (CHINESE, "gbk", "gb18030"),
+        (TAIWAN, "big5", "big5"),
+        (FRENCH, "cp1252", "cp1252"),
+        (FRENCH, "utf-8", "utf-8"),
+        (CHINESE, "utf-8-sig", "utf-8-sig"),
+        (CHINESE, "utf-16", "utf-16"),
+        (CHINESE, "utf-16-le", "utf-16-le"),
+        ("plain ascii\n", "ascii", "utf-8"),
+        ("", "ascii", "utf-8"),
+        (
+            "ラベル,本文\n" + "良い,とても良い商品でした。また買いたいと思います。\n" * 20,
+            "shift_jis",
+            "shift_jis",
+        ),
     ],
 )
 def test_encoding_is_found(text: str, encoding: str, expected: str) -> None:
@@ -51,8 +65,11 @@ def test_a_sample_cut_within_a_character() -> None:
 def test_utf8_is_never_taken_for_another(text: str) -> None:
     data = text.encode()
     found = encoding_of(data)
-    assert data.decode(found).replace("\ufeff", "") == text.replace("\ufeff", "") or b"\0" in data or data[:2] in (
-        codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    assert (
+        data.decode(found).replace("\ufeff", "") == text.replace("\ufeff", "")
+        or b"\0" in data
+        or data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    )
 
 
 def test_gzip_is_looked_through(tmp_path: Path) -> None:

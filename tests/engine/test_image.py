@@ -79,7 +79,7 @@ def test_an_image_is_turned_upright_and_made_opaque() -> None:
         (saved(Image.new("RGB", (5, 4)), "TIFF"), "image-unreadable"),
         (b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\n", "image-unreadable"),
         (bomb(30_000), "image-too-large"),
-        (bomb(4_097), "image-too-large"),
+        (bomb(7_100), "image-too-large"),
         (bomb(1_000), "image-unreadable"),
     ],
 )

@@ -12,6 +12,7 @@ from mofang.core.errors import MofangError
 from mofang.engine.predictor import Predictor
 from mofang.engine.request import request_form
 from mofang.engine.task import TASKS, task_named
+from tests.engine.test_image import bomb
 
 FOLDERS = {
     "text_classification": "text_graph",
@@ -89,3 +90,12 @@ def test_an_unknown_task_is_answered_with_the_nearest() -> None:
     assert error.value.code == "task-unknown" and error.value.values["nearest"] == "text_classification"
     with pytest.raises(MofangError):
         task_named("../tasks/text_classification")
+
+
+def test_many_images_that_decode_to_gigabytes_are_refused_by_their_headers(image_graph: Path) -> None:
+    task, signature = task_named("image_classification"), Predictor(image_graph).signature
+    one = request_form({"image": bomb(5_000)})
+    assert task.parse(signature, {"records": [one] * 8})[1]
+    with pytest.raises(MofangError) as error:
+        task.parse(signature, {"records": [one] * 9})
+    assert error.value.code == "images-too-large" and error.value.status == 413

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ def serve(context: Context, models: tuple[str, ...], host: str, port: int) -> No
     """Answer requests over HTTP behind keys, every answer metered. Without a MODEL, the newest of each name."""
     from mofang.wire import serve as serve_http
 
-    serve_http(context.shop, list(models), host=host, port=port)
+    def ready(address: str) -> None:
+        click.echo(say("Serving on {address}  (Ctrl-C stops, after finishing what has begun)",
+                       "服务已启动：{address} （Ctrl-C 停止，会先完成已开始的请求）", address=address))
+        sys.stdout.flush()
+
+    serve_http(context.shop, list(models), host=host, port=port, ready=ready)
 
 
 @click.group()

@@ -70,4 +70,5 @@ def act(shop: Shop, function: Callable[..., Any], **settings: Any) -> Any:
     assert isinstance(spec, ActionSpec)
     if not shop.permit(shop.actor, spec.may):
         raise MofangError("not-permitted", actor=shop.actor.name, may=spec.may)
+    shop.journals.make_tables()
     return function(Act(shop, shop.actor), **spec.check(settings))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mofang.core import lock
 from mofang.core.canonical import canonical, sha256
 from mofang.core.database import Database, SQLite
 from mofang.core.identity import new_id, now_us
@@ -131,7 +132,7 @@ class Journals:
 
     def make_tables(self) -> None:
         """Make the tables of folds that were declared since; nothing where they stand already."""
-        for name, known in FOLDS.items():
+        for name, known in list(FOLDS.items()):
             if name not in self._folded:
                 for statement in known.tables:
                     self.db.run(statement)
@@ -142,7 +143,10 @@ class Journals:
 
         A writer named by the caller may be shared by processes: its head is then read anew each time.
         """
-        self.make_tables()
+        if journal not in self._folded:
+            lock.import_fold(journal)
+            self.make_tables()
+            self._folded.add(journal)
         own = not writer
         name = writer or self.writer
         seq, chain = self._head(journal, name, trust_memory=own)

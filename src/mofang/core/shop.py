@@ -239,13 +239,18 @@ class Shop:
             tree = root(bytes.fromhex(row.chain) for row in rows).hex()
             parts = self._seal_parts(journal, number, rows, ranges, tree)
             output = {"kind": Sealed.kind, "digest": manifest_digest(parts), "parts": [part.to_list() for part in parts]}
+            id = new_id("seal")
+            sql = """insert into seal(journal, number, id, up_to, root, digest, entry) values(?,?,?,?,?,?,?)
+                     on conflict(journal, number) do nothing"""
+            row = (journal, number, id, canonical(up_to).decode(), tree, canonical(output).decode(), "")
             with self.control.transaction():
-                if self.journals.last_seal(journal) != last:
-                    continue  # somebody else sealed meanwhile: look again
-                self.control.run(
-                    "insert into seal(journal, number, id, up_to, root, digest, entry) values(?,?,?,?,?,?,?)",
-                    (journal, number, new_id("seal"), canonical(up_to).decode(), tree, canonical(output).decode(), ""))
-            return self.repair_seals()[-1]
+                taken = self.control.run(sql, row)
+            if not taken:
+                continue  # somebody else sealed meanwhile: look again
+            self.repair_seals()
+            sealed = self.artifact(self.ledger.get(id))
+            assert isinstance(sealed, Sealed)
+            return sealed
 
     def _seal_parts(self, journal: str, number: int, rows: list[Row], ranges: dict[str, tuple[int, int]],
                     tree: str) -> tuple[Part, ...]:
@@ -265,24 +270,21 @@ class Shop:
             parts.append(Part("seal.json", "json", *self.store.keep(about)))
         return tuple(sorted(parts))
 
-    def repair_seals(self) -> list[Sealed]:
-        """Write the ledger entries of seals that have none yet; safe to repeat."""
-        made = []
+    def repair_seals(self) -> int:
+        """Write the ledger entries of seals that have none yet, and say how many those were; safe to repeat."""
         if "control" not in self.__dict__ and not (self.settings.get("database") or (self.path / "meter.db").exists()):
-            return []
+            return 0
         journals = self.journals
         sql = "select journal, number, id, root, digest from seal where entry='' order by journal, number"
-        for journal, number, id, tree, output in journals.db.rows(sql):
+        open_seals = journals.db.rows(sql)
+        for journal, number, id, tree, output in open_seals:
             body = {"stage": "seal", "version": SEAL_FORMAT, "journal": journal, "number": number, "root": tree,
                     "settings": {}, "inputs": [], "licences": [], "measures": {}, "output": json.loads(output),
                     "lineage": id}
             entry = self.ledger.append("seal", f"seal:{journal}:{number}", self.actor, body, id=id)
             with self.control.transaction():
                 self.control.run("update seal set entry=? where journal=? and number=?", (entry.id, journal, number))
-            sealed = self.artifact(entry)
-            assert isinstance(sealed, Sealed)
-            made.append(sealed)
-        return made
+        return len(open_seals)
 
     def seals(self, journal: str) -> list[Sealed]:
         """All sealed stretches of a journal, oldest first."""

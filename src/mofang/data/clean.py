@@ -1,4 +1,5 @@
-"""Clean: one spelling for text, and every record that should not teach a model dropped, counted and kept with its reason."""
+"""Clean: one spelling for text, and every record that should not teach a model dropped, counted and kept
+with its reason."""
 
 from __future__ import annotations
 
@@ -32,7 +33,10 @@ IMAGE_THREADS = 4
 
 
 class Cleaned(Artifact):
-    """Records after cleaning: ``kept`` (records), ``rejected.parquet`` with reasons, ``statistics.parquet`` of all."""
+    """Records after cleaning:
+
+    ``kept`` (records), ``rejected.parquet`` with reasons, ``statistics.parquet`` of all.
+    """
 
     kind = "cleaned"
     inside = {"kept": "records"}  # noqa: RUF012
@@ -49,25 +53,38 @@ class Rules:
 
 
 @stage(version=1)
-def clean(run: Run, records: Records, *, min_chars: Annotated[int, Field(ge=0)] = 1,
-          max_chars: Annotated[int, Field(ge=0)] = 0, duplicates: bool = True,
-          near_duplicate: Annotated[float, Field(ge=0, le=1)] = 0.85,
-          conflicts: Literal["auto", "reject", "keep"] = "auto", min_side: Annotated[int, Field(ge=1)] = 4,
-          max_pixels: Annotated[int, Field(ge=1)] = 50_000_000,
-          bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05) -> Cleaned:
-    """Bring texts into one spelling, and drop empty records, exact and near copies, and texts with conflicting labels.
+def clean(
+    run: Run,
+    records: Records,
+    *,
+    min_chars: Annotated[int, Field(ge=0)] = 1,
+    max_chars: Annotated[int, Field(ge=0)] = 0,
+    duplicates: bool = True,
+    near_duplicate: Annotated[float, Field(ge=0, le=1)] = 0.85,
+    conflicts: Literal["auto", "reject", "keep"] = "auto",
+    min_side: Annotated[int, Field(ge=1)] = 4,
+    max_pixels: Annotated[int, Field(ge=1)] = 50_000_000,
+    bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05,
+) -> Cleaned:
+    """Bring texts into one spelling; drop empty records, copies and texts with conflicting labels.
 
-    Every dropped record is kept in rejected.parquet with its reason and the id of the record that stays in its place. Near
-    copies share ``near_duplicate`` of their character shingles and the label (0 switches this off); below five characters
-    only exact copies count. ``max_chars`` 0 means no limit. More than ``bad_share`` damaged images stop the run.
+    Every dropped record is kept in rejected.parquet with its reason and the id of the record that stays in
+    its place. Near copies share ``near_duplicate`` of their character shingles and the label (0 switches this
+    off); below five characters only exact copies count. ``max_chars`` 0 means no limit. More than
+    ``bad_share`` damaged images stop the run.
     """
     reader = RecordReader(records)
     rules = Rules(min_chars, max_chars, min_side, max_pixels)
     specs = default_operators(reader.roles)
     reject_conflicts = conflicts == "reject" or (
-        conflicts == "auto" and bool(with_role(reader.roles, ("text", *MEDIA_ROLES))))
+        conflicts == "auto" and bool(with_role(reader.roles, ("text", *MEDIA_ROLES)))
+    )
     signs = Signatures(run.scratch / "signatures")
-    near = NearCopies(run.scratch / "near", near_duplicate) if near_duplicate and with_role(reader.roles, "text") else None
+    near = (
+        NearCopies(run.scratch / "near", near_duplicate)
+        if near_duplicate and with_role(reader.roles, "text")
+        else None
+    )
     with run.progress("Looking at records", "正在检查记录", reader.rows) as bar:
         codes = _sign(run, reader, specs, rules, signs, near, bar)
     decisions = Decisions(run.scratch / "decisions", reader.rows)
@@ -86,42 +103,77 @@ def clean(run: Run, records: Records, *, min_chars: Annotated[int, Field(ge=0)] 
     return run.result(Cleaned)
 
 
-def cleaned_columns(batch: Batch, specs: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """A batch's columns after the operators; labels get the same spelling, so that 好评 and 好评␠ are one class."""
+def cleaned_columns(
+    batch: Batch, specs: Sequence[dict[str, Any]], labels: Sequence[str]
+) -> dict[str, Sequence[Any]]:
+    """A batch's columns after the operators; labels get the same spelling, so that 好评 and 好评␠ are one
+    class."""
     columns = apply_to_columns(specs, {name: batch.column(name) for name in batch.table.schema.names})
     for name in labels:
         columns[name] = [normalise(value) or None if value else None for value in columns[name]]
     return columns
 
 
-def _sign(run: Run, reader: RecordReader, specs: Sequence[dict[str, Any]], rules: Rules, signs: Signatures,
-          near: NearCopies | None, bar: Any) -> np.ndarray[Any, Any]:
-    """First pass: statistics, what is wrong with each record by itself, and the signatures for the comparison."""
+def _sign(
+    run: Run,
+    reader: RecordReader,
+    specs: Sequence[dict[str, Any]],
+    rules: Rules,
+    signs: Signatures,
+    near: NearCopies | None,
+    bar: Any,
+) -> np.ndarray[Any, Any]:
+    """First pass: statistics, what is wrong with each record by itself, and the signatures for the
+    comparison."""
     inputs = with_role(reader.roles, [role for role in INPUT_ROLES if role not in MEDIA_ROLES])
     texts, labels = with_role(reader.roles, "text"), with_role(reader.roles, "label")
     codes = np.zeros(reader.rows, np.uint8)
-    with run.part("statistics.parquet") as path, _Statistics(path, texts, reader.media_columns) as statistics, \
-            ThreadPoolExecutor(IMAGE_THREADS) as threads:
+    with (
+        run.part("statistics.parquet") as path,
+        _Statistics(path, texts, reader.media_columns) as statistics,
+        ThreadPoolExecutor(IMAGE_THREADS) as threads,
+    ):
         for batch in reader.batches():
             columns = cleaned_columns(batch, specs, labels)
-            facts = {name: list(threads.map(lambda data: look_at(data, min_side=rules.min_side, max_pixels=rules.max_pixels),
-                                            values)) for name, values in batch.media.items()}
+            facts = {
+                name: list(
+                    threads.map(
+                        lambda data: look_at(data, min_side=rules.min_side, max_pixels=rules.max_pixels),
+                        values,
+                    )
+                )
+                for name, values in batch.media.items()
+            }
             label = columns[labels[0]] if labels else [None] * len(batch)
             first = signs.rows
             wrong = [_wrong(columns, row, inputs, texts, facts, rules) for row in range(len(batch))]
-            codes[first:first + len(batch)] = [ALL_REASONS.index(reason) for reason in wrong]
-            contents = [content_of([columns[name][row] for name in inputs], [values[row] for values in batch.media.values()])
-                        for row in range(len(batch))]
+            codes[first : first + len(batch)] = [ALL_REASONS.index(reason) for reason in wrong]
+            contents = [
+                content_of(
+                    [columns[name][row] for name in inputs], [values[row] for values in batch.media.values()]
+                )
+                for row in range(len(batch))
+            ]
             signs.add(contents, label, batch.column(ID))
             if near:
-                near.add(first, ["\n".join(columns[name][row] or "" for name in texts) for row in range(len(batch))], label)
+                near.add(
+                    first,
+                    ["\n".join(columns[name][row] or "" for name in texts) for row in range(len(batch))],
+                    label,
+                )
             statistics.write(batch.column(ID), {name: columns[name] for name in texts}, facts)
             bar.advance(len(batch))
     return codes
 
 
-def _wrong(columns: dict[str, Sequence[Any]], row: int, inputs: Sequence[str], texts: Sequence[str],
-           facts: dict[str, list[ImageFacts]], rules: Rules) -> str:
+def _wrong(
+    columns: dict[str, Sequence[Any]],
+    row: int,
+    inputs: Sequence[str],
+    texts: Sequence[str],
+    facts: dict[str, list[ImageFacts]],
+    rules: Rules,
+) -> str:
     """What is wrong with one record by itself, or nothing."""
     for looked in facts.values():
         if looked[row].reason:
@@ -140,28 +192,51 @@ def _require_whole(codes: np.ndarray[Any, Any], bad_share: float) -> None:
     damaged = {reason: int(np.sum(codes == ALL_REASONS.index(reason))) for reason in DAMAGED}
     total = sum(damaged.values())
     if total > bad_share * len(codes):
-        raise MofangError("too-many-damaged", damaged=total, total=len(codes), share=f"{total / len(codes):.1%}",
-                          bad_share=f"{bad_share:.1%}", reasons=_worded(Counter(damaged)))
+        raise MofangError(
+            "too-many-damaged",
+            damaged=total,
+            total=len(codes),
+            share=f"{total / len(codes):.1%}",
+            bad_share=f"{bad_share:.1%}",
+            reasons=_worded(Counter(damaged)),
+        )
 
 
 def _worded(counts: Counter[str]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in counts.most_common() if reason and count)
 
 
-def _write(run: Run, reader: RecordReader, specs: Sequence[dict[str, Any]], signed: np.ndarray[Any, Any],
-           decisions: Decisions, bar: Any) -> Counter[str]:
+def _write(
+    run: Run,
+    reader: RecordReader,
+    specs: Sequence[dict[str, Any]],
+    signed: np.ndarray[Any, Any],
+    decisions: Decisions,
+    bar: Any,
+) -> Counter[str]:
     """Second pass: write what stays and what is rejected; how many for each reason ("" for kept)."""
     labels = with_role(reader.roles, "label")
     counts: Counter[str] = Counter()
-    rejected_schema = pa.schema([(ID, pa.string()), ("reason", pa.string()), ("detail", pa.string()),
-                                 *(one for one in reader.schema if one.name != ID)])
-    about = {**{name: value for name, value in reader.about.items() if name not in ("format", "columns", "rows")},
-             "operators": list(specs)}
+    rejected_schema = pa.schema(
+        [
+            (ID, pa.string()),
+            ("reason", pa.string()),
+            ("detail", pa.string()),
+            *(one for one in reader.schema if one.name != ID),
+        ]
+    )
+    about = {
+        **{name: value for name, value in reader.about.items() if name not in ("format", "columns", "rows")},
+        "operators": list(specs),
+    }
     first = 0
-    with run.part("rejected.parquet") as path, pq.ParquetWriter(path, rejected_schema, compression="zstd") as rejected, \
-            RecordWriter(run, "kept/", schema=reader.schema, about=about) as kept:
+    with (
+        run.part("rejected.parquet") as path,
+        pq.ParquetWriter(path, rejected_schema, compression="zstd") as rejected,
+        RecordWriter(run, "kept/", schema=reader.schema, about=about) as kept,
+    ):
         for batch in reader.batches():
-            codes = np.array(decisions.codes[first:first + len(batch)])
+            codes = np.array(decisions.codes[first : first + len(batch)])
             columns = cleaned_columns(batch, specs, labels)
             arrays = [pa.array(columns[one.name], one.type) for one in reader.schema]
             table = pa.RecordBatch.from_arrays(arrays, schema=reader.schema)
@@ -175,8 +250,15 @@ def _write(run: Run, reader: RecordReader, specs: Sequence[dict[str, Any]], sign
     return counts
 
 
-def _rejected(table: pa.RecordBatch, gone: np.ndarray[Any, Any], codes: np.ndarray[Any, Any], first: int,
-              signed: np.ndarray[Any, Any], decisions: Decisions, schema: pa.Schema) -> pa.RecordBatch:
+def _rejected(
+    table: pa.RecordBatch,
+    gone: np.ndarray[Any, Any],
+    codes: np.ndarray[Any, Any],
+    first: int,
+    signed: np.ndarray[Any, Any],
+    decisions: Decisions,
+    schema: pa.Schema,
+) -> pa.RecordBatch:
     chosen = [column.take(pa.array(gone)) for column in table.columns]
     details = []
     for place in gone:
@@ -188,19 +270,27 @@ def _rejected(table: pa.RecordBatch, gone: np.ndarray[Any, Any], codes: np.ndarr
 
 
 class _Statistics:
-    """Writes statistics.parquet: characters of each text, width and height of each image, for every record read."""
+    """Writes statistics.parquet: characters of each text, width and height of each image, for every record
+    read."""
 
     def __init__(self, path: Path, texts: Sequence[str], media: Sequence[str]) -> None:
-        names = [f"{name}.chars" for name in texts] + [f"{name}.{side}" for name in media for side in ("width", "height")]
+        names = [f"{name}.chars" for name in texts] + [
+            f"{name}.{side}" for name in media for side in ("width", "height")
+        ]
         self._schema = pa.schema([(ID, pa.string()), *((name, pa.int32()) for name in names)])
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
 
-    def write(self, ids: Sequence[str], texts: dict[str, Sequence[Any]], facts: dict[str, list[ImageFacts]]) -> None:
+    def write(
+        self, ids: Sequence[str], texts: dict[str, Sequence[Any]], facts: dict[str, list[ImageFacts]]
+    ) -> None:
         """Append one batch."""
         columns: dict[str, Any] = {ID: ids}
         columns |= {f"{name}.chars": [len(value or "") for value in values] for name, values in texts.items()}
         for name, looked in facts.items():
-            columns |= {f"{name}.width": [one.width for one in looked], f"{name}.height": [one.height for one in looked]}
+            columns |= {
+                f"{name}.width": [one.width for one in looked],
+                f"{name}.height": [one.height for one in looked],
+            }
         self._writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=self._schema))
 
     def __enter__(self) -> _Statistics:

@@ -1,4 +1,5 @@
-"""Collect: records of any supported format become one set of records, with their licence, their origin and their ids."""
+"""Collect: records of any supported format become one set of records, with their licence, their origin and
+their ids."""
 
 from __future__ import annotations
 
@@ -31,52 +32,108 @@ SAMPLE_ROWS = 5000
 
 
 @stage(version=1, source_digest=sources.source_digest)
-def collect(run: Run, *, source: Source, licence: Annotated[str, Field(min_length=1)], origin: str = "", consent: str = "",
-            format: Format = "auto", label: str = "", text: Columns = (), numbers: Columns = (), categories: Columns = (),
-            image: str = "", group: str = "", time: str = "", person: str = "", keep: Columns = (), label_file: str = "",
-            encoding: str = "", delimiter: str = "", header: Literal["auto", "yes", "no"] = "auto", names: Columns = (),
-            skip_lines: Annotated[int, Field(ge=0)] = 0, max_cell_chars: Annotated[int, Field(ge=1)] = 1_000_000,
-            bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05) -> Records:
-    """Read records from a file, a folder, a glob or an installed package, and write down where they come from.
+def collect(
+    run: Run,
+    *,
+    source: Source,
+    licence: Annotated[str, Field(min_length=1)],
+    origin: str = "",
+    consent: str = "",
+    format: Format = "auto",
+    label: str = "",
+    text: Columns = (),
+    numbers: Columns = (),
+    categories: Columns = (),
+    image: str = "",
+    group: str = "",
+    time: str = "",
+    person: str = "",
+    keep: Columns = (),
+    label_file: str = "",
+    encoding: str = "",
+    delimiter: str = "",
+    header: Literal["auto", "yes", "no"] = "auto",
+    names: Columns = (),
+    skip_lines: Annotated[int, Field(ge=0)] = 0,
+    max_cell_chars: Annotated[int, Field(ge=1)] = 1_000_000,
+    bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05,
+) -> Records:
+    """Read records from a file, a folder, a glob or an installed package, and record their origin.
 
-    ``text``, ``numbers``, ``categories`` and ``image`` name the input columns; without them the columns' own values decide.
-    A row or file that cannot be read is counted and kept in rejected.parquet with its reason; more than ``bad_share`` of
-    them stops the run. Empty ``encoding`` and ``delimiter`` are found out from each file.
+    ``text``, ``numbers``, ``categories`` and ``image`` name the input columns; without them the columns' own
+    values decide. A row or file that cannot be read is counted and kept in rejected.parquet with its reason;
+    more than ``bad_share`` of them stops the run. Empty ``encoding`` and ``delimiter`` are found out from
+    each file.
     """
+    files, left_out, chosen, label_file = _files(source, format, label_file)
+    how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, max_cell_chars)
+    wanted = _roles({"text": text, "number": numbers, "category": categories, "image": (image,)})
+    beside = _roles(
+        {"group": (group,), "time": (time,), "person": (person,), "other": keep, "label": (label,)}
+    )
+    about: dict[str, Any] = {"licence": licence, "origin": origin, "consent": consent}
+    about["source"] = _about_source(source, files, left_out, chosen, run)
+    run.licence(licence)
+    with run.part("rejected.parquet") as path, RejectedFile(path) as rejected:
+        rows, roles = _write(run, files, how, wanted, beside, about, rejected)
+        rejected.require_share(rows, bad_share)
+        if not rows:
+            raise MofangError("no-records", source=source)
+    counts = {
+        "rows": rows,
+        "blank_lines": how.blank_lines[0],
+        "files": len(files),
+        "files_left_out": len(left_out),
+    }
+    run.measure(**counts, rejected=dict(rejected.counts), format=chosen, columns=roles)
+    return run.result(Records)
+
+
+def _files(source: str, format: str, label_file: str) -> tuple[list[SourceFile], list[SourceFile], str, str]:
+    """The files to read, those left out, the format, and the label file beside images."""
     found = sources.source_files(source)
     chosen = detect_format(found) if format == "auto" else format
     if chosen == "images" and not label_file:
         label_file = find_label_file(found)
-    files, left_out = files_of(found, chosen, label_file)
-    how = Reading(format=chosen, encoding=encoding, delimiter=delimiter, header=header, skip_lines=skip_lines, names=names,
-                  label=label, label_file=label_file, max_cell_chars=max_cell_chars)
-    wanted = {**dict.fromkeys(text, "text"), **dict.fromkeys(numbers, "number"), **dict.fromkeys(categories, "category"),
-              **({image: "image"} if image else {})}
-    beside = {group: "group", time: "time", person: "person", **dict.fromkeys(keep, "other"), label: "label"}
-    about = {"source": _about_source(source, files, left_out, chosen, run), "licence": licence, "origin": origin,
-             "consent": consent}
-    run.licence(licence)
-    with run.part("rejected.parquet") as path, RejectedFile(path) as rejected:
-        rows, roles = _write(run, files, how, wanted, {name: role for name, role in beside.items() if name}, about, rejected)
-        rejected.require_share(rows, bad_share)
-        if not rows:
-            raise MofangError("no-records", source=source)
-    run.measure(rows=rows, rejected=dict(rejected.counts), blank_lines=how.blank_lines[0], files=len(files),
-                files_left_out=len(left_out), format=chosen, columns=roles)
-    return run.result(Records)
+    return *files_of(found, chosen, label_file), chosen, label_file
 
 
-def _about_source(source: str, files: list[SourceFile], left_out: list[SourceFile], format: str, run: Run) -> dict[str, Any]:
+def _roles(named: dict[str, Columns]) -> dict[str, str]:
+    """Column to role, from role to columns; empty names are no columns."""
+    return {name: role for role, names in named.items() for name in names if name}
+
+
+def _about_source(
+    source: str, files: list[SourceFile], left_out: list[SourceFile], format: str, run: Run
+) -> dict[str, Any]:
     digests = sources.file_digests(files, run.shop.path / "cache")
-    listed = [{"name": file.name, "size_bytes": file.path.stat().st_size, "sha256": digests[file.name]} for file in files]
-    return {"given": source, "format": format, "count": len(files), "digest": digest_of(sorted(digests.items())),
-            "files": listed[:FILES_LISTED], "left_out": [file.name for file in left_out[:FILES_LISTED]]}
+    listed = [
+        {"name": file.name, "size_bytes": file.path.stat().st_size, "sha256": digests[file.name]}
+        for file in files
+    ]
+    return {
+        "given": source,
+        "format": format,
+        "count": len(files),
+        "digest": digest_of(sorted(digests.items())),
+        "files": listed[:FILES_LISTED],
+        "left_out": [file.name for file in left_out[:FILES_LISTED]],
+    }
 
 
-def _write(run: Run, files: list[SourceFile], how: Reading, wanted: dict[str, str], beside: dict[str, str],
-           about: dict[str, Any], rejected: RejectedFile) -> tuple[int, dict[str, str]]:
+def _write(
+    run: Run,
+    files: list[SourceFile],
+    how: Reading,
+    wanted: dict[str, str],
+    beside: dict[str, str],
+    about: dict[str, Any],
+    rejected: RejectedFile,
+) -> tuple[int, dict[str, str]]:
     """Read, convert, number and write all records; how many there are, and their columns with roles."""
-    chunks: Iterator[Chunk] = (_without_id(chunk) for chunk in reader_named(how.format)(files, how, rejected.add) if chunk.numbers)
+    chunks: Iterator[Chunk] = (
+        _without_id(chunk) for chunk in reader_named(how.format)(files, how, rejected.add) if chunk.numbers
+    )
     head, chunks = _sample(chunks)
     if not head:
         return 0, {}
@@ -99,7 +156,9 @@ def _write(run: Run, files: list[SourceFile], how: Reading, wanted: dict[str, st
 def _without_id(chunk: Chunk) -> Chunk:
     """A source's own column named id is renamed: that name is the record id's."""
     if ID in chunk.columns:
-        chunk.columns = {"source_id" if name == ID else name: values for name, values in chunk.columns.items()}
+        chunk.columns = {
+            "source_id" if name == ID else name: values for name, values in chunk.columns.items()
+        }
     return chunk
 
 
@@ -113,29 +172,44 @@ def _sample(chunks: Iterator[Chunk]) -> tuple[list[Chunk], Iterator[Chunk]]:
     return head, chain(head, chunks)
 
 
-def choose_roles(head: Sequence[Chunk], wanted: dict[str, str], beside: dict[str, str], how: Reading) -> dict[str, str]:
+def choose_roles(
+    head: Sequence[Chunk], wanted: dict[str, str], beside: dict[str, str], how: Reading
+) -> dict[str, str]:
     """Column name to role: what was asked for, or what the first thousands of rows look like.
 
     Raises ``column-missing``, ``column-doubled``, ``delimiter-wrong``, ``no-inputs``.
     """
     names = list(dict.fromkeys(name for chunk in head for name in chunk.columns))
-    wanted, beside = ({("source_id" if name == ID else name): role for name, role in roles.items()}
-                      for roles in (wanted, beside))
+    wanted, beside = (
+        {("source_id" if name == ID else name): role for name, role in roles.items()}
+        for roles in (wanted, beside)
+    )
     for name in {**wanted, **beside}:
         _require(name, names, head[0].file)
     twice = doubled(names)
     visible = [name for name in names if "\0" not in name]
     media = {name: "image" for chunk in head for name in chunk.media}
-    fixed = {"images": {"image": "image", how.label or "label": "label"}, "pixels": {"image": "image", how.label or "label": "label"},
-             "lines": {"text": "text", how.label or "label": "label"},
-             "documents": {"text": "text", how.label or "label": "label"}}.get(how.format, {})
+    fixed = {
+        "images": {"image": "image", how.label or "label": "label"},
+        "pixels": {"image": "image", how.label or "label": "label"},
+        "lines": {"text": "text", how.label or "label": "label"},
+        "documents": {"text": "text", how.label or "label": "label"},
+    }.get(how.format, {})
     if fixed and not wanted:
         wanted = {name: role for name, role in fixed.items() if name in visible and role != "label"}
-        beside = {**{name: role for name, role in fixed.items() if name in visible and role == "label"}, **beside}
+        beside = {
+            **{name: role for name, role in fixed.items() if name in visible and role == "label"},
+            **beside,
+        }
     if not wanted:
-        sample = {name: [value for chunk in head for value in chunk.columns.get(name, ())] for name in visible
-                  if name not in beside and name not in media}
-        wanted = {name: one.role for name, one in profiles(sample).items() if one.role not in ("other", "time")} | media
+        sample = {
+            name: [value for chunk in head for value in chunk.columns.get(name, ())]
+            for name in visible
+            if name not in beside and name not in media
+        }
+        wanted = {
+            name: one.role for name, one in profiles(sample).items() if one.role not in ("other", "time")
+        } | media
     roles = {name: ({**wanted, **beside})[name] for name in visible if name in wanted or name in beside}
     for name in roles:
         if name in twice:
@@ -156,9 +230,16 @@ def convert(chunk: Chunk, roles: dict[str, str], reject: Reject) -> tuple[dict[s
     """The chunk's columns as their roles want them; rows that do not fit are rejected by name."""
     count = len(chunk.numbers)
     missing = [name for name in roles if name not in chunk.columns]
-    if missing and (chunk.file and len(missing) == len(roles) or any(roles[name] in MEDIA_ROLES for name in missing)):
-        raise MofangError("column-missing", column=missing[0], columns=", ".join(chunk.columns),
-                          nearest=nearest(missing[0], chunk.columns), file=chunk.file)
+    if missing and (
+        chunk.file and len(missing) == len(roles) or any(roles[name] in MEDIA_ROLES for name in missing)
+    ):
+        raise MofangError(
+            "column-missing",
+            column=missing[0],
+            columns=", ".join(chunk.columns),
+            nearest=nearest(missing[0], chunk.columns),
+            file=chunk.file,
+        )
     bad: dict[int, tuple[str, str, str]] = {}
     columns: dict[str, list[Any]] = {}
     for name, role in roles.items():
@@ -188,7 +269,9 @@ def _numbers(name: str, values: Sequence[Any], bad: dict[int, tuple[str, str, st
     return found
 
 
-def _texts(name: str, values: Sequence[Any], role: str, bad: dict[int, tuple[str, str, str]]) -> list[str | None]:
+def _texts(
+    name: str, values: Sequence[Any], role: str, bad: dict[int, tuple[str, str, str]]
+) -> list[str | None]:
     found: list[str | None] = []
     for place, value in enumerate(values):
         if isinstance(value, dict | list | bytes | set):

@@ -10,8 +10,10 @@ from typing import Any
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", "\\n", "#n/a", "缺失", "无", "空"}
 PATTERNS = {
-    "date": re.compile(r"\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}日?([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?"
-                       r"|\d{1,2}/\d{1,2}/\d{4}( \d{1,2}:\d{2}(:\d{2})?)?"),
+    "date": re.compile(
+        r"\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}日?([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?"
+        r"|\d{1,2}/\d{1,2}/\d{4}( \d{1,2}:\d{2}(:\d{2})?)?"
+    ),
     "e-mail": re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(\.[\w-]{1,63}){1,8}"),
     "phone": re.compile(r"(\+?86[- ]?)?1[3-9]\d{9}|\+?\d{1,3}[- ]\(?\d{2,4}\)?[- ]\d{3,4}[- ]\d{3,4}"),
     "identity number": re.compile(r"[1-9]\d{5}(19|20)\d{2}(0[1-9]|1[0-2])([0-2]\d|3[01])\d{3}[\dXx]"),
@@ -22,8 +24,14 @@ PATTERNS = {
 PERSONAL = ("e-mail", "phone", "identity number", "address of a machine")
 PERSONAL_NAMES = re.compile(
     r"(^|[_\W])(e?mail|phone|mobile|tel|name|first_?name|last_?name|surname|address|ssn|passport|birth(day|date)?|dob|user_?name|"
-    r"nick_?name|author|reviewer|customer_?name)($|[_\W])|姓名|手机|电话|邮箱|身份证|住址|地址|昵称|用户名|生日", re.I)
-ID_NAMES = re.compile(r"(^|[_\W])(id|uid|uuid|guid|idx|index|no|row|key|number|serial|sku|asin)($|[_\W])|编号|序号|索引|Unnamed: 0|Id$|ID$", re.I)
+    r"nick_?name|author|reviewer|customer_?name)($|[_\W])|姓名|手机|电话|邮箱|身份证|住址|地址|昵称|用户名|生日",
+    re.I,
+)
+ID_NAMES = re.compile(
+    r"(^|[_\W])(id|uid|uuid|guid|idx|index|no|row|key|number|serial|sku|asin)($|[_\W])|编号|序号|索引|"
+    r"Unnamed: 0|Id$|ID$",
+    re.I,
+)
 
 
 def number_of(value: Any) -> float | None:
@@ -47,7 +55,8 @@ def is_missing(value: Any) -> bool:
 
 
 def text_of(value: Any) -> str | None:
-    """A value as text: whole floats without their ``.0``, so that 1 and 1.0 are one class; None stays None."""
+    """A value as text: whole floats without their ``.0``, so that 1 and 1.0 are one class; None stays
+    None."""
     if value is None or value != value:
         return None
     if isinstance(value, bool):
@@ -70,6 +79,7 @@ class Profile:
     mean_chars: float
     max_chars: int
     mean_words: float
+    cjk_share: float
     pattern: str
     top: tuple[tuple[str, int], ...]
     rising: bool
@@ -94,8 +104,8 @@ class Profile:
         """True if the values read as free text: mostly distinct, and long, or of several words."""
         if self.numeric or self.pattern or not self.filled:
             return False
-        wordy = self.mean_words >= 3 or self.mean_chars >= 12
-        return wordy and (self.distinct_share > 0.2 or self.distinct > 500) or self.max_chars > 200
+        wordy = self.mean_words >= 3 or self.mean_chars >= (5 if self.cjk_share > 0.3 else 12)
+        return (wordy and (self.distinct_share > 0.2 or self.distinct > 500)) or self.max_chars > 200
 
     @property
     def personal(self) -> str:
@@ -114,7 +124,12 @@ class Profile:
         if self.pattern == "uuid" or ID_NAMES.search(self.name):
             return True
         return (self.numeric and self.whole_share == 1 and self.rising) or (
-            not self.numeric and self.distinct_share > 0.99 and self.mean_words < 1.5 and not self.pattern)
+            not self.numeric
+            and self.distinct_share > 0.99
+            and self.mean_words < 1.5
+            and not self.pattern
+            and self.cjk_share < 0.3
+        )
 
     @property
     def role(self) -> str:
@@ -139,13 +154,28 @@ def profile(name: str, values: Sequence[Any]) -> Profile:
     numbers = [number for number in map(_number_or_nan, filled) if number == number]
     words = [len(value.split()) for value in filled]
     total = max(len(filled), 1)
-    pattern = next((kind for kind, rule in PATTERNS.items()
-                    if filled and sum(bool(rule.fullmatch(value.strip())) for value in filled) >= 0.9 * total), "")
+    pattern = next(
+        (
+            kind
+            for kind, rule in PATTERNS.items()
+            if filled and sum(bool(rule.fullmatch(value.strip())) for value in filled) >= 0.9 * total
+        ),
+        "",
+    )
     return Profile(
-        name=name, rows=len(values), missing=len(values) - len(filled), distinct=len(counts),
-        number_share=len(numbers) / total, whole_share=sum(number.is_integer() for number in numbers) / max(len(numbers), 1),
-        mean_chars=sum(map(len, filled)) / total, max_chars=max(map(len, filled), default=0), mean_words=sum(words) / total,
-        pattern=pattern, top=tuple(counts.most_common(200)),
+        name=name,
+        rows=len(values),
+        missing=len(values) - len(filled),
+        distinct=len(counts),
+        number_share=len(numbers) / total,
+        whole_share=sum(number.is_integer() for number in numbers) / max(len(numbers), 1),
+        mean_chars=sum(map(len, filled)) / total,
+        max_chars=max(map(len, filled), default=0),
+        mean_words=sum(words) / total,
+        cjk_share=sum("\u2e80" <= sign < "\ue000" for sign in "".join(filled[:500]))
+        / max(sum(map(len, filled[:500])), 1),
+        pattern=pattern,
+        top=tuple(counts.most_common(200)),
         rising=len(numbers) == len(filled) and all(a < b for a, b in zip(numbers, numbers[1:], strict=False)),
     )
 

@@ -1,7 +1,8 @@
 """Exact copies and conflicting labels: sign every record, group the signatures, decide which copy stays.
 
-Signatures lie in files of the run's scratch folder and are grouped partition by partition, so that memory holds one
-partition however many records there are. Which copy stays depends on ids alone, never on the order of the records.
+Signatures lie in files of the run's scratch folder and are grouped partition by partition, so that memory
+holds one partition however many records there are. Which copy stays depends on ids alone, never on the order
+of the records.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ REASONS = ("", "duplicate", "conflicting-labels", "near-duplicate")
 
 
 class Decisions:
-    """For each row, by number, a code (``KEEP`` or an index into a list of reasons) and the row that stays in its place."""
+    """For each row, by number, a code (``KEEP`` or an index into a list of reasons) and the row that stays
+    in its place."""
 
     def __init__(self, scratch: Path, rows: int) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -32,7 +34,8 @@ class Decisions:
 
 
 class Signatures:
-    """The signature file: what each record says (without the label), its label, and its id, 40 bytes a record."""
+    """The signature file: what each record says (without the label), its label, and its id, 40 bytes a
+    record."""
 
     def __init__(self, scratch: Path) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -58,7 +61,9 @@ class Signatures:
 
 def label_key(label: str | None) -> int:
     """A 64-bit key of a label; 0 where there is none."""
-    return int.from_bytes(hashlib.blake2b(label.encode(), digest_size=8).digest(), "little") | 1 if label else 0
+    return (
+        int.from_bytes(hashlib.blake2b(label.encode(), digest_size=8).digest(), "little") | 1 if label else 0
+    )
 
 
 def content_of(values: Sequence[Any], media: Sequence[bytes]) -> bytes:
@@ -67,7 +72,8 @@ def content_of(values: Sequence[Any], media: Sequence[bytes]) -> bytes:
 
 
 def decide_copies(signatures: np.ndarray[Any, Any], decisions: Decisions, *, reject_conflicts: bool) -> None:
-    """Mark exact copies, keeping the smallest id, and (if asked) every copy of a record whose copies differ in label.
+    """Mark exact copies, keeping the smallest id, and (if asked) every copy of a record whose copies differ
+    in label.
 
     A copy without a label gives way to one with a label. Rows that already have a code are left alone.
     """
@@ -78,8 +84,9 @@ def decide_copies(signatures: np.ndarray[Any, Any], decisions: Decisions, *, rej
         _decide_partition(signatures[rows], rows, decisions, reject_conflicts)
 
 
-def _decide_partition(signed: np.ndarray[Any, Any], rows: npt.NDArray[np.int64], decisions: Decisions,
-                      reject_conflicts: bool) -> None:
+def _decide_partition(
+    signed: np.ndarray[Any, Any], rows: npt.NDArray[np.int64], decisions: Decisions, reject_conflicts: bool
+) -> None:
     if len(rows) < 2:
         return
     text, label, ids = signed["text"], signed["label"], signed["id"]

@@ -53,7 +53,9 @@ def _from_content(file: SourceFile) -> str:
     return "csv" if tabbed else "lines"
 
 
-def files_of(files: list[SourceFile], format: str, label_file: str = "") -> tuple[list[SourceFile], list[SourceFile]]:
+def files_of(
+    files: list[SourceFile], format: str, label_file: str = ""
+) -> tuple[list[SourceFile], list[SourceFile]]:
     """The files that hold records of this format, and those that are left out."""
     if len(files) == 1:
         return files, []
@@ -65,7 +67,8 @@ def files_of(files: list[SourceFile], format: str, label_file: str = "") -> tupl
 
 
 def find_label_file(files: list[SourceFile]) -> str:
-    """The one file beside a folder of images that can name their labels, or nothing where folders are the classes."""
+    """The one file beside a folder of images that can name their labels, or nothing where folders are the
+    classes."""
     images = [file for file in files if file.kind == "images"]
     if len({file.folder for file in images if file.folder}) > 1:
         return ""

@@ -1,7 +1,8 @@
-"""Near copies of texts: character shingles, MinHash, banded hashing, then the exact overlap of each candidate pair.
+"""Near copies of texts: shingles, MinHash, banded hashing, then the exact overlap of each candidate pair.
 
-MinHash follows Broder (1997), banding Leskovec, Rajaraman and Ullman (Mining of Massive Datasets, ch. 3). Signatures
-only propose pairs; a pair counts when the Jaccard overlap of the two texts' shingles reaches the threshold.
+MinHash follows Broder (1997), banding Leskovec, Rajaraman and Ullman (Mining of Massive Datasets, ch. 3).
+Signatures only propose pairs; a pair counts when the Jaccard overlap of the two texts' shingles reaches the
+threshold.
 """
 
 from __future__ import annotations
@@ -26,12 +27,21 @@ RECALL = 0.99
 
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
-_MIX = [np.uint64(one) for one in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5,
-                                   0x85EBCA77C2B2AE63)]
+_MIX = [
+    np.uint64(one)
+    for one in (
+        0x9E3779B97F4A7C15,
+        0xC2B2AE3D27D4EB4F,
+        0x165667B19E3779F9,
+        0x27D4EB2F165667C5,
+        0x85EBCA77C2B2AE63,
+    )
+]
 
 
 def bands_for(threshold: float) -> tuple[int, int]:
-    """Bands and rows per band: the longest bands that still propose 99 % of pairs that lie at the threshold."""
+    """Bands and rows per band: the longest bands that still propose 99 % of pairs that lie at the
+    threshold."""
     for rows in range(16, 1, -1):
         bands = PERMUTATIONS // rows
         if 1 - (1 - threshold**rows) ** bands >= RECALL:
@@ -42,14 +52,16 @@ def bands_for(threshold: float) -> tuple[int, int]:
 def shingles(texts: Sequence[str]) -> tuple[U32, npt.NDArray[np.int64]]:
     """The distinct hashed shingles of each text, ascending, one after another, and where each text's begin.
 
-    Chinese, Japanese and Korean texts are cut into 3 characters, others into 5. Of a very long text the 4,096 smallest
-    hashes stand for all (a bottom-k sketch). Texts below five characters have none.
+    Chinese, Japanese and Korean texts are cut into 3 characters, others into 5. Of a very long text the 4,096
+    smallest hashes stand for all (a bottom-k sketch). Texts below five characters have none.
     """
     lengths = np.array([len(text) for text in texts], np.int64)
     codes = np.frombuffer("".join(texts).encode("utf-32-le", "replace"), "<u4").astype(np.uint64)
     row = np.repeat(np.arange(len(texts)), lengths)
     left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(codes))
-    dense = np.bincount(row, weights=(codes >= 0x2E80) & (codes < 0xE000), minlength=len(texts)) > 0.2 * lengths
+    dense = (
+        np.bincount(row, weights=(codes >= 0x2E80) & (codes < 0xE000), minlength=len(texts)) > 0.2 * lengths
+    )
     width = np.where(dense, 3, 5)[row]
     hashed = _rolled(codes, 3)
     five = _rolled(codes, 5)
@@ -83,8 +95,10 @@ class NearCopies:
         self.threshold = threshold
         self._scratch = scratch
         self._bands, self._width = bands_for(threshold)
-        self._files = {name: (scratch / f"{name}.bin").open("wb")
-                       for name in ("rows", "shingles", "counts", *(f"band-{i}" for i in range(self._bands)))}
+        self._files = {
+            name: (scratch / f"{name}.bin").open("wb")
+            for name in ("rows", "shingles", "counts", *(f"band-{i}" for i in range(self._bands)))
+        }
 
     def add(self, first_row: int, texts: Sequence[str], labels: Sequence[str | None]) -> None:
         """Sketch a batch of normalised texts whose row numbers begin at ``first_row``."""
@@ -123,7 +137,10 @@ class NearCopies:
         return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
 
     def decide(self, signatures: np.ndarray[Any, Any], decisions: Decisions) -> None:
-        """Mark near copies among the rows that still stay. Each rejected one is a near copy of one that stays."""
+        """Mark near copies among the rows that still stay.
+
+        Each rejected one is a near copy of one that stays.
+        """
         for file in self._files.values():
             file.close()
         rows = self._read("rows", np.int64)
@@ -144,7 +161,9 @@ class NearCopies:
                 decisions.codes[rows[live[place]]] = NEAR_DUPLICATE
                 decisions.survivors[rows[live[place]]] = rows[live[keeper]]
 
-    def _confirmed(self, live: npt.NDArray[np.int64], flat: U32, offsets: npt.NDArray[np.int64]) -> dict[int, set[int]]:
+    def _confirmed(
+        self, live: npt.NDArray[np.int64], flat: U32, offsets: npt.NDArray[np.int64]
+    ) -> dict[int, set[int]]:
         """For each place the earlier places (smaller ids) whose texts overlap enough."""
         near: dict[int, set[int]] = defaultdict(set)
         checked: set[tuple[int, int]] = set()
@@ -158,15 +177,17 @@ class NearCopies:
                     if (earlier, later) in checked:
                         continue
                     checked.add((earlier, later))
-                    a, b = (flat[offsets[live[one]]:offsets[live[one] + 1]] for one in (earlier, later))
+                    a, b = (flat[offsets[live[one]] : offsets[live[one] + 1]] for one in (earlier, later))
                     if overlap(a, b) >= self.threshold:
                         near[later].add(earlier)
         return near
 
 
-def _candidates(hashed: U64, places: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64],
-                threshold: float) -> list[tuple[int, int]]:
-    """Pairs in one bucket: each place with its bucket's first and with the next eight, if their sizes allow an overlap."""
+def _candidates(
+    hashed: U64, places: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], threshold: float
+) -> list[tuple[int, int]]:
+    """Pairs in one bucket: each place with its bucket's first and with the next eight, if their sizes
+    allow an overlap."""
     order = np.argsort(hashed, kind="stable")
     hashed, places = hashed[order], places[order]
     new = np.ones(len(hashed), np.bool_)

@@ -16,8 +16,8 @@ RUN_KEYS = 1 << 24
 class Occurrences:
     """Counts 64-bit keys as they stream past.
 
-    Keys seen are kept as sorted runs that are merged as they grow; a run of more than a million keys moves to a file
-    and is searched there. Only keys that were seen twice or more stand in a dictionary.
+    Keys seen are kept as sorted runs that are merged as they grow; a run of more than a million keys moves to
+    a file and is searched there. Only keys that were seen twice or more stand in a dictionary.
     """
 
     def __init__(self, scratch: Path) -> None:
@@ -31,8 +31,13 @@ class Occurrences:
         if not len(keys):
             return np.zeros(0, np.int64)
         unique, inverse, totals = np.unique(keys, return_inverse=True, return_counts=True)
-        before = np.array([self._repeats.get(int(key), 1) if known else 0
-                           for key, known in zip(unique, self._known(unique), strict=True)], np.int64)
+        before = np.array(
+            [
+                self._repeats.get(int(key), 1) if known else 0
+                for key, known in zip(unique, self._known(unique), strict=True)
+            ],
+            np.int64,
+        )
         order = np.argsort(inverse, kind="stable")
         starts = np.cumsum(totals) - totals
         within = np.empty(len(keys), np.int64)

@@ -1,4 +1,5 @@
-"""Image bytes: a grey PNG from pixel values, and a careful look at whether bytes decode to an image of a sane size."""
+"""Image bytes: a grey PNG from pixel values, and a careful look at whether bytes decode to an image of a
+sane size."""
 
 from __future__ import annotations
 
@@ -11,8 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 
 # What Pillow's decoders raise on damaged files; anything else is a mistake of ours and must be seen.
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, OverflowError, struct.error,
-           zlib.error, MemoryError)
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    MemoryError,
+)
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,12 @@ def png_of(values: Sequence[str], side: int) -> bytes:
     rows = np.zeros((side, side + 1), np.uint8)  # each PNG row begins with its filter type, 0
     rows[:, 1:] = np.rint(pixels).astype(np.uint8).reshape(side, side)
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + _png_chunk(b"IHDR", header) + _png_chunk(b"IDAT", zlib.compress(rows.tobytes(), 6))
-            + _png_chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + _png_chunk(b"IHDR", header)
+        + _png_chunk(b"IDAT", zlib.compress(rows.tobytes(), 6))
+        + _png_chunk(b"IEND", b"")
+    )
 
 
 def _png_chunk(name: bytes, data: bytes) -> bytes:
@@ -45,7 +61,10 @@ def _png_chunk(name: bytes, data: bytes) -> bytes:
 
 
 def look_at(data: bytes, *, min_side: int, max_pixels: int) -> ImageFacts:
-    """Decode an image at the smallest scale its format offers. The header's size is checked before any pixel is made."""
+    """Decode an image at the smallest scale its format offers.
+
+    The header's size is checked before any pixel is made.
+    """
     from io import BytesIO
 
     from PIL import Image

@@ -1,7 +1,8 @@
 """Records: values and media in Parquet, joined by record id, written and read as bounded batches.
 
-``values.parquet`` holds the id and the columns, ``media.parquet`` the bytes of images and sounds in the same order, and
-``about.json`` where they come from. Nothing here holds more than one batch or one row group in memory.
+``values.parquet`` holds the id and the columns, ``media.parquet`` the bytes of images and sounds in the same
+order, and ``about.json`` where they come from. Nothing here holds more than one batch or one row group in
+memory.
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ from mofang.data.roles import ID, MEDIA_ROLES, record_schema, roles_of, with_rol
 RECORDS_FORMAT = 1
 GROUP_BYTES = 32 * 2**20
 GROUP_ROWS = 1 << 16
-MEDIA_SCHEMA = pa.schema([pa.field(ID, pa.string()), pa.field("column", pa.string()), pa.field("bytes", pa.large_binary())])
+MEDIA_SCHEMA = pa.schema(
+    [pa.field(ID, pa.string()), pa.field("column", pa.string()), pa.field("bytes", pa.large_binary())]
+)
 
 Media = dict[str, list[bytes]]
 
 
 class Records(Artifact):
-    """Records as they were collected: parts values.parquet, about.json, and media.parquet where there are media."""
+    """Records as they were collected: parts values.parquet, about.json, and media.parquet where there are
+    media."""
 
     kind = "records"
 
@@ -66,16 +70,25 @@ class Batch:
     def take(self, places: Sequence[int] | np.ndarray) -> Batch:
         """The records at these places, in this order."""
         chosen = np.asarray(places, dtype=np.int64)
-        table = pa.RecordBatch.from_arrays([one.take(pa.array(chosen)) for one in self.table.columns],
-                                           schema=self.table.schema)
+        table = pa.RecordBatch.from_arrays(
+            [one.take(pa.array(chosen)) for one in self.table.columns], schema=self.table.schema
+        )
         return Batch(table, {name: [values[i] for i in chosen] for name, values in self.media.items()})
 
 
 class RecordWriter:
-    """Writes one set of records below a prefix of a run's parts; ``about.json`` is completed and written at the end."""
+    """Writes one set of records below a prefix of a run's parts; ``about.json`` is completed and written
+    at the end."""
 
-    def __init__(self, run: Run, prefix: str = "", *, schema: pa.Schema | None = None,
-                 roles: Mapping[str, str] | None = None, about: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        prefix: str = "",
+        *,
+        schema: pa.Schema | None = None,
+        roles: Mapping[str, str] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
         self.rows = 0
         self.schema = record_schema(roles) if roles is not None else schema
         self._run = run
@@ -89,13 +102,18 @@ class RecordWriter:
 
     def _open(self, schema: pa.Schema) -> None:
         self.schema = schema
-        self._values = _GroupedFile(self._parts.enter_context(self._run.part(f"{self._prefix}values.parquet")), schema)
+        self._values = _GroupedFile(
+            self._parts.enter_context(self._run.part(f"{self._prefix}values.parquet")), schema
+        )
         if with_role(roles_of(schema), MEDIA_ROLES):
             path = self._parts.enter_context(self._run.part(f"{self._prefix}media.parquet"))
             self._media = _GroupedFile(path, MEDIA_SCHEMA, len(with_role(roles_of(schema), MEDIA_ROLES)))
 
-    def write(self, batch: Batch | pa.RecordBatch | Mapping[str, Sequence[Any]],
-              media: Mapping[str, Sequence[bytes | None]] | None = None) -> None:
+    def write(
+        self,
+        batch: Batch | pa.RecordBatch | Mapping[str, Sequence[Any]],
+        media: Mapping[str, Sequence[bytes | None]] | None = None,
+    ) -> None:
         """Append records, as a batch or as columns with ``id`` among them."""
         if isinstance(batch, Batch):
             batch, media = batch.table, batch.media
@@ -112,15 +130,21 @@ class RecordWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for file in (self._values, self._media):
             if file is not None:
                 file.close()
         self._parts.__exit__(kind, error, trace)
         if kind is None:
             assert self.schema is not None, "no schema was given and nothing was written"
-            about = {"format": RECORDS_FORMAT, **self._about, "columns": roles_of(self.schema), "rows": self.rows}
+            about = {
+                "format": RECORDS_FORMAT,
+                **self._about,
+                "columns": roles_of(self.schema),
+                "rows": self.rows,
+            }
             self._run.write_json(f"{self._prefix}about.json", about)
 
 
@@ -135,7 +159,8 @@ def _media_rows(ids: pa.Array, media: Mapping[str, Sequence[bytes | None]]) -> p
 
 
 class _GroupedFile:
-    """A Parquet file whose row groups are cut by rows and bytes, never within ``stride`` rows that belong together."""
+    """A Parquet file whose row groups are cut by rows and bytes, never within ``stride`` rows that belong
+    together."""
 
     def __init__(self, path: Path, schema: pa.Schema, stride: int = 1) -> None:
         self._schema = schema
@@ -155,7 +180,9 @@ class _GroupedFile:
 
     def _flush(self) -> None:
         if self._waiting:
-            self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema), row_group_size=GROUP_ROWS)
+            self._writer.write_table(
+                pa.Table.from_batches(self._waiting, self._schema), row_group_size=GROUP_ROWS
+            )
         self._waiting, self._rows, self._bytes = [], 0, 0
 
     def close(self) -> None:
@@ -186,10 +213,17 @@ class RecordReader:
         self.media_columns = with_role(self.roles, MEDIA_ROLES)
         self._media = records.path("media.parquet") if self.media_columns else None
 
-    def batches(self, size: int = 4096, media: bool = True, columns: Sequence[str] | None = None) -> Iterator[Batch]:
-        """All records in order. ``columns`` chooses columns beside the id; batches never pass ``size`` rows."""
+    def batches(
+        self, size: int = 4096, media: bool = True, columns: Sequence[str] | None = None
+    ) -> Iterator[Batch]:
+        """All records in order.
+
+        ``columns`` chooses columns beside the id; batches never pass ``size`` rows.
+        """
         names = None if columns is None else [ID, *(name for name in columns if name != ID)]
-        wanted = self._media is not None and (names is None or any(name in names for name in self.media_columns))
+        wanted = self._media is not None and (
+            names is None or any(name in names for name in self.media_columns)
+        )
         if not media or not wanted:
             with pq.ParquetFile(self._values) as file:
                 for table in _tables(file, size, names):
@@ -201,7 +235,9 @@ class RecordReader:
             for group in range(content.num_row_groups):
                 yield from self._joined(content.read_row_group(group), tables, size, names)
 
-    def _joined(self, group: pa.Table, tables: _Cutter, size: int, names: list[str] | None) -> Iterator[Batch]:
+    def _joined(
+        self, group: pa.Table, tables: _Cutter, size: int, names: list[str] | None
+    ) -> Iterator[Batch]:
         width = len(self.media_columns)
         content = group.column("bytes").combine_chunks()
         assert len(content) % width == 0, "a row group of media.parquet cuts a record"
@@ -242,15 +278,19 @@ def _in_order(table: pa.RecordBatch, names: list[str] | None) -> pa.RecordBatch:
 
 def _plain(schema: pa.Schema) -> pa.Schema:
     """The schema as it was written: Parquet adds its own field ids to the metadata."""
-    fields = [one.with_metadata({k: v for k, v in (one.metadata or {}).items() if k == b"role"} or None) for one in schema]
+    fields = [
+        one.with_metadata({k: v for k, v in (one.metadata or {}).items() if k == b"role"} or None)
+        for one in schema
+    ]
     return pa.schema(fields)
 
 
 class RecordIds:
-    """Gives each record its id: a keyed digest of its values without the label, so a corrected label keeps the id.
+    """Gives each record its id: a keyed digest of its values without the label, so a corrected label keeps
+    the id.
 
-    Exact repeats are told apart by their order, and adding a row leaves the ids of all others alone. The key is a
-    secret of the shop, because a bare digest of a short text could be guessed. BLAKE2b-128, RFC 7693.
+    Exact repeats are told apart by their order, and adding a row leaves the ids of all others alone. The key
+    is a secret of the shop, because a bare digest of a short text could be guessed. BLAKE2b-128, RFC 7693.
     """
 
     def __init__(self, secret: bytes, roles: Mapping[str, str], scratch: Path) -> None:
@@ -258,7 +298,9 @@ class RecordIds:
         self._names = sorted(name for name, role in roles.items() if role not in ("label", *MEDIA_ROLES))
         self._seen = Occurrences(scratch)
 
-    def ids(self, columns: Mapping[str, Sequence[Any]], media: Mapping[str, Sequence[bytes]], rows: int) -> list[str]:
+    def ids(
+        self, columns: Mapping[str, Sequence[Any]], media: Mapping[str, Sequence[bytes]], rows: int
+    ) -> list[str]:
         """The ids of a batch of records, in order; 32 hexadecimal digits each."""
         chosen = [columns[name] for name in self._names]
         digests = []
@@ -269,15 +311,18 @@ class RecordIds:
             digests.append(hasher.digest())
         keys = np.frombuffer(b"".join(digests), dtype="<u8")[::2].astype(np.uint64)
         earlier = self._seen.count(keys)
-        return [digest.hex() if not before else self._hasher(digest + int(before).to_bytes(8, "big")).hexdigest()
-                for digest, before in zip(digests, earlier, strict=True)]
+        return [
+            digest.hex() if not before else self._hasher(digest + int(before).to_bytes(8, "big")).hexdigest()
+            for digest, before in zip(digests, earlier, strict=True)
+        ]
 
     def _hasher(self, data: bytes) -> Any:
         return hashlib.blake2b(data, key=self._secret, digest_size=16, person=b"mofang record")
 
 
 def content_digest(records: Artifact) -> str:
-    """SHA-256 over the ordered records and their roles: equal however the files are cut into shards and row groups."""
+    """SHA-256 over the ordered records and their roles: equal however the files are cut into shards and
+    row groups."""
     reader = RecordReader(records)
     names = [ID, *sorted(reader.roles)]
     total = hashlib.sha256(orjson.dumps([(name, reader.roles.get(name, "id")) for name in names]))

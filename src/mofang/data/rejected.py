@@ -12,15 +12,23 @@ import pyarrow.parquet as pq
 
 from mofang.core.errors import MofangError
 
-SCHEMA = pa.schema([("file", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("detail", pa.string()),
-                    ("value", pa.string())])
+SCHEMA = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("value", pa.string()),
+    ]
+)
 VALUE_CHARS = 4000
 DETAIL_CHARS = 400
 FLUSH_ROWS = 2000
 
 
 class RejectedFile:
-    """Writes ``rejected.parquet`` of a collecting run and counts by reason; ``add`` is what readers call ``reject``."""
+    """Writes ``rejected.parquet`` of a collecting run and counts by reason; ``add`` is what readers call
+    ``reject``."""
 
     def __init__(self, path: Path) -> None:
         self.counts: Counter[str] = Counter()
@@ -33,8 +41,15 @@ class RejectedFile:
         self.counts[reason] += 1
         if not self.first:
             self.first = f"{file}:{row} {reason} {detail[:80]}".strip()
-        self._waiting.append({"file": file, "row": row, "reason": reason, "detail": _whole(detail[:DETAIL_CHARS]),
-                              "value": _whole(value[:VALUE_CHARS])})
+        self._waiting.append(
+            {
+                "file": file,
+                "row": row,
+                "reason": reason,
+                "detail": _whole(detail[:DETAIL_CHARS]),
+                "value": _whole(value[:VALUE_CHARS]),
+            }
+        )
         if len(self._waiting) >= FLUSH_ROWS:
             self._flush()
 
@@ -53,14 +68,22 @@ class RejectedFile:
         total = kept + self.total
         if self.total > bad_share * total:
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.counts.most_common())
-            raise MofangError("too-many-rejected", rejected=self.total, total=total, share=f"{self.total / total:.1%}",
-                              bad_share=f"{bad_share:.1%}", reasons=reasons, first=_whole(self.first))
+            raise MofangError(
+                "too-many-rejected",
+                rejected=self.total,
+                total=total,
+                share=f"{self.total / total:.1%}",
+                bad_share=f"{bad_share:.1%}",
+                reasons=reasons,
+                first=_whole(self.first),
+            )
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._flush()
         self._writer.close()
 

@@ -7,7 +7,9 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
-Role = Literal["text", "label", "image", "audio", "number", "category", "time", "person", "group", "id", "other"]
+Role = Literal[
+    "text", "label", "image", "audio", "number", "category", "time", "person", "group", "id", "other"
+]
 ROLES: tuple[str, ...] = get_args(Role)
 INPUT_ROLES = ("text", "image", "audio", "number", "category")
 MEDIA_ROLES = ("image", "audio")

@@ -1,4 +1,5 @@
-"""Snapshot: labelled records split into training, validation and test part, so that an old record never changes sides."""
+"""Snapshot: labelled records split into training, validation and test part, so that an old record never
+changes sides."""
 
 from __future__ import annotations
 
@@ -35,21 +36,36 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Snapshot(Artifact):
-    """Records ready for training: ``train``, ``validation`` and ``test`` (records each), about.json, rejected.parquet."""
+    """Records ready for training:
+
+    ``train``, ``validation`` and ``test`` (records each), about.json, rejected.parquet.
+    """
 
     kind = "snapshot"
     inside = {"train": "records", "validation": "records", "test": "records"}  # noqa: RUF012
 
 
 @stage(version=1)
-def snapshot(run: Run, records: Records, *, task: Annotated[str, Field(min_length=1)], label: str = "",
-             inputs: tuple[str, ...] = (), group: str = "", time: str = "", validation: Share = 0.1, test: Share = 0.1,
-             seed: Annotated[int, Field(ge=0)] = 0, min_per_class: Annotated[int, Field(ge=1)] = 5) -> Snapshot:
+def snapshot(
+    run: Run,
+    records: Records,
+    *,
+    task: Annotated[str, Field(min_length=1)],
+    label: str = "",
+    inputs: tuple[str, ...] = (),
+    group: str = "",
+    time: str = "",
+    validation: Share = 0.1,
+    test: Share = 0.1,
+    seed: Annotated[int, Field(ge=0)] = 0,
+    min_per_class: Annotated[int, Field(ge=1)] = 5,
+) -> Snapshot:
     """Split labelled records into a training, a validation and a test part.
 
-    The side of a record follows from what it says (or from its group, so that a group stays together; or from its time, so
-    that the newest are tested), hence records added later leave all others where they are. Records without a label, and classes with fewer
-    than ``min_per_class`` records, are kept in rejected.parquet with the reason.
+    The side of a record follows from what it says (or from its group, so that a group stays together; or from
+    its time, so that the newest are tested), hence records added later leave all others where they are.
+    Records without a label, and classes with fewer than ``min_per_class`` records, are kept in
+    rejected.parquet with the reason.
     """
     reader = RecordReader(records)
     label = label or _only_label(reader)
@@ -64,16 +80,31 @@ def snapshot(run: Run, records: Records, *, task: Annotated[str, Field(min_lengt
     _require_usable(label, counts, reader.rows)
     columns = list(dict.fromkeys([*names, label, *filter(None, (group, time))]))
     _write(run, reader, sorted_out, reasons, columns, label)
-    about = {"format": SNAPSHOT_FORMAT, "task": task, "label": label, "labels": sorted(counts["train"]),
-             "inputs": [{"name": name, "role": reader.roles[name]} for name in names],
-             "counts": {part: {"rows": sum(found.values()), "classes": found} for part, found in counts.items()},
-             "operators": reader.about.get("operators", []), "licences": list(run.input_licences),
-             "split": {"by": "time" if time else "group" if group else "content", "validation": validation, "test": test,
-                       "seed": seed}}
+    about = {
+        "format": SNAPSHOT_FORMAT,
+        "task": task,
+        "label": label,
+        "labels": sorted(counts["train"]),
+        "inputs": [{"name": name, "role": reader.roles[name]} for name in names],
+        "counts": {part: {"rows": sum(found.values()), "classes": found} for part, found in counts.items()},
+        "operators": reader.about.get("operators", []),
+        "licences": list(run.input_licences),
+        "split": {
+            "by": "time" if time else "group" if group else "content",
+            "validation": validation,
+            "test": test,
+            "seed": seed,
+        },
+    }
     run.write_json("about.json", about)
     rejected = np.bincount(reasons, minlength=len(REASONS))
-    run.measure(counts={part: sum(found.values()) for part, found in counts.items()}, classes=len(counts["train"]),
-                rejected={reason: int(rejected[code]) for code, reason in enumerate(REASONS) if code and rejected[code]})
+    run.measure(
+        counts={part: sum(found.values()) for part, found in counts.items()},
+        classes=len(counts["train"]),
+        rejected={
+            reason: int(rejected[code]) for code, reason in enumerate(REASONS) if code and rejected[code]
+        },
+    )
     return run.result(Snapshot)
 
 
@@ -95,8 +126,13 @@ def _only_label(reader: RecordReader) -> str:
 
 def _require(reader: RecordReader, name: str) -> None:
     if name and name not in reader.roles:
-        raise MofangError("column-missing", column=name, columns=", ".join(reader.roles),
-                          nearest=nearest(name, reader.roles), file="values.parquet")
+        raise MofangError(
+            "column-missing",
+            column=name,
+            columns=", ".join(reader.roles),
+            nearest=nearest(name, reader.roles),
+            file="values.parquet",
+        )
 
 
 def _inputs(reader: RecordReader, label: str, inputs: Sequence[str]) -> list[str]:
@@ -110,8 +146,11 @@ def _inputs(reader: RecordReader, label: str, inputs: Sequence[str]) -> list[str
 
 
 def side_of(key: bytes, validation: float, test: float, seed: int) -> int:
-    """The side a key falls on, for ever: a digest of the key as a number from 0 to 1, cut at the two shares."""
-    digest = hashlib.blake2b(key, digest_size=8, salt=seed.to_bytes(16, "big"), person=b"mofang split").digest()
+    """The side a key falls on, for ever: a digest of the key as a number from 0 to 1, cut at the two
+    shares."""
+    digest = hashlib.blake2b(
+        key, digest_size=8, salt=seed.to_bytes(16, "big"), person=b"mofang split"
+    ).digest()
     place = int.from_bytes(digest, "big") / 2**64
     return TEST if place < test else VALIDATION if place < test + validation else TRAIN
 
@@ -119,9 +158,10 @@ def side_of(key: bytes, validation: float, test: float, seed: int) -> int:
 class SplitKeys:
     """What decides on a record's side: its group, or else what its inputs say.
 
-    Ids would do, but they are keyed with the shop's secret, and the same records should be split alike in every shop. The
-    bare content is never stored. Records of texts or images that say the same stay together; equal rows of a table are
-    told apart by their order, because in a table of few categories most rows have equals.
+    Ids would do, but they are keyed with the shop's secret, and the same records should be split alike in
+    every shop. The bare content is never stored. Records of texts or images that say the same stay together;
+    equal rows of a table are told apart by their order, because in a table of few categories most rows have
+    equals.
     """
 
     def __init__(self, reader: RecordReader, inputs: Sequence[str], scratch: Path) -> None:
@@ -132,23 +172,39 @@ class SplitKeys:
 
     def of_group(self, batch: Batch, group: str) -> list[bytes]:
         """The keys of a batch that is split by a column; a record without a group stands for itself."""
-        return [str(key).encode() if key is not None else b"\0" + id.encode()
-                for key, id in zip(batch.column(group), batch.column(ID), strict=True)]
+        return [
+            str(key).encode() if key is not None else b"\0" + id.encode()
+            for key, id in zip(batch.column(group), batch.column(ID), strict=True)
+        ]
 
     def of_content(self, batch: Batch) -> list[bytes]:
         """The keys of a batch that is split by its inputs."""
         columns = [batch.column(name) for name in self._values]
         media = [batch.media[name] for name in self._media]
-        keys = [content_of([one[row] for one in columns], [one[row] for one in media]) for row in range(len(batch))]
+        keys = [
+            content_of([one[row] for one in columns], [one[row] for one in media])
+            for row in range(len(batch))
+        ]
         if self._seen is None:
             return keys
         digests = b"".join(hashlib.blake2b(key, digest_size=8).digest() for key in keys)
-        return [key + b"\0%d" % earlier
-                for key, earlier in zip(keys, self._seen.count(np.frombuffer(digests, "<u8")), strict=True)]
+        return [
+            key + b"\0%d" % earlier
+            for key, earlier in zip(keys, self._seen.count(np.frombuffer(digests, "<u8")), strict=True)
+        ]
 
 
-def _sort_out(reader: RecordReader, label: str, inputs: Sequence[str], group: str, time: str, validation: float,
-              test: float, seed: int, scratch: Path) -> _Sorted:
+def _sort_out(
+    reader: RecordReader,
+    label: str,
+    inputs: Sequence[str],
+    group: str,
+    time: str,
+    validation: float,
+    test: float,
+    seed: int,
+    scratch: Path,
+) -> _Sorted:
     """First pass: the side and the class of every row."""
     sides = np.zeros(reader.rows, np.uint8)
     classes = np.full(reader.rows, -1, np.int32)
@@ -212,11 +268,19 @@ def _require_usable(label: str, counts: dict[str, dict[str, int]], rows: int) ->
         raise MofangError("one-class", label=label, name=next(iter(counts["train"])))
     for part in PARTS:
         if not counts[part]:
-            raise MofangError("part-empty", part=part, rows=sum(sum(found.values()) for found in counts.values()))
+            raise MofangError(
+                "part-empty", part=part, rows=sum(sum(found.values()) for found in counts.values())
+            )
 
 
-def _write(run: Run, reader: RecordReader, found: _Sorted, reasons: npt.NDArray[np.uint8], columns: list[str],
-           label: str) -> None:
+def _write(
+    run: Run,
+    reader: RecordReader,
+    found: _Sorted,
+    reasons: npt.NDArray[np.uint8],
+    columns: list[str],
+    label: str,
+) -> None:
     """Second pass: each row into its part, or into rejected.parquet."""
     fields = [field(name, "label" if name == label else reader.roles[name]) for name in columns]
     schema = pa.schema([field(ID, "id"), *fields])
@@ -226,11 +290,15 @@ def _write(run: Run, reader: RecordReader, found: _Sorted, reasons: npt.NDArray[
     with ExitStack() as stack, run.progress("Splitting", "正在划分", reader.rows) as bar:
         path = stack.enter_context(run.part("rejected.parquet"))
         rejected = stack.enter_context(pq.ParquetWriter(path, rejected_schema, compression="zstd"))
-        writers = [stack.enter_context(RecordWriter(run, f"{part}/", schema=schema, about=about)) for part in PARTS]
+        writers = [
+            stack.enter_context(RecordWriter(run, f"{part}/", schema=schema, about=about)) for part in PARTS
+        ]
         for batch in reader.batches(columns=columns):
             end = first + len(batch)
             arrays = [batch.table.column(ID), *(batch.table.column(name) for name in columns)]
-            arrays[1 + columns.index(label)] = pa.array([one.strip() if one else None for one in _labels(batch, label)])
+            arrays[1 + columns.index(label)] = pa.array(
+                [one.strip() if one else None for one in _labels(batch, label)]
+            )
             whole = Batch(pa.RecordBatch.from_arrays(arrays, schema=schema), batch.media)
             gone = reasons[first:end] > 0
             for side, writer in enumerate(writers):
@@ -240,6 +308,8 @@ def _write(run: Run, reader: RecordReader, found: _Sorted, reasons: npt.NDArray[
             if gone.any():
                 left = whole.take(np.nonzero(gone)[0]).table.columns
                 names = pa.array([REASONS[code] for code in reasons[first:end][gone]])
-                rejected.write_batch(pa.RecordBatch.from_arrays([left[0], names, *left[1:]], schema=rejected_schema))
+                rejected.write_batch(
+                    pa.RecordBatch.from_arrays([left[0], names, *left[1:]], schema=rejected_schema)
+                )
             first = end
             bar.advance(len(batch))

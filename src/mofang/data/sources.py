@@ -1,4 +1,5 @@
-"""Where records come from: a file, a folder, a glob, or files inside an installed package, and the digest of their bytes."""
+"""Where records come from: a file, a folder, a glob, or files inside an installed package, and the digest
+of their bytes."""
 
 from __future__ import annotations
 
@@ -26,10 +27,17 @@ Source = Annotated[str, Field(min_length=1, description="a file, a folder, a glo
 PACKAGE = "package:"
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 ENDINGS = {
-    ".csv": "csv", ".tsv": "csv", ".tab": "csv", ".psv": "csv",
-    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
-    ".parquet": "parquet", ".pq": "parquet",
-    ".txt": "lines", ".text": "lines",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".tab": "csv",
+    ".psv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".txt": "lines",
+    ".text": "lines",
     **dict.fromkeys(IMAGE_ENDINGS, "images"),
 }
 IGNORED_NAMES = {"thumbs.db", "desktop.ini", "__macosx", "__pycache__"}
@@ -126,8 +134,10 @@ def _glob(pattern: Path) -> list[SourceFile]:
             break
         fixed.append(part)
     root = Path(*fixed) if fixed else Path()
-    rest = "/".join(pattern.parts[len(fixed):])
-    found = [SourceFile(path, path.relative_to(root).as_posix()) for path in root.glob(rest) if path.is_file()]
+    rest = "/".join(pattern.parts[len(fixed) :])
+    found = [
+        SourceFile(path, path.relative_to(root).as_posix()) for path in root.glob(rest) if path.is_file()
+    ]
     return sorted(found, key=lambda file: file.name)
 
 
@@ -148,7 +158,9 @@ def source_digest(shop: Shop, settings: dict[str, Any]) -> str:
 
 def file_digests(files: list[SourceFile], cache: Path) -> dict[str, str]:
     """Name to SHA-256 of each file; an unreadable file has the digest ``unreadable``."""
-    place = cache / f"source-{hashlib.sha256(str(files[0].path.parent.resolve()).encode()).hexdigest()[:16]}.json"
+    place = (
+        cache / f"source-{hashlib.sha256(str(files[0].path.parent.resolve()).encode()).hexdigest()[:16]}.json"
+    )
     known: dict[str, list[Any]] = _cached(place)
     seen: dict[str, list[Any]] = {}
     found = {}

@@ -1,4 +1,5 @@
-"""Text files of unknown encoding: which one it is, and reading it so that a broken byte spoils one row, not the file."""
+"""Text files of unknown encoding: which one it is, and reading it so that a broken byte spoils one row,
+not the file."""
 
 from __future__ import annotations
 
@@ -10,8 +11,12 @@ from mofang.data.sources import SourceFile
 
 SAMPLE_BYTES = 2 * 2**20
 BAD_LINES_ALLOWED = 0.02
-BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"))
+BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 CJK_CODECS = ("gb18030", "big5", "shift_jis", "euc_kr")
 # The commonest characters of each script: a text decoded with a wrong table has next to none of them.
 COMMON = {
@@ -23,7 +28,8 @@ COMMON = {
 
 
 def detect_encoding(file: SourceFile) -> str:
-    """The encoding of a text file: a byte order mark decides, then UTF-8 if it fits, then the likeliest national one."""
+    """The encoding of a text file: a byte order mark decides, then UTF-8 if it fits, then the likeliest
+    national one."""
     with file.open() as opened:
         sample = opened.read(SAMPLE_BYTES)
         whole = not opened.read(1)
@@ -46,7 +52,9 @@ def encoding_of(sample: bytes, whole: bool = True) -> str:
         return "cp1252" if bad["utf-8"] > BAD_LINES_ALLOWED else "utf-8"
     if bad["utf-8"] <= BAD_LINES_ALLOWED:
         return "utf-8"
-    fitting = [name for name in CJK_CODECS if bad[name] <= BAD_LINES_ALLOWED] or [min(CJK_CODECS, key=bad.__getitem__)]
+    fitting = [name for name in CJK_CODECS if bad[name] <= BAD_LINES_ALLOWED] or [
+        min(CJK_CODECS, key=bad.__getitem__)
+    ]
     return max(fitting, key=lambda name: _common_share(sample, name))
 
 
@@ -64,7 +72,8 @@ def _bad_share(sample: bytes, encoding: str) -> float:
 
 
 def _looks_western(sample: bytes) -> bool:
-    """True if bytes above 127 mostly stand alone between ASCII letters, as accents do; Chinese comes in runs."""
+    """True if bytes above 127 mostly stand alone between ASCII letters, as accents do; Chinese comes in
+    runs."""
     high = alone = 0
     for place, byte in enumerate(sample[:200_000]):
         if byte >= 0x80:
@@ -85,7 +94,8 @@ def _common_share(sample: bytes, encoding: str) -> float:
 def open_text(file: SourceFile, encoding: str) -> io.TextIOWrapper:
     """The file as text with its line ends kept; a byte that does not decode becomes a lone surrogate.
 
-    Rows that hold one are found and rejected when they become Arrow columns, so good files pay nothing for the check.
+    Rows that hold one are found and rejected when they become Arrow columns, so good files pay nothing for
+    the check.
     """
     try:
         name = codecs.lookup(encoding).name

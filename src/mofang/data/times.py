@@ -7,15 +7,18 @@ from datetime import UTC, datetime
 
 STAMP = re.compile(
     r"(?P<year>\d{4})[-/.年](?P<month>\d{1,2})[-/.月](?P<day>\d{1,2})日?"
-    r"(?:[ T]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.\d+)?)?\s*(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
+    r"(?:[ T]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.\d+)?)?"
+    r"\s*(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
 )
 MILLISECONDS_FROM = 1e11
 
 
 def seconds_of(text: str | None) -> float | None:
-    """Seconds since 1970 of a written time or a Unix stamp (also in milliseconds); None where it cannot be told.
+    """Seconds since 1970 of a written time or a Unix stamp (also in milliseconds); None where it cannot be
+    told.
 
-    A time without a zone is taken as UTC. Month and day must follow the year: 3/4/2024 means two different days.
+    A time without a zone is taken as UTC. Month and day must follow the year: 3/4/2024 means two different
+    days.
     """
     if not text:
         return None

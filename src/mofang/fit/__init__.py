@@ -1,1 +1,3 @@
-"""Fit: train families of models on a snapshot, choose among them within a budget, export the winner as a graph."""
+"""Fit: train families of models on a snapshot, choose among them within a budget, export the winner as a
+graph.
+"""

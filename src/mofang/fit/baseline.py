@@ -1,4 +1,4 @@
-"""The cheap model beside every expensive one."""
+"""The simple model that every other one is compared with."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mofang.fit.train import train
 
 @stage(version=1)
 def baseline(run: Run, snapshot: Snapshot, *, seed: Annotated[int, Field(ge=0, lt=2**31)] = 0) -> Graph:
-    """Train and export the linear model (TF-IDF + logistic regression for text), to stand beside the chosen one.
+    """Train and export the baseline that evaluations show beside a model.
 
-    It is trained on the same split as every other family; where it was a candidate already, its run is reused.
+    It is logistic regression, on n-gram TF-IDF for texts and on standardised values for images and tables.
     """
     graph: Graph = run.call(export, run.call(train, snapshot, family=Linear(), seed=seed))
     return graph

@@ -13,7 +13,9 @@ SAMPLE_BYTES = 16 * 2**20
 
 
 def dense_encoder(material: Material, *, raw: bool = False) -> Encoder:
-    """An encoder to one fixed shape per record: pixels or table features (``raw``: numbers as they are, for trees)."""
+    """An encoder to one fixed shape per record: pixels or table features (``raw``: numbers as they are, for
+    trees).
+    """
     if columns := material.columns("image"):
         from mofang.engine.encode.image import ImageEncoder
 

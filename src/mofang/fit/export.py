@@ -19,11 +19,24 @@ GRAPH_FORMAT = 1
 DIFFERENCE_MAX = 1e-4
 SINGLE_ROWS = 8
 MASKS = {"weights": "ids", "attention_mask": "input_ids"}
-CARRIED = ("task", "inputs", "label", "labels", "operators", "headline", "family", "encoder", "licences", "base_model")
+CARRIED = (
+    "task",
+    "inputs",
+    "label",
+    "labels",
+    "operators",
+    "headline",
+    "family",
+    "encoder",
+    "licences",
+    "base_model",
+)
 
 
 class Graph(Artifact):
-    """A model as ONNX with what it takes to use it: model.onnx, ``encoder/``, about.json, and model.ubj for trees."""
+    """A model as ONNX with what it takes to use it: model.onnx, ``encoder/``, about.json, and model.ubj for
+    trees.
+    """
 
     kind = "graph"
 
@@ -32,26 +45,32 @@ class Graph(Artifact):
 def export(run: Run, model: Model) -> Graph:
     """Export a model as an ONNX graph whose answers equal the trained model's own.
 
-    The graph runs on rows of the validation part, all at once and one by one, and must give the probabilities that the
-    model gave when it was trained, to 1e-4; otherwise nothing is exported.
+    The graph runs on rows of the validation part, all at once and one by one, and must give the probabilities
+    that the model gave when it was trained, to 1e-4; otherwise nothing is exported.
     """
     from safetensors.numpy import load_file
 
     about = model.read_json("about.json")
     family = Family.parse(about["family"])
     stored = load_file(model.path("sample.safetensors"))
-    sample = {name.removeprefix("input/"): array for name, array in stored.items() if name.startswith("input/")}
+    sample = {
+        name.removeprefix("input/"): array for name, array in stored.items() if name.startswith("input/")
+    }
     weights = {name: model.path(name).read_bytes() for name in about["weights"]}
     graph = family.graph(weights, about["architecture"], sample)
     with run.part("model.onnx") as path:
         path.write_bytes(graph)
         evidence = compare(path, sample, stored["probabilities"])
     if evidence["max_abs_difference"] > DIFFERENCE_MAX:
-        raise MofangError("export-differs", difference=f"{evidence['max_abs_difference']:.2g}", limit=DIFFERENCE_MAX)
+        raise MofangError(
+            "export-differs", difference=f"{evidence['max_abs_difference']:.2g}", limit=DIFFERENCE_MAX
+        )
     for part in model.parts:
         if part.name.startswith("encoder/") or part.name == "model.ubj":
             run.copy(part.name, part)
-    run.write_json("about.json", {"format": GRAPH_FORMAT, **{name: about[name] for name in CARRIED}, "parity": evidence})
+    run.write_json(
+        "about.json", {"format": GRAPH_FORMAT, **{name: about[name] for name in CARRIED}, "parity": evidence}
+    )
     run.measure(size_bytes=len(graph), **evidence)
     return run.result(Graph)
 
@@ -67,7 +86,11 @@ def compare(graph: Path, sample: Arrays, expected: Array) -> dict[str, Any]:
     differences = [np.abs(together - expected).max(initial=0.0)]
     differences += [np.abs(found[0] - wanted).max() for found, wanted in zip(singly, expected, strict=False)]
     agreement = (together.argmax(axis=1) == expected.argmax(axis=1)).mean()
-    return {"rows": len(expected), "max_abs_difference": float(max(differences)), "label_agreement": float(agreement)}
+    return {
+        "rows": len(expected),
+        "max_abs_difference": float(max(differences)),
+        "label_agreement": float(agreement),
+    }
 
 
 def _one(sample: Arrays, row: int) -> Arrays:

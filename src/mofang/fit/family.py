@@ -1,7 +1,10 @@
-"""A family is one way to learn: its settings are a frozen dataclass, its work is to fit and to draw its graph."""
+"""A family is one way to learn: its settings are a frozen dataclass, its work is to fit and to draw its
+graph.
+"""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -22,7 +25,9 @@ Curves = list[dict[str, float]]
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress bar."""
+    """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress
+    bar.
+    """
 
     seed: int
     seconds: float
@@ -34,9 +39,9 @@ class Conditions:
 class Fitted:
     """A fitted model.
 
-    ``weights`` are the files that hold it, ``architecture`` what besides the settings is needed to build it again,
-    ``probabilities`` float32 [N, K] its own answers on the validation rows, and ``sample`` the encoded first few of
-    those rows, on which an exported graph must agree.
+    ``weights`` are the files that hold it, ``architecture`` what besides the settings is needed to build it
+    again, ``probabilities`` float32 [N, K] its own answers on the validation rows, and ``sample`` the encoded
+    first few of those rows, on which an exported graph must agree.
     """
 
     encoder: Encoder
@@ -52,7 +57,9 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds that a fit is expected to take: a fixed part, and work that the machine does at its own rate."""
+    """Seconds that a fit is expected to take: a fixed part, and work that the machine does
+    at its own rate.
+    """
 
     fixed_s: float
     operations: float = 0.0
@@ -73,7 +80,9 @@ class Family(Variant):
 
     @abstractmethod
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
-        """The fitted model as ONNX: the encoder's arrays in, "probabilities" float32 [B, K] out, batch axis free."""
+        """The fitted model as ONNX: the encoder's arrays in, "probabilities" float32 [B, K] out, batch axis
+        free.
+        """
 
     def base_digest(self) -> str:
         """The content of the model that this one starts from; "" where it starts from nothing."""
@@ -82,3 +91,10 @@ class Family(Variant):
     @abstractmethod
     def estimate(self, size: Size) -> Estimate:
         """How long ``fit`` will take."""
+
+
+def passes(chosen: int, rows: int, batch: int, steps: int, least: int) -> int:
+    """How often to go through the data: as chosen, or (0) for about so many steps, ``least`` to ten times
+    as often.
+    """
+    return chosen or max(least, min(10 * least, math.ceil(steps * batch / max(1, rows))))

@@ -1,4 +1,6 @@
-"""What a family learns from: the training and validation rows of a snapshot, read once, and never the test rows."""
+"""What a family learns from: the training and validation rows of a snapshot, read once, and never the test
+rows.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +51,13 @@ class Material:
 
     @cached_property
     def language(self) -> str:
-        """"zh" for texts written without spaces between words, else "en"; "" where there are no texts."""
+        """ "zh" for texts written without spaces between words, else "en"; "" where there are no texts."""
         columns = self.columns("text")
         if not columns:
             return ""
-        sample = [str(row.get(name) or "") for row in self.train.records[:LANGUAGE_SAMPLE] for name in columns]
+        sample = [
+            str(row.get(name) or "") for row in self.train.records[:LANGUAGE_SAMPLE] for name in columns
+        ]
         return "en" if spaced(sample) else "zh"
 
     def score(self, probabilities: Array, labels: Array) -> float:

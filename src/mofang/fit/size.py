@@ -18,8 +18,9 @@ SIDE_MAX = 64
 class Size:
     """What an estimate of the training time needs to know.
 
-    ``length`` is the mean number of characters of a text, of values of an image (at the size it is scaled to), or of
-    columns of a row. ``language`` is "zh" for texts without spaces between words, "en" for others, "" for no texts.
+    ``length`` is the mean number of characters of a text, of values of an image (at the size it is scaled
+    to), or of columns of a row. ``language`` is "zh" for texts without spaces between words, "en" for others,
+    "" for no texts.
     """
 
     rows: int
@@ -32,7 +33,9 @@ def size_of(snapshot: Artifact) -> Size:
     """The size of a snapshot's training part; lengths from its first 1,000 rows."""
     about = snapshot.read_json("about.json")
     reader = RecordReader(snapshot / "train")
-    names = {role: [one["name"] for one in about["inputs"] if one["role"] == role] for role in ("text", "image")}
+    names = {
+        role: [one["name"] for one in about["inputs"] if one["role"] == role] for role in ("text", "image")
+    }
     classes = len(about["labels"])
     batch = next(reader.batches(SAMPLE_ROWS), None)
     if batch is None:

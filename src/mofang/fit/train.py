@@ -16,8 +16,8 @@ from mofang.core.stage import stage
 from mofang.data.snapshot import Snapshot
 from mofang.engine.task import task_named
 from mofang.fit import families
-from mofang.fit.family import Conditions, Family, Fitted
 from mofang.fit.families.linear import Linear
+from mofang.fit.family import Conditions, Family, Fitted
 from mofang.fit.loop.machine import threads
 from mofang.fit.material import Material, read_material
 
@@ -28,7 +28,9 @@ MODEL_FORMAT = 1
 
 
 class Model(Artifact):
-    """A trained model: its weights, ``encoder/``, about.json, validation.parquet, curves.json, sample.safetensors."""
+    """A trained model: its weights, ``encoder/``, about.json, validation.parquet, curves.json,
+    sample.safetensors.
+    """
 
     kind = "model"
 
@@ -40,17 +42,25 @@ def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
 
 
 @stage(version=1, source_digest=base_digest)
-def train(run: Run, snapshot: Snapshot, *, family: Family = Linear(),
-          seed: Annotated[int, Field(ge=0, lt=2**31)] = 0, seconds: Annotated[float, Field(ge=0)] = 0.0) -> Model:
+def train(
+    run: Run,
+    snapshot: Snapshot,
+    *,
+    family: Family = Linear(),
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0,
+    seconds: Annotated[float, Field(ge=0)] = 0.0,
+) -> Model:
     """Train a model on the training part of a snapshot; the validation part stops and rates it.
 
-    The test part is not read. The same seed gives the same weights, byte for byte, on the same machine with the same
-    number of threads. ``seconds`` shortens the schedule to fit a time limit; 0 trains until the family's own end.
-    A run that is killed goes on from its last checkpoint.
+    The test part is not read. The same seed gives the same weights, byte for byte, on the same machine with
+    the same number of threads. ``seconds`` shortens the schedule to fit a time limit; 0 trains until the
+    family's own end. A run that is killed goes on from its last checkpoint.
     """
     about = snapshot.read_json("about.json")
     if about["task"] not in family.tasks:
-        fitting = ", ".join(tag for tag, kind in sorted(families.KINDS.items()) if about["task"] in kind.tasks)
+        fitting = ", ".join(
+            tag for tag, kind in sorted(families.KINDS.items()) if about["task"] in kind.tasks
+        )
         raise MofangError("family-unsuited", family=family.tag, task=about["task"], families=fitting)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
     material = read_material(snapshot, headline)
@@ -59,18 +69,38 @@ def train(run: Run, snapshot: Snapshot, *, family: Family = Linear(),
     run.licence(*fitted.licences)
     score = material.score(fitted.probabilities, material.validation.labels)
     _write(run, material, fitted)
-    run.write_json("about.json", {
-        "format": MODEL_FORMAT, "task": about["task"], "inputs": about["inputs"], "label": about["label"],
-        "labels": about["labels"], "operators": about.get("operators", []), "headline": headline,
-        "family": family.to_dict(), "architecture": fitted.architecture, "weights": sorted(fitted.weights),
-        "encoder": {"name": fitted.encoder.name, "version": fitted.encoder.version},
-        "licences": sorted({*run.input_licences, *fitted.licences}), "base_model": fitted.base_model,
-        "seed": seed, "seconds": seconds, "threads": threads(), "notes": fitted.notes,
-        "rows": {"train": len(material.train), "validation": len(material.validation)},
-        "validation": {"metric": headline, "value": score},
-    })
-    run.measure(metric=headline, validation=round(score, 6), train_rows=len(material.train),
-                validation_rows=len(material.validation), threads=threads(), **fitted.notes)
+    run.write_json(
+        "about.json",
+        {
+            "format": MODEL_FORMAT,
+            "task": about["task"],
+            "inputs": about["inputs"],
+            "label": about["label"],
+            "labels": about["labels"],
+            "operators": about.get("operators", []),
+            "headline": headline,
+            "family": family.to_dict(),
+            "architecture": fitted.architecture,
+            "weights": sorted(fitted.weights),
+            "encoder": {"name": fitted.encoder.name, "version": fitted.encoder.version},
+            "licences": sorted({*run.input_licences, *fitted.licences}),
+            "base_model": fitted.base_model,
+            "seed": seed,
+            "seconds": seconds,
+            "threads": threads(),
+            "notes": fitted.notes,
+            "rows": {"train": len(material.train), "validation": len(material.validation)},
+            "validation": {"metric": headline, "value": score},
+        },
+    )
+    run.measure(
+        metric=headline,
+        validation=round(score, 6),
+        train_rows=len(material.train),
+        validation_rows=len(material.validation),
+        threads=threads(),
+        **fitted.notes,
+    )
     return run.result(Model)
 
 
@@ -88,8 +118,11 @@ def _write(run: Run, material: Material, fitted: Fitted) -> None:
         run.write_bytes(f"encoder/{name}", data)
     rows = material.validation
     with run.part("validation.parquet") as path:
-        table = {"id": rows.ids, "label": [material.labels[place] for place in rows.labels],
-                 "probabilities": pa.array(list(fitted.probabilities), pa.list_(pa.float32()))}
+        table = {
+            "id": rows.ids,
+            "label": [material.labels[place] for place in rows.labels],
+            "probabilities": pa.array(list(fitted.probabilities), pa.list_(pa.float32())),
+        }
         pq.write_table(pa.table(table), path, compression="zstd")
     count = len(next(iter(fitted.sample.values())))
     sample = {f"input/{name}": array for name, array in fitted.sample.items()}

@@ -1,4 +1,6 @@
-"""Evaluate an exported model on the test part, beside a baseline: the one place where the test part is opened."""
+"""Evaluate an exported model on the test part, beside a baseline: the one place where the test part is
+opened.
+"""
 
 from __future__ import annotations
 
@@ -37,19 +39,30 @@ class Evaluation(Artifact):
 
 
 @stage(version=1)
-def evaluate(run: Run, graph: Graph, test: Records, baseline: Graph | None = None, *,
-             resamples: Annotated[int, Field(ge=10, le=100_000)] = 1000, seed: int = 0) -> Evaluation:
+def evaluate(
+    run: Run,
+    graph: Graph,
+    test: Records,
+    baseline: Graph | None = None,
+    *,
+    resamples: Annotated[int, Field(ge=10, le=100_000)] = 1000,
+    seed: int = 0,
+) -> Evaluation:
     """Measure accuracy, precision, recall, F1, ROC-AUC and log loss on the test part.
 
-    Every figure comes with its 95 % bootstrap interval; with a baseline, its figures stand beside and each difference has
-    the interval of paired resamples. The exported graph itself is measured, not the network it came from.
+    Every figure comes with its 95 % bootstrap interval; with a baseline, its figures stand beside and each
+    difference has the interval of paired resamples. The exported graph itself is measured, not the network it
+    came from.
     """
     about = graph.read_json("about.json")
     labels = list(about["labels"])
     graphs = [graph] if baseline is None else [graph, baseline]
     if baseline is not None and list(baseline.read_json("about.json")["labels"]) != labels:
-        raise MofangError("baseline-differs", labels=", ".join(labels),
-                          others=", ".join(baseline.read_json("about.json")["labels"]))
+        raise MofangError(
+            "baseline-differs",
+            labels=", ".join(labels),
+            others=", ".join(baseline.read_json("about.json")["labels"]),
+        )
     ids, truth = _truth(test, about, labels)
     outputs = [_probabilities(run, number, one, test, len(ids)) for number, one in enumerate(graphs)]
     models = [Figures(truth, found) for found in outputs]
@@ -57,22 +70,43 @@ def evaluate(run: Run, graph: Graph, test: Records, baseline: Graph | None = Non
         figures, paired = intervals(models, len(ids), resamples, seed, bar.advance)
     metric = about["headline"]
     report: dict[str, Any] = {
-        "format": EVALUATION_FORMAT, "task": about["task"], "family": about["family"], "headline": metric,
-        "rows": len(ids), "resamples": resamples, "seed": seed, "interval": "95 % bootstrap, percentile",
-        "labels": labels, "support": np.bincount(truth, minlength=len(labels)).tolist(),
-        **_report(figures[0], labels), "confusion": models[0].confusion(),
+        "format": EVALUATION_FORMAT,
+        "task": about["task"],
+        "family": about["family"],
+        "headline": metric,
+        "rows": len(ids),
+        "resamples": resamples,
+        "seed": seed,
+        "interval": "95 % bootstrap, percentile",
+        "labels": labels,
+        "support": np.bincount(truth, minlength=len(labels)).tolist(),
+        **_report(figures[0], labels),
+        "confusion": models[0].confusion(),
         "majority_accuracy": float(np.bincount(truth).max() / len(truth)),
     }
     if baseline is not None:
-        report["baseline"] = {"family": baseline.read_json("about.json")["family"], **_report(figures[1], labels)}
+        report["baseline"] = {
+            "family": baseline.read_json("about.json")["family"],
+            **_report(figures[1], labels),
+        }
         report["difference"] = _report(paired, labels)["metrics"]
     run.write_json("evaluation.json", report)
     _write_predictions(run, ids, truth, outputs[0], labels)
     run.write_json("mistakes.json", _mistakes(test, about, truth, outputs[0], labels))
     beside = {name: report[name] for name in ("baseline", "difference") if name in report}
-    run.measure(metric=metric, rows=len(ids), **report["metrics"][metric],
-                **({"baseline": beside["baseline"]["metrics"][metric]["value"],
-                    "difference": beside["difference"][metric]} if beside else {}))
+    run.measure(
+        metric=metric,
+        rows=len(ids),
+        **report["metrics"][metric],
+        **(
+            {
+                "baseline": beside["baseline"]["metrics"][metric]["value"],
+                "difference": beside["difference"][metric],
+            }
+            if beside
+            else {}
+        ),
+    )
     return run.result(Evaluation)
 
 
@@ -99,8 +133,11 @@ def _truth(test: Records, about: dict[str, Any], labels: Sequence[str]) -> tuple
 def _probabilities(run: Run, number: int, graph: Graph, test: Records, rows: int) -> Array:
     """The graph's probabilities float32 [N, K] on the test records, as ONNX Runtime gives them."""
     about = graph.read_json("about.json")
-    files = {part.name.removeprefix("encoder/"): graph.path(part.name).read_bytes()
-             for part in graph.parts if part.name.startswith("encoder/")}
+    files = {
+        part.name.removeprefix("encoder/"): graph.path(part.name).read_bytes()
+        for part in graph.parts
+        if part.name.startswith("encoder/")
+    }
     encoder = load_encoder(about["encoder"], files)
     folder = run.scratch / f"graph-{number}"
     graph.lay_out(folder)
@@ -115,7 +152,9 @@ def _probabilities(run: Run, number: int, graph: Graph, test: Records, rows: int
 
 
 def _outputs(runtime: Runtime, encoder: Encoder, records: list[dict[str, Any]]) -> Array:
-    """Values were already changed by the operators when the records were cleaned, so only the encoder is applied."""
+    """Values were already changed by the operators when the records were cleaned, so only the encoder is
+    applied.
+    """
     return runtime.run(encoder.encode(records))["probabilities"]
 
 
@@ -133,17 +172,25 @@ def _report(figures: Sequence[Interval], labels: Sequence[str]) -> dict[str, Any
     return {"metrics": overall, "classes": classes}
 
 
-def _write_predictions(run: Run, ids: list[str], truth: Array, probabilities: Array, labels: Sequence[str]) -> None:
+def _write_predictions(
+    run: Run, ids: list[str], truth: Array, probabilities: Array, labels: Sequence[str]
+) -> None:
     names_of = np.array(labels, dtype=object)
-    table = pa.table({"id": ids, "label": names_of[truth].tolist(),
-                      "predicted": names_of[probabilities.argmax(axis=1)].tolist(),
-                      "probabilities": pa.array(list(probabilities), pa.list_(pa.float32()))})
+    table = pa.table(
+        {
+            "id": ids,
+            "label": names_of[truth].tolist(),
+            "predicted": names_of[probabilities.argmax(axis=1)].tolist(),
+            "probabilities": pa.array(list(probabilities), pa.list_(pa.float32())),
+        }
+    )
     with run.part("predictions.parquet") as path:
         pq.write_table(table, path, compression="zstd")
 
 
-def _mistakes(test: Records, about: dict[str, Any], truth: Array, probabilities: Array,
-              labels: Sequence[str]) -> list[dict[str, Any]]:
+def _mistakes(
+    test: Records, about: dict[str, Any], truth: Array, probabilities: Array, labels: Sequence[str]
+) -> list[dict[str, Any]]:
     """The most confident wrong answers, with their inputs shortened; an image is named by its file."""
     predicted = probabilities.argmax(axis=1)
     confidence = np.where(predicted == truth, -1.0, probabilities.max(axis=1))
@@ -155,8 +202,17 @@ def _mistakes(test: Records, about: dict[str, Any], truth: Array, probabilities:
         for row in worst:
             if first <= row < first + len(batch):
                 values = batch.take([row - first]).rows()[0]
-                shown[row] = {name: value[:SHOWN_CHARACTERS] if isinstance(value, str) else value
-                              for name, value in values.items()}
+                shown[row] = {
+                    name: value[:SHOWN_CHARACTERS] if isinstance(value, str) else value
+                    for name, value in values.items()
+                }
         first += len(batch)
-    return [{"record": shown[row], "label": labels[truth[row]], "predicted": labels[predicted[row]],
-             "confidence": round(float(confidence[row]), 4)} for row in worst]
+    return [
+        {
+            "record": shown[row],
+            "label": labels[truth[row]],
+            "predicted": labels[predicted[row]],
+            "confidence": round(float(confidence[row]), 4),
+        }
+        for row in worst
+    ]

@@ -1,7 +1,8 @@
 """All figures of a classifier at once, and their bootstrap intervals, alone and in pairs.
 
-Each resample is drawn once, as how often every record counts, and every figure of every model is taken from it; so the
-interval of a difference is that of the paired difference (Efron and Tibshirani 1993), which is what a comparison needs.
+Each resample is drawn once, as how often every record counts, and every figure of every model is taken from
+it; so the interval of a difference is that of the paired difference (Efron and Tibshirani 1993), which is
+what a comparison needs.
 """
 
 from __future__ import annotations
@@ -44,8 +45,14 @@ class Figures:
         counts = confusion(self.truth, self.predicted, self.classes, weights)
         areas = np.array([ranked.area(weights) for ranked in self._ranked])
         area = float(np.nanmean(areas)) if len(areas) and not np.isnan(areas).all() else float("nan")
-        overall = [accuracy(counts), macro_precision(counts), macro_recall(counts), macro_f1(counts), area,
-                   float((weights * self.losses).sum() / max(1, weights.sum()))]
+        overall = [
+            accuracy(counts),
+            macro_precision(counts),
+            macro_recall(counts),
+            macro_f1(counts),
+            area,
+            float((weights * self.losses).sum() / max(1, weights.sum())),
+        ]
         return np.concatenate([overall, *per_class(counts)])
 
     def confusion(self) -> list[list[int]]:
@@ -85,12 +92,21 @@ class _Ranked:
 
 def names(classes: int) -> list[tuple[str, int]]:
     """What the numbers of ``Figures.of`` are: (figure, class), with class -1 for figures over all."""
-    return [(name, -1) for name in OVERALL] + [(name, place) for name in PER_CLASS for place in range(classes)]
+    return [(name, -1) for name in OVERALL] + [
+        (name, place) for name in PER_CLASS for place in range(classes)
+    ]
 
 
-def intervals(models: Sequence[Figures], records: int, resamples: int, seed: int,
-              tick: Callable[[], None] = lambda: None) -> tuple[list[list[Interval]], list[Interval]]:
-    """For each model the interval of every figure; and of the first model minus the second, if there are two."""
+def intervals(
+    models: Sequence[Figures],
+    records: int,
+    resamples: int,
+    seed: int,
+    tick: Callable[[], None] = lambda: None,
+) -> tuple[list[list[Interval]], list[Interval]]:
+    """For each model the interval of every figure; and of the first model minus the second, if there are
+    two.
+    """
     values = [model.of(np.ones(records, dtype=np.int64)) for model in models]
     drawn = [np.empty((resamples, len(one))) for one in values]
     random = np.random.default_rng(seed)

@@ -12,9 +12,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from mofang.core.errors import MofangError
+from mofang.serve.boundary import attempt
 
 log = logging.getLogger("mofang.batching")
 Answers = list[dict[str, Any]]
@@ -122,18 +124,21 @@ class Batcher:
                     self._changed.wait()
                 batch = self._take()
                 self._running += len(batch)
-            try:
-                for ticket, refusal in self._dropped(batch):
-                    ticket.finish(MofangError(refusal))
-                wanted = [ticket for ticket in batch if not ticket.claimed]
-                if wanted:
-                    self._run(wanted)
-            except Exception:  # noqa: BLE001 - a fault in a caller's callback must not end the engine's thread
-                log.exception("a batch of %d could not be handed over", len(batch))
+            fault = attempt(partial(self._serve, batch))
+            if fault is not None:
+                log.error("a batch of %d could not be handed over", len(batch), exc_info=fault)
             with self._changed:
                 self._running -= len(batch)
                 if self._closing:
                     self._changed.notify_all()
+
+    def _serve(self, batch: list[Ticket]) -> None:
+        """Refuse those whom nobody waits for, run the rest."""
+        for ticket, refusal in self._dropped(batch):
+            ticket.finish(MofangError(refusal))
+        wanted = [ticket for ticket in batch if not ticket.claimed]
+        if wanted:
+            self._run(wanted)
 
     def _dropped(self, batch: Sequence[Ticket]) -> Iterator[tuple[Ticket, str]]:
         """Tickets that nobody waits for any more, with the reason."""
@@ -159,18 +164,18 @@ class Batcher:
 
     def _run(self, batch: Sequence[Ticket]) -> None:
         records = batch[0].records if len(batch) == 1 else [record for ticket in batch for record in ticket.records]
-        try:
-            answers = self._answer(records)
-        except MofangError as error:
-            self._run_alone(batch, error)
-        except Exception as error:  # noqa: BLE001 - the engine's boundary: any fault of a runtime becomes one answer
-            self._run_alone(batch, MofangError("engine-failed", detail=f"{type(error).__name__}: {error}"))
-        else:
-            start = 0
-            for ticket in batch:
-                end = start + len(ticket.records)
-                ticket.finish(answers[start:end])
-                start = end
+        answers: Answers = []
+        fault = attempt(partial(self._answer, records, answers))
+        if fault is not None:
+            refusal = fault if isinstance(fault, MofangError) else MofangError(
+                "engine-failed", detail=f"{type(fault).__name__}: {fault}")
+            self._run_alone(batch, refusal)
+            return
+        start = 0
+        for ticket in batch:
+            end = start + len(ticket.records)
+            ticket.finish(answers[start:end])
+            start = end
 
     def _run_alone(self, batch: Sequence[Ticket], error: MofangError) -> None:
         """A batch of one keeps its error; of several, each is run by itself, so that only the culprit fails."""
@@ -180,9 +185,7 @@ class Batcher:
         for ticket in batch:
             self._run([ticket])
 
-    def _answer(self, records: list[dict[str, Any]]) -> Answers:
-        answers: Answers = []
+    def _answer(self, records: list[dict[str, Any]], answers: Answers) -> None:
         for start in range(0, len(records), self.batch_max):
             answers += self.predict(records[start : start + self.batch_max])
         assert len(answers) == len(records), "an engine must answer every record"
-        return answers

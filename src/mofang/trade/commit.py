@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.journal import Journals, NewRow
 from mofang.core.money import PER_UNITS, charge
@@ -131,9 +132,10 @@ class Purses:
 class Plan:
     """What one group of work comes to. ``outcomes`` stand in the order of the group once ``write`` is through."""
 
-    def __init__(self, journals: Journals, purses: Purses, group: Sequence[Work], now_us: int, expires_us: int) -> None:
-        self.journals = journals
-        self.db = journals.db
+    journals: Journals
+    db: Database
+
+    def __init__(self, purses: Purses, group: Sequence[Work], now_us: int, expires_us: int) -> None:
         self.purses = purses
         self.group = group
         self.now_us = now_us
@@ -154,12 +156,14 @@ class Plan:
         """True if the group asks for stored answers and nothing else."""
         return all(isinstance(work, Find) for work in self.group)
 
-    def read(self) -> None:
+    def read(self, journals: Journals) -> None:
         """Answer a group of ``Find`` without a transaction."""
+        self.db = journals.db
         self._find(self._stored())
 
-    def write(self) -> None:
+    def write(self, journals: Journals) -> None:
         """Everything of the group, inside the transaction that the caller has open."""
+        self.journals, self.db = journals, journals.db
         lock_accounts(self.db, sorted({work.account for work in self.group if _needs_lock(work)}))
         self._read_allotments(sorted({work.account for work in self.group if _moves_money(work)}))
         stored = self._stored()

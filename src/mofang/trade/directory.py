@@ -15,6 +15,7 @@ from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import Journals
+from mofang.serve.boundary import attempt
 from mofang.trade.customers import Customer, customers
 from mofang.trade.keys import Key, Pepper, check_key, keys
 from mofang.trade.prices import Price, price_at, prices
@@ -89,17 +90,13 @@ class Directory:
 
     def _watch(self) -> None:
         while not self._end.wait(self.poll_s):
-            try:
-                self.look()
-            except Exception as error:  # noqa: BLE001 - admit() refuses everybody until a look succeeds
-                log.error("the journals cannot be read: %s: %s", type(error).__name__, error)
-                self._reopen()
+            fault = attempt(self.look)
+            if fault is not None:  # admit() refuses everybody until a look succeeds
+                log.error("the journals cannot be read: %s: %s", type(fault).__name__, fault)
+                attempt(self._reopen)
 
     def _reopen(self) -> None:
-        try:
-            self.db = self.db.again()
-        except Exception as error:  # noqa: BLE001 - tried again a moment later
-            log.error("the database cannot be reached: %s", error)
+        self.db = self.db.again()
 
     def _heads(self) -> tuple[int, ...]:
         """The newest sequence numbers that actions have written; found in an index, however long the journals are."""

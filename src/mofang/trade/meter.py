@@ -12,12 +12,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import Any, Literal
 
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import Journals
+from mofang.serve.boundary import attempt
 from mofang.trade.balance import return_expired
 from mofang.trade.commit import Charge, Done, Draw, Find, GiveBack, Plan, Purses, Work
 from mofang.trade.replay import forget_old, make_table
@@ -31,6 +33,7 @@ SQLITE_BUSY, SQLITE_FULL, POSTGRES_FULL = 5, 13, "53100"
 
 log = logging.getLogger("mofang.meter")
 State = Literal["running", "waiting", "stopped"]
+REFUSALS = {"waiting": "meter-waiting", "stopped": "meter-stopped"}
 
 
 class Meter:
@@ -81,7 +84,7 @@ class Meter:
             if self._closing:
                 raise MofangError("closing")
             if self.state != "running" and (self.state == "stopped" or self._resting()):
-                raise MofangError(f"meter-{self.state}")
+                raise MofangError(REFUSALS[self.state])
             if len(self._queue) >= QUEUE_MAX:
                 raise MofangError("busy", waiting=len(self._queue))
             self._queue.append(work)
@@ -99,7 +102,6 @@ class Meter:
         with self._changed:
             if self._closing:
                 return
-            self._queue += [GiveBack(account, ignore) for account in self.purses.by_account]
             self._closing = True
             self._changed.notify()
         if self._thread.ident is not None:
@@ -117,8 +119,10 @@ class Meter:
                     if not self._changed.wait(SWEEP_S):
                         break
                 group, self._queue = self._queue, []
-                if self._closing and not group:
-                    return
+                ending = self._closing and not group
+            if ending:
+                self._settle([GiveBack(account, ignore) for account in self.purses.by_account])
+                return
             if group:
                 self._tell(group, self._settle(group))
             if time.monotonic() > swept_s + SWEEP_S:
@@ -128,47 +132,47 @@ class Meter:
     def _settle(self, group: list[Work]) -> list[Any]:
         """Commit a group; where that fails, the same refusal for each."""
         started_s = time.perf_counter()
-        plan = Plan(self.journals, self.purses, group, now_us(), self.expires_us)
-        try:
-            if self._lost:
-                self._reopen()
-                plan = Plan(self.journals, self.purses, group, now_us(), self.expires_us)
-            if self.state == "stopped":
-                raise MofangError("meter-stopped")
-            if plan.reads_only:
-                plan.read()
-            else:
-                with self.db.transaction():
-                    plan.write()
-        except Exception as error:  # noqa: BLE001 - the writer's boundary: no fault may let an unrecorded answer out
+        plan = Plan(self.purses, group, now_us(), self.expires_us)
+        fault = attempt(partial(self._write, plan))
+        if fault is not None:
             plan.undo()
-            self._failed(error)
-            return [MofangError(f"meter-{self.state}")] * len(group)
+            self._failed(fault)
+            return [MofangError(REFUSALS[self.state])] * len(group)
         plan.keep()
         self.state = "running"
         self.commits += 1
         self.commit_ms = (time.perf_counter() - started_s) * 1000
         return plan.outcomes
 
+    def _write(self, plan: Plan) -> None:
+        if self.state == "stopped":
+            raise MofangError("meter-stopped")
+        if self._lost:
+            self._reopen()
+        if plan.reads_only:
+            plan.read(self.journals)
+        else:
+            with self.db.transaction():
+                plan.write(self.journals)
+
     def _tell(self, group: list[Work], outcomes: list[Any]) -> None:
         for work, outcome in zip(group, outcomes, strict=True):
-            try:
-                work.done(outcome)
-            except Exception:  # noqa: BLE001 - a fault in a caller's callback must not end the writer
-                log.exception("an outcome could not be handed over")
+            fault = attempt(partial(work.done, outcome))
+            if fault is not None:
+                log.error("an outcome could not be handed over", exc_info=fault)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, fault: Exception) -> None:
         """A full or busy database may be tried again, a lost PostgreSQL connection is opened anew; all else stops."""
         if self.state != "stopped":
-            log.error("the meter could not write: %s: %s", type(error).__name__, error)
+            log.error("the meter could not write: %s: %s", type(fault).__name__, fault)
         self._failed_s = time.monotonic()
         self.journals.forget_heads()
-        full = (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (SQLITE_BUSY, SQLITE_FULL)
-        if self.state == "stopped" or (self.db.dialect == "sqlite" and not full) or isinstance(error, AssertionError):
+        full = (getattr(fault, "sqlite_errorcode", 0) & 0xFF) in (SQLITE_BUSY, SQLITE_FULL)
+        if self.state == "stopped" or (self.db.dialect == "sqlite" and not full) or isinstance(fault, AssertionError):
             self.state = "stopped"
             return
         self.state = "waiting"
-        self._lost = self.db.dialect == "postgresql" and getattr(error, "sqlstate", "") != POSTGRES_FULL
+        self._lost = self.db.dialect == "postgresql" and getattr(fault, "sqlstate", "") != POSTGRES_FULL
 
     def _reopen(self) -> None:
         """A new connection and, since nobody knows what the old one wrote, a new worker with nothing set aside."""
@@ -180,11 +184,13 @@ class Meter:
         """Give back what killed servers held and forget outdated answers."""
         if self.state != "running":
             return
-        try:
-            return_expired(self.journals, now_us(), keep=self.worker)
-            forget_old(self.db, now_us())
-        except Exception as error:  # noqa: BLE001 - housekeeping must not end the writer
-            self._failed(error)
+        fault = attempt(self._return_and_forget)
+        if fault is not None:
+            self._failed(fault)
+
+    def _return_and_forget(self) -> None:
+        return_expired(self.journals, now_us(), keep=self.worker)
+        forget_old(self.db, now_us())
 
 
 def ignore(_outcome: Any) -> None:

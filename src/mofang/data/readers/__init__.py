@@ -1,4 +1,5 @@
-"""Readers: one per format, each a generator of chunks; a row that cannot be read is handed to ``reject`` and named."""
+"""Readers: one per format, each a generator of chunks; a row that cannot be read is handed to ``reject``
+and named."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ READERS = ("csv", "jsonl", "parquet", "lines", "documents", "images", "pixels")
 
 
 def reader_named(name: str) -> Reader:
-    """The reader of a format; its module is imported only now, and by name, so that ``stages.lock`` sees it."""
+    """The reader of a format; its module is imported only now, and by name, so that ``stages.lock`` sees
+    it."""
     if name == "csv":
         from mofang.data.readers.delimited import read_csv as reader
     elif name == "jsonl":

@@ -17,7 +17,8 @@ PIXEL_CHUNK_ROWS = 512
 
 
 def read_images(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
-    """Every image file as a record: ``image`` holds its name, the label comes from its folder or from the label file.
+    """Every image file as a record: ``image`` holds its name, the label comes from its folder or from the
+    label file.
 
     The bytes are taken as they are; whether they decode is looked at when the records are cleaned.
     """
@@ -48,6 +49,14 @@ def read_images(files: list[SourceFile], how: Reading, reject: Reject) -> Iterat
     yield Chunk("", numbers, columns, {"image": content})
 
 
+def labels_by_image(files: list[SourceFile], label_file: str, label: str) -> list[str | None]:
+    """The label of each image by the label file, in order, without reading any image."""
+    labels = _labels_of(
+        files, Reading(format="images", label=label, label_file=label_file), lambda *_rest: None
+    )
+    return [_label_of(file, labels) for file in files if file.kind == "images"]
+
+
 def _label_of(file: SourceFile, labels: dict[str, str | None] | None) -> str | None:
     if labels is None:
         return file.folder or None
@@ -64,7 +73,9 @@ def _labels_of(files: list[SourceFile], how: Reading, reject: Reject) -> dict[st
     found = [file for file in files if file.name == how.label_file or file.path.name == how.label_file]
     if not found:
         raise MofangError("label-file-missing", file=how.label_file)
-    images = {name for file in files if file.kind == "images" for name in (file.name, file.path.name, file.stem)}
+    images = {
+        name for file in files if file.kind == "images" for name in (file.name, file.path.name, file.stem)
+    }
     labels: dict[str, str | None] = {}
     read = read_jsonl if found[0].kind == "jsonl" else read_csv
     for chunk in read(found, Reading(format="csv"), reject):
@@ -73,7 +84,9 @@ def _labels_of(files: list[SourceFile], how: Reading, reject: Reject) -> dict[st
         chosen = how.label if how.label in others else (others[0] if len(others) == 1 else "")
         if chunk.numbers and (key is None or not chosen):
             raise MofangError("label-file-columns", file=found[0].name, columns=", ".join(chunk.columns))
-        for number, name, value in zip(chunk.numbers, chunk.columns.get(key or "", []), chunk.columns.get(chosen, []), strict=True):
+        for number, name, value in zip(
+            chunk.numbers, chunk.columns.get(key or "", []), chunk.columns.get(chosen, []), strict=True
+        ):
             if str(name) not in images:
                 reject(found[0].name, number, "image-missing", str(name))
             labels[str(name)] = None if value in (None, "") else str(value)
@@ -107,8 +120,10 @@ def read_pixels(files: list[SourceFile], how: Reading, reject: Reject) -> Iterat
             if not image:
                 reject(chunk.file, chunk.numbers[place], "not-pixels")
         for start in range(0, len(good), PIXEL_CHUNK_ROWS):
-            taken = good[start:start + PIXEL_CHUNK_ROWS]
+            taken = good[start : start + PIXEL_CHUNK_ROWS]
             numbers = [chunk.numbers[place] for place in taken]
-            columns = {"image": [f"{number}.png" for number in numbers],
-                       how.label or "label": [chunk.columns[label][place] for place in taken]}
+            columns = {
+                "image": [f"{number}.png" for number in numbers],
+                how.label or "label": [chunk.columns[label][place] for place in taken],
+            }
             yield Chunk(chunk.file, numbers, columns, {"image": [images[place] for place in taken]})

@@ -27,7 +27,9 @@ def read_jsonl(files: list[SourceFile], how: Reading, reject: Reject) -> Iterato
         with open_text(file, encoding) as text:
             first = _first_character(text)
         with open_text(file, encoding) as text:
-            objects = _array(text, file.name, reject) if first == "[" else _lines(text, file.name, how, reject)
+            objects = (
+                _array(text, file.name, reject) if first == "[" else _lines(text, file.name, how, reject)
+            )
             yield from _chunks(objects, file.name, how, reject)
 
 
@@ -66,7 +68,8 @@ def _parse(text: str) -> Any:
 
 
 def _array(text: IO[str], file: str, reject: Reject) -> Iterator[tuple[int, Any, int]]:
-    """The elements of one JSON array, decoded piece by piece so that the array never stands in memory whole."""
+    """The elements of one JSON array, decoded piece by piece so that the array never stands in memory
+    whole."""
     decoder = json.JSONDecoder(parse_constant=lambda _name: None)
     buffer, number, wanted = text.read(PIECE_CHARS).lstrip(SPACES)[1:], 0, PIECE_CHARS
     while True:
@@ -91,7 +94,9 @@ def _array(text: IO[str], file: str, reject: Reject) -> Iterator[tuple[int, Any,
         buffer = buffer[end:]
 
 
-def _chunks(objects: Iterator[tuple[int, Any, int]], file: str, how: Reading, reject: Reject) -> Iterator[Chunk]:
+def _chunks(
+    objects: Iterator[tuple[int, Any, int]], file: str, how: Reading, reject: Reject
+) -> Iterator[Chunk]:
     numbers: list[int] = []
     rows: list[dict[str, Any]] = []
     size = 0
@@ -99,7 +104,9 @@ def _chunks(objects: Iterator[tuple[int, Any, int]], file: str, how: Reading, re
         if not isinstance(value, dict):
             reject(file, number, "not-an-object", type(value).__name__, str(value))
             continue
-        if chars > how.max_cell_chars and any(isinstance(one, str) and len(one) > how.max_cell_chars for one in value.values()):
+        if chars > how.max_cell_chars and any(
+            isinstance(one, str) and len(one) > how.max_cell_chars for one in value.values()
+        ):
             reject(file, number, "cell-too-large", f"> {how.max_cell_chars}")
             continue
         numbers.append(number)

@@ -1,4 +1,5 @@
-"""Plain texts: one record a line (the file's name is the class), or one record a file (the folder's name is the class)."""
+"""Plain texts: one record a line (the file's name is the class), or one record a file (the folder's name
+is the class)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ LINE_CHARS = 16 * 2**20
 
 
 def read_lines(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
-    """Every line that is not blank as a record: columns ``text`` and, with several files, the file's stem as the label."""
+    """Every line that is not blank as a record: columns ``text`` and, with several files, the file's stem
+    as the label."""
     label = how.label or "label"
     for file in files:
         if file.path.stat().st_size == 0:
@@ -27,7 +29,9 @@ def read_lines(files: list[SourceFile], how: Reading, reject: Reject) -> Iterato
                 yield Chunk(file.name, numbers, columns)
 
 
-def _line_chunks(text: TextIOWrapper, file: str, how: Reading, reject: Reject) -> Iterator[tuple[list[int], list[str]]]:
+def _line_chunks(
+    text: TextIOWrapper, file: str, how: Reading, reject: Reject
+) -> Iterator[tuple[list[int], list[str]]]:
     numbers: list[int] = []
     lines: list[str] = []
     size, number = 0, 0

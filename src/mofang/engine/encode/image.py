@@ -19,7 +19,7 @@ from mofang.engine.encode import Files, Record
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PIXELS_MAX = 16_777_216      # 4096 x 4096: about 50 MB once decoded
+PIXELS_MAX = 50_000_000      # of one image, as many as cleaning lets pass: 150 MB once decoded
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, ZeroDivisionError,
               struct.error)      # what Pillow's decoders raise on broken files
@@ -101,6 +101,21 @@ class ImageEncoder:
         stream = io.BytesIO()
         image.convert("L" if self.channels == 1 else "RGB").save(stream, "PNG")
         return stream.getvalue()
+
+
+def header_pixels(data: bytes) -> int:
+    """Pixels that an image's header announces, without decoding it; 0 for what is no image."""
+    from PIL import Image as images
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", images.DecompressionBombWarning)
+            image = images.open(io.BytesIO(data), formats=FORMATS)
+    except UNREADABLE:
+        return 0
+    except images.DecompressionBombError:
+        return PIXELS_MAX + 1
+    return image.width * image.height
 
 
 def open_image(data: bytes, *, at: str = "image") -> Image:

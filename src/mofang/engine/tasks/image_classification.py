@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 from typing import ClassVar
 
+from mofang.core.errors import MofangError
 from mofang.engine.decode.classes import Classification
 from mofang.engine.encode import Record
+from mofang.engine.encode.image import header_pixels
 from mofang.engine.task import Signature
 
+REQUEST_PIXELS_MAX = 200_000_000     # of all images of one request: a second or two of decoding
 
 class ImageClassification(Classification):
     """One label for each image; an image is one unit."""
@@ -16,6 +19,16 @@ class ImageClassification(Classification):
     name: ClassVar[str] = "image_classification"
     unit: ClassVar[str] = "image"
     input_roles: ClassVar[frozenset[str]] = frozenset({"image"})
+
+    def parse(self, signature: Signature, body: object) -> tuple[list[Record], bool]:
+        """The records of a body; their images together are capped by what their headers announce, because
+        a body of a few megabytes can hold hundreds of images that decode to gigabytes."""
+        records, many = super().parse(signature, body)
+        if many:
+            pixels = sum(header_pixels(value) for record in records for value in record.values())
+            if pixels > REQUEST_PIXELS_MAX:
+                raise MofangError("images-too-large", pixels=pixels, most=REQUEST_PIXELS_MAX)
+        return records, many
 
     def edges(self, signature: Signature) -> list[Record]:
         """One pixel, a thin line, grey, with transparency, with a palette, with 16 bits a pixel."""

@@ -1,4 +1,7 @@
-"""The families: one module per way to learn. Importing them is light; what they need to work is imported when they do."""
+"""The families: one module per way to learn.
+
+Importing them is light; what they need to work is imported when they do.
+"""
 
 from mofang.fit.families.averaged import Averaged
 from mofang.fit.families.encoder import Encoder

@@ -1,4 +1,6 @@
-"""Averaged n-gram embeddings with a small head: cheap to train and to run, and it shares strength between classes."""
+"""Averaged n-gram embeddings with a small head: cheap to train and to run, and it shares strength between
+classes.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,11 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from mofang.engine.arrays import Arrays
-from mofang.fit.family import Conditions, Estimate, Family, Fitted
+from mofang.fit.family import Conditions, Estimate, Family, Fitted, passes
 from mofang.fit.material import Material
 from mofang.fit.size import Size
+
+STEPS, EPOCHS_LEAST = 1300, 4  # without a chosen number of epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +25,12 @@ class Averaged(Family):
     tag: ClassVar[str] = "averaged"
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
 
-    terms: Annotated[int, Field(ge=1)] = 60_000
+    terms: Annotated[int, Field(ge=1)] = 150_000
     width: Annotated[int, Field(ge=1)] = 64
     hidden: Annotated[int, Field(ge=1)] = 64
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    epochs: Annotated[int, Field(ge=1)] = 8
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-3
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    epochs: Annotated[int, Field(ge=0)] = 0
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     batch: Annotated[int, Field(ge=1)] = 64
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
@@ -40,9 +44,18 @@ class Averaged(Family):
         encoder = NgramEncoder.fit(train, material.columns("text"), max_terms=self.terms)
         encoded = encode_ngrams(encoder, train), encode_ngrams(encoder, material.validation.records)
         architecture = {"terms": encoder.size, "classes": len(material.labels)}
-        plan = Plan(self.epochs, self.learning_rate, rows=self.batch, positions=1024 * self.batch, patience=2,
-                    seed=conditions.seed, seconds=conditions.seconds)
-        return fit_network(lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture)
+        plan = Plan(
+            self._epochs(len(train)),
+            self.learning_rate,
+            rows=self.batch,
+            positions=1024 * self.batch,
+            patience=2,
+            seed=conditions.seed,
+            seconds=conditions.seconds,
+        )
+        return fit_network(
+            lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture
+        )
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
         """A weighted sum of embeddings and two dense layers."""
@@ -56,12 +69,19 @@ class Averaged(Family):
         return averaged_graph(found["table"], layers)
 
     def estimate(self, size: Size) -> Estimate:
-        """Each step updates the whole table: 12 operations a weight, which memory slows to a fiftieth of the best rate."""
-        steps = self.epochs * size.rows / self.batch
+        """Each step updates the whole table: 12 operations a weight, which memory slows to a fiftieth of
+        the best rate.
+        """
+        steps = self._epochs(size.rows) * size.rows / self.batch
         encoding_s = size.rows * size.length * 3 / 1e6
         return Estimate(6.0 + encoding_s + 0.002 * steps, 50 * 12 * self.terms * self.width * steps)
 
     def _network(self, architecture: Mapping[str, Any]) -> Any:
         from mofang.fit.networks.averaged import AveragedNetwork
 
-        return AveragedNetwork(architecture["terms"], self.width, self.hidden, architecture["classes"], self.dropout)
+        return AveragedNetwork(
+            architecture["terms"], self.width, self.hidden, architecture["classes"], self.dropout
+        )
+
+    def _epochs(self, rows: int) -> int:
+        return passes(self.epochs, rows, self.batch, STEPS, EPOCHS_LEAST)

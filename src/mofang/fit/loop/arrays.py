@@ -1,7 +1,7 @@
 """Encoded rows held ready for batching: dense arrays as they are, texts ragged so that no padding is stored.
 
-A row leaves here exactly as its encoder made it, apart from the padding on the right, which follows the longest row of
-the batch.
+A row leaves here exactly as its encoder made it, apart from the padding on the right, which follows the
+longest row of the batch.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Ragged:
         return np.diff(self.offsets)
 
     def batch(self, rows: Array) -> Arrays:
-        """The rows with these indices, padded with ``fill`` (0 where it names nothing) to the longest of them."""
+        """The rows with these indices, padded with ``fill`` (0 where it names nothing) to the longest of
+        them.
+        """
         longest = max(1, int(self.lengths[rows].max(initial=0)))
         shape = (len(rows), longest)
         made = {name: np.full(shape, self.fill.get(name, 0), flat.dtype) for name, flat in self.flat.items()}
@@ -78,7 +80,13 @@ def encode_ngrams(encoder: NgramEncoder, records: Sequence[Record]) -> Ragged:
 
 def encode_tokens(encoder: TokenEncoder, records: Sequence[Record]) -> Ragged:
     """Encode every record into token ids."""
-    rows = [row for start in range(0, len(records), ENCODE_ROWS) for row in encoder.ids(records[start : start + ENCODE_ROWS])]
+    rows = [
+        row
+        for start in range(0, len(records), ENCODE_ROWS)
+        for row in encoder.ids(records[start : start + ENCODE_ROWS])
+    ]
     offsets = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int64)
     ids = np.fromiter((one for row in rows for one in row), dtype=np.int64, count=int(offsets[-1]))
-    return Ragged({"input_ids": ids, "attention_mask": np.ones_like(ids)}, offsets, {"input_ids": encoder.padding_id})
+    return Ragged(
+        {"input_ids": ids, "attention_mask": np.ones_like(ids)}, offsets, {"input_ids": encoder.padding_id}
+    )

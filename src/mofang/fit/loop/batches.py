@@ -1,8 +1,9 @@
 """Which rows go into which batch: rows of similar length together, the order of the batches shuffled.
 
-Sorting alone would make the loss swing with the length; padding alone would cost a multiple of the useful work. So each
-epoch shuffles the rows, sorts them within large groups, cuts batches by a budget of positions and shuffles the batches.
-The result depends on nothing but (seed, epoch), so a killed run finds its place again.
+Sorting alone would make the loss swing with the length; padding alone would cost a multiple of the useful
+work. So each epoch shuffles the rows, sorts them within large groups, cuts batches by a budget of positions
+and shuffles the batches. The result depends on nothing but (seed, epoch), so a killed run finds its place
+again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ GROUP_BATCHES = 50
 class Batches:
     """A plan of batches over rows with the given lengths.
 
-    ``rows`` is the most rows in a batch; ``positions`` the most padded positions in a batch (0: no such limit).
+    ``rows`` is the most rows in a batch; ``positions`` the most padded positions in a batch (0: no such
+    limit).
     """
 
     lengths: Array

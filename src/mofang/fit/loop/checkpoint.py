@@ -1,7 +1,7 @@
 """Checkpoints that survive a kill: tensors as safetensors, the rest as JSON that names the tensors' digest.
 
-The tensors are written first under a new name and synced; then the JSON is replaced in one rename. A crash at any point
-leaves the older pair or the newer. Nothing here reads or writes pickles.
+The tensors are written first under a new name and synced; then the JSON is replaced in one rename. A crash at
+any point leaves the older pair or the newer. Nothing here reads or writes pickles.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from mofang.core.canonical import canonical, sha256, write_durably
 POINTER = "checkpoint.json"
 
 
-def write_checkpoint(folder: Path, step: int, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+def write_checkpoint(
+    folder: Path, step: int, tensors: dict[str, torch.Tensor], state: dict[str, Any]
+) -> None:
     """Write the tensors and the state of one step, then sweep older tensors away."""
     data = save({name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()})
     name = f"checkpoint-{step}.safetensors"
@@ -31,7 +33,9 @@ def write_checkpoint(folder: Path, step: int, tensors: dict[str, torch.Tensor], 
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """The newest whole checkpoint, or None: a missing, torn or altered one means starting from the beginning."""
+    """The newest whole checkpoint, or None: a missing, torn or altered one means starting from the
+    beginning.
+    """
     try:
         pointer = json.loads((folder / POINTER).read_bytes())
         data = (folder / Path(pointer["file"]).name).read_bytes()

@@ -1,7 +1,7 @@
 """The moment at which whoever pays for the training wants it to stop, checkpoint and hand the time back.
 
-It is no setting: a model that was cut off is no result. The run fails with ``time-is-up``, its checkpoint stays, and the
-same call with a later deadline goes on from there.
+It is no setting: a model that was cut off is no result. The run fails with ``time-is-up``, its checkpoint
+stays, and the same call with a later deadline goes on from there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One small training loop: AdamW, warm-up and cosine, clipped gradients, early stopping, exact resume.
 
-Everything random follows from (seed, step), never from a generator's hidden state, so that a run that was killed and
-resumed gives the same bits as one that was not. The loss of a step is the sum over all its micro-batches divided by
-their count together, so that splitting a batch for memory changes nothing.
+Everything random follows from (seed, step), never from a generator's hidden state, so that a run that was
+killed and resumed gives the same bits as one that was not. The loss of a step is the sum over all its micro-
+batches divided by their count together, so that splitting a batch for memory changes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ Augment = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how hard to train. ``positions`` limits the padded positions of a batch, ``rows`` its rows."""
+    """How long and how hard to train.
+
+    ``positions`` limits the padded positions of a batch, ``rows`` its rows.
+    """
 
     epochs: int
     learning_rate: float
@@ -81,7 +84,9 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trained network's best weights (in the network already), its validation probabilities and its curves."""
+    """A trained network's best weights (in the network already), its validation probabilities and its
+    curves.
+    """
 
     probabilities: Array
     curves: list[dict[str, float]]
@@ -93,9 +98,23 @@ class Outcome:
 class Loop:
     """Trains one network on encoded rows; ``network(**arrays)`` gives logits [B, K]."""
 
-    def __init__(self, network: nn.Module, train: tuple[Encoded, Array], validation: tuple[Encoded, Array], plan: Plan,
-                 score: Score, scratch: Path, augment: Augment | None = None) -> None:
-        self.network, self.plan, self.score, self.scratch, self.augment = network, plan, score, scratch, augment
+    def __init__(
+        self,
+        network: nn.Module,
+        train: tuple[Encoded, Array],
+        validation: tuple[Encoded, Array],
+        plan: Plan,
+        score: Score,
+        scratch: Path,
+        augment: Augment | None = None,
+    ) -> None:
+        self.network, self.plan, self.score, self.scratch, self.augment = (
+            network,
+            plan,
+            score,
+            scratch,
+            augment,
+        )
         self.train, self.train_labels = train
         self.validation, self.validation_labels = validation
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -116,7 +135,9 @@ class Loop:
         self.network.load_state_dict(self.best)
         probabilities, _ = self._validate()
         cursor = self.cursor
-        return Outcome(probabilities, cursor.curves, cursor.best_epoch, cursor.stopped or "finished", self.resumed)
+        return Outcome(
+            probabilities, cursor.curves, cursor.best_epoch, cursor.stopped or "finished", self.resumed
+        )
 
     def _epoch(self, bar: Bar) -> None:
         groups, cursor = self._groups(self.cursor.epoch), self.cursor
@@ -137,9 +158,16 @@ class Loop:
         cursor = self.cursor
         probabilities, loss = self._validate()
         score = self.score(probabilities, self.validation_labels)
-        cursor.curves.append({"epoch": cursor.epoch + 1, "step": cursor.step, "rate": self._rate(),
-                              "loss": cursor.loss_sum / max(1, cursor.rows), "validation_loss": loss,
-                              "validation_score": score})
+        cursor.curves.append(
+            {
+                "epoch": cursor.epoch + 1,
+                "step": cursor.step,
+                "rate": self._rate(),
+                "loss": cursor.loss_sum / max(1, cursor.rows),
+                "validation_loss": loss,
+                "validation_score": score,
+            }
+        )
         bar.note(f"loss {cursor.curves[-1]['loss']:.3f} · {score:.3f}")
         if (score, -loss) > (cursor.best_score, -cursor.best_loss):
             cursor.best_score, cursor.best_loss, cursor.best_epoch = score, loss, cursor.epoch
@@ -193,7 +221,9 @@ class Loop:
         return probabilities, float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
     def _keep_to_time(self) -> None:
-        """Once the first steps are timed, shorten the schedule so that the rate reaches zero within the limit."""
+        """Once the first steps are timed, shorten the schedule so that the rate reaches zero within the
+        limit.
+        """
         cursor, limit = self.cursor, self.plan.seconds
         cursor.elapsed_s = time.monotonic() - self._began
         if limit and cursor.step == MEASURED_STEPS:
@@ -276,4 +306,6 @@ def _optimizer(network: nn.Module, plan: Plan) -> torch.optim.AdamW:
     decayed = [value for value in trained if value.ndim > 1]
     plain = [value for value in trained if value.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=plan.learning_rate, fused=True)
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=plan.learning_rate, fused=True
+    )

@@ -20,21 +20,48 @@ from mofang.fit.material import Material
 WEIGHTS = "weights.safetensors"
 
 
-def fit_network(build: Callable[[], nn.Module], encoder: Encoder, encoded: tuple[Encoded, Encoded], material: Material,
-                plan: Plan, conditions: Conditions, architecture: dict[str, Any], augment: Augment | None = None) -> Fitted:
+def fit_network(
+    build: Callable[[], nn.Module],
+    encoder: Encoder,
+    encoded: tuple[Encoded, Encoded],
+    material: Material,
+    plan: Plan,
+    conditions: Conditions,
+    architecture: dict[str, Any],
+    augment: Augment | None = None,
+) -> Fitted:
     """Train the network that ``build`` makes; everything random follows from the plan's seed."""
     torch.set_num_threads(threads())
     torch.manual_seed(plan.seed)
     train, validation = encoded
-    loop = Loop(build(), (train, material.train.labels), (validation, material.validation.labels), plan, material.score,
-                conditions.scratch, augment)
+    loop = Loop(
+        build(),
+        (train, material.train.labels),
+        (validation, material.validation.labels),
+        plan,
+        material.score,
+        conditions.scratch,
+        augment,
+    )
     with conditions.progress("Training", "训练中", total=loop.cursor.steps) as bar:
         outcome = loop.run(bar)
     weights = save({name: value.cpu().contiguous() for name, value in loop.network.state_dict().items()})
-    notes = {"best_epoch": outcome.best_epoch + 1, "epochs": len(outcome.curves), "stopped": outcome.stopped,
-             "parameters": sum(value.numel() for value in loop.network.parameters()), "device": loop.device.type}
-    return Fitted(encoder, {WEIGHTS: weights}, architecture, outcome.probabilities,
-                  encode_sample(encoder, material.validation.records), outcome.curves, notes)
+    notes = {
+        "best_epoch": outcome.best_epoch + 1,
+        "epochs": len(outcome.curves),
+        "stopped": outcome.stopped,
+        "parameters": sum(value.numel() for value in loop.network.parameters()),
+        "device": loop.device.type,
+    }
+    return Fitted(
+        encoder,
+        {WEIGHTS: weights},
+        architecture,
+        outcome.probabilities,
+        encode_sample(encoder, material.validation.records),
+        outcome.curves,
+        notes,
+    )
 
 
 def restored(network: nn.Module, data: bytes) -> nn.Module:

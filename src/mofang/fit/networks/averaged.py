@@ -20,6 +20,8 @@ class AveragedNetwork(nn.Module):
 
     def forward(self, ids: Tensor, weights: Tensor) -> Tensor:
         """Logits [B, K] of ids int64 [B, L] and weights float32 [B, L]."""
-        pooled = nn.functional.embedding_bag(ids, self.table, per_sample_weights=weights, mode="sum", padding_idx=0)
+        pooled = nn.functional.embedding_bag(
+            ids, self.table, per_sample_weights=weights, mode="sum", padding_idx=0
+        )
         found: Tensor = self.head(self.dropout(torch.relu(self.hidden(self.dropout(pooled)))))
         return found

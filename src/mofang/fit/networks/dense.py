@@ -34,7 +34,10 @@ def linear_network(weights: Array, bias: Array) -> DenseNetwork:
     """A fitted logistic regression as a network without hidden layers; weights [F, K], bias [K]."""
     values, classes = weights.shape
     network = DenseNetwork(values, (), classes, 0.0)
-    state = {"layers.1.weight": torch.from_numpy(np.ascontiguousarray(weights.T)), "layers.1.bias": torch.from_numpy(bias)}
+    state = {
+        "layers.1.weight": torch.from_numpy(np.ascontiguousarray(weights.T)),
+        "layers.1.bias": torch.from_numpy(bias),
+    }
     network.load_state_dict(state)
     return network
 

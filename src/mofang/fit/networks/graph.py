@@ -41,10 +41,18 @@ def network_graph(network: nn.Module, sample: Arrays) -> bytes:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.filterwarnings("ignore", category=DeprecationWarning)
-            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-            torch.onnx.export(_Probabilities(network, names).eval(), rows, stream, dynamo=False, opset_version=OPSET,
-                              input_names=names, output_names=["probabilities"],
-                              dynamic_axes=axes | {"probabilities": {0: "batch"}})
+            warnings.filterwarnings("ignore", message="Exporting aten::index", category=UserWarning)
+            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+            torch.onnx.export(
+                _Probabilities(network, names).eval(),
+                rows,
+                stream,  # type: ignore[arg-type]  # a stream is taken, though not declared
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=names,
+                output_names=["probabilities"],
+                dynamic_axes=axes | {"probabilities": {0: "batch"}},
+            )
     finally:
         logger.setLevel(level)
     return stream.getvalue()

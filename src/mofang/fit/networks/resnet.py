@@ -19,8 +19,11 @@ class Block(nn.Module):
         self.second = nn.Conv2d(after, after, 3, 1, 1, bias=False)
         self.second_norm = nn.BatchNorm2d(after)
         same = stride == 1 and before == after
-        self.around = nn.Identity() if same else nn.Sequential(
-            nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+        self.around = (
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, before, H, W] to [B, after, H / stride, W / stride]."""
@@ -29,12 +32,16 @@ class Block(nn.Module):
 
 
 class ResnetNetwork(nn.Module):
-    """``depth`` is 6n + 2: three stages of n blocks, each twice as wide and half as large as the one before."""
+    """``depth`` is 6n + 2: three stages of n blocks, each twice as wide and half as large as the one
+    before.
+    """
 
     def __init__(self, channels: int, side: int, classes: int, depth: int, width: int) -> None:
         super().__init__()
         stride = 2 if side >= STEM_SHRINKS_FROM else 1
-        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
         blocks, before = [], width
         for stage in range(3):
             for number in range((depth - 2) // 6):

@@ -29,23 +29,37 @@ class TransformerNetwork(nn.Module):
         return found
 
 
-def from_config(config: dict[str, Any], classes: int, dropout: float, attention: str = ATTENTION) -> TransformerNetwork:
-    """A network of this shape (a transformers configuration with its ``model_type``), randomly initialised."""
+def from_config(
+    config: dict[str, Any], classes: int, dropout: float, attention: str = ATTENTION
+) -> TransformerNetwork:
+    """A network of this shape (a transformers configuration with its ``model_type``),
+    randomly initialised.
+    """
     from transformers import AutoConfig, AutoModel
 
     settings = {name: value for name, value in config.items() if name != "model_type"}
     made = AutoConfig.for_model(config["model_type"], **settings)
-    body = AutoModel.from_config(made, attn_implementation=attention)
+    body = AutoModel.from_config(made, attn_implementation=attention)  # type: ignore[no-untyped-call]
     return TransformerNetwork(_without_pooler(body), int(made.hidden_size), classes, dropout)
 
 
-def from_folder(folder: Path, classes: int, dropout: float,
-                attention: str = ATTENTION) -> tuple[TransformerNetwork, dict[str, Any]]:
-    """A pretrained body with a new head, and its configuration. Reads safetensors only; no code from the folder is run."""
+def from_folder(
+    folder: Path, classes: int, dropout: float, attention: str = ATTENTION
+) -> tuple[TransformerNetwork, dict[str, Any]]:
+    """A pretrained body with a new head, and its configuration.
+
+    Reads safetensors only; no code from the folder is run.
+    """
     from transformers import AutoModel
 
-    body = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False,
-                                     attn_implementation=attention, dtype=torch.float32)
+    body = AutoModel.from_pretrained(
+        folder,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        attn_implementation=attention,
+        dtype=torch.float32,
+    )
     config = body.config.to_diff_dict() | {"model_type": body.config.model_type}
     return TransformerNetwork(_without_pooler(body), int(body.config.hidden_size), classes, dropout), config
 
@@ -53,5 +67,5 @@ def from_folder(folder: Path, classes: int, dropout: float,
 def _without_pooler(body: nn.Module) -> nn.Module:
     """Nothing here uses a pooler; left in, its weights would be stored and never trained."""
     if getattr(body, "pooler", None) is not None:
-        body.pooler = None  # type: ignore[assignment]
+        body.pooler = None
     return body

@@ -1,0 +1,214 @@
+"""Which column holds the label: told from names, number of classes and place, or honestly not told."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mofang.core.errors import MofangError
+from mofang.data.columns import Profile, is_missing, text_of
+
+STRONG = {
+    "label",
+    "labels",
+    "class",
+    "classes",
+    "target",
+    "targets",
+    "category",
+    "categories",
+    "sentiment",
+    "sentiments",
+    "intent",
+    "intents",
+    "tag",
+    "y",
+    "label_text",
+    "text_label",
+    "class_name",
+    "category_name",
+    "label_name",
+    "classname",
+    "labelname",
+    "polarity",
+    "标签",
+    "类别",
+    "类型",
+    "分类",
+    "情感",
+    "情感倾向",
+    "情感极性",
+    "意图",
+    "标注",
+    "目标",
+    "类",
+}
+FAIR = {
+    "rating",
+    "ratings",
+    "star",
+    "stars",
+    "score",
+    "overall",
+    "topic",
+    "genre",
+    "emotion",
+    "type",
+    "kind",
+    "species",
+    "diagnosis",
+    "outcome",
+    "result",
+    "answer",
+    "spam",
+    "is_spam",
+    "toxic",
+    "quality",
+    "churn",
+    "churned",
+    "default",
+    "fraud",
+    "exited",
+    "survived",
+    "approved",
+    "status",
+    "group_name",
+    "department",
+    "priority",
+    "severity",
+    "grade",
+    "decision",
+    "income",
+    "attrition",
+    "response",
+    "评分",
+    "星级",
+    "分数",
+    "打分",
+    "结果",
+    "主题",
+    "话题",
+    "情绪",
+    "状态",
+    "等级",
+    "评价",
+    "是否",
+    "诊断",
+    "部门",
+}
+UNLIKELY = re.compile(
+    r"(^|[_\W])(lang(uage)?|locale|source|split|set|fold|country|city|region|province|gender|sex|store|shop|product|brand|"
+    r"platform|device|channel|year|month|day|date|time|version|verified|currency|author|user)($|[_\W])|语言|来源|城市|省份|性别|"
+    r"店铺|商品|品牌|平台|渠道|年|月|日期|时间",
+    re.I,
+)
+CLASSES_MOST = 1000
+SURE_SCORE = 3.0
+SURE_MARGIN = 1.5
+LEAK_SHARE = 0.995
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A column that may be the label, with the evidence for it as one number."""
+
+    name: str
+    score: float
+    classes: int
+
+
+def label_guesses(profiles: Mapping[str, Profile], has_text: bool) -> list[Guess]:
+    """All columns that can be labels, the likeliest first."""
+    names = list(profiles)
+    found = []
+    for place, (name, one) in enumerate(profiles.items()):
+        most = min(CLASSES_MOST, max(one.filled // 4, 2))
+        if (
+            one.distinct < 2
+            or one.distinct > most
+            or one.pattern
+            or one.personal
+            or (one.texty and not strong(name))
+        ):
+            continue
+        if one.numeric and one.whole_share < 1 and not strong(name):
+            continue
+        score = name_score(name)
+        score += 1.5 if one.distinct <= 20 else 1.0 if one.distinct <= 100 else 0.0
+        score += 1.0 if place == len(names) - 1 else 0.5 if place == 0 else 0.0
+        score += 0.5 if has_text and not one.numeric else 0.0
+        score -= 1.0 if one.missing > 0.2 * one.rows else 0.0
+        found.append(Guess(name, score, one.distinct))
+    return sorted(found, key=lambda guess: -guess.score)
+
+
+def strong(name: str) -> bool:
+    """True if the column's very name says label."""
+    return _plain(name) in STRONG
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s\-]+", "_", name.strip().lower())
+
+
+def name_score(name: str) -> float:
+    """How much a column's name speaks for a label."""
+    plain = _plain(name)
+    if plain in STRONG:
+        return 5.0
+    if plain in FAIR:
+        return 3.5
+    pieces = set(re.split(r"[_\W]+", plain))
+    if pieces & STRONG or any(word in plain for word in STRONG if not word.isascii()):
+        return 2.5
+    if (
+        pieces & FAIR
+        or plain.startswith(("is_", "has_"))
+        or any(word in plain for word in FAIR if not word.isascii())
+    ):
+        return 2.0
+    return -2.0 if UNLIKELY.search(plain) else 0.0
+
+
+def choose_label(
+    profiles: Mapping[str, Profile], columns: Mapping[str, Sequence[Any]], has_text: bool
+) -> str:
+    """The label's column. Raises ``label-unsure`` with the candidates, or ``label-not-found``."""
+    guesses = label_guesses(profiles, has_text)
+    if not guesses:
+        raise MofangError("label-not-found", columns=", ".join(profiles))
+    best = guesses[0]
+    rivals = [one for one in guesses[1:] if best.score - one.score < SURE_MARGIN]
+    twins = [
+        one
+        for one in rivals
+        if determines(columns[one.name], columns[best.name])
+        and determines(columns[best.name], columns[one.name])
+    ]
+    if twins and len(twins) == len(rivals):  # the same classes as numbers and as words: people read words
+        return max([best, *twins], key=lambda one: (not profiles[one.name].numeric, one.score)).name
+    alone = len(guesses) == 1 and (has_text or best.score >= 2)
+    if (best.score >= SURE_SCORE or alone) and not rivals:
+        return best.name
+    raise MofangError(
+        "label-unsure",
+        candidates=", ".join(f"{one.name} ({one.classes})" for one in guesses[:6]),
+        first=best.name,
+    )
+
+
+def determines(values: Sequence[Any], labels: Sequence[Any]) -> bool:
+    """True if knowing the value nearly always tells the label, beyond what a column of many values would
+    by chance."""
+    seen: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for value, label in zip(values, labels, strict=True):
+        if not is_missing(value) and not is_missing(label):
+            seen[text_of(value) or ""][text_of(label) or ""] += 1
+    total = sum(sum(one.values()) for one in seen.values())
+    classes = {label for one in seen.values() for label in one}
+    if total < 50 or len(classes) < 2 or len(seen) > max(total // 10, 2):
+        return False
+    return sum(max(one.values()) for one in seen.values()) >= LEAK_SHARE * total

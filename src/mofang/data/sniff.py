@@ -1,0 +1,328 @@
+"""A first look at a source nobody described: its format, its task, its label, its inputs, and what is odd
+about it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mofang.core.errors import MofangError
+from mofang.core.nearest import nearest
+from mofang.data.columns import Profile, profiles, text_of
+from mofang.data.finding import Finding, about_content, class_remarks
+from mofang.data.formats import detect_format, files_of, find_label_file
+from mofang.data.labels import choose_label, determines
+from mofang.data.operators import normalise
+from mofang.data.readers import Reading, reader_named
+from mofang.data.readers.delimited import detect_delimiter, looks_like_header, sample_lines
+from mofang.data.sources import PACKAGE, SourceFile, ending_of, source_files
+from mofang.data.textfile import detect_encoding
+
+LOOK_ROWS = 100_000
+LOOK_CHARS = 200_000_000
+PROFILE_ROWS = 5_000
+TASKS = ("text_classification", "image_classification", "table_classification")
+TEXT_NAMES = re.compile(
+    r"^(text|content|review|comment|sentence|title|body|message|question|query|utterance|document|tweet|"
+    r"headline|description|summary|sms|email|文本|内容|正文|标题|评论|句子|问题|描述|评价内容|留言|微博|摘要)",
+    re.I,
+)
+GENERIC = {
+    "data",
+    "dataset",
+    "train",
+    "training",
+    "all",
+    "file",
+    "files",
+    "images",
+    "samples",
+    "raw",
+    "output",
+    "数据",
+}
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The rows that were looked at, by column."""
+
+    columns: dict[str, list[Any]]
+    rows: int
+    complete: bool
+    rejected: int
+
+
+def sniff(
+    source: str,
+    *,
+    name: str = "",
+    task: str = "",
+    label: str = "",
+    inputs: Sequence[str] = (),
+    encoding: str = "",
+    delimiter: str = "",
+) -> Finding:
+    """Look at a source and say what a model could be made of it; what is given is not guessed.
+
+    Raises ``label-unsure`` with the candidates where the evidence does not decide, and ``label-not-found``.
+    """
+    if task and task not in TASKS:
+        raise MofangError("new-task-unknown", task=task, nearest=nearest(task, TASKS), tasks=", ".join(TASKS))
+    files = source_files(source)
+    _refuse_packed(files)
+    format = detect_format(files)
+    name = name or name_of(source)
+    if format == "images":
+        return _images(source, name, files, label)
+    chosen, _ = files_of(files, format)
+    how = _reading(chosen[0], format, encoding, delimiter, label)
+    look = _look(chosen, how)
+    if not look.rows:
+        raise MofangError("no-records", source=source)
+    found = _columns(look, task, label, list(inputs))
+    return Finding(
+        source=source,
+        name=name,
+        format=format,
+        rows=look.rows,
+        complete=look.complete,
+        files=len(chosen),
+        encoding=how.encoding if format not in ("parquet", "documents") else "",
+        delimiter=how.delimiter,
+        header=how.header != "no",
+        rejected=look.rejected,
+        **found,
+    )
+
+
+def _refuse_packed(files: Sequence[SourceFile]) -> None:
+    if len(files) == 1 and ending_of(files[0].path) in (".xlsx", ".xls", ".xlsm", ".ods"):
+        raise MofangError("spreadsheet", file=files[0].name)
+    if len(files) == 1 and ending_of(files[0].path) in (".zip", ".rar", ".7z", ".tar"):
+        raise MofangError("packed", file=files[0].name)
+
+
+def name_of(source: str) -> str:
+    """A name for the model from the name of its source: lower case, without endings and signs."""
+    path = Path(source.removeprefix(PACKAGE)).expanduser()
+    parts = [
+        part
+        for part in (path if path.name else path.resolve()).resolve().parts
+        if not re.search(r"[*?\[]", part)
+    ]
+    for part in reversed(parts):
+        stem = re.sub(r"(\.(csv|tsv|tab|psv|jsonl?|ndjson|parquet|pq|txt|text|gz))+$", "", part, flags=re.I)
+        plain = re.sub(r"[^\w]+", "-", stem.lower()).strip("-_")[:40]
+        if plain and plain not in GENERIC and re.search(r"[^\W\d_]", plain):
+            return plain
+    return "model"
+
+
+def _reading(file: SourceFile, format: str, encoding: str, delimiter: str, label: str) -> Reading:
+    """How to read the files, told from the first one."""
+    header = "auto"
+    if format != "parquet":
+        encoding = encoding or detect_encoding(file)
+    if format == "csv" and file.path.stat().st_size:
+        import csv
+
+        lines = sample_lines(file, encoding)
+        delimiter = delimiter or detect_delimiter(lines, file)
+        rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
+        header = "yes" if rows and looks_like_header(rows) else "no"
+    return Reading(
+        format=format,
+        encoding=encoding if format != "documents" else "",
+        delimiter=delimiter,
+        header=header,
+        label=label if format in ("lines", "documents") else "",
+    )
+
+
+def _look(files: list[SourceFile], how: Reading) -> _Look:
+    columns: dict[str, list[Any]] = {}
+    rejected: Counter[str] = Counter()
+    rows = chars = 0
+    for chunk in reader_named(how.format)(
+        files, how, lambda file, row, reason, *_: rejected.update([reason])
+    ):
+        if rows >= LOOK_ROWS or chars >= LOOK_CHARS:
+            return _Look(columns, rows, False, rejected.total())
+        if not chunk.numbers:
+            continue
+        for name in {**columns, **chunk.columns}:
+            values = chunk.columns.get(name, [None] * len(chunk.numbers))
+            columns.setdefault(name, [None] * rows).extend(values)
+            chars += sum(len(value) for value in values if isinstance(value, str))
+        rows += len(chunk.numbers)
+    return _Look(columns, rows, True, rejected.total())
+
+
+def _columns(look: _Look, task: str, label: str, inputs: list[str]) -> dict[str, Any]:
+    """Task, label, inputs, classes and remarks from the columns' values."""
+    columns = {
+        name: values
+        for name, values in look.columns.items()
+        if "\0" not in name and not any(isinstance(value, dict | list) for value in values[:200])
+    }
+    step = max(look.rows // PROFILE_ROWS, 1)
+    found = profiles({name: values[::step] for name, values in columns.items()})
+    for name in (label, *inputs):
+        if name and name not in columns:
+            raise MofangError(
+                "column-missing",
+                column=name,
+                columns=", ".join(columns),
+                nearest=nearest(name, columns),
+                file="-",
+            )
+    texts = _texts(found, label) if task != "table_classification" else []
+    if not label:
+        rest = {name: one for name, one in found.items() if name not in inputs}
+        label = choose_label(rest, columns, bool(texts) or task == "text_classification")
+    texts = [name for name in texts if name != label]
+    task = task or (
+        "text_classification" if (set(inputs) & set(texts) if inputs else texts) else "table_classification"
+    )
+    chosen, left_out = _inputs(found, columns, task, label, inputs, texts)
+    if not chosen:
+        raise MofangError("no-inputs", columns=", ".join(columns))
+    classes = Counter(text for value in columns[label] if (text := normalise(text_of(value) or "")))
+    _require_classes(label, classes, found[label])
+    return {
+        "task": task,
+        "label": label,
+        "inputs": tuple(chosen),
+        "left_out": tuple(left_out),
+        "classes": tuple(classes.most_common()),
+        "unlabelled": look.rows - classes.total(),
+        **about_content(columns, [name for name, _ in chosen], task, classes, look.rows),
+    }
+
+
+def _texts(found: dict[str, Profile], label: str) -> list[str]:
+    """The columns of free text; where values are too short to tell, the name decides."""
+    texts = [name for name, one in found.items() if one.texty and not one.personal and name != label]
+    if texts:
+        return texts
+    likely = [
+        name
+        for name, one in found.items()
+        if name != label
+        and TEXT_NAMES.match(name)
+        and not one.numeric
+        and not one.pattern
+        and one.distinct_share > 0.1
+    ]
+    if likely:
+        return likely
+    open_ended = [
+        name
+        for name, one in found.items()
+        if name != label
+        and not one.numeric
+        and not one.pattern
+        and one.distinct_share > 0.3
+        and not one.personal
+        and not (one.identifying and one.mean_chars > 3)
+    ]
+    return (
+        open_ended
+        if len(open_ended) == 1 and not any(one.numeric for one in found.values() if one.name != label)
+        else []
+    )
+
+
+def _inputs(
+    found: dict[str, Profile],
+    columns: dict[str, list[Any]],
+    task: str,
+    label: str,
+    inputs: list[str],
+    texts: list[str],
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(column, role) of the inputs, and (column, reason) of what is left out."""
+    text_task = task == "text_classification"
+    if inputs:
+        roles = [
+            (name, "text" if text_task else "number" if found[name].numeric else "category")
+            for name in inputs
+        ]
+        return roles, [(name, "not-asked-for") for name in columns if name not in (*inputs, label)]
+    chosen, left_out = [], []
+    for name, one in found.items():
+        if name == label:
+            continue
+        if text_task:
+            reason = (
+                ""
+                if name in texts
+                else one.personal and "personal" or (one.identifying and "id") or "not-text"
+            )
+        else:
+            reason = _why_not(one, columns[name], columns[label])
+        if reason:
+            left_out.append((name, reason))
+        else:
+            chosen.append((name, "text" if text_task else "number" if one.numeric else "category"))
+    return chosen, left_out
+
+
+def _why_not(one: Profile, values: list[Any], labels: list[Any]) -> str:
+    """Why a table's column is left out, or nothing."""
+    if one.distinct < 2:
+        return "constant"
+    if one.personal:
+        return "personal"
+    if one.identifying:
+        return "id"
+    if one.pattern:
+        return "time" if one.pattern == "date" else "not-a-value"
+    if one.texty:
+        return "free-text"
+    if determines(values, labels):
+        return "says-the-label"
+    return "" if one.role in ("number", "category") else "too-many-values"
+
+
+def _require_classes(label: str, classes: Counter[str], one: Profile) -> None:
+    if len(classes) < 2:
+        raise MofangError("one-class", label=label, name=next(iter(classes), "-"))
+    if one.numeric and len(classes) > 100 and classes.total() < 20 * len(classes):
+        raise MofangError("label-is-a-quantity", label=label, values=len(classes))
+
+
+def _images(source: str, name: str, files: list[SourceFile], label: str) -> Finding:
+    """Pictures: classes from the folders' names, or from the one label file beside them."""
+    label_file = find_label_file(files)
+    images = [file for file in files if file.kind == "images"]
+    if label_file:
+        from mofang.data.readers.images import labels_by_image
+
+        labels = labels_by_image(files, label_file, label)
+    else:
+        labels = [file.folder for file in images]
+    classes = Counter(one for one in labels if one)
+    if not classes:
+        raise MofangError("label-not-found", columns=", ".join(sorted({file.name for file in images})[:5]))
+    _require_classes(label or "label", classes, profiles({"label": list(classes)})["label"])
+    return Finding(
+        source=source,
+        name=name,
+        task="image_classification",
+        format="images",
+        label=label or "label",
+        inputs=(("image", "image"),),
+        rows=len(images),
+        complete=True,
+        classes=tuple(classes.most_common()),
+        files=len(images),
+        label_file=label_file,
+        unlabelled=len(images) - classes.total(),
+        remarks=tuple(class_remarks(classes)),
+    )

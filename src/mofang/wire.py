@@ -1,0 +1,58 @@
+"""The composition root: joins what the floors keep apart. Here a model, its keys, its prices and its meter become a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from mofang.core.errors import MofangError
+from mofang.core.shop import Named, Shop
+
+if TYPE_CHECKING:
+    from mofang.trade.desk import Desk, Served
+
+def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: int = 8000, *,
+          ready: Callable[[str], None] = str, engine: str = "") -> None:
+    """Sell predictions of these models (all packages, where none is named) until told to stop.
+
+    Key, quota, prediction, charge: ``trade.desk``. Ends with SIGTERM or Ctrl-C, after what has begun is finished.
+    """
+    from mofang.web.server import run_server
+
+    run_server(desk_of(shop, names, engine), host, port, ready=ready)
+
+
+def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "") -> Desk:
+    """The desk over this shop's customers, keys, prices and meter; every thread gets a connection of its own."""
+    from mofang.trade.desk import Desk
+    from mofang.trade.directory import Directory
+    from mofang.trade.meter import Meter
+
+    named = [shop.named(name, kind="package") for name in names] or newest_packages(shop)
+    if not named:
+        raise MofangError("nothing-to-serve")
+    served = [serve_model(shop, one, engine) for one in named]
+    return Desk(Directory(shop.control.again(), shop.secret("keys")), Meter(shop.control.again()), served,
+                shop.control.again())
+
+
+def newest_packages(shop: Shop) -> list[Named]:
+    """The newest version of every named package."""
+    newest: dict[str, Named] = {}
+    for one in shop.names(kind="package"):
+        newest.setdefault(one.name, one)
+    return list(newest.values())
+
+
+def serve_model(shop: Shop, named: Named, engine: str = "") -> Served:
+    """Open a package and put it behind a batcher, as its measurements at packaging chose."""
+    from mofang.engine.measure import cores
+    from mofang.engine.predictor import Predictor
+    from mofang.serve.batching import Batcher
+    from mofang.trade.desk import Served
+
+    predictor = Predictor(shop.find(str(named), kind="package"), engine=engine)
+    chosen = predictor.engine
+    streams = max(1, cores() // int(chosen["threads"]))
+    return Served(str(named), named.entry, predictor, Batcher(predictor.predict, streams=streams,
+                                                              batch_max=int(chosen["batch"])))

@@ -1,0 +1,112 @@
+"""Choosing within a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+import pytest
+
+from mofang.core.errors import MofangError
+from mofang.core.shop import Shop
+from mofang.data.snapshot import Snapshot
+from mofang.fit.families import Linear, Mlp, Pretrained, Resnet, Xgboost
+from mofang.fit.family import Estimate
+from mofang.fit.select import select
+from mofang.fit.size import Size, size_of
+from mofang.fit.tasks import candidates
+from tests.fit.planted import ROLES, planted
+
+TEXT, IMAGE, TABLE = "text_classification", "image_classification", "table_classification"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(Mlp):
+    """Trains quickly but says that it takes ten minutes."""
+
+    tag: ClassVar[str] = "slow-in-tests"
+
+    def estimate(self, size: Size) -> Estimate:
+        return Estimate(600.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_slow() -> Any:
+    yield
+    Mlp.kinds.pop("slow-in-tests")
+
+
+def test_the_best_on_validation_wins_and_the_table_says_why(
+    fit_shop: Shop, snapshots: dict[str, Snapshot]
+) -> None:
+    families = (Slow(), Mlp(hidden=(2,), epochs=1), Linear(), Xgboost(rounds=20))
+    model = fit_shop.run(select, snapshots[TABLE], families=families, budget_s=200.0)
+    table = model.measures["candidates"]
+    status = {row["family"]: row["status"] for row in table}
+    assert status["slow-in-tests"] == "skipped"
+    assert sorted(status.values()).count("chosen") == 1
+    best = max((row for row in table if "validation" in row), key=lambda row: row["validation"])
+    chosen = next(row for row in table if row["status"] == "chosen")
+    assert chosen["validation"] == best["validation"]
+    assert model.read_json("about.json")["family"]["tag"] == chosen["family"]
+    assert "600 s" in next(row["reason"] for row in table if row["status"] == "skipped")
+
+
+def test_a_larger_budget_reuses_what_was_trained(tmp_path: Path) -> None:
+    shop = Shop.open(tmp_path)
+    snapshot = shop.run(planted, task=TABLE)
+    shop.run(select, snapshot, families=(Linear(), Slow(epochs=1)), budget_s=100.0)
+    assert _trained(shop) == 1
+    shop.run(select, snapshot, families=(Linear(), Slow(epochs=1)), budget_s=1000.0)
+    assert _trained(shop) == 2, "the linear model was reused, the slow one trained"
+
+
+def _trained(shop: Shop) -> int:
+    rows = shop.ledger.db.rows("select body from entry where kind='done'")
+    return sum(orjson.loads(row[0])["stage"] == "train" for row in rows)
+
+
+def test_a_budget_too_small_for_anything_names_the_smallest(
+    fit_shop: Shop, snapshots: dict[str, Snapshot]
+) -> None:
+    with pytest.raises(MofangError) as caught:
+        fit_shop.run(select, snapshots[TABLE], families=(Slow(), Linear()), budget_s=0.01)
+    assert caught.value.code == "budget-too-small"
+    assert caught.value.values["family"] == "linear"
+
+
+def test_a_family_that_refuses_stands_in_the_table(
+    fit_shop: Shop, snapshots: dict[str, Snapshot], tiny_base: Path
+) -> None:
+    families = (Pretrained(base=str(tiny_base), epochs=1), Linear())
+    model = fit_shop.run(select, snapshots[TEXT], families=families, budget_s=10_000.0)
+    row = next(row for row in model.measures["candidates"] if row["family"] == "pretrained")
+    assert row["status"] == "refused" and row["code"] == "vocabulary-unsuited" and "%" in row["reason"]
+
+
+def test_if_all_refuse_the_first_refusal_is_the_error(fit_shop: Shop, snapshots: dict[str, Snapshot]) -> None:
+    with pytest.raises(MofangError) as caught:
+        fit_shop.run(select, snapshots[TEXT], families=(Resnet(),), budget_s=1e9)
+    assert caught.value.code == "family-unsuited"
+
+
+@pytest.mark.parametrize("task", ROLES)
+def test_every_task_proposes_families_that_fit_it(task: str, snapshots: dict[str, Snapshot]) -> None:
+    size = size_of(snapshots[task])
+    proposed = candidates(task, size)
+    assert proposed[0] == Linear() and len(set(proposed)) == len(proposed) > 2
+    assert all(task in family.tasks for family in proposed)
+    seconds = [family.estimate(size).seconds(1e11) for family in proposed]
+    assert all(0 < one < 600 for one in seconds), "tiny data is never dear"
+    large = Size(size.rows * 1000, size.classes, size.length, size.language)
+    assert all(
+        family.estimate(large).seconds(1e11) > one for family, one in zip(proposed, seconds, strict=True)
+    )
+
+
+def test_size_of_counts_what_matters(snapshots: dict[str, Snapshot]) -> None:
+    assert size_of(snapshots[IMAGE]).length == 144
+    assert size_of(snapshots[TABLE]).length == 3
+    assert size_of(snapshots[TEXT]).language == "zh"
