@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mofang.core.shop import Shop
+
+settings.register_profile("busy machine", deadline=None)  # a shared machine must not decide on a property
+settings.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session")

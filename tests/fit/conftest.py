@@ -1,4 +1,4 @@
-"""One shop and one planted snapshot per task for the whole floor: every model here is tiny, torch is imported once."""
+"""One shop and one planted snapshot per task for the floor: every model is tiny, torch is imported once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiny snapshots with a planted signal, one for each task, written by a stage so that they are ordinary artifacts."""
+"""Tiny snapshots with a planted signal, one for each task, written by a stage as ordinary artifacts."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def accuracy(probabilities: Any, labels: Any) -> float:
 
 
 def make_loop(folder: Path, *, pause_s: float = 0.0, **settings: Any) -> Loop:
-    """A dense network with dropout on planted rows; ``pause_s`` slows a step down so that a kill can hit it."""
+    """A dense network with dropout on planted rows; ``pause_s`` slows a step down so that a kill hits it."""
     random = np.random.default_rng(0)
     values = random.normal(size=(ROWS, 6)).astype(np.float32)
     labels = (values[:, 0] + values[:, 1] > 0).astype(np.int64)
@@ -112,7 +112,7 @@ def _step(folder: Path) -> int:
 
 
 def test_micro_batches_equal_one_batch(tmp_path: Path) -> None:
-    """The loss is the sum over all micro-batches divided by their count together, the last, smaller one included."""
+    """The loss is the sum over all micro-batches divided by their count together."""
     found = []
     for rows, micro_batches in ((16, 1), (4, 4)):
         folder = tmp_path / str(rows)

@@ -114,7 +114,6 @@ def test_pipelined_requests_are_answered_in_order(server: Serving) -> None:
     received = b""
     while piece := connection.recv(4096):
         received += piece
-    statuses = [line.split()[1] for line in received.split(b"HTTP/1.1 ")[0:0]] or [
-        part[:3] for part in received.split(b"HTTP/1.1 ")[1:]]
+    statuses = [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]]
     assert statuses == [b"200", b"404", b"200"]
     connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ class Context:
         """The terminal, through rich."""
         from rich.console import Console
 
-        return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+        return Console(highlight=False, width=width)
 
     @cached_property
     def shop(self) -> Shop:

@@ -50,6 +50,7 @@ class Shop:
     """Everything below one folder. Open it once per thread (``again``)."""
 
     def __init__(self, path: Path, actor: Actor | None = None, permit: Permit = permit_roles) -> None:
+        path = path.resolve()  # recipes change the working folder
         self.path = path
         self.actor = actor or local_actor()
         self.permit = permit

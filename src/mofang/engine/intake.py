@@ -67,7 +67,7 @@ def _from_path(signature: dict[str, Any], path: Path) -> Iterator[dict[str, Any]
 
 def _columns(signature: dict[str, Any], path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a table file, only the columns that the model takes."""
-    from mofang.data.formats import rows_of
+    from mofang.data.rows import rows_of
 
     wanted = [one["name"] for one in signature["inputs"]]
     for row in rows_of(path):

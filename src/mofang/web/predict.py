@@ -18,6 +18,7 @@ from mofang.core.language import Language, language_of
 from mofang.trade.desk import Call, Reply
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
+DRAIN_BYTES_MAX = 65_536
 PREDICT = "/v1/predict/"
 RETRY_AFTER = {409: b"1", 429: b"1", 503: b"1"}
 
@@ -59,6 +60,46 @@ class CallerGone(Exception):
     """The caller hung up before the request was complete; there is nobody to answer."""
 
 
+class Body:
+    """A request's body: counted while it comes, and got out of the way where nobody wants it."""
+
+    __slots__ = ("_length", "_most", "_receive", "_unread")
+
+    def __init__(self, headers: dict[bytes, bytes], receive: Receive, most: int) -> None:
+        length = headers.get(b"content-length", b"0" if b"transfer-encoding" not in headers else b"")
+        self._length = int(length) if length.isdigit() else None  # what the caller says; None if nothing
+        self._receive = receive
+        self._most = most
+        self._unread = True
+
+    async def read(self) -> bytes:
+        """The whole body; ``body-too-large`` as soon as that is known."""
+        if self._length is not None and self._length > self._most:
+            raise MofangError("body-too-large", most=self._most)
+        parts, size = [], 0
+        while self._unread:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise CallerGone
+            self._unread = bool(message.get("more_body"))
+            parts.append(message["body"])
+            size += len(message["body"])
+            if size > self._most:
+                raise MofangError("body-too-large", most=self._most)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def drain(self) -> bool:
+        """Read and forget a small unread body, so that the refusal arrives; False: rather close the connection."""
+        if self._unread and self._length == 0:
+            return True
+        if self._unread and (self._length is None or self._length > DRAIN_BYTES_MAX):
+            return False
+        while self._unread:
+            message = await self._receive()
+            self._unread = message["type"] == "http.request" and bool(message.get("more_body"))
+        return True
+
+
 class PredictApp:
     """The ASGI application over a desk."""
 
@@ -73,12 +114,13 @@ class PredictApp:
         assert scope["type"] == "http"
         headers = dict(scope["headers"])
         request_id = new_id("req")
+        body = Body(headers, receive, self.body_bytes_max)
         exchange = scope.get("extensions", {}).get("mofang")
         try:
-            reply = await self._answer(scope, headers, receive, request_id, exchange.gone if exchange else never)
+            reply = await self._answer(scope, headers, body, request_id, exchange.gone if exchange else never)
         except MofangError as error:
             reply = refusal(error, request_id, language_of(headers.get(b"accept-language", b"").decode("latin-1")))
-            if reply.status not in (402, 409, 422, 429, 503) and not await self._drained(headers, receive):
+            if not await body.drain():
                 reply = Reply(reply.status, reply.body, (*reply.headers, (b"connection", b"close")))
         except CallerGone:
             return
@@ -88,7 +130,7 @@ class PredictApp:
             await send({"type": "http.response.start", "status": reply.status, "headers": answer})
             await send({"type": "http.response.body", "body": reply.body})
 
-    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, request_id: str,
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], body: Body, request_id: str,
                       gone: Callable[[], bool]) -> Reply:
         method, path = scope["method"], scope["path"]
         if path == "/health":
@@ -104,46 +146,10 @@ class PredictApp:
             return Reply(200, orjson.dumps({"request_id": request_id, **await self.desk.usage(who)}))
         require(method, "POST")
         retry_key = headers.get(b"idempotency-key")
-        call = Call(request_id, path[len(PREDICT):], await self._body(headers, receive),
+        call = Call(request_id, path[len(PREDICT):], await body.read(),
                     None if retry_key is None else retry_key.decode("latin-1"),
                     headers.get(b"mofang-arrays") == b"1", gone)
         return await self.desk.predict(who, call)
-
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """The whole body, counted while it comes; what a header says of its length is only believed if it is bad news."""
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self.body_bytes_max:
-            raise MofangError("body-too-large", most=self.body_bytes_max)
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            whole: bytes = message["body"]
-            if len(whole) > self.body_bytes_max:
-                raise MofangError("body-too-large", most=self.body_bytes_max)
-            return whole
-        parts, size = [], 0
-        while message["type"] == "http.request":
-            parts.append(message["body"])
-            size += len(message["body"])
-            if size > self.body_bytes_max:
-                raise MofangError("body-too-large", most=self.body_bytes_max)
-            if not message.get("more_body"):
-                return b"".join(parts)
-            message = await receive()
-        raise CallerGone
-
-    async def _drained(self, headers: dict[bytes, bytes], receive: Receive) -> bool:
-        """Read and forget a small unread body, so that the refusal arrives; a large one costs the connection."""
-        length = headers.get(b"content-length", b"0" if b"transfer-encoding" not in headers else b"")
-        if not length.isdigit() or int(length) > 65_536:
-            return False
-        if int(length) == 0:
-            return True
-        message = {"more_body": True}
-        while message.get("more_body"):
-            message = await receive()
-            if message["type"] != "http.request":
-                return False
-        return True
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
