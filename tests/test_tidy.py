@@ -15,6 +15,7 @@ FLOORS = ("core", "data", "engine", "fit", "judge", "manage", "serve", "trade", 
 ROOT_ABOVE_ALL = {"cli", "demo", "doctor", "glossary", "matrix", "new", "recipe", "wire", "__main__"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 LINES_MOST = 400
+COLUMNS_MOST = 130
 FUNCTION_LINES_MOST = 60
 BROAD_ALLOWED = {"core/run.py", "cli/group.py"}  # one named boundary each
 HEAVY = {"torch", "sklearn", "transformers", "onnx", "onnxruntime", "openvino", "xgboost", "pandas", "PIL", "ray", "psycopg"}
@@ -59,6 +60,8 @@ def test_sizes_names_and_bans(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
     assert text.count("\n") <= LINES_MOST, f"{path}: two rooms would be clearer"
+    long = [number for number, line in enumerate(text.splitlines(), 1) if len(line) > COLUMNS_MOST]
+    assert not long, f"{path}:{long[0]}: a line of over {COLUMNS_MOST} signs"
     assert path.stem not in {"utils", "helpers", "common", "manager"}
     assert ast.get_docstring(tree), f"{path}: say what this room is for"
     for node in ast.walk(tree):

@@ -27,7 +27,7 @@ HOMES = {
     "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
     "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "package": "mofang.serve.package",
 }
-__all__ = ["Budget", "Outcome", "Shop", "run_recipe", *HOMES]
+__all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "": 1}
 

@@ -20,10 +20,11 @@ def raised() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in ("MofangError", "Pending"):
-                if node.args and isinstance(node.args[0], ast.Constant):
-                    values = {keyword.arg or "**" for keyword in node.keywords}
-                    found.setdefault(str(node.args[0].value), set()).update(values)
+            if not (isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)):
+                continue
+            if getattr(node.func, "id", getattr(node.func, "attr", "")) in ("MofangError", "Pending"):
+                values = {keyword.arg or "**" for keyword in node.keywords}
+                found.setdefault(str(node.args[0].value), set()).update(values)
     return found
 
 

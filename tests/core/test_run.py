@@ -223,6 +223,7 @@ def test_a_dead_holders_lease_runs_out(shop: Shop, monkeypatch: pytest.MonkeyPat
     assert [one.body["stage"] for one in unfinished(shop.ledger)] == ["split"]
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_kill_at_each_write_loses_nothing(tmp_path: Path, after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Die at the n-th commit (just before or just after it) for every n; then run to the end in a fresh process."""

@@ -26,26 +26,32 @@ ROLES = {
 
 @stage(version=1)
 def planted(
-    run: Run, *, task: str, rows: Annotated[int, Field(ge=10)] = 120, english: bool = False, classes: int = 2
+    run: Run,
+    *,
+    task: str,
+    rows: Annotated[int, Field(ge=10)] = 120,
+    english: bool = False,
+    classes: int = 2,
+    roles: tuple[tuple[str, str], ...] = (),
 ) -> Snapshot:
     """A snapshot whose label follows from its inputs."""
     random_of = random.Random(7)
-    roles = ROLES[task]
+    names = dict(roles) or ROLES[task]
     make = {"text_classification": text, "image_classification": image, "table_classification": table}[task]
     records = [make(number, random_of, english, classes) for number in range(rows)]
     cuts = {"train": (0, 0.7), "validation": (0.7, 0.85), "test": (0.85, 1)}
     for part, (start, stop) in cuts.items():
         places = range(int(start * rows), int(stop * rows))
-        with RecordWriter(run, f"{part}/", roles=roles) as writer:
+        with RecordWriter(run, f"{part}/", roles=names) as writer:
             columns: dict[str, list[Any]] = {"id": [f"{place:032x}" for place in places]}
             media = {}
-            for name, role in roles.items():
+            for name, role in names.items():
                 columns[name] = [records[place][name] for place in places]
                 if role == "image":
                     media[name] = columns[name]
                     columns[name] = [f"{place}.png" for place in places]
             writer.write(columns, media or None)
-    inputs = [{"name": name, "role": role} for name, role in roles.items() if role != "label"]
+    inputs = [{"name": name, "role": role} for name, role in names.items() if role != "label"]
     labels = sorted({record["label"] for record in records})
     run.write_json(
         "about.json",

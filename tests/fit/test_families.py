@@ -146,6 +146,15 @@ def test_a_family_of_another_task_is_refused(fit_shop: Shop, snapshots: dict[str
     assert caught.value.code == "family-unsuited" and "linear" in caught.value.what + caught.value.fix
 
 
+def test_inputs_that_the_task_cannot_read_are_refused(fit_shop: Shop) -> None:
+    snapshot = fit_shop.run(
+        planted, task=TABLE, roles=(("income", "number"), ("city", "text"), ("label", "label"))
+    )
+    with pytest.raises(MofangError) as caught:
+        fit_shop.run(train, snapshot, family=Linear())
+    assert caught.value.code == "inputs-unsuited" and "city (text)" in caught.value.what
+
+
 def test_the_test_part_is_not_read(fit_shop: Shop, snapshots: dict[str, Snapshot], monkeypatch: Any) -> None:
     from mofang.core.artifact import Artifact
 

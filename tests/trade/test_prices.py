@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -29,7 +29,7 @@ def test_setting_a_price_shows_what_calls_cost(any_shop: Shop) -> None:
 
 def test_a_price_for_later_waits_and_history_stays(shop: Shop) -> None:
     now = shop.act(price_set, model="reviews", price="5/1000")
-    tomorrow = (datetime.now(timezone.utc) + timedelta(days=1)).isoformat(timespec="seconds")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
     later = shop.act(price_set, model="reviews", price="9/1000", starts=tomorrow)
     versions = prices(shop.control, "reviews")
     assert price_at(versions, now_us()) == now and price_at(versions, later.from_us) == later
@@ -37,7 +37,7 @@ def test_a_price_for_later_waits_and_history_stays(shop: Shop) -> None:
 
 
 def test_refusals(shop: Shop) -> None:
-    tomorrow = (datetime.now(timezone.utc) + timedelta(days=1)).isoformat(timespec="seconds")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
     shop.act(price_set, model="reviews", price="5/1000", starts=tomorrow)
     for settings, code in (({"price": "1", "starts": "2020-01-01"}, "price-in-the-past"),
                            ({"price": "1", "starts": "tomorrow"}, "moment-unreadable"),

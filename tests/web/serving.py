@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvicorn
-
 from bench.noop_server import Noop
+
 from mofang.core.shop import Shop
 from mofang.serve.batching import Batcher
 from mofang.trade.desk import Desk, Served

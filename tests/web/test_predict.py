@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from bench.noop_server import ANSWER, Noop, stock
+
 from mofang.core.shop import Shop
 from mofang.trade.customers import customer_new
 from mofang.trade.keys import key_new, key_revoke, new_token
@@ -136,7 +136,7 @@ def test_usage_is_the_callers_own(sold: Shop, start: Start) -> None:
 @pytest.mark.parametrize(("body", "code"), [
     (b"", "body-not-json"), (b"{", "body-not-json"), (b'{"text": NaN}', "body-not-json"),
     (b"\xff\xfe", "body-not-json"), (b"[1]", "body-wrong-shape"), (b'{"txet": "a"}', "input-unknown"),
-    (b"{}", "input-missing"), (b'{"text": 3}', "value-wrong-type"), (b'{"text": " "}', "text-empty"),
+    (b"{}", "value-missing"), (b'{"text": 3}', "value-wrong-type"), (b'{"text": " "}', "text-empty"),
     (b'{"records": []}', "records-empty"), (b'{"text": "' + b"a" * (1 << 20) + b'"}', "body-too-large")])
 def test_bad_bodies_are_refused_in_words_and_cost_nothing(sold: Shop, start: Start, body: bytes, code: str) -> None:
     told = start().predict(key(sold), body)

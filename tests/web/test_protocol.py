@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from bench.noop_server import Noop, stock
+
 from mofang.web import protocol
 from tests.web.serving import Serving
 

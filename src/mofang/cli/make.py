@@ -26,7 +26,7 @@ from mofang.core.language import say
 @click.option("--origin", help="Where the records come from.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @pass_context
-def new(context: Context, path: str, as_json: bool, **flags: Any) -> None:
+def new(context: Context, /, path: str, as_json: bool, **flags: Any) -> None:
     """Look at a file or folder of records and write a recipe of about thirty readable lines.
 
     Every guess is one line of the recipe and one flag here. Nothing is overwritten.
@@ -72,8 +72,8 @@ def predict(context: Context, model: str, given: str | None, out: Path | None, a
     """Ask a model from its package: a text, a file of records, an image, or - for one text a line from standard input."""
     import orjson
 
-    from mofang.engine.predictor import Predictor
     from mofang.engine.intake import records_from
+    from mofang.engine.predictor import Predictor
 
     package = context.shop.find(model, "package")
     predictor = Predictor(package)

@@ -92,7 +92,7 @@ def key() -> None:
 @click.option("--days", default=0.0, help="Ends by itself after so many days.")
 @click.option("--label", default="", help="A note for yourself.")
 @pass_context
-def key_new(context: Context, **settings: Any) -> None:
+def key_new(context: Context, /, **settings: Any) -> None:
     """Give a customer a key. It is shown this once."""
     from mofang.trade import keys
 
@@ -103,7 +103,7 @@ def key_new(context: Context, **settings: Any) -> None:
 @click.argument("key")
 @click.option("--overlap-days", default=7.0, show_default=True, help="How long the old key goes on working.")
 @pass_context
-def key_rotate(context: Context, **settings: Any) -> None:
+def key_rotate(context: Context, /, **settings: Any) -> None:
     """Give a new key with the same rights."""
     from mofang.trade import keys
 

@@ -30,7 +30,7 @@ def stage_command(name: str) -> click.Command | None:
 def _option(setting: Setting) -> click.Option:
     flag = f"--{setting.name.replace('_', '-')}"
     annotation = _bare(setting.annotation)
-    shown = {} if setting.required else {"default": None, "help": f"(default: {_show(setting)})"}
+    shown: dict[str, Any] = {} if setting.required else {"default": None, "help": f"(default: {_show(setting)})"}
     many = typing.get_origin(annotation) is tuple
     if annotation is bool:
         return click.Option([f"{flag}/--no-{flag[2:]}", setting.name], **shown)
@@ -53,7 +53,7 @@ def _bare(annotation: Any) -> Any:
 
 def _callback(spec: Spec) -> Callable[..., None]:
     @click.pass_context
-    def command(ctx: click.Context, **given: Any) -> None:
+    def command(ctx: click.Context, /, **given: Any) -> None:
         context = ctx.find_object(Context)
         assert context is not None
         name = given.pop("name")

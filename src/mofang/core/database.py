@@ -137,15 +137,15 @@ class PostgreSQL(Transactions):
 
     def rows(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
         with self.lock:
-            return self.raw.execute(_percent(sql), params or None).fetchall()  # type: ignore[arg-type]
+            return self.raw.execute(_percent(sql), params or None).fetchall()
 
     def run(self, sql: str, params: Params = ()) -> int:
         with self.lock:
-            return self.raw.execute(_percent(sql), params or None).rowcount  # type: ignore[arg-type]
+            return self.raw.execute(_percent(sql), params or None).rowcount
 
     def many(self, sql: str, params: Iterable[Params]) -> None:
         with self.lock, self.raw.cursor() as cursor:
-            cursor.executemany(_percent(sql), list(params))  # type: ignore[arg-type]
+            cursor.executemany(_percent(sql), list(params))
 
     def rollback(self) -> None:
         self.raw.rollback()

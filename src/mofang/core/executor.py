@@ -72,8 +72,15 @@ class RayExecutor:
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         remote = self._ray.remote(function)
-        in_flight = max(2, int(self._ray.cluster_resources().get("CPU", 1))) * 2
-        yield from _window((remote.remote(item) for item in items), in_flight, self._ray.get)
+        in_flight = max(2, int(self._resources().get("CPU", 1))) * 2
+        yield from _window((remote.remote(item) for item in items), in_flight, self._get)
+
+    def _resources(self) -> dict[str, float]:
+        found: dict[str, float] = self._ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return found
+
+    def _get(self, reference: Any) -> Any:
+        return self._ray.get(reference)
 
     def close(self) -> None:
         self._ray.shutdown()

@@ -8,7 +8,6 @@ a stretch into an artifact that ordinary stages read.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

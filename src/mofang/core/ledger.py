@@ -62,7 +62,8 @@ COLUMNS = "seq, id, kind, key, owner, at_us, body, chain"
 
 def entry_from(row: tuple[Any, ...]) -> Entry:
     """An entry from its row."""
-    return Entry(*row[:6], json.loads(row[6]), row[7])
+    seq, id, kind, key, owner, at_us, body, chain = row
+    return Entry(seq, id, kind, key, owner, at_us, json.loads(body), chain)
 
 
 def content_digest(id: str, kind: str, key: str, owner: str, at_us: int, body: str) -> str:

@@ -168,13 +168,12 @@ class Run:
     def once(self, name: str, choose: Callable[[], Any]) -> Any:
         """The value of ``choose()``, stored durably at first: after a kill the same value comes back."""
         db = self.shop.ledger.db
-        with db.lock:
-            found = db.rows("select value from once where key=? and name=?", (self.key, name))
-            if found:
-                return orjson.loads(found[0][0])
-            value = choose()
-            with db.transaction():
-                db.run("insert into once(key, name, value) values(?,?,?)", (self.key, name, canonical(value).decode()))
+        found = db.rows("select value from once where key=? and name=?", (self.key, name))
+        if found:
+            return orjson.loads(found[0][0])
+        value = choose()
+        with db.transaction():
+            db.run("insert into once(key, name, value) values(?,?,?)", (self.key, name, canonical(value).decode()))
         return orjson.loads(canonical(value))
 
     @contextmanager

@@ -6,6 +6,7 @@ unfinished runs, ``keys/`` secrets that no backup contains.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -134,10 +135,8 @@ class Shop:
                 file.write(os.urandom(32))
                 file.flush()
                 os.fsync(file.fileno())
-            try:
-                os.link(file.name, path)  # the first of several processes wins
-            except FileExistsError:
-                pass
+            with contextlib.suppress(FileExistsError):  # the first of several processes wins
+                os.link(file.name, path)
             os.unlink(file.name)
         return path.read_bytes()
 

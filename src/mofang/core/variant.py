@@ -69,7 +69,7 @@ class Variant:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        if dataclasses.is_dataclass(cls):
+        if "__dataclass_fields__" in cls.__dict__:
             found: dict[str, Any] = handler(schema)
             return found
         from pydantic import TypeAdapter

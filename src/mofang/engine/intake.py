@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mofang.core.errors import MofangError
+from mofang.engine.task import Signature
 
 BATCH = 256
 
 
-def records_from(signature: dict[str, Any], given: str, stream: TextIO) -> Iterator[list[dict[str, Any]]]:
+def records_from(signature: Signature, given: str, stream: TextIO) -> Iterator[list[dict[str, Any]]]:
     """Batches of records for a signature.
 
     ``-`` reads one text (or one JSON object) a line from the stream; a path is read as collect reads it; anything else
@@ -35,7 +36,7 @@ def records_from(signature: dict[str, Any], given: str, stream: TextIO) -> Itera
         raise MofangError("input-not-readable", given=given, inputs=_names(signature))
 
 
-def _line(signature: dict[str, Any], line: str) -> dict[str, Any]:
+def _line(signature: Signature, line: str) -> dict[str, Any]:
     import orjson
 
     if line.lstrip().startswith("{"):
@@ -50,7 +51,7 @@ def _line(signature: dict[str, Any], line: str) -> dict[str, Any]:
     raise MofangError("input-not-readable", given=line.strip(), inputs=_names(signature))
 
 
-def _from_path(signature: dict[str, Any], path: Path) -> Iterator[dict[str, Any]]:
+def _from_path(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
     roles = {one["role"] for one in signature["inputs"]}
     if roles == {"image"}:
         name = signature["inputs"][0]["name"]
@@ -65,7 +66,7 @@ def _from_path(signature: dict[str, Any], path: Path) -> Iterator[dict[str, Any]
     yield from _columns(signature, path)
 
 
-def _columns(signature: dict[str, Any], path: Path) -> Iterator[dict[str, Any]]:
+def _columns(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a table file, only the columns that the model takes."""
     from mofang.data.rows import rows_of
 
@@ -77,7 +78,7 @@ def _columns(signature: dict[str, Any], path: Path) -> Iterator[dict[str, Any]]:
         yield {name: row[name] for name in wanted}
 
 
-def _names(signature: dict[str, Any]) -> str:
+def _names(signature: Signature) -> str:
     return ", ".join(f"{one['name']} ({one['role']})" for one in signature["inputs"])
 
 

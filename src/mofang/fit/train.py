@@ -57,11 +57,7 @@ def train(
     family's own end. A run that is killed goes on from its last checkpoint.
     """
     about = snapshot.read_json("about.json")
-    if about["task"] not in family.tasks:
-        fitting = ", ".join(
-            tag for tag, kind in sorted(families.KINDS.items()) if about["task"] in kind.tasks
-        )
-        raise MofangError("family-unsuited", family=family.tag, task=about["task"], families=fitting)
+    _require_suited(about, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
     material = read_material(snapshot, headline)
     conditions = Conditions(seed, seconds, run.scratch, run.progress)
@@ -102,6 +98,20 @@ def train(
         **fitted.notes,
     )
     return run.result(Model)
+
+
+def _require_suited(about: dict[str, Any], family: Family) -> None:
+    """Refuse a family that is not for the task, and input columns that the task cannot read."""
+    task = about["task"]
+    fitting = [tag for tag, kind in sorted(families.KINDS.items()) if task in kind.tasks]
+    if task not in family.tasks:
+        raise MofangError("family-unsuited", family=family.tag, task=task, families=", ".join(fitting))
+    roles = task_named(task).input_roles
+    wrong = [f"{one['name']} ({one['role']})" for one in about["inputs"] if one["role"] not in roles]
+    if wrong:
+        raise MofangError(
+            "inputs-unsuited", columns=", ".join(wrong), task=task, roles=", ".join(sorted(roles))
+        )
 
 
 def _counts(snapshot: Snapshot, about: dict[str, Any]) -> Counter[str]:

@@ -54,60 +54,48 @@ def evaluate(
     difference has the interval of paired resamples. The exported graph itself is measured, not the network it
     came from.
     """
-    about = graph.read_json("about.json")
-    labels = list(about["labels"])
-    graphs = [graph] if baseline is None else [graph, baseline]
-    if baseline is not None and list(baseline.read_json("about.json")["labels"]) != labels:
-        raise MofangError(
-            "baseline-differs",
-            labels=", ".join(labels),
-            others=", ".join(baseline.read_json("about.json")["labels"]),
-        )
+    abouts = [one.read_json("about.json") for one in (graph, baseline) if one is not None]
+    about, labels, metric = abouts[0], list(abouts[0]["labels"]), abouts[0]["headline"]
+    if abouts[-1]["labels"] != labels:
+        others = ", ".join(abouts[-1]["labels"])
+        raise MofangError("baseline-differs", labels=", ".join(labels), others=others)
     ids, truth = _truth(test, about, labels)
+    graphs = [one for one in (graph, baseline) if one is not None]
     outputs = [_probabilities(run, number, one, test, len(ids)) for number, one in enumerate(graphs)]
     models = [Figures(truth, found) for found in outputs]
     with run.progress("Resampling", "重抽样", total=resamples) as bar:
         figures, paired = intervals(models, len(ids), resamples, seed, bar.advance)
-    metric = about["headline"]
     report: dict[str, Any] = {
-        "format": EVALUATION_FORMAT,
-        "task": about["task"],
-        "family": about["family"],
-        "headline": metric,
-        "rows": len(ids),
+        **_facts(about, truth),
+        **_report(figures[0], labels),
         "resamples": resamples,
         "seed": seed,
-        "interval": "95 % bootstrap, percentile",
-        "labels": labels,
-        "support": np.bincount(truth, minlength=len(labels)).tolist(),
-        **_report(figures[0], labels),
         "confusion": models[0].confusion(),
-        "majority_accuracy": float(np.bincount(truth).max() / len(truth)),
     }
-    if baseline is not None:
-        report["baseline"] = {
-            "family": baseline.read_json("about.json")["family"],
-            **_report(figures[1], labels),
-        }
+    measures = {"metric": metric, "rows": len(ids), **report["metrics"][metric]}
+    if paired:
+        report["baseline"] = {"family": abouts[1]["family"], **_report(figures[1], labels)}
         report["difference"] = _report(paired, labels)["metrics"]
+        measures["baseline"] = report["baseline"]["metrics"][metric]["value"]
+        measures["difference"] = report["difference"][metric]
     run.write_json("evaluation.json", report)
     _write_predictions(run, ids, truth, outputs[0], labels)
     run.write_json("mistakes.json", _mistakes(test, about, truth, outputs[0], labels))
-    beside = {name: report[name] for name in ("baseline", "difference") if name in report}
-    run.measure(
-        metric=metric,
-        rows=len(ids),
-        **report["metrics"][metric],
-        **(
-            {
-                "baseline": beside["baseline"]["metrics"][metric]["value"],
-                "difference": beside["difference"][metric],
-            }
-            if beside
-            else {}
-        ),
-    )
+    run.measure(**measures)
     return run.result(Evaluation)
+
+
+def _facts(about: dict[str, Any], truth: Array) -> dict[str, Any]:
+    """What was evaluated, and what always naming the largest class would score."""
+    support = np.bincount(truth, minlength=len(about["labels"]))
+    return {
+        "format": EVALUATION_FORMAT,
+        **{name: about[name] for name in ("task", "family", "headline", "labels")},
+        "rows": len(truth),
+        "interval": "95 % bootstrap, percentile",
+        "support": support.tolist(),
+        "majority_accuracy": float(support.max() / len(truth)),
+    }
 
 
 def _truth(test: Records, about: dict[str, Any], labels: Sequence[str]) -> tuple[list[str], Array]:

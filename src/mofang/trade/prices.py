@@ -7,7 +7,7 @@ A price is a whole number of micros per 10**6 units of a model, whatever its ver
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from mofang.core.action import Act, action
 from mofang.core.database import Database
@@ -111,5 +111,5 @@ def _moment(text: str) -> int:
     except ValueError:
         raise MofangError("moment-unreadable", text=text) from None
     if found.tzinfo is None:
-        found = found.replace(tzinfo=timezone.utc)
+        found = found.replace(tzinfo=UTC)
     return int(found.timestamp()) * 1_000_000

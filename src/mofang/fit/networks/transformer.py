@@ -67,5 +67,5 @@ def from_folder(
 def _without_pooler(body: nn.Module) -> nn.Module:
     """Nothing here uses a pooler; left in, its weights would be stored and never trained."""
     if getattr(body, "pooler", None) is not None:
-        body.pooler = None
+        body.pooler = None  # type: ignore[assignment]
     return body

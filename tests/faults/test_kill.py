@@ -1,0 +1,17 @@
+"""Kill -9 of a serving process: what is billed is what the clients count, exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.killing import kills
+
+pytestmark = pytest.mark.cluster
+
+
+def test_billed_is_what_the_clients_count(tmp_path: Path) -> None:
+    count, wrong = kills(tmp_path / "shop", times=20)
+    assert wrong == []
+    assert len(count.units) > 100 and count.repeats > 0
