@@ -63,13 +63,13 @@ def write_images(folder: Path, rows: int = 120) -> dict[str, Any]:
 
 
 def write_table(path: Path, rows: int = 160) -> dict[str, Any]:
-    """Two numbers (one sometimes missing) and a category that decide the class."""
+    """Two numbers (one sometimes missing) and a category that decide the class; one category is written in full width."""
     generator = random.Random(7)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["年龄", "收入", "城市", "违约"])
         for _ in range(rows):
-            age, income, city = generator.randint(18, 70), generator.gauss(8000, 2500), generator.choice(["上海", "成都", "西安"])
+            age, income, city = generator.randint(18, 70), generator.gauss(8000, 2500), generator.choice(["上海", "成都", "西安　Ｂ区"])
             risky = income + (2000 if city == "上海" else 0) < 8500
             writer.writerow([age, "" if generator.random() < 0.05 else f"{income:.2f}", city, "是" if risky else "否"])
     return {"年龄": 33, "收入": 9123.5, "城市": "上海"}

@@ -27,7 +27,7 @@ from mofang.trade.balance import return_expired
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = 6
 START_S, PATIENCE_S = 60.0, 60.0
-AGAIN = (409, 500, 503)  # a good client waits and repeats these with the same key
+AGAIN = (409, 503)  # a good client waits and repeats these with the same key
 
 
 @dataclass

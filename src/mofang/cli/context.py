@@ -51,7 +51,8 @@ class Context:
     @cached_property
     def place(self) -> Path | None:
         """Where the shop lies, or None while there is none."""
-        from mofang.core.shop import SETTINGS, Shop
+        from mofang.core.migrate import SETTINGS
+        from mofang.core.shop import Shop
 
         if self.shop_path.startswith(("http://", "https://")):
             raise MofangError("shop-remote", address=self.shop_path)

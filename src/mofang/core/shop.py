@@ -26,11 +26,10 @@ from mofang.core.executor import Executor, executor_named
 from mofang.core.identity import Actor, Permit, local_actor, new_id, now_us, permit_roles
 from mofang.core.journal import SEAL_FORMAT, Journals, Row, rows_table
 from mofang.core.ledger import Entry, Ledger
+from mofang.core.migrate import SETTINGS, bring_up_to_date, newest
 from mofang.core.nearest import nearest
 from mofang.core.store import Store
 
-SHOP_FORMAT = 1
-SETTINGS = "mofang.json"
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 
 
@@ -55,9 +54,7 @@ class Shop:
         self.path = path
         self.actor = actor or local_actor()
         self.permit = permit
-        self.settings: dict[str, Any] = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
-        if self.settings["format"] != SHOP_FORMAT:
-            raise MofangError("shop-format", path=str(path), format=self.settings["format"], known=SHOP_FORMAT)
+        self.settings = bring_up_to_date(path)
         self.store = Store(path / "objects")
         self.ledger = Ledger(open_database(self.settings.get("database") or path / "ledger.db"))
         self.repair_seals()
@@ -67,7 +64,7 @@ class Shop:
         """Make an empty shop. Git is told to leave it alone."""
         path.mkdir(parents=True, exist_ok=True)
         (path / ".gitignore").write_text("*\n", encoding="utf-8")
-        settings = {"format": SHOP_FORMAT, "id": new_id("shop"), "made_us": now_us(), "database": database or None,
+        settings = {"format": newest(), "id": new_id("shop"), "made_us": now_us(), "database": database or None,
                     "currency": currency, "rates": {}}
         write_durably(path / SETTINGS, json.dumps(settings, indent=1).encode())
 

@@ -1,0 +1,72 @@
+"""A prediction server whose model does nothing, so that what remains is the path: key, quota, batch, charge.
+
+python bench/_noop_server.py SHOP PORT: makes the shop if it is not there, prints its address, keys in SHOP/live and SHOP/test.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mofang.core.shop import Shop
+from mofang.engine.task import Signature, task_named
+from mofang.serve.batching import Batcher
+from mofang.trade.customers import customer_new
+from mofang.trade.desk import Desk, Served
+from mofang.trade.directory import Directory
+from mofang.trade.keys import key_new
+from mofang.trade.meter import Meter
+from mofang.trade.prices import price_set
+from mofang.web.server import run_server
+
+ANSWER = {"label": "pos", "scores": {"neg": 0.25, "pos": 0.75}}
+MODEL, PRICE = "noop", "0.0337/1000"  # a price that leaves parts of a micro to carry
+
+
+class Noop:
+    """Parses and counts as a text classifier does, and answers all alike."""
+
+    signature: Signature = {"task": "text_classification", "inputs": [{"name": "text", "role": "text"}],
+                            "labels": ["neg", "pos"]}
+
+    def __init__(self) -> None:
+        self.task = task_named("text_classification")
+
+    def parse(self, body: object) -> tuple[list[dict[str, Any]], bool]:
+        return self.task.parse(self.signature, body)
+
+    def units(self, records: Sequence[dict[str, Any]]) -> int:
+        return sum(self.task.units(record) for record in records)
+
+    def predict(self, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [ANSWER for _ in records]
+
+    def encode(self, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return {}
+
+
+def stock(path: Path, credit: str = "1000000") -> Shop:
+    """A shop with one customer, a live and a test key, and a price."""
+    shop = Shop.open(path)
+    if not (path / "live").exists():
+        shop.act(customer_new, name="tester", credit=credit)
+        shop.act(price_set, model=MODEL, price=PRICE)
+        for kind in ("live", "test"):
+            token = shop.act(key_new, customer="tester", test=kind == "test").token
+            (path / kind).write_text(token, encoding="ascii")
+    return shop
+
+
+def desk_over(shop: Shop) -> Desk:
+    """A desk that sells the model that does nothing."""
+    model = Noop()
+    served = Served(f"{MODEL}@1", "run_noop", model, Batcher(model.predict))
+    again = shop.journals.db.again
+    return Desk(Directory(again(), shop.secret("keys")), Meter(again()), [served], again())
+
+
+if __name__ == "__main__":
+    run_server(desk_over(stock(Path(sys.argv[1]))), "127.0.0.1", int(sys.argv[2]),
+               ready=lambda address: print(address, flush=True))

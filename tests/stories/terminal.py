@@ -1,0 +1,164 @@
+"""A terminal to type into: the real command line and the real server, each in a process of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+START_S = 60.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one command printed, and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its output as JSON."""
+        return json.loads(self.out)
+
+    @property
+    def code(self) -> str:
+        """The code of the error it ended with, or ``ok``."""
+        found = re.search(r"\[([a-z-]+)\]\s*$", self.err)
+        return found[1] if found else "ok" if self.status == 0 else f"status {self.status}"
+
+
+class Terminal:
+    """A folder in which somebody types ``mofang …``. ``shop`` below it is the shop."""
+
+    def __init__(self, folder: Path, language: str = "en") -> None:
+        self.folder = folder
+        self.language = language
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """A plain environment: no shop and no language from outside; compiled modules are kept."""
+        left_out = ("PYTHONDONTWRITEBYTECODE", "MOFANG_SHOP", "LC_ALL", "LC_MESSAGES", "LANG", "COLUMNS")
+        found = {name: value for name, value in os.environ.items() if name not in left_out}
+        return {**found, "MOFANG_LANG": self.language, "PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1"}
+
+    def start(self, *words: str, **more: Any) -> subprocess.Popen[str]:
+        """Type a command and do not wait for it."""
+        return subprocess.Popen([sys.executable, "-m", "mofang", *words], cwd=self.folder, env=self.environment, text=True,
+                                encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+
+    def type(self, *words: str, given: str = "", status: int | None = 0) -> Done:
+        """Type a command and wait; ``status`` is how it must end (None: anyhow)."""
+        running = self.start(*words, stdin=subprocess.PIPE)
+        try:
+            out, err = running.communicate(given, timeout=150)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            raise
+        done = Done(running.returncode, out, err)
+        assert "Traceback" not in err, err
+        assert status is None or done.status == status, f"mofang {' '.join(words)}: {done}"
+        return done
+
+    def token(self, customer: str, *more: str) -> str:
+        """A new key's token."""
+        shown = self.type("key", "new", customer, *more).out
+        return next(word for word in shown.split() if word.startswith("mf_"))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server sent back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """Its body as JSON."""
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """The error's code, or ``ok``; an error without its words is a failure of the test."""
+        if self.status == 200:
+            return "ok"
+        error = self.json["error"]
+        assert error["what"] and error["fix"] and error["request_id"], error
+        return str(error["code"])
+
+
+class Server:
+    """``mofang serve`` on a free port, ended by its own process id."""
+
+    def __init__(self, terminal: Terminal, *words: str) -> None:
+        self.process = terminal.start("serve", *words, "--port", "0", start_new_session=True)
+        self.watchdog = threading.Timer(START_S, self.process.kill)
+        self.watchdog.start()
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        self.watchdog.cancel()
+        found = re.search(r"http://[\d.]+:\d+", line)
+        assert found, f"the server did not start: {line}{self.process.stderr.read() if self.process.stderr else ''}"
+        self.address = found[0]
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        """SIGTERM, as a supervisor does it; what has begun is finished first."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream:
+                stream.close()
+        return self.process.returncode
+
+    def call(self, method: str, path: str, body: Any = None, *, key: str = "", **headers: str) -> Answer:
+        """One request; a body that is not bytes is sent as JSON."""
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if key:
+            named["authorization"] = f"Bearer {key}"
+        connection = http.client.HTTPConnection(urlsplit(self.address).netloc, timeout=30)
+        try:
+            connection.request(method, path, data, named)
+            response = connection.getresponse()
+            return Answer(response.status, {n.lower(): v for n, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+    def predict(self, model: str, body: Any, key: str, **headers: str) -> Answer:
+        """Ask a model."""
+        return self.call("POST", f"/v1/predict/{model}", body, key=key, **headers)
+
+
+def eventually(true: Any, seconds: float) -> bool:
+    """Whether something becomes true within so many seconds."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if true():
+            return True
+        time.sleep(0.02)
+    return bool(true())
