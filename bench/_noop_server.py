@@ -1,6 +1,7 @@
 """A prediction server whose model does nothing, so that what remains is the path: key, quota, batch, charge.
 
-python bench/_noop_server.py SHOP PORT: makes the shop if it is not there, prints its address, keys in SHOP/live and SHOP/test.
+python bench/_noop_server.py SHOP PORT: makes the shop if it is not there, prints the address it serves at; keys lie in
+SHOP/live and SHOP/test. Without PORT it makes the shop and ends.
 """
 
 from __future__ import annotations
@@ -28,11 +29,10 @@ MODEL, PRICE = "noop", "0.0337/1000"  # a price that leaves parts of a micro to 
 class Noop:
     """Parses and counts as a text classifier does, and answers all alike."""
 
-    signature: Signature = {"task": "text_classification", "inputs": [{"name": "text", "role": "text"}],
-                            "labels": ["neg", "pos"]}
-
     def __init__(self) -> None:
         self.task = task_named("text_classification")
+        self.signature: Signature = {"task": "text_classification", "inputs": [{"name": "text", "role": "text"}],
+                                     "labels": ["neg", "pos"]}
 
     def parse(self, body: object) -> tuple[list[dict[str, Any]], bool]:
         return self.task.parse(self.signature, body)
@@ -68,5 +68,6 @@ def desk_over(shop: Shop) -> Desk:
 
 
 if __name__ == "__main__":
-    run_server(desk_over(stock(Path(sys.argv[1]))), "127.0.0.1", int(sys.argv[2]),
-               ready=lambda address: print(address, flush=True))
+    stocked = stock(Path(sys.argv[1]))
+    if len(sys.argv) > 2:
+        run_server(desk_over(stocked), "127.0.0.1", int(sys.argv[2]), ready=lambda address: print(address, flush=True))

@@ -1,15 +1,19 @@
-"""The long fault runs: python -m bench.faults [power SEEDS | kill TIMES]; 300 power cuts and 200 kills without arguments.
+"""The long fault runs: 300 simulated power cuts and 200 kills of a server under load.
 
-The short ones (30 and 20) run in `make test-cluster`. Exit status 1 where anything acknowledged is lost or doubled.
+make bench-faults; ARGS=--quick for 10 and 10, ARGS="--power 1000 --kills 0" for others. The short ones (30 and 20) run in
+`make test-cluster`. Exit status 1 where anything acknowledged is lost or doubled.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the trials themselves live with the tests
 
 from tests.faults.killing import kills
 from tests.faults.power import trial
@@ -34,15 +38,23 @@ def kill(times: int) -> bool:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         count, wrong = kills(Path(folder) / "shop", times, seed=times)
-    print(f"kill -9  {times}  answered {len(count.units)}  units {sum(count.units.values())}  repeated {count.repeats}  "
-          f"replayed {count.replays}  differences {len(wrong)}  {'ok' if not wrong else 'short'}  "
+    print(f"kill -9  {times}  answered {len(count.units)}  units {sum(count.units.values())}  "
+          f"repeated {count.repeats}  replayed {count.replays}  differences {len(wrong)}  "
+          f"{'ok' if not wrong else 'short'}  "
           f"{time.monotonic() - began:.0f} s", *wrong, sep="\n")
     return not wrong
 
 
-if __name__ == "__main__":
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="10 of each, under a minute")
+    parser.add_argument("--power", type=int, default=300, help="power cuts")
+    parser.add_argument("--kills", type=int, default=200, help="kills under load")
+    given = parser.parse_args()
     logging.disable(logging.CRITICAL)  # the meter says at each cut that it cannot write
-    what, number = sys.argv[1:3] if len(sys.argv) > 2 else ("", "0")
-    done = [power(int(number) or 300)] if what == "power" else [kill(int(number) or 200)] if what == "kill" else [
-        power(300), kill(200)]
-    sys.exit(not all(done))
+    done = [power(10 if given.quick else given.power), kill(10 if given.quick else given.kills)]
+    return int(not all(done))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,6 +16,23 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def loopback_only() -> Iterator[None]:
+    """No test reaches beyond this machine: a name that is not loopback is refused before it is looked up."""
+    import socket
+
+    plain = socket.getaddrinfo
+
+    def guarded(host: Any, *rest: Any, **named: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        assert name in (None, "", "localhost", "::1") or str(name).startswith("127."), f"a test asked for {name}"
+        return plain(host, *rest, **named)
+
+    socket.getaddrinfo = guarded
+    yield
+    socket.getaddrinfo = plain
+
+
 @pytest.fixture(autouse=True)
 def english() -> None:
     set_language("en")

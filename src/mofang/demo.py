@@ -77,7 +77,9 @@ def run_demo(folder: Path, budget: str, console: Console) -> None:
     document = json.loads(bill)
     play.title("6  The last screen", "6  最后一屏")
     _last_screen(play, made, answered, document)
-    console.print(say("The demo took {seconds} s.", "演示用时 {seconds} 秒。", seconds=round(time.monotonic() - began)))
+    seconds = round(time.monotonic() - began)
+    console.print(say("The demo took {seconds} s.", "演示用时 {seconds} 秒。", seconds=seconds))
+    (play.folder / "demo.json").write_text(json.dumps(_facts(play, answered, document, seconds), indent=1, ensure_ascii=False))
 
 
 def _serve_and_ask(play: Stage, token: str) -> dict[str, Any]:
@@ -151,3 +153,18 @@ def _last_screen(play: Stage, made: str, answered: dict[str, Any], document: dic
     play.mofang("invoice")
     play.mofang("trace", document["number"], "1")
     play.mofang("verify")
+
+
+def _facts(play: Stage, answered: dict[str, Any], document: dict[str, Any], seconds: int) -> dict[str, Any]:
+    """The figures of this run, from which README's table is made (tools/demo_table.py)."""
+    from mofang.cli.report import outcome_facts
+    from mofang.core.shop import Shop
+    from mofang.recipe import Outcome
+
+    shop = Shop.open(play.folder / "shop", make=False)
+    named = shop.named("reviews", "package")
+    facts = outcome_facts(Outcome(named, shop.find(str(named)), 0.0))
+    kept = {name: facts[name] for name in ("model", "headline", "metrics", "baseline", "baseline_family", "test_rows",
+                                           "candidates", "engine", "engines", "dropped", "licences")}
+    return {**kept, "requests": answered["requests"], "invoice_total_micros": document["total_micros"],
+            "ledger_entries": shop.ledger.head()[0], "demo_seconds": seconds}

@@ -93,15 +93,16 @@ def run_recipe(shop: Shop, path: Path, budget: Budget) -> Outcome:
     if not path.is_file():
         raise MofangError("recipe-missing", path=str(path))
     began = time.monotonic()
-    with working_in(path.resolve().parent):
-        script = _load(path.resolve())
+    path = path.resolve()  # before the folder changes
+    with working_in(path.parent):
+        script = _load(path)
         name, main = script.get("NAME"), script.get("main")
         if not isinstance(name, str) or not callable(main):
             raise MofangError("recipe-shape", path=str(path))
         try:
             package = main(shop, budget)
         except (NameError, TypeError, AttributeError, KeyError, ImportError) as error:
-            line = _line_in(path.resolve(), error)
+            line = _line_in(path, error)
             if line is None:
                 raise
             raise MofangError("recipe-broken", path=str(path), line=line, reason=f"{type(error).__name__}: {error}") from error

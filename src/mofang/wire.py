@@ -1,4 +1,4 @@
-"""The composition root: joins what the floors keep apart. Here a model, its keys, its prices and its meter become a server."""
+"""The composition root: joins what the floors keep apart. Models, keys, prices and the meter become a server here."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from mofang.core.shop import Named, Shop
 if TYPE_CHECKING:
     from mofang.trade.desk import Desk, Served
 
+
+def say_nothing(_address: str) -> None:
+    """Where nobody wants to know the address."""
+
+
 def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: int = 8000, *,
-          ready: Callable[[str], None] = str, engine: str = "") -> None:
+          ready: Callable[[str], None] = say_nothing, engine: str = "") -> None:
     """Sell predictions of these models (all packages, where none is named) until told to stop.
 
     Key, quota, prediction, charge: ``trade.desk``. Ends with SIGTERM or Ctrl-C, after what has begun is finished.

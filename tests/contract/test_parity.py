@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,8 @@ def raw_records(world: World) -> dict[str, dict[str, Any]]:
     for row in rows:
         for name in world.collect.get("numbers", ()):
             row[name] = float(row[name]) if row[name] else None
-    return {mark(world, row): row for row in rows}
+    marks = Counter(mark(world, row) for row in rows)
+    return {mark(world, row): row for row in rows if marks[mark(world, row)] == 1}
 
 
 def mark(world: World, row: dict[str, Any]) -> str:
@@ -82,7 +84,8 @@ def pairs_of(world: World) -> list[Pair]:
     pairs = []
     for batch in RecordReader(world.made["snapshot"] / "train").batches():
         for told, row in zip(batch.rows(names, media=False), batch.rows(names), strict=True):
-            pairs.append(Pair(raw[mark(world, told)], row))
+            if mark(world, told) in raw:
+                pairs.append(Pair(raw[mark(world, told)], row))
     assert len(pairs) >= MANY
     return sorted(pairs, key=lambda pair: pair.raw == pair.row)
 

@@ -1,7 +1,7 @@
 """Kill -9 of a serving process under load, with clients that repeat what was not answered.
 
-Every request has an Idempotency-Key of its own and is sent again with it until it is answered. Afterwards the units that
-the journal bills must be the units that the clients count themselves, exactly.
+Every request has an Idempotency-Key of its own and is sent again with it until it is answered. Afterwards the units
+that the journal bills must be the units that the clients count themselves, exactly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.noop_server import stock
+from bench._noop_server import stock
+
 from mofang.core.identity import now_us
 from mofang.core.journal import Journals
 from mofang.trade.balance import return_expired
@@ -51,7 +52,7 @@ class Server:
 
     def start(self) -> None:
         environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-        self.process = subprocess.Popen([sys.executable, "-m", "bench.noop_server", str(self.path), str(self.port)],
+        self.process = subprocess.Popen([sys.executable, "-m", "bench._noop_server", str(self.path), str(self.port)],
                                         cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()  # comes once requests are answered

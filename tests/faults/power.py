@@ -1,4 +1,4 @@
-"""A power cut, simulated: SQLite over a file system that forgets what was not yet synced, under the product's statements.
+"""A power cut, simulated: SQLite over files that forget what was not yet synced, under the product's own statements.
 
 ``trial(seed, folder)`` runs a shop's ledger, actions and meter until the power fails at a random write, drops a random
 part of the unsynced writes, starts again, and says what was acknowledged and is not there. The model is harsher than
@@ -194,19 +194,29 @@ def work(folder: Path, power: Power, chance: random.Random, told: Acknowledged, 
             sell(meter, account, price, chance, told, step)
 
 
+def reserve(meter: Meter, account: str, micros: int) -> None:
+    """Reserve, if need be with the help of the database."""
+    if meter.reserve(account, micros):
+        return
+    drawn, refusals = threading.Event(), []
+
+    def done(refusal: MofangError | None) -> None:
+        refusals.append(refusal)
+        drawn.set()
+
+    meter.submit(Draw(account, micros, done))
+    drawn.wait(30)
+    if refusals[0] is not None:
+        raise refusals[0]
+
+
 def sell(meter: Meter, account: str, price: Price, chance: random.Random, told: Acknowledged, step: int) -> None:
     """Some requests at once, then wait for all."""
     waiting = []
     for number in range(chance.randint(1, 12)):
         units = chance.randint(1, 30)
         come = threading.Event()
-        if not meter.reserve(account, most_for(units, price)):
-            refusals: list[Any] = []
-            drawn = threading.Event()
-            meter.submit(Draw(account, most_for(units, price), lambda one: (refusals.append(one), drawn.set())))
-            drawn.wait(30)
-            if isinstance(refusals[0], MofangError):
-                raise refusals[0]
+        reserve(meter, account, most_for(units, price))
         request, retry_key = f"req_{step}_{number}", f"key_{step}_{number}"
 
         def done(outcome: Any, request: str = request, retry_key: str = retry_key, come: Any = come) -> None:

@@ -55,7 +55,7 @@ def test_a_wrong_name_is_answered_with_the_nearest(shop: Shop) -> None:
 @pytest.mark.parametrize(("balance", "prepaid", "available"), [
     (Balance(credit=50, topped_up=100, debited=0, month=0, held=0), 100, 150),
     (Balance(credit=50, topped_up=100, debited=150, month=150, held=0), 100, 0),
-    (Balance(credit=50, topped_up=100, debited=150, month=0, held=0), 0, 50),       # next month: new credit, no prepaid left
+    (Balance(credit=50, topped_up=100, debited=150, month=0, held=0), 0, 50),       # next month: new credit
     (Balance(credit=50, topped_up=200, debited=150, month=0, held=20), 50, 80),
     (Balance(credit=0, topped_up=100, debited=60, month=10, held=15), 50, 25),      # purely prepaid
     (Balance(credit=50, topped_up=0, debited=500, month=50, held=0), 0, 0),         # purely on credit

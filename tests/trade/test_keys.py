@@ -14,6 +14,7 @@ from mofang.trade.keys import (
     ALPHABET,
     DAY_US,
     Pepper,
+    check_digits,
     check_key,
     key_new,
     key_revoke,
@@ -60,7 +61,7 @@ def test_any_changed_character_is_seen(test: bool, place: int, character: str) -
             token_id(changed)
 
 
-@pytest.mark.parametrize("token", ["", "x", "mf_live_", "mf_live_123456789012_" + "a" * 38, "Bearer", "密钥", "a" * 10_000])
+@pytest.mark.parametrize("token", ["", "x", "mf_live_", "mf_live_123456789012_" + "a" * 38, "密钥", "a" * 10_000])
 def test_what_is_no_key_is_called_so(shop: Shop, token: str) -> None:
     assert refused(shop, token) == "key-mistyped"
 
@@ -69,8 +70,6 @@ def test_a_good_key_of_another_shop_is_unknown(shop: Shop, customer: str) -> Non
     issued = shop.act(key_new, customer="Ming")
     assert refused(shop, new_token(False)[1]) == "key-unknown"
     head = f"mf_live_{issued.id}_" + "0" * 32
-    from mofang.trade.keys import check_digits
-
     assert refused(shop, head + check_digits(head)) == "key-unknown"
 
 
@@ -80,7 +79,8 @@ def test_expiry_revocation_and_rotation(shop: Shop, customer: str) -> None:
     old = shop.act(key_new, customer="Ming", models=("reviews",), label="app")
     new = shop.act(key_rotate, key=old.id, overlap_days=7)
     assert admitted(shop, old.token) and admitted(shop, new.token) and new.models == ("reviews",)
-    assert refused(shop, old.token, now_us() + 7 * DAY_US) == "key-expired" and admitted(shop, new.token, now_us() + 8 * DAY_US)
+    assert refused(shop, old.token, now_us() + 7 * DAY_US) == "key-expired"
+    assert admitted(shop, new.token, now_us() + 8 * DAY_US)
     shop.act(key_revoke, key=new.token)
     first = shop.act(key_revoke, key=new.id)
     assert refused(shop, new.token) == "key-revoked" and first == shop.act(key_revoke, key=new.id)

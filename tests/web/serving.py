@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvicorn
-from bench.noop_server import Noop
+from bench._noop_server import Noop
 
 from mofang.core.shop import Shop
 from mofang.serve.batching import Batcher
@@ -38,7 +38,8 @@ class Serving:
         again = shop.journals.db.again
         served = [Served(name, f"run_{name}", model, Batcher(model.predict, queue_max=queue_max, batch_max=4))
                   for name, model in models.items()]
-        self.desk = Desk(Directory(again(), shop.secret("keys")), Meter(again()), served, again(), deadline_s=deadline_s)
+        self.desk = Desk(Directory(again(), shop.secret("keys")), Meter(again()), served, again(),
+                         deadline_s=deadline_s)
         self.socket = listen("127.0.0.1", 0)
         self.port = self.socket.getsockname()[1]
         app = PredictApp(self.desk, body_bytes_max=body_bytes_max)

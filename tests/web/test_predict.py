@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.noop_server import ANSWER, Noop, stock
+from bench._noop_server import ANSWER, Noop, stock
 
 from mofang.core.shop import Shop
 from mofang.trade.customers import customer_new
@@ -54,7 +54,8 @@ def test_an_answer_says_what_it_is_and_what_it_costs(sold: Shop, start: Start) -
     body = told.json
     (row,) = uses(sold)
     assert told.status == 200 and body.pop("request_id") == row["request_id"]
-    assert body == {"model": "noop@1", "units": 3, "price": "0.0001011", "currency": "CNY", "test": False, "answer": ANSWER}
+    assert body == {"model": "noop@1", "units": 3, "price": "0.0001011", "currency": "CNY", "test": False,
+                    "answer": ANSWER}
     assert (row["package"], row["units"], row["micros"]) == ("run_noop@1", 3, 101)
 
 
@@ -149,8 +150,8 @@ def test_a_body_is_counted_while_it_streams(sold: Shop, start: Start) -> None:
     """600 MB in chunks, whose length no header tells."""
     server = start()
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-    head = f"POST /v1/predict/noop HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key(sold)}\r\ntransfer-encoding: chunked\r\n\r\n"
-    connection.sendall(head.encode())
+    connection.sendall(f"POST /v1/predict/noop HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key(sold)}\r\n"
+                       "transfer-encoding: chunked\r\n\r\n".encode())
     sent = 0
     try:
         for _ in range(600):
@@ -304,6 +305,7 @@ def test_the_serving_process_holds_no_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys, mofang.web.server, mofang.wire, bench.noop_server; print([m for m in sys.modules if m in ('torch', 'mofang.fit')])"
+    code = ("import sys, mofang.web.server, mofang.wire, bench._noop_server; "
+            "print([m for m in sys.modules if m in ('torch', 'mofang.fit')])")
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert found.stdout.strip() == "[]"

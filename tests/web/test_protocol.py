@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bench.noop_server import Noop, stock
+from bench._noop_server import Noop, stock
 
 from mofang.web import protocol
 from tests.web.serving import Serving

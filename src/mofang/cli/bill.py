@@ -12,30 +12,35 @@ from mofang.core.language import say
 from mofang.core.money import format_micros
 
 
-def list_invoices(context: Context, as_json: bool) -> None:
+def list_invoices(context: Context, as_json: bool, as_csv: bool) -> None:
     """All invoices, oldest first."""
-    from mofang.trade.accounts import all_invoices
+    from mofang.trade.accounts import all_invoices, customer_names
 
-    rows = [{"invoice": one.number, "customer": one.account, "period": one.period,
+    names = customer_names(context.shop)
+    rows = [{"invoice": one.number, "customer": names[one.account], "period": one.period,
              "total": format_micros(one.total_micros, context.shop.currency)} for one in all_invoices(context.shop)]
     context.table(rows, {"invoice": say("invoice", "账单"), "customer": say("customer", "客户"),
-                         "period": say("period", "周期"), "total": say("total", "合计")}, as_json=as_json)
+                         "period": say("period", "周期"), "total": say("total", "合计")}, as_json=as_json, as_csv=as_csv)
 
 
-def show_document(context: Context, document: dict[str, Any], pdf: Path | None, as_json: bool) -> None:
-    """One invoice: its lines, its total, where the PDF lies."""
+def show_document(context: Context, document: dict[str, Any], pdf: Path | None, as_json: bool, as_csv: bool) -> None:
+    """One invoice: its lines, its total, where the PDF lies; as JSON the whole document, as CSV its lines."""
     import orjson
 
     if as_json:
         click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
         return
     currency = document["currency"]
-    context.say("Invoice {number}  {customer}  {period}", "账单 {number}  {customer}  {period}", period=document["period"],
-                number=document.get("number") or say("(preview)", "（预览）"), customer=document["customer"]["name"])
     rows = [{"line": one["line"], "model": one["model"], "requests": one["requests"], "units": one["units"],
              "amount": format_micros(one["amount_micros"], currency)} for one in document["lines"]]
-    context.table(rows, {"line": say("line", "行"), "model": say("model", "模型"), "requests": say("requests", "请求"),
-                         "units": say("units", "计量"), "amount": say("amount", "金额")})
+    words = {"line": say("line", "行"), "model": say("model", "模型"), "requests": say("requests", "请求"),
+             "units": say("units", "计量"), "amount": say("amount", "金额")}
+    if as_csv:
+        context.table(rows, words, as_csv=True)
+        return
+    context.say("Invoice {number}  {customer}  {period}", "账单 {number}  {customer}  {period}", period=document["period"],
+                number=document.get("number") or say("(preview)", "（预览）"), customer=document["customer"]["name"])
+    context.table(rows, words)
     context.say("total {total}", "合计 {total}", total=format_micros(document["total_micros"], currency))
     if pdf:
         context.say("written to {path}", "已写入 {path}", path=pdf)

@@ -116,6 +116,25 @@ def listing(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")(command)
 
 
+class Names(click.Group):
+    """A group whose bare name is its list: ``mofang key`` is ``mofang key list``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """With no word, or with a flag of the list, the list is meant; ``--help`` stays the group's own."""
+        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """A wrong word is answered with the nearest."""
+        if args[0] not in self.commands:
+            from mofang.core.nearest import nearest
+
+            raise MofangError("command-unknown", command=f"{self.name} {args[0]}",
+                              nearest=f"{self.name} {nearest(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
 def short(id: str) -> str:
     """An id's beginning, long enough to be unique in a shop."""
     return id[:17]

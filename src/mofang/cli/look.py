@@ -55,13 +55,15 @@ def status(context: Context, as_json: bool) -> None:
 @pass_context
 def models(context: Context, as_json: bool, as_csv: bool) -> None:
     """List the named models, newest version first."""
+    from mofang.cli.report import package_figure
+
     shop = context.shop
     rows = []
     for one in shop.names("package"):
         artifact = shop.artifact(shop.ledger.get(one.entry))
-        rows.append({"model": str(one), "headline": artifact.measures.get("headline", ""),
-                     "licences": ", ".join(artifact.licences), "entry": short(one.entry)})
-    context.table(rows, {"model": say("model", "模型"), "headline": say("quality", "质量"),
+        rows.append({"model": str(one), "headline": package_figure(artifact), "licences": ", ".join(artifact.licences),
+                     "entry": short(one.entry)})
+    context.table(rows, {"model": say("model", "模型"), "headline": say("on the test part", "测试集"),
                          "licences": say("licences", "许可"), "entry": say("made by", "来自运行")}, as_json=as_json, as_csv=as_csv)
 
 

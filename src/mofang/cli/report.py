@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mofang.cli.context import Context
+from mofang.core.errors import MofangError
 from mofang.core.language import say
 
 if TYPE_CHECKING:
+    from mofang.core.artifact import Artifact
     from mofang.recipe import Outcome
 
-METRIC_WORDS = {"accuracy": ("accuracy", "准确率"), "f1": ("macro-F1", "宏平均 F1"), "macro_f1": ("macro-F1", "宏平均 F1")}
+METRIC_WORDS = {"accuracy": ("accuracy", "准确率"), "f1_macro": ("macro-F1", "宏平均 F1")}
+SIGNS_MAX = 60
 
 
 def report(context: Context, outcome: Outcome, as_json: bool) -> None:
@@ -55,12 +58,26 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
 
 def headline(facts: dict[str, Any]) -> str:
     """``test accuracy 0.912 [0.901, 0.922] (baseline 0.897)``."""
-    metric = facts["headline"]
-    found, base = facts["metrics"][metric], (facts["baseline"] or {}).get(metric)
-    words = METRIC_WORDS.get(metric, (metric, metric))
+    base = (facts["baseline"] or {}).get(facts["headline"])
     beside = say(" (baseline {value:.3f})", "（基线 {value:.3f}）", value=base["value"]) if base else ""
-    return say("test {metric}", "测试集{metric}", metric=say(*words)) + (
-        f" {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]{beside}")
+    return say("test ", "测试集") + figure(facts) + beside
+
+
+def figure(facts: dict[str, Any]) -> str:
+    """The first figure of an evaluation with its interval: ``accuracy 0.912 [0.901, 0.922]``."""
+    metric = facts["headline"]
+    found = facts["metrics"][metric]
+    words = say(*METRIC_WORDS.get(metric, (metric, metric)))
+    interval = "" if found.get("low") is None else f" [{found['low']:.3f}, {found['high']:.3f}]"
+    return f"{words} {found['value']:.3f}{interval}"
+
+
+def package_figure(package: Artifact) -> str:
+    """What a package says of itself; a dash where its file is gone, so that the list still appears."""
+    try:
+        return figure(package.read_json("package.json")["evaluation"])
+    except (MofangError, ValueError):  # gone, or no JSON any more; `mofang verify` says which
+        return "–"
 
 
 def _rejected(context: Context, dropped: dict[str, int]) -> None:
@@ -70,11 +87,18 @@ def _rejected(context: Context, dropped: dict[str, int]) -> None:
 
 
 def _candidates(context: Context, rows: list[dict[str, Any]]) -> None:
-    shown = [{"family": row["family"], "status": _status(row["status"]), "validation": row.get("validation"),
+    shown = [{"family": _family(row), "status": _status(row["status"]), "validation": row.get("validation"),
               "seconds": row.get("seconds"), "why": row.get("reason", "")} for row in rows]
     context.table(shown, {"family": say("family", "模型族"), "status": say("status", "状态"),
                           "validation": say("validation", "验证集"), "seconds": say("seconds", "秒"), "why": say("why", "原因")},
                   title=say("Candidates, from cheap to dear", "候选（从便宜到昂贵）"))
+
+
+def _family(row: dict[str, Any]) -> str:
+    """A family's name, and the settings that tell it from its siblings."""
+    settings = {name: value for name, value in row.get("settings", {}).items() if name not in ("tag", "version")}
+    shown = ", ".join(f"{name}={value}" for name, value in settings.items())
+    return f"{row['family']} ({_cut(shown)})" if shown else str(row["family"])
 
 
 def _status(status: str) -> str:
@@ -103,5 +127,8 @@ def _mistakes(context: Context, mistakes: list[dict[str, Any]]) -> None:
 
 
 def _first(record: dict[str, Any]) -> str:
-    text = "  ".join(str(value) for value in list(record.values())[:4])
-    return text if len(text) <= 60 else text[:59] + "…"
+    return _cut("  ".join(str(value) for name, value in record.items() if name != "id"))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SIGNS_MAX else text[:SIGNS_MAX - 1] + "…"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mofang.cli.context import Context, listing, pass_context, when
+from mofang.cli.context import Context, Names, listing, pass_context, when
 from mofang.core.language import say
 
 
@@ -29,24 +30,41 @@ def serve(context: Context, models: tuple[str, ...], host: str, port: int) -> No
     serve_http(context.shop, list(models), host=host, port=port, ready=ready)
 
 
-@click.group()
+@click.group(cls=Names)
 def customer() -> None:
-    """Add, list and top up customers."""
+    """Add, list and top up customers; alone, the list."""
 
 
 @customer.command("new")
 @click.argument("name")
 @click.option("--credit", help="How much may be owed in a month, e.g. ¥1000 (prepaid customers: 0).")
+@click.option("--test", is_flag=True, help="A test customer: gets test keys only, and never an invoice.")
 @pass_context
-def customer_new(context: Context, name: str, credit: str | None) -> None:
+def customer_new(context: Context, name: str, credit: str | None, test: bool) -> None:
     """Add a customer."""
-    from mofang.core.money import format_micros
     from mofang.trade import customers
 
-    made = context.shop.act(customers.customer_new, name=name, **({"credit": credit} if credit else {}))
+    _show_customer(context, context.shop.act(customers.customer_new, name=name, test=test, currency=context.shop.currency,
+                                             **({} if credit is None else {"credit": credit})))
+    context.next(f"mofang key new {shlex.quote(name)}" + (" --test" if test else ""))
+
+
+@customer.command("limit")
+@click.argument("customer")
+@click.argument("credit")
+@pass_context
+def customer_limit(context: Context, customer: str, credit: str) -> None:
+    """Change how much a customer may owe in a month, e.g. ¥5000; 0 makes it prepaid."""
+    from mofang.trade import customers
+
+    _show_customer(context, context.shop.act(customers.customer_limit, customer=customer, credit=credit))
+
+
+def _show_customer(context: Context, made: Any) -> None:
+    from mofang.core.money import format_micros
+
     context.say("customer {name}  {id}  credit {credit} a month", "客户 {name}  {id}  每月额度 {credit}", name=made.name,
                 id=made.id, credit=format_micros(made.credit_micros, made.currency))
-    context.next(f"mofang key new {name}")
 
 
 @customer.command("list")
@@ -80,9 +98,9 @@ def customer_top_up(context: Context, customer: str, amount: str, reference: str
                 again=say(" (already booked; nothing changed)", "（此前已入账，没有重复）") if made.repeated else "")
 
 
-@click.group()
+@click.group(cls=Names)
 def key() -> None:
-    """Issue, list, rotate and revoke keys."""
+    """Issue, list, rotate and revoke keys; alone, the list."""
 
 
 @key.command("new")
@@ -111,7 +129,10 @@ def key_rotate(context: Context, /, **settings: Any) -> None:
 
 
 def _show_key(context: Context, made: Any) -> None:
-    context.say("key {id} for {account}", "密钥 {id}，客户 {account}", id=made.id, account=made.account)
+    from mofang.trade.accounts import customer_names
+
+    context.say("key {id} for {customer}", "密钥 {id}，客户 {customer}", id=made.id,
+                customer=customer_names(context.shop)[made.account])
     click.echo(made.token)
     context.say("Keep it now: it is not stored and cannot be shown again.", "请立即保存：系统不保存明文，之后无法再次显示。")
 
@@ -132,9 +153,10 @@ def key_revoke(context: Context, key: str) -> None:
 @pass_context
 def key_list(context: Context, as_json: bool, as_csv: bool) -> None:
     """List keys (never their secrets)."""
-    from mofang.trade.accounts import all_keys
+    from mofang.trade.accounts import all_keys, customer_names
 
-    rows = [{"key": one.id, "customer": one.account, "kind": "test" if one.test else "live", "label": one.label,
+    names = customer_names(context.shop)
+    rows = [{"key": one.id, "customer": names[one.account], "kind": "test" if one.test else "live", "label": one.label,
              "models": ", ".join(one.models) or "*", "made": when(one.created_us),
              "ends": when(one.expires_us) if one.expires_us else "–", "revoked": when(one.revoked_us) if one.revoked_us else "–"}
             for one in all_keys(context.shop)]
@@ -144,9 +166,9 @@ def key_list(context: Context, as_json: bool, as_csv: bool) -> None:
     context.table(rows, words, as_json=as_json, as_csv=as_csv)
 
 
-@click.group()
+@click.group(cls=Names)
 def price() -> None:
-    """Set and list prices."""
+    """Set and list prices; alone, the list."""
 
 
 @price.command("set")
@@ -163,7 +185,8 @@ def price_set(context: Context, model: str, price: str, starts: str) -> None:
                             currency=context.shop.currency)
     context.say("price {version} of {model}:", "{model} 的第 {version} 版价格：", version=made.version, model=made.model)
     for calls, cost in made.examples():
-        context.say("  {calls} calls cost {cost}", "  {calls} 次调用收费 {cost}", calls=f"{calls:,}", cost=cost)
+        context.say("  {calls} {word} {cost}", "  {calls} 次调用收费 {cost}", calls=f"{calls:,}", cost=cost,
+                    word="call costs" if calls == 1 else "calls cost")
 
 
 @price.command("list")
@@ -185,10 +208,10 @@ def price_list(context: Context, as_json: bool, as_csv: bool) -> None:
 @click.option("--preview", is_flag=True, help="Show what the invoice would say; nothing is issued.")
 @click.option("--early", is_flag=True, help="Bill a month that is not over; later use goes on the next invoice.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the PDF.")
-@click.option("--json", "as_json", is_flag=True, help="Print the invoice as JSON.")
+@listing
 @pass_context
 def invoice(context: Context, customer: str | None, period: str | None, preview: bool, early: bool, out: Path | None,
-            as_json: bool) -> None:
+            as_json: bool, as_csv: bool) -> None:
     """Bill a customer for a period. Without a CUSTOMER, list the invoices."""
     from mofang.cli.bill import list_invoices, show_document
     from mofang.core.language import current_language
@@ -196,17 +219,17 @@ def invoice(context: Context, customer: str | None, period: str | None, preview:
 
     shop = context.shop
     if customer is None:
-        list_invoices(context, as_json)
+        list_invoices(context, as_json, as_csv)
         return
     language = current_language()
     if preview:
         document, pdf = billing.invoice_preview(shop, customer, period or "", language)
         if out:
             out.write_bytes(pdf)
-        show_document(context, document, out, as_json)
+        show_document(context, document, out, as_json, as_csv)
         return
     claim = shop.act(billing.invoice_issue, customer=customer, period=period, language=language, early=early)
     written = billing.save_pdf(shop, claim.number, out or Path(f"{claim.number}.pdf"))
-    show_document(context, billing.invoice_document(shop, claim.number), written, as_json)
-    if not as_json:
+    show_document(context, billing.invoice_document(shop, claim.number), written, as_json, as_csv)
+    if not (as_json or as_csv):
         context.next(f"mofang trace {claim.number} 1")

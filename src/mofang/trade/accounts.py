@@ -18,6 +18,12 @@ def accounts(shop: Shop) -> list[tuple[Customer, Balance]]:
     return [(one, balance_of(shop.control, one.id, at_us)) for one in customers(shop.control)]
 
 
+def customer_names(shop: Shop) -> dict[str, str]:
+    """The name of each customer by its id."""
+    shop.journals.make_tables()
+    return {one.id: one.name for one in customers(shop.control)}
+
+
 def all_keys(shop: Shop) -> list[Key]:
     """All keys, revoked ones too."""
     shop.journals.make_tables()

@@ -1,8 +1,8 @@
 """The desk where answers are sold: key, quota, prediction, charge, in this order and in no other.
 
-A request passes through three threads: the event loop parses it and reserves its price, an engine thread answers it with
-others of its batch, and the meter's thread commits it with all that wait. Only then is it handed back. Whatever happens
-on the way, the reservation ends in exactly one place, and nobody gets an answer that was not charged.
+A request passes through three threads: the event loop parses it and reserves its price, an engine thread answers it
+with others of its batch, and the meter's thread commits it with all that wait. Only then is it handed back. Whatever
+happens on the way, the reservation ends in exactly one place, and nobody gets an answer that was not charged.
 """
 
 from __future__ import annotations

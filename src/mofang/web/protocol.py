@@ -1,9 +1,9 @@
 """HTTP connections with deadlines: a slow client is dropped, and nobody else notices.
 
 uvicorn itself waits for ever for the rest of a request. Here a connection has ``HEADER_S`` for its headers and must
-then send its body at ``RATE_MIN`` bytes a second. The check costs an ordinary request nothing: a timer runs only while a
-request has begun and is not complete. An answer leaves in one write instead of uvicorn's two, which on a busy machine
-was a third of the server's time (bench/serve.py).
+then send its body at ``RATE_MIN`` bytes a second. The check costs an ordinary request nothing: a timer runs only while
+a request has begun and is not complete. An answer leaves in one write instead of uvicorn's two, which on a busy machine
+were a third of the server's time.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_headers = False
         super().on_headers_complete()
-        self.scope["extensions"] = {"mofang": Exchange(self.cycle)}  # type: ignore[typeddict-item, dict-item]
+        self.scope["extensions"] = {"mofang": Exchange(self.cycle)}  # type: ignore[typeddict-item]
         if self._timer is not None:  # the headers came late: the body has a time of its own
             self._disarm()
 

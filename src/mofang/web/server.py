@@ -50,6 +50,6 @@ def run_server(desk: Desk, host: str, port: int, *, ready: Callable[[str], None]
     gc.set_threshold(*GARBAGE)
     app = PredictApp(desk, body_bytes_max=body_bytes_max)
     try:
-        Server(uvicorn.Config(app, **server_settings())).run(sockets=[bound])  # type: ignore[arg-type]
+        Server(uvicorn.Config(app, **server_settings())).run(sockets=[bound])
     finally:
         bound.close()
