@@ -20,6 +20,8 @@ from mofang.data.sources import PACKAGE
 
 LINE = 110
 CLASSES_SHOWN = 8
+INPUTS_SHOWN = 20
+LEFT_OUT_SHOWN = 10
 UNKNOWN = "unknown"
 
 
@@ -174,7 +176,7 @@ def _collect_lines(finding: Finding, source: str, licence: str, origin: str) -> 
         settings.append(("encoding", finding.encoding, ""))
     if finding.delimiter not in ("", ","):
         settings.append(("delimiter", finding.delimiter, ""))
-    if not finding.header and finding.format == "csv":
+    if not finding.header and finding.format in ("csv", "pixels"):
         settings.append(
             (
                 "header",
@@ -266,7 +268,7 @@ def describe(finding: Finding) -> list[str]:
         ),
         f"  {say('source', '来源')}: {finding.source} ({_files(finding)})",
         f"  {say('label', '标签')}: {finding.label} ({_classes(finding)})",
-        f"  {say('inputs', '输入')}: {', '.join(name for name, _ in finding.inputs)}"
+        f"  {say('inputs', '输入')}: {_some([name for name, _ in finding.inputs], INPUTS_SHOWN)}"
         + (f" ({', '.join(map(_language, finding.languages))})" if finding.languages else ""),
     ]
     if finding.left_out:
@@ -274,15 +276,22 @@ def describe(finding: Finding) -> list[str]:
     if finding.unlabelled:
         lines.append(
             say(
-                "  {n} records have no label and are set aside",
-                "  {n} 条记录没有标签，将单独留出",
-                n=finding.unlabelled,
+                "  without a label: {n} records, set aside",
+                "  没有标签：{n} 条记录，将单独留出",
+                n=f"{finding.unlabelled:,}",
             )
         )
     if finding.copies:
-        lines.append(say("  {n} records are exact copies", "  {n} 条记录是完全重复的", n=finding.copies))
+        lines.append(say("  exact copies: {n} records", "  完全重复：{n} 条记录", n=f"{finding.copies:,}"))
     if finding.rejected:
-        lines.append(say("  {n} rows cannot be read", "  {n} 行无法读取", n=finding.rejected))
+        lines.append(
+            say(
+                "  cannot be read: {n} rows ({reasons}); a run counts and keeps them",
+                "  无法读取：{n} 行（{reasons}）；运行时会计数并保留",
+                n=f"{finding.rejected:,}",
+                reasons=", ".join(f"{reason} {count:,}" for reason, count in finding.why_rejected),
+            )
+        )
     return [*lines, *(f"  {_remark(one)}" for one in finding.remarks)]
 
 
@@ -336,6 +345,7 @@ REASONS = {
     "free-text": ("free text", "自由文本"),
     "not-text": ("no text", "不是文本"),
     "says-the-label": ("gives the label away", "直接透露标签"),
+    "a-split": ("an earlier split", "原有划分"),
     "too-many-values": ("too many values", "取值过多"),
     "not-a-value": ("links or codes", "链接或代码"),
     "not-asked-for": ("not asked for", "未要求"),
@@ -343,21 +353,39 @@ REASONS = {
 
 
 def _left_out(finding: Finding) -> list[str]:
-    return [f"{name} ({say(*REASONS[reason])})" for name, reason in finding.left_out]
+    """The columns that are left out, those of one reason together."""
+    grouped: dict[str, list[str]] = {}
+    for name, reason in finding.left_out:
+        grouped.setdefault(reason, []).append(name)
+    return [f"{_some(names, LEFT_OUT_SHOWN)} ({say(*REASONS[reason])})" for reason, names in grouped.items()]
+
+
+def _some(names: list[str], most: int) -> str:
+    """The first of many names, and how many more there are."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (say(" and {n} more", " 等另 {n} 个", n=rest) if rest > 0 else "")
 
 
 REMARKS = {
     "personal-in-text": (
-        "{count} of {looked} texts hold what looks like a phone, identity number or e-mail address",
-        "{looked} 条文本中有 {count} 条疑似含手机号、身份证号或邮箱",
+        "personal data: {count} of {looked} texts hold what looks like a phone, identity number or e-mail",
+        "个人信息：{looked} 条文本中有 {count} 条疑似含手机号、身份证号或邮箱",
     ),
     "small-classes": (
-        "{count} classes have fewer than {rows} records: {names}",
-        "{count} 个类别不足 {rows} 条：{names}",
+        "classes with fewer than {rows} records: {count} ({names})",
+        "不足 {rows} 条的类别：{count} 个（{names}）",
     ),
     "unequal": (
         "the rarest class, {name}, is {share} % of the records; macro-F1 will be the first figure",
         "最少的类别“{name}”只占 {share}%；将以宏平均 F1 为首要指标",
+    ),
+    "pixels": (
+        "each row is a grey image of {side} × {side} pixels",
+        "每一行是一张 {side} × {side} 的灰度图",
+    ),
+    "own-split": (
+        "the folders {folders} are read together and split anew",
+        "文件夹 {folders} 会合在一起读取，并重新划分",
     ),
     "stars": (
         "the labels look like stars; five neighbouring classes are hard to tell apart",

@@ -115,6 +115,12 @@ class Server:
         assert found, f"the server did not start: {line}{self.process.stderr.read() if self.process.stderr else ''}"
         self.address = found[0]
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """Host and port."""
+        found = urlsplit(self.address)
+        return found.hostname or "", found.port or 0
+
     def __enter__(self) -> Server:
         return self
 

@@ -116,6 +116,20 @@ def listing(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")(command)
 
 
+class NewFile(click.Path):
+    """A file to be written; a folder that is not there is said before the work begins, not after it."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or ``file-not-writable``."""
+        path = Path(value)
+        if not os.access(path if path.exists() else path.parent, os.W_OK) or path.is_dir():
+            raise MofangError("file-not-writable", path=path)
+        return super().convert(value, param, ctx)
+
+
 class Names(click.Group):
     """A group whose bare name is its list: ``mofang key`` is ``mofang key list``."""
 

@@ -87,16 +87,21 @@ def _chosen_language() -> str:
     return "en"
 
 
+def _speak(_ctx: click.Context, _option: click.Parameter, chosen: Any) -> None:
+    """``--lang`` holds for the help screen too, so it is looked at before everything else."""
+    if chosen:
+        set_language(chosen)
+
+
 @click.group(cls=Mofang, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--shop", "shop_path", metavar="FOLDER", help="The shop's folder (default: ./shop, searched upwards; MOFANG_SHOP).")
-@click.option("--lang", type=click.Choice(["en", "zh"]), help="Language of the screen (default: the locale's; MOFANG_LANG).")
+@click.option("--lang", type=click.Choice(["en", "zh"]), is_eager=True, expose_value=False, callback=_speak,
+              help="Language of the screen (default: the locale's; MOFANG_LANG).")
 @click.option("--verbose", is_flag=True, help="Show the ledger's own words and a traceback for unexpected errors.")
 @click.version_option(package_name="mofang", message="mofang %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, shop_path: str | None, lang: Any, verbose: bool) -> None:
+def cli(ctx: click.Context, shop_path: str | None, verbose: bool) -> None:
     """Mofang 模坊: from your own records to a model that you can sell."""
-    if lang:
-        set_language(lang)
     ctx.obj = Context(shop_path or os.environ.get("MOFANG_SHOP") or "", verbose)
     if ctx.invoked_subcommand is None:
         from mofang.cli.look import status

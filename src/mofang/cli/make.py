@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mofang.cli.context import Context, pass_context
+from mofang.cli.context import Context, NewFile, pass_context
 from mofang.core.errors import MofangError
 from mofang.core.language import say
 
@@ -65,7 +65,7 @@ def run(context: Context, recipe: Path, budget: str, as_json: bool) -> None:
 @click.command()
 @click.argument("model")
 @click.argument("given", required=False, metavar="[TEXT|FILE|-]")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the answers to this file (JSON lines).")
+@click.option("--out", type=NewFile(), help="Write the answers to this file (JSON lines).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @pass_context
 def predict(context: Context, model: str, given: str | None, out: Path | None, as_json: bool) -> None:

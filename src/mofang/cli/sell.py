@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mofang.cli.context import Context, Names, listing, pass_context, when
+from mofang.cli.context import Context, Names, NewFile, listing, pass_context, when
 from mofang.core.language import say
 
 
@@ -54,7 +54,7 @@ def customer_new(context: Context, name: str, credit: str | None, test: bool) ->
 @click.argument("credit")
 @pass_context
 def customer_limit(context: Context, customer: str, credit: str) -> None:
-    """Change how much a customer may owe in a month, e.g. ¥5000; 0 makes it prepaid."""
+    """Change how much a customer may owe in a month (0 makes it prepaid)."""
     from mofang.trade import customers
 
     _show_customer(context, context.shop.act(customers.customer_limit, customer=customer, credit=credit))
@@ -207,13 +207,14 @@ def price_list(context: Context, as_json: bool, as_csv: bool) -> None:
 @click.option("--period", help="The month, e.g. 2026-11 (default: this month).")
 @click.option("--preview", is_flag=True, help="Show what the invoice would say; nothing is issued.")
 @click.option("--early", is_flag=True, help="Bill a month that is not over; later use goes on the next invoice.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the PDF.")
+@click.option("--out", type=NewFile(), help="Where to write the PDF (or, NAME.json, the JSON).")
 @listing
 @pass_context
 def invoice(context: Context, customer: str | None, period: str | None, preview: bool, early: bool, out: Path | None,
             as_json: bool, as_csv: bool) -> None:
     """Bill a customer for a period. Without a CUSTOMER, list the invoices."""
     from mofang.cli.bill import list_invoices, show_document
+    from mofang.core.canonical import canonical
     from mofang.core.language import current_language
     from mofang.trade import billing
 
@@ -225,7 +226,7 @@ def invoice(context: Context, customer: str | None, period: str | None, preview:
     if preview:
         document, pdf = billing.invoice_preview(shop, customer, period or "", language)
         if out:
-            out.write_bytes(pdf)
+            out.write_bytes(canonical(document) if out.suffix == ".json" else pdf)
         show_document(context, document, out, as_json, as_csv)
         return
     claim = shop.act(billing.invoice_issue, customer=customer, period=period, language=language, early=early)

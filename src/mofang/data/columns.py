@@ -28,10 +28,11 @@ PERSONAL_NAMES = re.compile(
     re.I,
 )
 ID_NAMES = re.compile(
-    r"(^|[_\W])(id|uid|uuid|guid|idx|index|no|row|key|number|serial|sku|asin)($|[_\W])|编号|序号|索引|"
-    r"Unnamed: 0|Id$|ID$",
-    re.I,
+    r"(?i:(^|[_\W])(id|uid|uuid|guid|idx|index|no|row|key|number|serial|sku|asin)($|[_\W]))|编号|序号|索引|"
+    r"Unnamed: 0|[a-z]I[dD]$"
 )
+NUMBER_NAMES = re.compile(r"(?i:(^|[_\W])(id|uid|key|number|no|serial)$)|[a-z]I[dD]$|编号|序号")
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\udfff]+")
 
 
 def number_of(value: Any) -> float | None:
@@ -68,7 +69,11 @@ def text_of(value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a sample of a column shows. Shares are of the values that are not missing."""
+    """What a sample of a column shows. Shares are of the values that are not missing.
+
+    ``unspaced_share`` is that of characters of scripts that write no blanks between words; ``span`` is the
+    largest number less the smallest.
+    """
 
     name: str
     rows: int
@@ -79,7 +84,8 @@ class Profile:
     mean_chars: float
     max_chars: int
     mean_words: float
-    cjk_share: float
+    unspaced_share: float
+    span: float
     pattern: str
     top: tuple[tuple[str, int], ...]
     rising: bool
@@ -100,11 +106,18 @@ class Profile:
         return self.filled > 0 and self.number_share >= 0.98
 
     @property
+    def quantity(self) -> bool:
+        """True if the numbers measure something: many of them, or far apart, as codes of classes are not."""
+        return self.numeric and (self.distinct > 50 or self.span > max(3 * self.distinct, 20))
+
+    @property
     def texty(self) -> bool:
         """True if the values read as free text: mostly distinct, and long, or of several words."""
         if self.numeric or self.pattern or not self.filled:
             return False
-        wordy = self.mean_words >= 3 or self.mean_chars >= (5 if self.cjk_share > 0.3 else 12)
+        if self.mean_words < 1.5 and self.unspaced_share < 0.3:
+            return False  # codes, names of files and versions are long, but they are one word each
+        wordy = self.mean_words >= 3 or self.mean_chars >= (5 if self.unspaced_share > 0.3 else 12)
         return (wordy and (self.distinct_share > 0.2 or self.distinct > 500)) or self.max_chars > 200
 
     @property
@@ -119,8 +132,10 @@ class Profile:
     @property
     def identifying(self) -> bool:
         """True if the values only number or name the rows."""
-        if self.texty or self.filled < 20 or self.distinct_share < 0.95:
+        if self.texty or self.filled < 20:
             return False
+        if self.distinct_share < 0.95:
+            return self.distinct_share > 0.5 and self.whole_share == 1 and bool(NUMBER_NAMES.search(self.name))
         if self.pattern == "uuid" or ID_NAMES.search(self.name):
             return True
         return (self.numeric and self.whole_share == 1 and self.rising) or (
@@ -128,7 +143,7 @@ class Profile:
             and self.distinct_share > 0.99
             and self.mean_words < 1.5
             and not self.pattern
-            and self.cjk_share < 0.3
+            and self.unspaced_share < 0.3
         )
 
     @property
@@ -158,7 +173,7 @@ def profile(name: str, values: Sequence[Any]) -> Profile:
         (
             kind
             for kind, rule in PATTERNS.items()
-            if filled and sum(bool(rule.fullmatch(value.strip())) for value in filled) >= 0.9 * total
+            if filled and _fit(rule, filled[:50], 0.5) and _fit(rule, filled, 0.9)
         ),
         "",
     )
@@ -172,12 +187,17 @@ def profile(name: str, values: Sequence[Any]) -> Profile:
         mean_chars=sum(map(len, filled)) / total,
         max_chars=max(map(len, filled), default=0),
         mean_words=sum(words) / total,
-        cjk_share=sum("\u2e80" <= sign < "\ue000" for sign in "".join(filled[:500]))
+        unspaced_share=sum(map(len, UNSPACED.findall("".join(filled[:500]))))
         / max(sum(map(len, filled[:500])), 1),
+        span=max(numbers) - min(numbers) if numbers else 0.0,
         pattern=pattern,
         top=tuple(counts.most_common(200)),
         rising=len(numbers) == len(filled) and all(a < b for a, b in zip(numbers, numbers[1:], strict=False)),
     )
+
+
+def _fit(rule: re.Pattern[str], values: Sequence[str], share: float) -> bool:
+    return sum(bool(rule.fullmatch(value.strip())) for value in values) >= share * len(values)
 
 
 def _number_or_nan(value: str) -> float:

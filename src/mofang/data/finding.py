@@ -50,6 +50,7 @@ class Finding:
     unlabelled: int = 0
     copies: int = 0
     rejected: int = 0
+    why_rejected: tuple[tuple[str, int], ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     remarks: tuple[Remark, ...] = ()
 
@@ -64,11 +65,10 @@ def about_content(
     """Languages, copies, and what a person should know."""
     remarks: list[Remark] = []
     languages: tuple[str, ...] = ()
-    keys = Counter(
-        tuple(normalise(value) if isinstance(value, str) else value for value in row)
-        for row in zip(*(columns[name] for name in inputs), strict=True)
-    )
-    if task == "text_classification":
+    text_task = task == "text_classification"
+    rows_of_inputs = zip(*(columns[name] for name in inputs), strict=True)
+    keys = Counter(tuple(map(_plain, row)) if text_task else row for row in rows_of_inputs)
+    if text_task:
         texts = [
             str(value)
             for name in inputs
@@ -83,6 +83,10 @@ def about_content(
     return {"languages": languages, "copies": keys.total() - len(keys), "remarks": tuple(remarks)}
 
 
+def _plain(value: Any) -> Any:
+    return normalise(value) if isinstance(value, str) else value
+
+
 def class_remarks(classes: Counter[str]) -> list[Remark]:
     """What is odd about the classes: small ones, unequal ones, stars."""
     remarks = []
@@ -91,13 +95,10 @@ def class_remarks(classes: Counter[str]) -> list[Remark]:
         remarks.append(
             Remark("small-classes", {"count": len(small), "names": ", ".join(small[:5]), "rows": SMALL_CLASS})
         )
-    rarest = min(classes.values()) / classes.total()
-    if rarest < 0.2 / max(len(classes) - 1, 1):
-        remarks.append(
-            Remark(
-                "unequal", {"share": round(100 * rarest, 1), "name": min(classes, key=classes.__getitem__)}
-            )
-        )
+    rarest = 100 * min(classes.values()) / classes.total()
+    if rarest < 20 / max(len(classes) - 1, 1):
+        share = f"{rarest:.1f}" if rarest >= 0.1 else "< 0.1"
+        remarks.append(Remark("unequal", {"share": share, "name": min(classes, key=classes.__getitem__)}))
     if sorted(classes) in (["1", "2", "3", "4", "5"], ["0", "1", "2", "3", "4"]):
         remarks.append(Remark("stars", {}))
     return remarks

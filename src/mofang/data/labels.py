@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 from mofang.core.errors import MofangError
@@ -53,9 +54,6 @@ FAIR = {
     "stars",
     "score",
     "overall",
-    "topic",
-    "genre",
-    "emotion",
     "type",
     "kind",
     "species",
@@ -76,8 +74,6 @@ FAIR = {
     "approved",
     "status",
     "group_name",
-    "department",
-    "priority",
     "severity",
     "grade",
     "decision",
@@ -89,22 +85,33 @@ FAIR = {
     "分数",
     "打分",
     "结果",
-    "主题",
-    "话题",
-    "情绪",
     "状态",
     "等级",
     "评价",
     "是否",
     "诊断",
-    "部门",
+    "词性",
 }
+OF_TEXTS = {
+    "topic",
+    "genre",
+    "emotion",
+    "department",
+    "priority",
+    "主题",
+    "话题",
+    "栏目",
+    "版面",
+    "情绪",
+    "部门",
+}  # in a table these are columns like others
 UNLIKELY = re.compile(
     r"(^|[_\W])(lang(uage)?|locale|source|split|set|fold|country|city|region|province|gender|sex|store|shop|product|brand|"
     r"platform|device|channel|year|month|day|date|time|version|verified|currency|author|user)($|[_\W])|语言|来源|城市|省份|性别|"
     r"店铺|商品|品牌|平台|渠道|年|月|日期|时间",
     re.I,
 )
+COUNTED = re.compile(r"[A-Za-z_.\- ]{0,12}\d+([^\dA-Za-z]|x)?\d*")
 CLASSES_MOST = 1000
 SURE_SCORE = 3.0
 SURE_MARGIN = 1.5
@@ -134,9 +141,9 @@ def label_guesses(profiles: Mapping[str, Profile], has_text: bool) -> list[Guess
             or (one.texty and not strong(name))
         ):
             continue
-        if one.numeric and one.whole_share < 1 and not strong(name):
+        if one.numeric and (one.distinct > 100 if strong(name) else one.whole_share < 1):
             continue
-        score = name_score(name)
+        score = name_score(name, has_text) - (3.0 if one.quantity and not strong(name) else 0.0)
         score += 1.5 if one.distinct <= 20 else 1.0 if one.distinct <= 100 else 0.0
         score += 1.0 if place == len(names) - 1 else 0.5 if place == 0 else 0.0
         score += 0.5 if has_text and not one.numeric else 0.0
@@ -154,20 +161,24 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s\-]+", "_", name.strip().lower())
 
 
-def name_score(name: str) -> float:
-    """How much a column's name speaks for a label."""
+def name_score(name: str, has_text: bool) -> float:
+    """How much a column's name speaks for a label: the whole name, or what English puts last
+    (``loan_status``)."""
     plain = _plain(name)
+    fair = FAIR | OF_TEXTS if has_text else FAIR
     if plain in STRONG:
         return 5.0
-    if plain in FAIR:
+    if plain in fair:
         return 3.5
-    pieces = set(re.split(r"[_\W]+", plain))
-    if pieces & STRONG or any(word in plain for word in STRONG if not word.isascii()):
+    pieces = re.split(r"[_\W]+", plain)
+    if not {pieces[0], pieces[-1]}.isdisjoint(STRONG) or any(
+        word in plain for word in STRONG if not word.isascii()
+    ):
         return 2.5
     if (
-        pieces & FAIR
-        or plain.startswith(("is_", "has_"))
-        or any(word in plain for word in FAIR if not word.isascii())
+        pieces[-1] in fair
+        or plain.startswith("is_")
+        or any(word in plain for word in fair if not word.isascii())
     ):
         return 2.0
     return -2.0 if UNLIKELY.search(plain) else 0.0
@@ -179,9 +190,12 @@ def choose_label(
     """The label's column. Raises ``label-unsure`` with the candidates, or ``label-not-found``."""
     guesses = label_guesses(profiles, has_text)
     if not guesses:
+        for name, one in profiles.items():
+            if strong(name) and one.numeric:
+                raise MofangError("label-is-a-quantity", label=name, values=one.distinct)
         raise MofangError("label-not-found", columns=", ".join(profiles))
     best = guesses[0]
-    rivals = [one for one in guesses[1:] if best.score - one.score < SURE_MARGIN]
+    rivals = [one for one in guesses[1:] if best.score - one.score <= SURE_MARGIN]
     twins = [
         one
         for one in rivals
@@ -190,14 +204,40 @@ def choose_label(
     ]
     if twins and len(twins) == len(rivals):  # the same classes as numbers and as words: people read words
         return max([best, *twins], key=lambda one: (not profiles[one.name].numeric, one.score)).name
-    alone = len(guesses) == 1 and (has_text or best.score >= 2)
-    if (best.score >= SURE_SCORE or alone) and not rivals:
+    alone = best.score >= (1 if has_text else 2) and all(one.score < 0 for one in guesses[1:])
+    named = has_text or name_score(best.name, has_text) > 0
+    if ((best.score >= SURE_SCORE and named) or alone) and not rivals:
         return best.name
     raise MofangError(
         "label-unsure",
         candidates=", ".join(f"{one.name} ({one.classes})" for one in guesses[:6]),
         first=best.name,
     )
+
+
+def pixel_label(columns: Mapping[str, Sequence[Any]], label: str, header: bool) -> str:
+    """The label of rows that are square grey images, or nothing if they are not.
+
+    All columns but the first or the last (or the given one) hold whole numbers from 0 to 255, their number
+    is a square from 8 × 8, and their names, if they have any, only count.
+    """
+    names = list(columns)
+    if len(names) < 65 or isqrt(len(names) - 1) ** 2 != len(names) - 1:
+        return ""
+    likely = [label] if label else [name for name in names if strong(name)] or [names[-1], names[0]]
+    for one in likely:
+        rest = [name for name in names if name != one]
+        counted = not header or all(COUNTED.fullmatch(name) for name in rest)
+        classes = {text_of(value) for value in columns.get(one, ())}
+        if counted and 2 <= len(classes) <= 100 and all(map(_grey, (columns[name] for name in rest))):
+            return one
+    return ""
+
+
+def _grey(values: Sequence[Any]) -> bool:
+    """True if the first hundred values are whole numbers from 0 to 255."""
+    found = [str(value) for value in values[:100]]
+    return all(value.isascii() and value.isdigit() and int(value) <= 255 for value in found)
 
 
 def determines(values: Sequence[Any], labels: Sequence[Any]) -> bool:

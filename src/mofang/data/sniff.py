@@ -7,15 +7,16 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
 from mofang.data.columns import Profile, profiles, text_of
-from mofang.data.finding import Finding, about_content, class_remarks
+from mofang.data.finding import Finding, Remark, about_content, class_remarks
 from mofang.data.formats import detect_format, files_of, find_label_file
-from mofang.data.labels import choose_label, determines
+from mofang.data.labels import choose_label, determines, pixel_label
 from mofang.data.operators import normalise
 from mofang.data.readers import Reading, reader_named
 from mofang.data.readers.delimited import detect_delimiter, looks_like_header, sample_lines
@@ -24,7 +25,12 @@ from mofang.data.textfile import detect_encoding
 
 LOOK_ROWS = 100_000
 LOOK_CHARS = 200_000_000
+LOOK_CELLS = 10_000_000
 PROFILE_ROWS = 5_000
+PROFILE_CELLS = 200_000
+PROFILE_ROWS_LEAST = 500
+TABLE_COLUMNS = 5  # so many numbers and categories for each short text make a table
+SHORT_CHARS = 40
 TASKS = ("text_classification", "image_classification", "table_classification")
 TEXT_NAMES = re.compile(
     r"^(text|content|review|comment|sentence|title|body|message|question|query|utterance|document|tweet|"
@@ -47,6 +53,9 @@ GENERIC = {
 }
 
 
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+
+
 @dataclass(frozen=True)
 class _Look:
     """The rows that were looked at, by column."""
@@ -54,7 +63,7 @@ class _Look:
     columns: dict[str, list[Any]]
     rows: int
     complete: bool
-    rejected: int
+    rejected: Counter[str]
 
 
 def sniff(
@@ -84,18 +93,21 @@ def sniff(
     look = _look(chosen, how)
     if not look.rows:
         raise MofangError("no-records", source=source)
-    found = _columns(look, task, label, list(inputs))
+    may_be_pixels = format == "csv" and not inputs and task in ("", "image_classification")
+    pixels = pixel_label(look.columns, label, how.header != "no") if may_be_pixels else ""
+    found = _pixels(look, pixels) if pixels else _columns(look, task, label, list(inputs))
     return Finding(
         source=source,
         name=name,
-        format=format,
+        format="pixels" if pixels else format,
         rows=look.rows,
         complete=look.complete,
         files=len(chosen),
         encoding=how.encoding if format not in ("parquet", "documents") else "",
         delimiter=how.delimiter,
         header=how.header != "no",
-        rejected=look.rejected,
+        rejected=look.rejected.total(),
+        why_rejected=tuple(look.rejected.most_common(5)),
         **found,
     )
 
@@ -151,16 +163,16 @@ def _look(files: list[SourceFile], how: Reading) -> _Look:
     for chunk in reader_named(how.format)(
         files, how, lambda file, row, reason, *_: rejected.update([reason])
     ):
-        if rows >= LOOK_ROWS or chars >= LOOK_CHARS:
-            return _Look(columns, rows, False, rejected.total())
+        if rows >= LOOK_ROWS or chars >= LOOK_CHARS or rows * len(columns) >= LOOK_CELLS:
+            return _Look(columns, rows, False, rejected)
         if not chunk.numbers:
             continue
         for name in {**columns, **chunk.columns}:
             values = chunk.columns.get(name, [None] * len(chunk.numbers))
             columns.setdefault(name, [None] * rows).extend(values)
-            chars += sum(len(value) for value in values if isinstance(value, str))
+            chars += 16 * sum(len(value) for value in values[::16] if isinstance(value, str))
         rows += len(chunk.numbers)
-    return _Look(columns, rows, True, rejected.total())
+    return _Look(columns, rows, True, rejected)
 
 
 def _columns(look: _Look, task: str, label: str, inputs: list[str]) -> dict[str, Any]:
@@ -170,8 +182,9 @@ def _columns(look: _Look, task: str, label: str, inputs: list[str]) -> dict[str,
         for name, values in look.columns.items()
         if "\0" not in name and not any(isinstance(value, dict | list) for value in values[:200])
     }
-    step = max(look.rows // PROFILE_ROWS, 1)
-    found = profiles({name: values[::step] for name, values in columns.items()})
+    step = sample_step(look.rows, len(columns))
+    sample = {name: values[::step] for name, values in columns.items()}
+    found = profiles(sample)
     for name in (label, *inputs):
         if name and name not in columns:
             raise MofangError(
@@ -182,14 +195,18 @@ def _columns(look: _Look, task: str, label: str, inputs: list[str]) -> dict[str,
                 file="-",
             )
     texts = _texts(found, label) if task != "table_classification" else []
+    if not task and not inputs and _beside_a_table(found, texts, label):
+        texts = []
     if not label:
         rest = {name: one for name, one in found.items() if name not in inputs}
-        label = choose_label(rest, columns, bool(texts) or task == "text_classification")
+        label = choose_label(rest, sample, bool(texts) or task == "text_classification")
     texts = [name for name in texts if name != label]
+    if not texts and not task and not inputs:
+        texts = _names_alone(found, label)
     task = task or (
         "text_classification" if (set(inputs) & set(texts) if inputs else texts) else "table_classification"
     )
-    chosen, left_out = _inputs(found, columns, task, label, inputs, texts)
+    chosen, left_out = _inputs(found, sample, task, label, inputs, texts)
     if not chosen:
         raise MofangError("no-inputs", columns=", ".join(columns))
     classes = Counter(text for value in columns[label] if (text := normalise(text_of(value) or "")))
@@ -202,6 +219,44 @@ def _columns(look: _Look, task: str, label: str, inputs: list[str]) -> dict[str,
         "classes": tuple(classes.most_common()),
         "unlabelled": look.rows - classes.total(),
         **about_content(columns, [name for name, _ in chosen], task, classes, look.rows),
+    }
+
+
+def sample_step(rows: int, columns: int) -> int:
+    """Every how-manieth row is looked at closely: thousands of rows, fewer where there are many columns."""
+    wanted = min(PROFILE_ROWS, max(PROFILE_CELLS // max(columns, 1), PROFILE_ROWS_LEAST))
+    return max(rows // wanted, 1)
+
+
+def _beside_a_table(found: dict[str, Profile], texts: list[str], label: str) -> bool:
+    """True if a few short texts stand in what is else a table of numbers and categories."""
+    if any(TEXT_NAMES.match(name) or found[name].mean_chars > SHORT_CHARS for name in texts):
+        return False
+    others = [name for name, one in found.items() if name != label and one.role in ("number", "category")]
+    return len(others) > TABLE_COLUMNS * len(texts)
+
+
+def _names_alone(found: dict[str, Profile], label: str) -> list[str]:
+    """The one column of names, if all other columns are missing more often than not: then the name is what
+    there is to learn from."""
+    rest = {name: one for name, one in found.items() if name != label and not one.identifying}
+    names = [name for name, one in rest.items() if one.personal == name and one.distinct_share > 0.3]
+    if len(names) != 1 or any(one.missing < 0.5 * one.rows for name, one in rest.items() if name not in names):
+        return []
+    return names
+
+
+def _pixels(look: _Look, label: str) -> dict[str, Any]:
+    """Rows that are images: the label and its classes."""
+    classes = Counter(text for value in look.columns[label] if (text := normalise(text_of(value) or "")))
+    _require_classes(label, classes, profiles({label: look.columns[label]})[label])
+    return {
+        "task": "image_classification",
+        "label": label,
+        "inputs": (("image", "image"),),
+        "classes": tuple(classes.most_common()),
+        "unlabelled": look.rows - classes.total(),
+        "remarks": (Remark("pixels", {"side": isqrt(len(look.columns) - 1)}), *class_remarks(classes)),
     }
 
 
@@ -221,21 +276,15 @@ def _texts(found: dict[str, Profile], label: str) -> list[str]:
     ]
     if likely:
         return likely
+    rest = [one for one in found.values() if one.name != label and not one.personal and not one.pattern]
     open_ended = [
-        name
-        for name, one in found.items()
-        if name != label
-        and not one.numeric
-        and not one.pattern
-        and one.distinct_share > 0.3
-        and not one.personal
-        and not (one.identifying and one.mean_chars > 3)
+        one.name
+        for one in rest
+        if not one.numeric and one.distinct_share > 0.3 and not (one.identifying and one.mean_chars > 3)
     ]
-    return (
-        open_ended
-        if len(open_ended) == 1 and not any(one.numeric for one in found.values() if one.name != label)
-        else []
-    )
+    numbers = [one for one in rest if one.numeric and not one.identifying]
+    words = open_ended and found[open_ended[0]].unspaced_share > 0.3 and found[open_ended[0]].distinct_share > 0.9
+    return open_ended if len(open_ended) == 1 and len(numbers) <= (1 if words else 0) else []
 
 
 def _inputs(
@@ -285,6 +334,8 @@ def _why_not(one: Profile, values: list[Any], labels: list[Any]) -> str:
         return "time" if one.pattern == "date" else "not-a-value"
     if one.texty:
         return "free-text"
+    if {value.strip().lower() for value, _ in one.top} <= SPLITS:
+        return "a-split"
     if determines(values, labels):
         return "says-the-label"
     return "" if one.role in ("number", "category") else "too-many-values"
@@ -324,5 +375,12 @@ def _images(source: str, name: str, files: list[SourceFile], label: str) -> Find
         files=len(images),
         label_file=label_file,
         unlabelled=len(images) - classes.total(),
-        remarks=tuple(class_remarks(classes)),
+        remarks=(*own_split(images), *class_remarks(classes)),
     )
+
+
+def own_split(images: Sequence[SourceFile]) -> list[Remark]:
+    """A remark if the pictures lie in folders such as train and test: all are read, and split anew."""
+    tops = sorted({file.name.split("/")[0] for file in images if file.name.count("/") > 1})
+    found = [top for top in tops if top.lower() in SPLITS]
+    return [Remark("own-split", {"folders": ", ".join(found)})] if len(found) > 1 else []

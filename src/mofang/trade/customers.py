@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -94,10 +94,8 @@ def find_customer(db: Database, name: str) -> Customer:
     raise MofangError("customer-unknown", name=name, nearest=nearest(name, [one.name for one in everybody]))
 
 
-def _customer(row: tuple[object, ...]) -> Customer:
-    account, name, currency, credit, topped_up, test, created = row
-    return Customer(str(account), str(name), str(currency), int(credit), int(topped_up), bool(test),  # type: ignore[call-overload]
-                    int(created))  # type: ignore[call-overload]
+def _customer(row: tuple[Any, ...]) -> Customer:
+    return Customer(*row[:5], test=bool(row[5]), created_us=row[6])
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import json
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.core.trace import Node, ancestors, descendants
-from mofang.trade.billing import invoices_of, trace_line
+from mofang.trade.accounts import all_invoices
+from mofang.trade.billing import trace_line
 
 
 def trace_tree(shop: Shop, name: str, line: int | None = None, *, forward: bool = False) -> Node:
@@ -15,7 +16,7 @@ def trace_tree(shop: Shop, name: str, line: int | None = None, *, forward: bool 
 
     Raises ``name-unknown`` with the nearest name, or ``entry-unknown``.
     """
-    if any(one.number == name.strip().upper() for one in invoices_of(shop.control)):
+    if any(one.number == name.strip().upper() for one in all_invoices(shop)):
         return trace_line(shop, name, line or 1)
     if name.startswith("req_"):
         return trace_request(shop, name)
@@ -24,10 +25,11 @@ def trace_tree(shop: Shop, name: str, line: int | None = None, *, forward: bool 
 
 
 def trace_request(shop: Shop, request: str) -> Node:
-    """From one answered request to the package that answered it, and on down."""
-    found = shop.control.rows("select at_us, body from journal where journal='usage' and id=?", (request,))
-    if not found:
+    """From one answered request (its id, or the unique beginning of it) to the package that answered it, and on down."""
+    sql = "select id, at_us, body from journal where journal='usage' and id>=? and id<? limit 2"
+    found = shop.control.rows(sql, (request, request + "~"))
+    if len(found) != 1:
         raise MofangError("request-unknown", request=request)
-    at_us, body = found[0][0], json.loads(found[0][1])
+    id, at_us, body = found[0][0], found[0][1], json.loads(found[0][2])
     facts = {name: body[name] for name in ("model", "units", "micros", "test") if name in body}
-    return Node(stage="request", entry=request, at_us=at_us, facts=facts, below=(ancestors(shop.ledger, body["package"]),))
+    return Node(stage="request", entry=id, at_us=at_us, facts=facts, below=(ancestors(shop.ledger, body["package"]),))

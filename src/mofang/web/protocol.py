@@ -97,7 +97,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_headers = False
         super().on_headers_complete()
-        self.scope["extensions"] = {"mofang": Exchange(self.cycle)}  # type: ignore[typeddict-item]
+        self.scope["extensions"] = {"mofang": Exchange(self.cycle)}  # type: ignore[dict-item]
         if self._timer is not None:  # the headers came late: the body has a time of its own
             self._disarm()
 

@@ -24,7 +24,7 @@ LINE_CHARS = 16 * 2**20
 FIELD_CHARS = 2 * LINE_CHARS
 SAMPLE_ROWS = 300
 SAMPLE_CHARS = 512 * 1024
-NAME = re.compile(r"[\w][\w\-_ ./()（）%#:\[\]]{0,39}")
+NAME = re.compile(r"\w[\w\- ./()（）%#:\[\]]{0,39}|\w[\w.\-]{0,99}")
 NUMBER = re.compile(r"\s*[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?%?\s*")
 
 
@@ -254,7 +254,7 @@ def looks_like_header(rows: Sequence[Sequence[str]]) -> bool:
         return False
     if not all(NAME.fullmatch(cell) for cell in cells if cell):
         return False
-    if not rest:
+    if not rest or any(cell and _numeric([row[place] for row in rest]) for place, cell in enumerate(cells)):
         return True
     for place, cell in enumerate(cells):
         values = [row[place].strip() for row in rest]
@@ -275,8 +275,6 @@ def looks_like_header(rows: Sequence[Sequence[str]]) -> bool:
         "内容",
     }
     if any(cell.lower() in known for cell in cells):
-        return True
-    if any(_numeric([row[place] for row in rest]) for place in range(len(cells))):
         return True
     longest = max(len(cell) for cell in cells)
     typical = sorted(max(len(cell) for cell in row) for row in rest)[len(rest) // 2]

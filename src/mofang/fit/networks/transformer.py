@@ -51,7 +51,9 @@ def from_folder(
     Reads safetensors only; no code from the folder is run.
     """
     from transformers import AutoModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # the run has a bar of its own
     body = AutoModel.from_pretrained(
         folder,
         local_files_only=True,
