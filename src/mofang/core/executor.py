@@ -65,15 +65,18 @@ class RayExecutor:
             options |= {"num_cpus": processors} | ({"_temp_dir": temporary} if temporary else {})
         ray.init(address=address, **options)
         self._ray = ray
-        theirs = ray.get(ray.remote(_version).remote())
+        self.handshake()
+
+    def handshake(self) -> None:
+        """Refuse a cluster that runs another version; its results could differ."""
+        theirs = self._get(self._ray.remote(_version).remote())
         if theirs != mofang.__version__:
-            ray.shutdown()
             raise MofangError("cluster-version", ours=mofang.__version__, theirs=theirs)
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        remote = self._ray.remote(function)
+        apply, shared = self._ray.remote(_apply), self._ray.put(function)
         in_flight = max(2, int(self._resources().get("CPU", 1))) * 2
-        yield from _window((remote.remote(item) for item in items), in_flight, self._get)
+        yield from _window((apply.remote(shared, item) for item in items), in_flight, self._get)
 
     def _resources(self) -> dict[str, float]:
         found: dict[str, float] = self._ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -84,6 +87,10 @@ class RayExecutor:
 
     def close(self) -> None:
         self._ray.shutdown()
+
+
+def _apply(function: Callable[[T], R], item: T) -> R:
+    return function(item)
 
 
 def _version() -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -114,6 +115,44 @@ def cleaned_columns(
     return columns
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What the first pass needs to know of one batch: everything but the records themselves."""
+
+    ids: list[str]
+    codes: list[int]
+    contents: list[bytes]
+    labels: list[str | None]
+    texts: list[str]
+    chars: dict[str, list[int]]
+    facts: dict[str, list[ImageFacts]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Looks at one batch by itself; picklable, so that it runs in this process, in several, or on a cluster."""
+
+    specs: tuple[dict[str, Any], ...]
+    rules: Rules
+    inputs: tuple[str, ...]
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    def __call__(self, batch: Batch) -> Looked:
+        columns = cleaned_columns(batch, self.specs, self.labels)
+        see = partial(look_at, min_side=self.rules.min_side, max_pixels=self.rules.max_pixels)
+        with ThreadPoolExecutor(IMAGE_THREADS) as threads:
+            facts = {name: list(threads.map(see, values)) for name, values in batch.media.items()}
+        rows = range(len(batch))
+        wrong = [_wrong(columns, row, self.inputs, self.texts, facts, self.rules) for row in rows]
+        contents = [content_of([columns[name][row] for name in self.inputs], [values[row] for values in batch.media.values()])
+                    for row in rows]
+        label = list(columns[self.labels[0]]) if self.labels else [None] * len(batch)
+        texts = ["\n".join(columns[name][row] or "" for name in self.texts) for row in rows] if self.texts else []
+        chars = {name: [len(value or "") for value in columns[name]] for name in self.texts}
+        return Looked(batch.column(ID), [ALL_REASONS.index(reason) for reason in wrong], contents, label, texts, chars, facts)
+
+
 def _sign(
     run: Run,
     reader: RecordReader,
@@ -124,45 +163,23 @@ def _sign(
     bar: Any,
 ) -> np.ndarray[Any, Any]:
     """First pass: statistics, what is wrong with each record by itself, and the signatures for the
-    comparison."""
+    comparison. Batches are looked at wherever the shop's executor runs; the order is the records' own."""
     inputs = with_role(reader.roles, [role for role in INPUT_ROLES if role not in MEDIA_ROLES])
     texts, labels = with_role(reader.roles, "text"), with_role(reader.roles, "label")
+    look = Look(tuple(specs), rules, tuple(inputs), tuple(texts), tuple(labels))
     codes = np.zeros(reader.rows, np.uint8)
     with (
         run.part("statistics.parquet") as path,
         _Statistics(path, texts, reader.media_columns) as statistics,
-        ThreadPoolExecutor(IMAGE_THREADS) as threads,
     ):
-        for batch in reader.batches():
-            columns = cleaned_columns(batch, specs, labels)
-            facts = {
-                name: list(
-                    threads.map(
-                        lambda data: look_at(data, min_side=rules.min_side, max_pixels=rules.max_pixels),
-                        values,
-                    )
-                )
-                for name, values in batch.media.items()
-            }
-            label = columns[labels[0]] if labels else [None] * len(batch)
+        for looked in run.shop.executor.map(look, reader.batches()):
             first = signs.rows
-            wrong = [_wrong(columns, row, inputs, texts, facts, rules) for row in range(len(batch))]
-            codes[first : first + len(batch)] = [ALL_REASONS.index(reason) for reason in wrong]
-            contents = [
-                content_of(
-                    [columns[name][row] for name in inputs], [values[row] for values in batch.media.values()]
-                )
-                for row in range(len(batch))
-            ]
-            signs.add(contents, label, batch.column(ID))
+            codes[first : first + len(looked.ids)] = looked.codes
+            signs.add(looked.contents, looked.labels, looked.ids)
             if near:
-                near.add(
-                    first,
-                    ["\n".join(columns[name][row] or "" for name in texts) for row in range(len(batch))],
-                    label,
-                )
-            statistics.write(batch.column(ID), {name: columns[name] for name in texts}, facts)
-            bar.advance(len(batch))
+                near.add(first, looked.texts, looked.labels)
+            statistics.write(looked.ids, looked.chars, looked.facts)
+            bar.advance(len(looked.ids))
     return codes
 
 
@@ -281,11 +298,11 @@ class _Statistics:
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
 
     def write(
-        self, ids: Sequence[str], texts: dict[str, Sequence[Any]], facts: dict[str, list[ImageFacts]]
+        self, ids: Sequence[str], chars: dict[str, list[int]], facts: dict[str, list[ImageFacts]]
     ) -> None:
         """Append one batch."""
         columns: dict[str, Any] = {ID: ids}
-        columns |= {f"{name}.chars": [len(value or "") for value in values] for name, values in texts.items()}
+        columns |= {f"{name}.chars": counts for name, counts in chars.items()}
         for name, looked in facts.items():
             columns |= {
                 f"{name}.width": [one.width for one in looked],

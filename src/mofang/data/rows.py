@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from mofang.core.errors import MofangError
-from mofang.data.formats import detect_format
+from mofang.data.formats import detect_format, files_of
 from mofang.data.readers import Reading, reader_named
 from mofang.data.sources import source_files
 
 
-def rows_of(path: Path) -> Iterator[dict[str, Any]]:
-    """Each row as column name → value, read as collect reads it. A row that cannot be read ends in ``row-unreadable``."""
+def rows_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The number of each row in its file and its values by column name, read as collect reads them. A row that
+    cannot be read ends in ``row-unreadable``."""
     files = source_files(str(path))
     format = detect_format(files)
+    chosen, _ = files_of(files, format)
 
     def refuse(file: str, row: int, reason: str, detail: str = "", value: str = "") -> None:
-        raise MofangError("row-unreadable", file=file, row=row, reason=detail or reason)
+        raise MofangError("row-unreadable", file=file, row=row, reason=f"{reason} {detail}".strip())
 
-    for chunk in reader_named(format)(files, Reading(format=format), refuse):
+    for chunk in reader_named(format)(chosen, Reading(format=format), refuse):
         names = list(chunk.columns)
-        for values in zip(*chunk.columns.values(), strict=True):
-            yield dict(zip(names, values, strict=True))
+        for number, *values in zip(chunk.numbers, *chunk.columns.values(), strict=True):
+            yield number, dict(zip(names, values, strict=True))

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from mofang.core.errors import MofangError
+from mofang.core.nearest import nearest
+from mofang.engine.request import parse_records
 from mofang.engine.task import Signature
 
 BATCH = 256
+FILE_LIKE = re.compile(r"\S+\.(csv|tsv|txt|jsonl?|ndjson|parquet|gz|png|jpe?g|bmp|gif|webp|tiff?)", re.I)
 
 
 def records_from(signature: Signature, given: str, stream: TextIO) -> Iterator[list[dict[str, Any]]]:
     """Batches of records for a signature.
 
-    ``-`` reads one text (or one JSON object) a line from the stream; a path is read as collect reads it; anything else
-    is a text itself. Raises ``input-not-readable`` where a path or text does not fit the model.
+    ``-`` reads one text (or one JSON object) a line from the stream; a path is read as collect reads it; a JSON
+    object is a record as in an HTTP body; anything else is a text itself. Raises ``input-not-readable`` where a
+    path or text does not fit the model, ``row-unreadable`` for a row of a file that is no record.
     """
     if given == "-":
-        yield from _batches(_line(signature, line) for line in stream if line.strip())
+        yield from _batches(_line(signature, line) for line in _decoded(stream) if line.strip())
         return
     path = Path(given)
     try:
@@ -28,61 +33,112 @@ def records_from(signature: Signature, given: str, stream: TextIO) -> Iterator[l
         there = False
     if there:
         yield from _batches(_from_path(signature, path))
-    elif [one["role"] for one in signature["inputs"]] == ["text"]:
-        yield [{signature["inputs"][0]["name"]: given}]
-    elif given.lstrip().startswith("{"):
-        yield [_line(signature, given)]
+    elif FILE_LIKE.fullmatch(given.strip()):
+        beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise MofangError("source-missing", source=given, nearest=nearest(path.name, beside))
     else:
-        raise MofangError("input-not-readable", given=given, inputs=_names(signature))
+        yield [_line(signature, given)]
+
+
+def _decoded(stream: TextIO) -> Iterator[str]:
+    """The stream's lines as UTF-8, or as GB18030 where they are no UTF-8."""
+    for line in getattr(stream, "buffer", stream):
+        if isinstance(line, str):
+            yield line
+            continue
+        try:
+            yield line.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            yield line.decode("gb18030", errors="replace")
 
 
 def _line(signature: Signature, line: str) -> dict[str, Any]:
+    """One record from a JSON object, or from a text for a model of one text."""
     import orjson
 
-    if line.lstrip().startswith("{"):
+    text = line.strip("\r\n")
+    alone = [one["role"] for one in signature["inputs"]] == ["text"]
+    if text.lstrip().startswith("{"):
         try:
-            found: dict[str, Any] = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            found = {}
-        if found.keys() >= {one["name"] for one in signature["inputs"]}:
-            return found
-    if len(signature["inputs"]) == 1 and signature["inputs"][0]["role"] == "text":
-        return {signature["inputs"][0]["name"]: line.rstrip("\n")}
-    raise MofangError("input-not-readable", given=line.strip(), inputs=_names(signature))
+            found: dict[str, Any] = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            if not alone:
+                raise MofangError("body-not-json", reason=str(error)) from error
+        else:
+            names = {one["name"] for one in signature["inputs"]}
+            return _parsed(signature, {name: found[name] for name in found if name in names} or found)
+    if not alone:
+        raise MofangError("input-not-readable", given=text, inputs=_names(signature))
+    return _parsed(signature, {signature["inputs"][0]["name"]: text})
+
+
+def _parsed(signature: Signature, record: dict[str, Any]) -> dict[str, Any]:
+    return parse_records(signature, record)[0][0]
 
 
 def _from_path(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
-    roles = {one["role"] for one in signature["inputs"]}
-    if roles == {"image"}:
+    roles = [one["role"] for one in signature["inputs"]]
+    if roles == ["image"]:
         name = signature["inputs"][0]["name"]
-        images = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        yield from ({name: image.read_bytes()} for image in images)
-        return
-    suffix = path.suffix.lower()
-    if suffix in (".txt", "") and roles == {"text"} and len(signature["inputs"]) == 1:
-        with path.open(encoding="utf-8-sig", errors="replace") as lines:
-            yield from (_line(signature, line) for line in lines if line.strip())
-        return
-    yield from _columns(signature, path)
+        yield from ({name: image.read_bytes()} for image in _images(path))
+    elif roles == ["text"] and path.is_file() and path.suffix.lower() in (".txt", ""):
+        yield from _lines(signature, path)
+    else:
+        yield from _columns(signature, path)
+
+
+def _images(path: Path) -> list[Path]:
+    """The file itself, or the images in a folder."""
+    from mofang.data.sources import source_files
+
+    found = [file.path for file in source_files(str(path)) if path.is_file() or file.kind == "images"]
+    if not found:
+        raise MofangError("source-empty", source=str(path))
+    return found
+
+
+def _lines(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
+    """Each line of a text file, in whichever encoding it is."""
+    from mofang.data.sources import SourceFile
+    from mofang.data.textfile import detect_encoding, open_text
+
+    file = SourceFile(path, path.name)
+    with open_text(file, detect_encoding(file)) as lines:
+        yield from (_line(signature, line) for line in lines if line.strip())
 
 
 def _columns(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a table file, only the columns that the model takes."""
+    """Rows of a table file, only the columns that the model takes, each value as its role wants it."""
     from mofang.data.rows import rows_of
 
-    wanted = [one["name"] for one in signature["inputs"]]
-    for row in rows_of(path):
-        missing = [name for name in wanted if name not in row]
+    for place, row in rows_of(path):
+        missing = [one["name"] for one in signature["inputs"] if one["name"] not in row]
+        if missing and set(row) == {"image", "label"}:
+            raise MofangError("input-not-readable", given=str(path), inputs=_names(signature))
         if missing:
-            raise MofangError("input-column-missing", path=str(path), column=missing[0], columns=", ".join(map(str, row)))
-        yield {name: row[name] for name in wanted}
+            columns = ", ".join(map(str, row))
+            raise MofangError("input-column-missing", path=str(path), column=missing[0], columns=columns)
+        try:
+            yield _parsed(signature, {one["name"]: _value(row[one["name"]], one["role"]) for one in signature["inputs"]})
+        except (MofangError, ValueError) as error:
+            reason = error.what if isinstance(error, MofangError) else str(error)
+            raise MofangError("row-unreadable", file=path.name, row=place, reason=reason.rstrip(".。")) from error
+
+
+def _value(value: Any, role: str) -> Any:
+    """A cell as a request would write it: numbers as numbers, a missing value as null; texts stay as they are."""
+    from mofang.data.columns import number_of, text_of
+
+    if role == "number":
+        return number_of(value)
+    return (text_of(value) or "").strip() or None if role == "category" else text_of(value) or ""
 
 
 def _names(signature: Signature) -> str:
     return ", ".join(f"{one['name']} ({one['role']})" for one in signature["inputs"])
 
 
-def _batches(records: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _batches(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     batch: list[dict[str, Any]] = []
     for record in records:
         batch.append(record)

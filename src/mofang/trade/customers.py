@@ -95,7 +95,8 @@ def find_customer(db: Database, name: str) -> Customer:
 
 
 def _customer(row: tuple[Any, ...]) -> Customer:
-    return Customer(*row[:5], test=bool(row[5]), created_us=row[6])
+    account, name, currency, credit, topped_up, test, created = row
+    return Customer(account, name, currency, credit, topped_up, bool(test), created)
 
 
 @contextmanager

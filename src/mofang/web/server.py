@@ -14,7 +14,7 @@ from mofang.trade.desk import Desk
 from mofang.web.predict import BODY_BYTES_MAX, PredictApp
 from mofang.web.protocol import server_settings
 
-SWITCH_S = 0.001  # threads take turns more often than Python's 5 ms, so that a finished commit is not kept waiting
+SWITCH_S = 0.0002  # threads take turns more often than each 5 ms, so that a finished commit is not kept waiting
 GARBAGE = (20_000, 20, 50)
 
 
