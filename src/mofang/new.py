@@ -266,13 +266,13 @@ def describe(finding: Finding) -> list[str]:
             rows=_rows(finding),
             classes=len(finding.classes),
         ),
-        f"  {say('source', '来源')}: {finding.source} ({_files(finding)})",
-        f"  {say('label', '标签')}: {finding.label} ({_classes(finding)})",
-        f"  {say('inputs', '输入')}: {_some([name for name, _ in finding.inputs], INPUTS_SHOWN)}"
+        f"  {say('source: ', '来源：')}{finding.source} ({_files(finding)})",
+        f"  {say('label: ', '标签：')}{finding.label} ({_classes(finding)})",
+        f"  {say('inputs: ', '输入：')}{_some([name for name, _ in finding.inputs], INPUTS_SHOWN)}"
         + (f" ({', '.join(map(_language, finding.languages))})" if finding.languages else ""),
     ]
     if finding.left_out:
-        lines.append(f"  {say('left out', '未使用')}: {'; '.join(_left_out(finding))}")
+        lines.append(f"  {say('left out: ', '未使用：')}{say('; ', '；').join(_left_out(finding))}")
     if finding.unlabelled:
         lines.append(
             say(

@@ -29,6 +29,9 @@ HOMES = {
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 
+# What Python raises for a mistake in a script; it is the recipe's own where its last line is the recipe's.
+MISTAKES = (NameError, TypeError, AttributeError, LookupError, ImportError, ValueError, ArithmeticError, AssertionError,
+            OSError, RuntimeError)
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "": 1}
 
 
@@ -101,7 +104,7 @@ def run_recipe(shop: Shop, path: Path, budget: Budget) -> Outcome:
             raise MofangError("recipe-shape", path=str(path))
         try:
             package = main(shop, budget)
-        except (NameError, TypeError, AttributeError, KeyError, ImportError) as error:
+        except MISTAKES as error:
             line = _line_in(path, error)
             if line is None:
                 raise
@@ -114,9 +117,9 @@ def run_recipe(shop: Shop, path: Path, budget: Budget) -> Outcome:
 def _load(path: Path) -> dict[str, Any]:
     try:
         return runpy.run_path(str(path))
-    except (SyntaxError, NameError, ImportError, AttributeError) as error:
+    except (SyntaxError, *MISTAKES) as error:
         line = error.lineno if isinstance(error, SyntaxError) else _line_in(path, error)
-        raise MofangError("recipe-broken", path=str(path), line=line, reason=f"{type(error).__name__}: {error}") from error
+        raise MofangError("recipe-broken", path=str(path), line=line or "?", reason=f"{type(error).__name__}: {error}") from error
 
 
 def _line_in(path: Path, error: BaseException) -> int | None:

@@ -57,7 +57,7 @@ def test_a_ray_cluster_cleans_as_one_process(tmp_path: Path, ray: Executor) -> N
     (tmp_path / "one").mkdir()
     (tmp_path / "ray").mkdir()
     assert cleaned(tmp_path / "one", Local()) == cleaned(tmp_path / "ray", ray)
-    assert list(ray.map(square, range(20))) == [n * n for n in range(20)]
+    assert list(ray.map(square, range(12))) == [n * n for n in range(12)]
 
 
 @pytest.mark.cluster

@@ -11,7 +11,7 @@ import click
 
 from mofang.cli.context import Context
 from mofang.core.errors import MofangError
-from mofang.core.language import language_of, say, set_language
+from mofang.core.language import current_language, language_of, say, set_language
 
 # name: (module, English, Chinese); the groups are the four headings of the help screen
 COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
@@ -57,10 +57,23 @@ class Mofang(click.Group):
         if name in PLACES:
             module = importlib.import_module(f"mofang.cli.{PLACES[name][0]}")
             command: click.Command = getattr(module, name)
-            return command
+            return self._spoken(command)
         from mofang.cli.stages import stage_command
 
         return stage_command(name)
+
+    def get_help(self, ctx: click.Context) -> str:
+        """The help screen in the language of the screen."""
+        spoken = self._spoken(self)
+        assert isinstance(spoken, Mofang)
+        return super(Mofang, spoken).get_help(ctx)
+
+    def _spoken(self, command: click.Command) -> click.Command:
+        if current_language() == "en":
+            return command
+        from mofang.cli.chinese import in_chinese
+
+        return in_chinese(command)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
@@ -97,7 +110,7 @@ def _speak(_ctx: click.Context, _option: click.Parameter, chosen: Any) -> None:
 @click.option("--shop", "shop_path", metavar="FOLDER", help="The shop's folder (default: ./shop, searched upwards; MOFANG_SHOP).")
 @click.option("--lang", type=click.Choice(["en", "zh"]), is_eager=True, expose_value=False, callback=_speak,
               help="Language of the screen (default: the locale's; MOFANG_LANG).")
-@click.option("--verbose", is_flag=True, help="Show the ledger's own words and a traceback for unexpected errors.")
+@click.option("--verbose", is_flag=True, help="Show a traceback for unexpected errors.")
 @click.version_option(package_name="mofang", message="mofang %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, shop_path: str | None, verbose: bool) -> None:

@@ -61,7 +61,8 @@ def doctor(context: Context, as_json: bool, as_csv: bool) -> None:
     """Say in words what this machine lacks for what."""
     from mofang.doctor import check
 
-    rows = [{"ok": "✓" if one.ok else "✗", "name": one.name, "words": one.words, "fix": "" if one.ok else one.fix} for one in check()]
+    rows = [{"ok": "✓" if one.ok else "✗", "name": one.name, "words": one.words, "fix": "" if one.ok else one.fix}
+            for one in check()]
     context.table(rows, {"ok": "", "name": say("what", "项目"), "words": say("found", "情况"), "fix": say("what to do", "怎么办")},
                   as_json=as_json, as_csv=as_csv)
 

@@ -52,7 +52,8 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
         "candidates": model.measures.get("candidates", []) if model else [],
         "engine": package["engine"], "engines": package["engines"],
         "mistakes": evaluation.read_json("mistakes.json") if evaluation else [],
-        "dropped": cleaned.measures.get("dropped", {}) if cleaned else {},
+        "dropped": {**_counted(outcome.made_by("records"), "rejected"), **_counted(cleaned, "dropped"),
+                    **_counted(outcome.made_by("snapshot"), "rejected")},
     }
 
 
@@ -80,10 +81,24 @@ def package_figure(package: Artifact) -> str:
         return "–"
 
 
+def _counted(artifact: Artifact | None, measure: str) -> dict[str, int]:
+    """How many records a stage left out, by reason."""
+    return dict(artifact.measures.get(measure, {})) if artifact else {}
+
+
+REASONS_ZH = {
+    "duplicate": "重复", "near-duplicate": "近似重复", "conflicting-labels": "标签矛盾", "empty": "空", "too-short": "过短",
+    "too-long": "过长", "not-an-image": "不是图片", "image-too-small": "图片过小", "image-too-large": "图片过大",
+    "label-missing": "没有标签", "class-too-small": "类别过小", "class-not-in-train": "训练集没有该类", "time-missing": "没有时间",
+    "cell-too-large": "单元格过大", "ragged-row": "列数不符", "quote-open": "引号未闭合", "undecodable": "无法解码",
+    "not-a-number": "不是数字", "not-json": "不是 JSON", "not-an-object": "不是对象", "file-empty": "空文件", "image-missing": "缺图片",
+}
+
+
 def _rejected(context: Context, dropped: dict[str, int]) -> None:
     if dropped:
-        words = ", ".join(f"{reason} {count:,}" for reason, count in dropped.items())
-        context.say("Left out while cleaning (each kept with its reason): {words}", "清洗时剔除（逐条保留原因）：{words}", words=words)
+        words = ", ".join(f"{say(reason, REASONS_ZH.get(reason, reason))} {count:,}" for reason, count in dropped.items())
+        context.say("Left out (each kept with its reason): {words}", "剔除的记录（逐条保留原因）：{words}", words=words)
 
 
 def _candidates(context: Context, rows: list[dict[str, Any]]) -> None:

@@ -191,8 +191,10 @@ def choose_label(
     guesses = label_guesses(profiles, has_text)
     if not guesses:
         for name, one in profiles.items():
-            if strong(name) and one.numeric:
+            if strong(name) and one.numeric and one.distinct > 1:
                 raise MofangError("label-is-a-quantity", label=name, values=one.distinct)
+            if strong(name) and one.distinct == 1:
+                raise MofangError("one-class", label=name, name=one.top[0][0])
         raise MofangError("label-not-found", columns=", ".join(profiles))
     best = guesses[0]
     rivals = [one for one in guesses[1:] if best.score - one.score <= SURE_MARGIN]
@@ -204,8 +206,9 @@ def choose_label(
     ]
     if twins and len(twins) == len(rivals):  # the same classes as numbers and as words: people read words
         return max([best, *twins], key=lambda one: (not profiles[one.name].numeric, one.score)).name
-    alone = best.score >= (1 if has_text else 2) and all(one.score < 0 for one in guesses[1:])
-    named = has_text or name_score(best.name, has_text) > 0
+    said = name_score(best.name, has_text)
+    alone = said >= 0 and best.score >= (1 if has_text else 2) and all(one.score < 0 for one in guesses[1:])
+    named = has_text or said > 0
     if ((best.score >= SURE_SCORE and named) or alone) and not rivals:
         return best.name
     raise MofangError(
@@ -225,13 +228,14 @@ def pixel_label(columns: Mapping[str, Sequence[Any]], label: str, header: bool) 
     if len(names) < 65 or isqrt(len(names) - 1) ** 2 != len(names) - 1:
         return ""
     likely = [label] if label else [name for name in names if strong(name)] or [names[-1], names[0]]
-    for one in likely:
-        rest = [name for name in names if name != one]
-        counted = not header or all(COUNTED.fullmatch(name) for name in rest)
-        classes = {text_of(value) for value in columns.get(one, ())}
-        if counted and 2 <= len(classes) <= 100 and all(map(_grey, (columns[name] for name in rest))):
-            return one
-    return ""
+    classes = {name: len(set(columns[name])) for name in likely if name in columns}
+    usable = [name for name, count in classes.items() if 2 <= count <= 100]
+    if not usable:
+        return ""
+    best = min(usable, key=classes.__getitem__)
+    rest = [name for name in names if name != best]
+    counted = not header or all(COUNTED.fullmatch(name) for name in rest)
+    return best if counted and all(_grey(columns[name]) for name in rest) else ""
 
 
 def _grey(values: Sequence[Any]) -> bool:

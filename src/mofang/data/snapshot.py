@@ -77,7 +77,7 @@ def snapshot(
     sorted_out = _sort_out(reader, label, names, group, time, validation, test, seed, run.scratch / "split")
     reasons = _reasons(sorted_out, min_per_class)
     counts = _counts(sorted_out, reasons)
-    _require_usable(label, counts, reader.rows)
+    _require_usable(label, counts, reasons, min_per_class)
     columns = list(dict.fromkeys([*names, label, *filter(None, (group, time))]))
     _write(run, reader, sorted_out, reasons, columns, label)
     about = {
@@ -261,9 +261,13 @@ def _counts(found: _Sorted, reasons: npt.NDArray[np.uint8]) -> dict[str, dict[st
     return counts
 
 
-def _require_usable(label: str, counts: dict[str, dict[str, int]], rows: int) -> None:
+def _require_usable(
+    label: str, counts: dict[str, dict[str, int]], reasons: npt.NDArray[np.uint8], min_per_class: int
+) -> None:
+    if not counts["train"] and (reasons == REASONS.index("class-too-small")).any():
+        raise MofangError("classes-too-small", label=label, rows=len(reasons), least=min_per_class)
     if not counts["train"]:
-        raise MofangError("no-labelled-records", label=label, rows=rows)
+        raise MofangError("no-labelled-records", label=label, rows=len(reasons))
     if len(counts["train"]) < 2:
         raise MofangError("one-class", label=label, name=next(iter(counts["train"])))
     for part in PARTS:

@@ -19,9 +19,10 @@ from mofang.data.formats import detect_format, files_of, find_label_file
 from mofang.data.labels import choose_label, determines, pixel_label
 from mofang.data.operators import normalise
 from mofang.data.readers import Reading, reader_named
-from mofang.data.readers.delimited import detect_delimiter, looks_like_header, sample_lines
+from mofang.data.readers.delimited import detect_delimiter, doubled, looks_like_header, sample_lines
 from mofang.data.sources import PACKAGE, SourceFile, ending_of, source_files
-from mofang.data.textfile import detect_encoding
+from mofang.data.textfile import detect_encoding, is_clean
+from mofang.data.texts import beside_a_table, names_alone, text_columns
 
 LOOK_ROWS = 100_000
 LOOK_CHARS = 200_000_000
@@ -29,14 +30,7 @@ LOOK_CELLS = 10_000_000
 PROFILE_ROWS = 5_000
 PROFILE_CELLS = 200_000
 PROFILE_ROWS_LEAST = 500
-TABLE_COLUMNS = 5  # so many numbers and categories for each short text make a table
-SHORT_CHARS = 40
 TASKS = ("text_classification", "image_classification", "table_classification")
-TEXT_NAMES = re.compile(
-    r"^(text|content|review|comment|sentence|title|body|message|question|query|utterance|document|tweet|"
-    r"headline|description|summary|sms|email|文本|内容|正文|标题|评论|句子|问题|描述|评价内容|留言|微博|摘要)",
-    re.I,
-)
 GENERIC = {
     "data",
     "dataset",
@@ -60,6 +54,7 @@ SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", 
 class _Look:
     """The rows that were looked at, by column."""
 
+    file: str
     columns: dict[str, list[Any]]
     rows: int
     complete: bool
@@ -85,6 +80,8 @@ def sniff(
     files = source_files(source)
     _refuse_packed(files)
     format = detect_format(files)
+    if format == "images" and task not in ("", "image_classification"):
+        raise MofangError("task-not-for-format", task=task, format=format)
     name = name or name_of(source)
     if format == "images":
         return _images(source, name, files, label)
@@ -92,9 +89,11 @@ def sniff(
     how = _reading(chosen[0], format, encoding, delimiter, label)
     look = _look(chosen, how)
     if not look.rows:
-        raise MofangError("no-records", source=source)
+        raise _nothing_read(source, look.rejected)
     may_be_pixels = format == "csv" and not inputs and task in ("", "image_classification")
     pixels = pixel_label(look.columns, label, how.header != "no") if may_be_pixels else ""
+    if task == "image_classification" and not pixels:
+        raise MofangError("task-not-for-format", task=task, format=format)
     found = _pixels(look, pixels) if pixels else _columns(look, task, label, list(inputs))
     return Finding(
         source=source,
@@ -110,6 +109,13 @@ def sniff(
         why_rejected=tuple(look.rejected.most_common(5)),
         **found,
     )
+
+
+def _nothing_read(source: str, rejected: Counter[str]) -> MofangError:
+    if not rejected or set(rejected) == {"file-empty"}:
+        return MofangError("no-records", source=source)
+    reasons = ", ".join(f"{reason} {count}" for reason, count in rejected.most_common())
+    return MofangError("nothing-readable", source=source, reasons=reasons)
 
 
 def _refuse_packed(files: Sequence[SourceFile]) -> None:
@@ -164,7 +170,7 @@ def _look(files: list[SourceFile], how: Reading) -> _Look:
         files, how, lambda file, row, reason, *_: rejected.update([reason])
     ):
         if rows >= LOOK_ROWS or chars >= LOOK_CHARS or rows * len(columns) >= LOOK_CELLS:
-            return _Look(columns, rows, False, rejected)
+            return _Look(files[0].name, columns, rows, False, rejected)
         if not chunk.numbers:
             continue
         for name in {**columns, **chunk.columns}:
@@ -172,7 +178,7 @@ def _look(files: list[SourceFile], how: Reading) -> _Look:
             columns.setdefault(name, [None] * rows).extend(values)
             chars += 16 * sum(len(value) for value in values[::16] if isinstance(value, str))
         rows += len(chunk.numbers)
-    return _Look(columns, rows, True, rejected)
+    return _Look(files[0].name, columns, rows, True, rejected)
 
 
 def _columns(look: _Look, task: str, label: str, inputs: list[str]) -> dict[str, Any]:
@@ -184,6 +190,7 @@ def _columns(look: _Look, task: str, label: str, inputs: list[str]) -> dict[str,
     }
     step = sample_step(look.rows, len(columns))
     sample = {name: values[::step] for name, values in columns.items()}
+    _require_decoded(look, sample)
     found = profiles(sample)
     for name in (label, *inputs):
         if name and name not in columns:
@@ -192,23 +199,26 @@ def _columns(look: _Look, task: str, label: str, inputs: list[str]) -> dict[str,
                 column=name,
                 columns=", ".join(columns),
                 nearest=nearest(name, columns),
-                file="-",
+                file=look.file,
             )
-    texts = _texts(found, label) if task != "table_classification" else []
-    if not task and not inputs and _beside_a_table(found, texts, label):
+    texts = text_columns(found, label) if task != "table_classification" else []
+    if not task and not inputs and beside_a_table(found, texts, label):
         texts = []
     if not label:
         rest = {name: one for name, one in found.items() if name not in inputs}
         label = choose_label(rest, sample, bool(texts) or task == "text_classification")
     texts = [name for name in texts if name != label]
     if not texts and not task and not inputs:
-        texts = _names_alone(found, label)
+        texts = names_alone(found, label)
     task = task or (
         "text_classification" if (set(inputs) & set(texts) if inputs else texts) else "table_classification"
     )
     chosen, left_out = _inputs(found, sample, task, label, inputs, texts)
     if not chosen:
         raise MofangError("no-inputs", columns=", ".join(columns))
+    twice = doubled(list(look.columns)) & {label, *(name for name, _ in chosen)}
+    if twice:
+        raise MofangError("column-doubled", column=min(twice), file=look.file)
     classes = Counter(text for value in columns[label] if (text := normalise(text_of(value) or "")))
     _require_classes(label, classes, found[label])
     return {
@@ -222,28 +232,18 @@ def _columns(look: _Look, task: str, label: str, inputs: list[str]) -> dict[str,
     }
 
 
+def _require_decoded(look: _Look, sample: dict[str, list[Any]]) -> None:
+    """A wrong encoding leaves bytes that are no characters in many rows; a few such rows are rejected later."""
+    rows = list(zip(*sample.values(), strict=True))
+    bad = sum(not is_clean("".join(value for value in row if isinstance(value, str))) for row in rows)
+    if bad > 0.05 * len(rows):
+        raise MofangError("encoding-wrong", file=look.file, bad=bad, rows=len(rows))
+
+
 def sample_step(rows: int, columns: int) -> int:
     """Every how-manieth row is looked at closely: thousands of rows, fewer where there are many columns."""
     wanted = min(PROFILE_ROWS, max(PROFILE_CELLS // max(columns, 1), PROFILE_ROWS_LEAST))
     return max(rows // wanted, 1)
-
-
-def _beside_a_table(found: dict[str, Profile], texts: list[str], label: str) -> bool:
-    """True if a few short texts stand in what is else a table of numbers and categories."""
-    if any(TEXT_NAMES.match(name) or found[name].mean_chars > SHORT_CHARS for name in texts):
-        return False
-    others = [name for name, one in found.items() if name != label and one.role in ("number", "category")]
-    return len(others) > TABLE_COLUMNS * len(texts)
-
-
-def _names_alone(found: dict[str, Profile], label: str) -> list[str]:
-    """The one column of names, if all other columns are missing more often than not: then the name is what
-    there is to learn from."""
-    rest = {name: one for name, one in found.items() if name != label and not one.identifying}
-    names = [name for name, one in rest.items() if one.personal == name and one.distinct_share > 0.3]
-    if len(names) != 1 or any(one.missing < 0.5 * one.rows for name, one in rest.items() if name not in names):
-        return []
-    return names
 
 
 def _pixels(look: _Look, label: str) -> dict[str, Any]:
@@ -258,33 +258,6 @@ def _pixels(look: _Look, label: str) -> dict[str, Any]:
         "unlabelled": look.rows - classes.total(),
         "remarks": (Remark("pixels", {"side": isqrt(len(look.columns) - 1)}), *class_remarks(classes)),
     }
-
-
-def _texts(found: dict[str, Profile], label: str) -> list[str]:
-    """The columns of free text; where values are too short to tell, the name decides."""
-    texts = [name for name, one in found.items() if one.texty and not one.personal and name != label]
-    if texts:
-        return texts
-    likely = [
-        name
-        for name, one in found.items()
-        if name != label
-        and TEXT_NAMES.match(name)
-        and not one.numeric
-        and not one.pattern
-        and one.distinct_share > 0.1
-    ]
-    if likely:
-        return likely
-    rest = [one for one in found.values() if one.name != label and not one.personal and not one.pattern]
-    open_ended = [
-        one.name
-        for one in rest
-        if not one.numeric and one.distinct_share > 0.3 and not (one.identifying and one.mean_chars > 3)
-    ]
-    numbers = [one for one in rest if one.numeric and not one.identifying]
-    words = open_ended and found[open_ended[0]].unspaced_share > 0.3 and found[open_ended[0]].distinct_share > 0.9
-    return open_ended if len(open_ended) == 1 and len(numbers) <= (1 if words else 0) else []
 
 
 def _inputs(
@@ -346,6 +319,8 @@ def _require_classes(label: str, classes: Counter[str], one: Profile) -> None:
         raise MofangError("one-class", label=label, name=next(iter(classes), "-"))
     if one.numeric and len(classes) > 100 and classes.total() < 20 * len(classes):
         raise MofangError("label-is-a-quantity", label=label, values=len(classes))
+    if len(classes) > max(0.5 * classes.total(), 20):
+        raise MofangError("label-of-many-values", label=label, values=len(classes), rows=classes.total())
 
 
 def _images(source: str, name: str, files: list[SourceFile], label: str) -> Finding:

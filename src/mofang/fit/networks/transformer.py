@@ -53,7 +53,7 @@ def from_folder(
     from transformers import AutoModel
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # the run has a bar of its own
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the run has a bar of its own
     body = AutoModel.from_pretrained(
         folder,
         local_files_only=True,
