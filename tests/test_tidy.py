@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LINES_MOST = 400
 COLUMNS_MOST = 130
 FUNCTION_LINES_MOST = 60
-BROAD_ALLOWED = {"core/run.py", "cli/group.py"}  # one named boundary each
+BROAD_ALLOWED = {"core/run.py", "cli/group.py", "serve/boundary.py"}  # named boundaries: a run, the command line, a server's thread
 HEAVY = {"torch", "sklearn", "transformers", "onnx", "onnxruntime", "openvino", "xgboost", "pandas", "PIL", "ray", "psycopg"}
 
 

@@ -13,7 +13,7 @@ from mofang.core import stage as stage_module
 from mofang.core.database import SQLite
 from mofang.core.errors import MofangError
 from mofang.core.history import recent, unfinished
-from mofang.core.identity import Actor
+from mofang.core.identity import Actor, now_us
 from mofang.core.shop import Shop
 from tests.core.kernel_stages import CALLS, Falling, best, broken, certify, count, split
 
@@ -207,20 +207,46 @@ def test_a_second_caller_waits_and_reuses(any_shop: Shop) -> None:
     assert len(made) == 3 and len(set(made)) == 1 and CALLS.count("split") == 1
 
 
-def test_a_dead_holders_lease_runs_out(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mofang.core.run.LEASE_S", 0.3)
-    numbers = shop.run(count)
+def kill_while_running(shop: Shop, numbers: object, **settings: object) -> None:
+    """A child begins a long run of split and dies in the middle of it."""
     child = os.fork()
     if child == 0:
-        Shop(shop.path).run(split, numbers, pause_s=30)
-    time.sleep(0.25)
+        Shop(shop.path).run(split, numbers, pause_s=30, **settings)
+    while not list((shop.path / "scratch").glob("*/parts.jsonl")):
+        time.sleep(0.01)
+    time.sleep(0.2)
     os.kill(child, 9)
     os.waitpid(child, 0)
+
+
+def test_a_killed_run_of_this_machine_is_taken_over_at_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = shop.run(count)
+    kill_while_running(shop, numbers)
+    assert len(shop.ledger.db.rows("select * from lease")) == 1
+    monkeypatch.setattr("tests.core.kernel_stages.time", type("Clock", (), {"sleep": staticmethod(lambda _s: None)}))
     began = time.monotonic()
-    shop.run(split, numbers, pause_s=0.0, at=0.5, tags=())
+    shop.run(split, numbers, pause_s=30)
     assert time.monotonic() - began < 5
-    time.sleep(0.4)
+
+
+def test_a_lease_held_on_another_machine_runs_out(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = shop.run(count)
+    kill_while_running(shop, numbers)
+    until_us = now_us() + 1_000_000
+    shop.ledger.db.run("update lease set holder='holder_1 elsewhere 1', until_us=?", (until_us,))
+    monkeypatch.setattr("tests.core.kernel_stages.time", type("Clock", (), {"sleep": staticmethod(lambda _s: None)}))
+    shop.run(split, numbers, pause_s=30)
+    assert now_us() > until_us, "it waited for the other machine's lease"
+
+
+def test_an_abandoned_start_is_shown_until_the_run_is_completed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = shop.run(count)
+    kill_while_running(shop, numbers)
+    shop.ledger.db.run("update lease set until_us=0")
     assert [one.body["stage"] for one in unfinished(shop.ledger)] == ["split"]
+    monkeypatch.setattr("tests.core.kernel_stages.time", type("Clock", (), {"sleep": staticmethod(lambda _s: None)}))
+    shop.run(split, numbers, pause_s=30)
+    assert unfinished(shop.ledger) == []
 
 
 @pytest.mark.cluster
@@ -264,27 +290,13 @@ def _die_at_commit(nth: int, after: bool) -> None:
     SQLite.run = run  # type: ignore[method-assign]
 
 
-def test_a_killed_run_continues_at_the_next_part_with_the_same_choice(shop: Shop) -> None:
+def test_a_killed_run_continues_at_the_next_part_with_the_same_choice(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = shop.run(count)
-    child = os.fork()
-    if child == 0:
-        Shop(shop.path).run(split, numbers, pause_s=30, at=0.75)
-    scratch = shop.path / "scratch"
-    while not list(scratch.glob("*/parts.jsonl")):
-        time.sleep(0.01)
-    time.sleep(0.2)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    shop.ledger.db.run("delete from lease")
+    kill_while_running(shop, numbers, at=0.75)
     chosen = shop.ledger.db.rows("select value from once")
     CALLS.clear()
-    import tests.core.kernel_stages as kernel
-
-    plain_sleep, kernel.time.sleep = kernel.time.sleep, lambda _s: None
-    try:
-        halves = shop.run(split, numbers, pause_s=30, at=0.75)
-    finally:
-        kernel.time.sleep = plain_sleep
+    monkeypatch.setattr("tests.core.kernel_stages.time", type("Clock", (), {"sleep": staticmethod(lambda _s: None)}))
+    halves = shop.run(split, numbers, pause_s=30, at=0.75)
     assert "low" not in CALLS, "the sealed part was not made again"
     assert shop.ledger.get(halves.entry).body["choices"] == {"cut": int(chosen[0][0])}
     assert shop.ledger.db.rows("select * from once") == []

@@ -108,7 +108,8 @@ def survey() -> dict[str, Any]:
         "actions": {name: {"module": spec.function.__module__, "doc": spec.doc.split("\n")[0]}
                     for name, spec in sorted(ACTIONS.items()) if spec.function.__module__.startswith("mofang.")},
         "kinds": {kind: cls.__module__ for kind, cls in sorted(KINDS.items()) if cls.__module__.startswith("mofang.")},
-        "folds": {name: one.apply.__module__ for name, one in sorted(FOLDS.items()) if one.apply.__module__.startswith("mofang.")},
+        "folds": {name: one.apply.__module__ for name, one in sorted(FOLDS.items())
+                  if one.apply.__module__.startswith("mofang.")},
     }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -125,8 +127,6 @@ class Run:
         self._remember(part)
 
     def _remember(self, part: Part) -> None:
-        import os
-
         with (self.scratch / "parts.jsonl").open("ab") as file:
             file.write(canonical(part.to_list()) + b"\n")
             file.flush()
@@ -264,7 +264,7 @@ def _reuse(shop: Shop, spec: Spec, known: Entry, key: str, settings: dict[str, A
 @contextmanager
 def leased(shop: Shop, key: str) -> Iterator[bool]:
     """Hold the key's lease while running; True if another holder was waited for. A dead holder's lease runs out."""
-    holder, waited = new_id("holder"), False
+    holder, waited = f"{new_id('holder')} {socket.gethostname()} {os.getpid()}", False
     with progress(say("Waiting for the same run elsewhere", "正在等待另一处相同的运行")) as bar:
         while not _take(shop, key, holder):
             waited = True
@@ -286,8 +286,26 @@ def _take(shop: Shop, key: str, holder: str) -> bool:
     until_us = now_us() + int(LEASE_S * 1e6)
     sql = """insert into lease(key, holder, until_us) values(?,?,?) on conflict(key) do update
              set holder=excluded.holder, until_us=excluded.until_us where lease.until_us < ?"""
-    with shop.ledger.db.transaction():
-        return shop.ledger.db.run(sql, (key, holder, until_us, now_us())) == 1
+    db = shop.ledger.db
+    with db.transaction():
+        held = db.rows("select holder from lease where key=?", (key,))
+        if held and _is_dead(held[0][0]):  # killed on this machine: no need to wait for its lease to run out
+            db.run("delete from lease where key=? and holder=?", (key, held[0][0]))
+        return db.run(sql, (key, holder, until_us, now_us())) == 1
+
+
+def _is_dead(holder: str) -> bool:
+    """True if the holder was a process of this machine that is gone; unknown elsewhere, so False."""
+    _, host, process = holder.split(" ")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def _heartbeat(shop: Shop, key: str, holder: str, stop: threading.Event) -> None:
