@@ -143,7 +143,7 @@ def differences(journals: Journals, count: Count) -> list[str]:
     wrong += [f"{key}: billed {billed.get(id)} units, used {count.units[key]}" for key, id in count.answers.items()
               if billed.get(id) != count.units[key]]
     total, rate = sum(billed.values()), rows[0].body["rate"]
-    debited = journals.db.rows("select micros from debit")[0][0]
+    debited = journals.db.rows("select sum(micros) from usage_day")[0][0]
     if debited != total * rate // 10**6:
         wrong.append(f"{debited} micros debited for {total} units")
     return_expired(journals, now_us() + 10**12)

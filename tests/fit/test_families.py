@@ -187,14 +187,13 @@ def test_linear_agrees_with_scikit_learn() -> None:
     from scipy.sparse import csr_array
     from sklearn.linear_model import LogisticRegression
 
-    from mofang.fit.families.linear import _Solver
+    from mofang.fit.logistic import Logistic
 
     random = np.random.default_rng(0)
     values = (random.normal(size=(200, 12)) * (random.random((200, 12)) < 0.4)).astype(np.float32)
     for classes in (2, 4):
         labels = (values[:, :classes] + random.normal(size=(200, classes)) * 0.3).argmax(axis=1)
-        weights, bias, _ = _Solver(csr_array(values), labels, classes).solve(2.0)
+        found = Logistic(csr_array(values), labels, classes, lambda: False).solve(2.0)
         peer = LogisticRegression(C=2.0, max_iter=2000, tol=1e-8).fit(values, labels)
-        logits = values @ weights + bias
-        ours = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        ours = found.probabilities(values)
         assert np.abs(ours - peer.predict_proba(values)).max() < 2e-3

@@ -74,7 +74,8 @@ class RayExecutor:
             raise MofangError("cluster-version", ours=mofang.__version__, theirs=theirs)
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        apply, shared = self._ray.remote(_apply), self._ray.put(function)
+        apply: Any = self._ray.remote(_apply)
+        shared = self._ray.put(function)
         in_flight = max(2, int(self._resources().get("CPU", 1))) * 2
         yield from _window((apply.remote(shared, item) for item in items), in_flight, self._get)
 

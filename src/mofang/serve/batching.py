@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from mofang.core.errors import MofangError
@@ -60,7 +60,7 @@ class Batcher:
     """Threads that feed an engine from one bounded queue.
 
     ``predict`` takes a list of records and returns one answer for each, in order; it is called from ``streams`` threads
-    at a time with at most ``batch_max`` records, unless one caller alone sends more. ``queue_max`` counts records.
+    at a time with at most ``batch_max`` records. ``queue_max`` counts records.
     """
 
     def __init__(self, predict: Predict, *, streams: int = 1, batch_max: int = 32, queue_max: int = 2048) -> None:
@@ -68,11 +68,10 @@ class Batcher:
         self.predict = predict
         self.batch_max = batch_max
         self.queue_max = queue_max
-        self._queue: deque[Ticket] = deque()
+        self._queue: SimpleQueue[Ticket | None] = SimpleQueue()  # None ends one thread
         self._waiting = 0  # records in the queue
-        self._running = 0  # tickets in a batch
         self._closing = False
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._work, name=f"engine-{n}", daemon=True) for n in range(streams)]
         for thread in self._threads:
             thread.start()
@@ -85,14 +84,13 @@ class Batcher:
         ``deadline_s`` is on the clock of ``time.monotonic``. A full queue refuses at once with ``busy``.
         """
         ticket = Ticket(records, done, deadline_s, gone)
-        with self._changed:
+        with self._lock:
             if self._closing:
                 raise MofangError("closing")
             if self._waiting and self._waiting + len(records) > self.queue_max:
                 raise MofangError("busy", waiting=self._waiting)
-            self._queue.append(ticket)
             self._waiting += len(records)
-            self._changed.notify()
+            self._queue.put(ticket)
         return ticket
 
     @property
@@ -102,65 +100,58 @@ class Batcher:
 
     def close(self, drain_s: float = 10.0) -> None:
         """Take nothing new, finish what is queued within the time, refuse the rest, end the threads."""
+        with self._lock:
+            first, self._closing = not self._closing, True
+        if first:
+            for _ in self._threads:
+                self._queue.put(None)
         until = time.monotonic() + drain_s
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-            while (self._queue or self._running) and time.monotonic() < until:
-                self._changed.wait(0.05)
-            rest, self._waiting = list(self._queue), 0
-            self._queue.clear()
-        for ticket in rest:
-            ticket.finish(MofangError("closing"))
         for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()) + 1.0)
+            thread.join(max(0.0, until - time.monotonic()))
+        for ticket in self._at_hand():
+            ticket.finish(MofangError("closing"))
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._queue:
-                    if self._closing:
-                        return
-                    self._changed.wait()
-                batch = self._take()
-                self._running += len(batch)
+        """One engine thread: wait for a ticket, take what else is there, run it, until told to end."""
+        while (ticket := self._queue.get()) is not None:
+            batch = [ticket]
+            size = len(ticket.records)
+            for another in self._at_hand():
+                batch.append(another)
+                size += len(another.records)
+                if size >= self.batch_max:
+                    break
+            with self._lock:
+                self._waiting -= size
             fault = attempt(partial(self._serve, batch))
             if fault is not None:
                 log.error("a batch of %d could not be handed over", len(batch), exc_info=fault)
-            with self._changed:
-                self._running -= len(batch)
-                if self._closing:
-                    self._changed.notify_all()
+
+    def _at_hand(self) -> Iterator[Ticket]:
+        """Tickets that are queued now."""
+        while True:
+            try:
+                ticket = self._queue.get_nowait()
+            except Empty:
+                return
+            if ticket is None:
+                self._queue.put(None)  # the end is for later, or for another thread
+                return
+            yield ticket
 
     def _serve(self, batch: list[Ticket]) -> None:
         """Refuse those whom nobody waits for, run the rest."""
-        for ticket, refusal in self._dropped(batch):
-            ticket.finish(MofangError(refusal))
-        wanted = [ticket for ticket in batch if not ticket.claimed]
-        if wanted:
-            self._run(wanted)
-
-    def _dropped(self, batch: Sequence[Ticket]) -> Iterator[tuple[Ticket, str]]:
-        """Tickets that nobody waits for any more, with the reason."""
         now = time.monotonic()
+        wanted = []
         for ticket in batch:
             if ticket.gone():
-                yield ticket, "caller-gone"
+                ticket.finish(MofangError("caller-gone"))
             elif ticket.deadline_s <= now:
-                yield ticket, "too-late"
-
-    def _take(self) -> list[Ticket]:
-        """The oldest tickets that fit one batch; those that are decided or useless take no room in it."""
-        batch: list[Ticket] = []
-        size = 0
-        now = time.monotonic()
-        while self._queue and (size == 0 or size + len(self._queue[0].records) <= self.batch_max):
-            ticket = self._queue.popleft()
-            self._waiting -= len(ticket.records)
-            if not ticket.claimed:
-                batch.append(ticket)
-                size += 0 if ticket.gone() or ticket.deadline_s <= now else len(ticket.records)
-        return batch
+                ticket.finish(MofangError("too-late"))
+            elif not ticket.claimed:
+                wanted.append(ticket)
+        if wanted:
+            self._run(wanted)
 
     def _run(self, batch: Sequence[Ticket]) -> None:
         records = batch[0].records if len(batch) == 1 else [record for ticket in batch for record in ticket.records]

@@ -79,5 +79,5 @@ def _family(package: Card, source: str) -> str:
     """The family's name and settings, and the model it started from if there was one."""
     chosen = {name: value for name, value in package["family"].items() if name not in ("tag", "version")}
     settings = ", ".join(f"{name} {value}" for name, value in chosen.items())
-    shown = package["family"]["tag"] + (f" ({settings})" if settings else "")
+    shown = str(package["family"]["tag"]) + (f" ({settings})" if settings else "")
     return shown + (source + str(package["base_model"]) if package.get("base_model") else "")

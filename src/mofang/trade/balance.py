@@ -14,13 +14,14 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from mofang.core.database import Database
 from mofang.core.journal import Journals, NewRow, Row, fold
 from mofang.core.money import MICROS, PER_UNITS
 from mofang.trade.customers import Customer
 
 TABLES = (
-    "create table if not exists debit(account text primary key, micros bigint not null)",
     """create table if not exists allotment(account text not null, worker text not null, micros bigint not null,
         expires_us bigint not null, primary key(account, worker))""",
     """create table if not exists carried(account text not null, model text not null, price bigint not null,
@@ -57,6 +58,15 @@ class Balance:
         return self.prepaid + self.credit - self.month - self.held
 
 
+@dataclass(slots=True)
+class Change:
+    """What some rows do to one allotment; ``over`` where the last of them returns it."""
+
+    micros: int = 0
+    expires_us: int = 0
+    over: bool = False
+
+
 def day_of(at_us: int) -> str:
     """The calendar day of a moment on the shop's clock (UTC+8), such as ``2026-01-31``."""
     return _day_named(at_us // HOUR_US)
@@ -70,31 +80,31 @@ def _day_named(hour: int) -> str:
 @fold("usage", tables=TABLES)
 def fold_usage(db: Database, rows: list[Row]) -> None:
     """Sum the rows by customer, day and allotment; each table is written once however many rows come."""
-    spent: dict[str, int] = defaultdict(int)
-    allotted: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    allotted: dict[tuple[str, str], Change] = defaultdict(Change)
     parts: dict[tuple[str, str, int], int] = defaultdict(int)
     days: dict[tuple[str, str, str, int], list[int]] = defaultdict(lambda: [0, 0, 0])
     for row in rows:
-        body = row.body
+        body = orjson.loads(row.text)
         if row.kind == "use":
             micros = body["micros"]
+            exact = body["units"] * body["rate"]
             day = days[row.account, day_of(row.at_us), body["model"], int(body["test"])]
             day[0] += 1
             day[1] += body["units"]
             day[2] += micros
             if body["price"] is not None and not body["test"]:
-                spent[row.account] += micros
                 if micros:
-                    allotted[row.account, row.writer][0] -= micros
-                part = body["units"] * body["rate"] - micros * PER_UNITS
-                parts[row.account, body["model"].partition("@")[0], body["price"]] += part
+                    allotted[row.account, row.writer].micros -= micros
+                if exact % PER_UNITS:
+                    parts[row.account, body["model"].partition("@")[0], body["price"]] += exact - micros * PER_UNITS
         elif row.kind == "draw":
             one = allotted[row.account, row.writer]
-            one[0] += body["micros"]
-            one[1] = body["expires_us"]
+            one.micros += body["micros"]
+            one.expires_us, one.over = body["expires_us"], False
         elif row.kind == "return":
-            allotted[row.account, body["worker"]][0] -= body["micros"]
-    _add(db, "debit", ("account",), ("micros",), ((account, micros) for account, micros in spent.items()))
+            one = allotted[row.account, body["worker"]]
+            one.micros -= body["micros"]
+            one.over = True
     _add(db, "carried", ("account", "model", "price"), ("part",), ((*k, part) for k, part in parts.items()))
     _add(db, "usage_day", ("account", "day", "model", "test"), ("requests", "units", "micros"),
          ((*k, *v) for k, v in days.items()))
@@ -112,16 +122,18 @@ def _add(db: Database, table: str, keys: tuple[str, ...], sums: tuple[str, ...],
     db.many(f"insert into {table} values({marks}) on conflict({','.join(keys)}) do update set {added}", found)
 
 
-def _fold_allotments(db: Database, changes: dict[tuple[str, str], list[int]]) -> None:
-    """The newest draw sets the expiry; an allotment that is used up or returned leaves no row."""
+def _fold_allotments(db: Database, changes: dict[tuple[str, str], Change]) -> None:
+    """The newest draw sets the expiry; an allotment that was returned leaves no row."""
     if not changes:
         return
     db.many(
         """insert into allotment values(?,?,?,?) on conflict(account, worker) do update set
             micros=allotment.micros+excluded.micros,
             expires_us=case when excluded.expires_us>0 then excluded.expires_us else allotment.expires_us end""",
-        sorted((*key, micros, expires) for key, (micros, expires) in changes.items()))
-    db.many("delete from allotment where account=? and worker=? and micros=0", sorted(changes))
+        sorted((*key, change.micros, change.expires_us) for key, change in changes.items()))
+    over = sorted(key for key, change in changes.items() if change.over)
+    if over:
+        db.many("delete from allotment where account=? and worker=? and micros=0", over)
 
 
 def rows_in(db: Database, sql: str, values: Sequence[Any], before: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -146,7 +158,7 @@ def balance_of(db: Database, account: str, at_us: int) -> Balance:
     credit, topped_up = found[0] if found else (0, 0)
     month = day_of(at_us)[:8] + "01"
     sums = db.rows(
-        """select coalesce((select micros from debit where account=?), 0),
+        """select coalesce((select sum(micros) from usage_day where account=?), 0),
             coalesce((select sum(micros) from usage_day where account=? and day>=?), 0),
             coalesce((select sum(micros) from allotment where account=?), 0)""",
         (account, account, month, account))

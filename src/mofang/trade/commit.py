@@ -257,7 +257,8 @@ class Plan:
 
     def _price(self) -> dict[int, int]:
         """The micros of each fresh charge; the part of a micro is carried per account and price version."""
-        accounts = sorted({one.account for one in self.fresh if one.price})
+        accounts = sorted({one.account for one in self.fresh
+                           if one.price and one.units * one.price.rate % PER_UNITS})  # others carry nothing on
         sql = "select account, model, price, part from carried where account in ({marks})"
         carried: dict[tuple[str, str, int], int] = {row[:3]: row[3] for row in rows_in(self.db, sql, accounts)}
         micros: dict[int, int] = {}

@@ -77,7 +77,7 @@ class Served:
         return self.name.partition("@")[0]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Who:
     """Who asks: a key that was good, and the customer it belongs to."""
 
@@ -85,7 +85,7 @@ class Who:
     customer: Customer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """One prediction asked for. ``gone`` tells whether the caller has hung up meanwhile."""
 
@@ -97,7 +97,7 @@ class Call:
     gone: Callable[[], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """What is sent back."""
 
@@ -106,7 +106,7 @@ class Reply:
     headers: tuple[Header, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Quote:
     """What was agreed before the work began."""
 

@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from mofang.core.database import Database
@@ -53,8 +54,8 @@ class Meter:
         self.state: State = "running"
         self.commits = 0
         self.commit_ms = 0.0  # of the newest commit
-        self._queue: list[Work] = []
-        self._changed = threading.Condition()
+        self._queue: SimpleQueue[Work | None] = SimpleQueue()  # None ends the thread
+        self._lock = threading.Lock()
         self._closing = False
         self._failed_s = -RETRY_S
         self._lost = False  # the connection, or trust in it
@@ -80,16 +81,14 @@ class Meter:
 
     def submit(self, work: Work) -> None:
         """Queue work for the next commit. Refuses at once where the meter cannot write."""
-        with self._changed:
+        if self.state != "running" and (self.state == "stopped" or self._resting()):
+            raise MofangError(REFUSALS[self.state])
+        if self._queue.qsize() >= QUEUE_MAX:
+            raise MofangError("busy", waiting=self._queue.qsize())
+        with self._lock:
             if self._closing:
                 raise MofangError("closing")
-            if self.state != "running" and (self.state == "stopped" or self._resting()):
-                raise MofangError(REFUSALS[self.state])
-            if len(self._queue) >= QUEUE_MAX:
-                raise MofangError("busy", waiting=len(self._queue))
-            self._queue.append(work)
-            if len(self._queue) == 1:
-                self._changed.notify()
+            self._queue.put(work)
 
     def tick(self) -> None:
         """Return allotments that nobody has used for a while; called every few seconds, harmless at any time."""
@@ -99,11 +98,11 @@ class Meter:
 
     def close(self) -> None:
         """Commit what is queued, return every allotment, end the thread, close the connection."""
-        with self._changed:
+        with self._lock:
             if self._closing:
                 return
             self._closing = True
-            self._changed.notify()
+            self._queue.put(None)
         if self._thread.ident is not None:
             self._thread.join()
         self.db.close()
@@ -113,21 +112,26 @@ class Meter:
 
     def _work(self) -> None:
         swept_s = time.monotonic()
-        while True:
-            with self._changed:
-                while not self._queue and not self._closing:
-                    if not self._changed.wait(SWEEP_S):
-                        break
-                group, self._queue = self._queue, []
-                ending = self._closing and not group
-            if ending:
-                self._settle([GiveBack(account, ignore) for account in self.purses.by_account])
-                return
-            if group:
-                self._tell(group, self._settle(group))
-            if time.monotonic() > swept_s + SWEEP_S:
+        ending = False
+        while not ending:
+            group = self._group()
+            ending = bool(group) and group[-1] is None  # nothing is queued after the end
+            works = [work for work in group if work is not None]
+            if works:
+                self._tell(works, self._settle(works))
+            if not ending and time.monotonic() > swept_s + SWEEP_S:
                 swept_s = time.monotonic()
                 self._sweep()
+        self._settle([GiveBack(account, ignore) for account in self.purses.by_account])
+
+    def _group(self) -> list[Work | None]:
+        """Everything that is queued, once there is something; nothing after a quiet while."""
+        try:
+            group = [self._queue.get(timeout=SWEEP_S)]
+        except Empty:
+            return []
+        group += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        return group
 
     def _settle(self, group: list[Work]) -> list[Any]:
         """Commit a group; where that fails, the same refusal for each."""

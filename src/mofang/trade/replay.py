@@ -22,7 +22,7 @@ TABLE = """create table if not exists replay(name text primary key, digest text 
     status integer not null, body {blob} not null, at_us bigint not null)"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stored:
     """An answer as it was sent, with the digest of the request that it answered."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import socket
-import sys
 from collections.abc import Callable
 
 import uvicorn
@@ -14,7 +13,6 @@ from mofang.trade.desk import Desk
 from mofang.web.predict import BODY_BYTES_MAX, PredictApp
 from mofang.web.protocol import server_settings
 
-SWITCH_S = 0.0002  # threads take turns more often than each 5 ms, so that a finished commit is not kept waiting
 GARBAGE = (20_000, 20, 50)
 
 
@@ -44,7 +42,6 @@ def run_server(desk: Desk, host: str, port: int, *, ready: Callable[[str], None]
             if self.started:
                 ready(address)
 
-    sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()  # models and modules stay; searching them for garbage over and over would only take time
     gc.set_threshold(*GARBAGE)
