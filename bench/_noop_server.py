@@ -23,7 +23,8 @@ from mofang.trade.prices import price_set
 from mofang.web.server import run_server
 
 ANSWER = {"label": "pos", "scores": {"neg": 0.25, "pos": 0.75}}
-MODEL, PRICE = "noop", "0.0337/1000"  # a price that leaves parts of a micro to carry
+MODEL = "noop"
+USUAL, ODD = "5.00/1000", "0.0337/1000"  # the odd price leaves parts of a micro to carry
 
 
 class Noop:
@@ -47,12 +48,12 @@ class Noop:
         return {}
 
 
-def stock(path: Path, credit: str = "1000000") -> Shop:
+def stock(path: Path, price: str = ODD, credit: str = "1000000") -> Shop:
     """A shop with one customer, a live and a test key, and a price."""
     shop = Shop.open(path)
     if not (path / "live").exists():
         shop.act(customer_new, name="tester", credit=credit)
-        shop.act(price_set, model=MODEL, price=PRICE)
+        shop.act(price_set, model=MODEL, price=price)
         for kind in ("live", "test"):
             token = shop.act(key_new, customer="tester", test=kind == "test").token
             (path / kind).write_text(token, encoding="ascii")
@@ -68,6 +69,6 @@ def desk_over(shop: Shop) -> Desk:
 
 
 if __name__ == "__main__":
-    stocked = stock(Path(sys.argv[1]))
+    stocked = stock(Path(sys.argv[1]), USUAL)
     if len(sys.argv) > 2:
         run_server(desk_over(stocked), "127.0.0.1", int(sys.argv[2]), ready=lambda address: print(address, flush=True))

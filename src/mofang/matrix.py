@@ -29,6 +29,8 @@ def matrix_rows() -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         for task in TASKS:
             if stage not in stages:
                 row[task] = say("not built yet", "尚未建成")
+            elif verb == "release":
+                row[task] = say("packaged; gates not built yet", "已能打包；闸门尚未建成")
             elif verb in ("train", "tune"):
                 row[task] = ", ".join(tag for tag, kind in sorted(KINDS.items()) if task in kind.tasks)
             else:
