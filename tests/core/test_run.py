@@ -15,7 +15,7 @@ from mofang.core.errors import MofangError
 from mofang.core.history import recent, unfinished
 from mofang.core.identity import Actor, now_us
 from mofang.core.shop import Shop
-from tests.core.kernel_stages import CALLS, Falling, best, broken, certify, count, split
+from tests.core.kernel_stages import CALLS, Falling, Rising, best, broken, certify, count, split
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +140,14 @@ def test_a_nested_stage_with_a_new_version_ends_the_hit(shop: Shop, monkeypatch:
     numbers = shop.run(count)
     shop.run(split, numbers)
     monkeypatch.setitem(stage_module.STAGES, "count", dataclasses.replace(count.spec, version=2))
+    shop.run(split, numbers)
+    assert CALLS.count("split") == 2
+
+
+def test_a_new_version_of_the_default_variant_ends_the_hit(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = shop.run(count)
+    shop.run(split, numbers)
+    monkeypatch.setattr(Rising, "version", 2)
     shop.run(split, numbers)
     assert CALLS.count("split") == 2
 

@@ -197,3 +197,58 @@ def test_linear_agrees_with_scikit_learn() -> None:
         peer = LogisticRegression(C=2.0, max_iter=2000, tol=1e-8).fit(values, labels)
         ours = found.probabilities(values)
         assert np.abs(ours - peer.predict_proba(values)).max() < 2e-3
+
+
+def test_a_time_limit_keeps_the_best_linear_model_so_far(
+    fit_shop: Shop, snapshots: dict[str, Snapshot]
+) -> None:
+    from mofang.fit.logistic import STEPS_LEAST
+
+    model = fit_shop.run(train, snapshots[TEXT], family=Linear(), seconds=1e-6)
+    assert model.measures["stopped"] == "time limit" and model.measures["validation"] >= 0.8
+    (curve,) = model.read_json("curves.json")
+    assert curve["steps"] == STEPS_LEAST
+
+
+def test_with_much_work_the_strength_is_chosen_on_a_sample(
+    fit_shop: Shop, snapshots: dict[str, Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mofang.fit.families import linear
+
+    monkeypatch.setattr(linear, "PRODUCTS_MOST", 1000)
+    monkeypatch.setattr(linear, "VOCABULARY_ROWS", 40)
+    monkeypatch.setattr(linear, "VOCABULARY_CHARACTERS", 400)
+    model = fit_shop.run(train, snapshots[TEXT], family=Linear(), seed=5)
+    rows = [curve["rows"] for curve in model.read_json("curves.json")]
+    assert len(rows) == 4 and rows[0] < rows[-1] == 84 and model.measures["validation"] >= 0.8
+    assert model.measures["strength_rows"] == rows[0] and model.measures["vocabulary_rows"] < 84
+
+
+def test_threads_share_the_rows_and_agree_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scipy.sparse import csr_array
+
+    from mofang.fit import logistic
+
+    random = np.random.default_rng(0)
+    values = csr_array((random.random((300, 20)) * (random.random((300, 20)) < 0.3)).astype(np.float32))
+    labels = random.integers(0, 3, 300)
+    alone = logistic.Logistic(values, labels, 3, lambda: False).solve(1.0)
+    monkeypatch.setattr(logistic, "THREADED_OPERATIONS", 1)
+    monkeypatch.setattr(logistic, "threads", lambda: 3)
+    shared = [logistic.Logistic(values, labels, 3, lambda: False) for _ in range(2)]
+    found = [one.solve(1.0) for one in shared]
+    assert len(shared[0].pieces) == 3 and (found[0].weights == found[1].weights).all()
+    assert np.abs(found[0].probabilities(values) - alone.probabilities(values)).max() < 2e-3
+
+
+def test_a_new_version_of_the_default_family_is_another_run(
+    fit_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mofang.core.memo import identity, key_of
+    from mofang.core.stage import spec_of
+
+    spec = spec_of(train)
+    before = key_of(identity(fit_shop, spec, spec.check({}), []))
+    assert key_of(identity(fit_shop, spec, spec.check({}), [])) == before
+    monkeypatch.setattr(Linear, "version", Linear.version + 1)
+    assert key_of(identity(fit_shop, spec, spec.check({}), [])) != before

@@ -77,6 +77,35 @@ def test_a_budget_too_small_for_anything_names_the_smallest(
     assert caught.value.values["family"] == "linear"
 
 
+def test_the_first_candidate_is_shortened_to_the_budget(
+    fit_shop: Shop, snapshots: dict[str, Snapshot]
+) -> None:
+    model = fit_shop.run(select, snapshots[TABLE], families=(Slow(epochs=2), Slow(epochs=3)), budget_s=70.0)
+    first, second = model.measures["candidates"]
+    assert first["status"] == "chosen" and first["limit_s"] == 70.0
+    assert model.read_json("about.json")["seconds"] == 70.0
+    assert second["status"] == "skipped" and "-" not in second["reason"]
+
+
+def test_a_first_candidate_that_overruns_its_estimate_is_trained_again_shortened(
+    fit_shop: Shop, snapshots: dict[str, Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mofang.fit.families import linear
+
+    fit, seen = Linear.fit, []
+
+    def overruns(family: Linear, material: Any, conditions: Any) -> Any:
+        seen.append(conditions.seconds)
+        if not conditions.seconds:
+            raise MofangError("time-is-up", step=0, steps=1)
+        return fit(family, material, conditions)
+
+    monkeypatch.setattr(linear.Linear, "fit", overruns)
+    model = fit_shop.run(select, snapshots[TEXT], families=(Linear(c=3.0),), budget_s=50.0)
+    (row,) = model.measures["candidates"]
+    assert seen == [0.0, row["limit_s"]] and row["status"] == "chosen" and "code" not in row
+
+
 def test_a_family_that_refuses_stands_in_the_table(
     fit_shop: Shop, snapshots: dict[str, Snapshot], tiny_base: Path
 ) -> None:

@@ -15,6 +15,7 @@ from mofang.core.artifact import Artifact
 from mofang.core.canonical import digest_of
 from mofang.core.ledger import Entry
 from mofang.core.stage import Spec
+from mofang.core.variant import Variant
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -32,6 +33,7 @@ def identity(shop: Shop, spec: Spec, settings: dict[str, Any], bound: list[list[
         "version": spec.version,
         "code": lock.code_of(spec).get("own", ""),
         "settings": spec.changed(settings),
+        "variants": {name: [value.tag, type(value).version] for name, value in settings.items() if isinstance(value, Variant)},
         "inputs": [[lineage_of(shop, one) if by_reference else one.digest for one in values] for values in bound],
     }
     if spec.source_digest:

@@ -14,7 +14,7 @@ from mofang.fit.families.linear import Linear
 from mofang.fit.train import train
 
 
-@stage(version=1)
+@stage(version=2)
 def baseline(run: Run, snapshot: Snapshot, *, seed: Annotated[int, Field(ge=0, lt=2**31)] = 0) -> Graph:
     """Train and export the baseline that evaluations show beside a model.
 

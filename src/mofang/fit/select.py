@@ -19,10 +19,12 @@ from mofang.fit.size import size_of
 from mofang.fit.tasks import candidates
 from mofang.fit.train import Model, train
 
-UNLIMITED_S = float("inf")
+HEADROOM = 4.0  # a first candidate is trained whole where its estimate fits so often into the budget
+FIRST_REACH = 10.0  # and tried at all up to an estimate of so many budgets
+SHORTEST_S = 0.1
 
 
-@stage(version=1, depends="machine")
+@stage(version=2, depends="machine")
 def select(
     run: Run,
     snapshot: Snapshot,
@@ -35,7 +37,8 @@ def select(
 
     A family whose estimate is larger than what is left is passed over, and one that does not suit the data is
     passed over with its reason; both stand in the table. A larger budget later reuses what was trained and
-    goes on from there. ``families`` names the candidates; left empty, the task proposes them.
+    goes on from there. The first one is shortened to the budget where it would take longer, so that there is
+    a model at the end. ``families`` names the candidates; left empty, the task proposes them.
     """
     size = size_of(snapshot)
     rate = run.once("rate", multiply_rate)
@@ -72,15 +75,20 @@ class Trial:
         self.refusals: list[MofangError] = []
 
     def attempt(self, family: Family, estimate_s: float) -> None:
-        """Train one candidate if it fits into what is left; write down what happened."""
-        place = len(self.table)
+        """Train one candidate if it fits into what is left; write down what happened.
+
+        While there is no model yet, a candidate is tried although it seems too large, shortened to what is
+        left: a budget buys a model unless the estimate is over it ten times.
+        """
+        place, first = len(self.table), not self.models
         row: dict[str, Any] = {
             "family": family.tag,
             "settings": family.to_dict(),
             "estimate_s": round(estimate_s, 1),
         }
         self.table.append(row)
-        if not self.run.once(f"take-{place}", lambda: estimate_s <= self.left_s):
+        reach_s = self.left_s * (FIRST_REACH if first else 1)
+        if not self.run.once(f"take-{place}", lambda: estimate_s <= reach_s):
             row |= {
                 "status": "skipped",
                 "reason": say(
@@ -91,11 +99,30 @@ class Trial:
                 ),
             }
             return
+        whole = not first or estimate_s * HEADROOM <= self.left_s
+        if whole:
+            self._train(f"spent-{place}", row, family, deadline_s=self.left_s / (2 if first else 1))
+        if first and (not whole or row["status"] == "stopped"):
+            for name in ("code", "reason"):
+                row.pop(name, None)
+            row["limit_s"] = max(SHORTEST_S, round(self.left_s, 1))
+            self._train(f"spent-short-{place}", row, family, limit_s=row["limit_s"])
+
+    def _train(
+        self,
+        spent: str,
+        row: dict[str, Any],
+        family: Family,
+        *,
+        deadline_s: float = float("inf"),
+        limit_s: float = 0.0,
+    ) -> None:
+        """One training, either whole (a deadline then leaves no model) or shortened to ``limit_s``."""
         began = time.monotonic()
         try:
-            with deadline_in(self.left_s if self.models else UNLIMITED_S):
-                model = self.run.call(train, self.snapshot, family=family, seed=self.seed)
-            self.models[place] = model
+            with deadline_in(deadline_s):
+                model = self.run.call(train, self.snapshot, family=family, seed=self.seed, seconds=limit_s)
+            self.models[len(self.table) - 1] = model
             row |= {
                 "status": "trained",
                 "metric": model.measures["metric"],
@@ -111,8 +138,9 @@ class Trial:
                 "code": refusal.code,
                 "reason": refusal.what,
             }
-        row["seconds"] = self.run.once(f"spent-{place}", lambda: round(time.monotonic() - began, 2))
-        self.left_s -= row["seconds"]
+        seconds = self.run.once(spent, lambda: round(time.monotonic() - began, 2))
+        row["seconds"] = round(row.get("seconds", 0.0) + seconds, 2)
+        self.left_s = max(0.0, self.left_s - seconds)
 
     def explain(self, smallest: Family, estimate_s: float) -> None:
         """Nothing was trained: say why."""

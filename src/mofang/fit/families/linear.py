@@ -31,9 +31,12 @@ TEXT_STRENGTHS = (1.0, 4.0, 16.0)
 DENSE_STRENGTHS = (0.01, 0.1, 1.0)
 WEIGHTS_MOST = 4_000_000  # terms x classes; beyond it the rarest terms are left out
 TERMS_LEAST = 20_000
-VOCABULARY_CHARACTERS = 2_000_000  # texts in which the terms are counted
-PRODUCTS_MOST = 100_000_000  # non-zero values x classes of the rows on which the strength is chosen
+VOCABULARY_CHARACTERS, VOCABULARY_ROWS = 1_000_000, 20_000  # texts in which the terms are counted
+PRODUCTS_MOST = 50_000_000  # non-zero values x classes of the rows on which the strength is chosen
 FINE, ROUGH = 1e-5, 2e-4  # tolerances, for little work and for much
+GRAMS = {"en": 2.4, "zh": 2.2}  # known n-grams for each character of a text
+VALUE_OPERATIONS, WEIGHT_OPERATIONS, DENSE_OPERATIONS = 120, 2500, 40  # of the machine's best rate
+TEXT_PASSES, DENSE_PASSES = 70, 400
 SEARCH_SHARE = 0.4  # of a time limit, for choosing the strength on a sample
 
 
@@ -67,10 +70,13 @@ class Linear(Family):
                 search.run(sampled, strengths, clock.part(SEARCH_SHARE), bar)
                 search.run(search.rows, (search.best.strength,), clock, bar)
         best = search.best
-        notes = {
+        notes: dict[str, Any] = {
             "stopped": "finished" if best.solution.finished else "time limit",
             "strength_rows": train.shape[0] if sampled is None else len(sampled),
         }
+        if columns := material.columns("text"):
+            notes["terms_most"] = min(self.terms, _terms_most(len(material.labels)))
+            notes["vocabulary_rows"] = len(_counted(material.train.records, columns))
         return Fitted(
             encoder,
             _saved(best.solution.weights, best.solution.bias),
@@ -98,14 +104,34 @@ class Linear(Family):
         return network_graph(linear_network(tensors["weight"], tensors["bias"]), sample)
 
     def estimate(self, size: Size) -> Estimate:
-        """Encoding at about a million characters a second, then a few hundred passes over the non-zero
-        values.
+        """Encoding in seconds, then passes over the non-zero values x classes and over the weights; the
+        constants are measured.
         """
         columns = 1 if size.classes == 2 else size.classes
-        values = size.rows * size.length * (3 if size.language else 1)
-        return Estimate(
-            2.0 + (values / 1e6 if size.language else size.rows / 3000), values * columns * 4 * 300 * 12
-        )
+        values = size.length * GRAMS.get(size.language, 1.0)
+        if not size.language:
+            products = size.rows * values * columns
+            return Estimate(1.5 + size.rows / 3000, DENSE_PASSES * DENSE_OPERATIONS * _worked(products))
+        characters = size.rows * size.length
+        counted = characters / _stride(characters, size.rows)
+        terms = min(6000 * (counted / 45_000) ** 0.55, self.terms, _terms_most(size.classes))
+        work = VALUE_OPERATIONS * _worked(size.rows * values * columns) + WEIGHT_OPERATIONS * terms * columns
+        encoding_s = GRAMS[size.language] / GRAMS["en"] * (2.6 * counted + 0.6 * characters) / 1e6
+        return Estimate(0.5 + encoding_s + size.rows / 60_000, TEXT_PASSES * work)
+
+
+def _worked(products: float) -> float:
+    """Products of an average pass: with much work most passes are over a sample, and the rest are fewer."""
+    return products if products <= 2 * PRODUCTS_MOST else (PRODUCTS_MOST + products) / 2
+
+
+def _stride(characters: float, rows: float) -> int:
+    """The terms are counted in every so many-th text."""
+    return max(1, round(min(characters / VOCABULARY_CHARACTERS, rows / VOCABULARY_ROWS)))
+
+
+def _terms_most(classes: int) -> int:
+    return max(TERMS_LEAST, WEIGHTS_MOST // classes)
 
 
 @dataclass(frozen=True)
@@ -199,7 +225,7 @@ def _encoded(family: Linear, material: Material) -> tuple[Encoder, Any, Any]:
 
         from mofang.engine.encode.ngrams import NgramEncoder
 
-        most = min(family.terms, max(TERMS_LEAST, WEIGHTS_MOST // len(material.labels)))
+        most = min(family.terms, _terms_most(len(material.labels)))
         ngrams = NgramEncoder.fit(_counted(parts[0], columns), columns, max_terms=most)
         matrices = []
         for records in parts:
@@ -220,9 +246,9 @@ def _encoded(family: Linear, material: Material) -> tuple[Encoder, Any, Any]:
 
 
 def _counted(records: list[Record], columns: tuple[str, ...]) -> list[Record]:
-    """Every n-th record, so that about ``VOCABULARY_CHARACTERS`` are left."""
+    """The texts in which the terms are counted: all, or some of very many."""
     characters = sum(len(str(record.get(name) or "")) for record in records for name in columns)
-    return records[:: max(1, round(characters / VOCABULARY_CHARACTERS))]
+    return records[:: _stride(characters, len(records))]
 
 
 def _saved(weights: Array, bias: Array) -> dict[str, bytes]:

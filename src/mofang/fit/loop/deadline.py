@@ -1,7 +1,8 @@
 """The moment at which whoever pays for the training wants it to stop, checkpoint and hand the time back.
 
 It is no setting: a model that was cut off is no result. The run fails with ``time-is-up``, its checkpoint
-stays, and the same call with a later deadline goes on from there.
+stays, and the same call with a later deadline goes on from there. Whoever wants a model at any rate sets a
+limit instead (``seconds`` of ``train``), which shortens the schedule and is part of what makes the run.
 """
 
 from __future__ import annotations
