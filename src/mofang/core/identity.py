@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -44,11 +45,41 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
+PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
+STRIDE = 0x9E3779B97F4A7C15F39D  # odd, so that its multiples meet every 80-bit number before any twice
+
+
+class _Chance:
+    """80 bits that no other id of this process has, and no other process by more than chance.
+
+    A random start and a counter instead of random bytes for each id: asking the system for them lets go of the
+    interpreter's lock, which costs a busy server an eighth of its time.
+    """
+
+    def __init__(self) -> None:
+        self.seed()
+
+    def seed(self) -> None:
+        """Begin anew; also in every forked child."""
+        self.start = int.from_bytes(os.urandom(10), "big")
+        self.count = itertools.count()
+
+    def bits(self) -> int:
+        """The next number; ``next`` on a counter is one step that no other thread can enter."""
+        return (self.start + next(self.count) * STRIDE) & (1 << 80) - 1
+
+
+_chance = _Chance()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_chance.seed)
+
+
 def new_id(prefix: str) -> str:
-    """A new id ``prefix_<26 characters>`` that sorts by time: UUIDv7 layout (RFC 9562), base 32 by Crockford."""
-    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    digits = []
-    for _ in range(26):
-        digits.append("0123456789abcdefghjkmnpqrstvwxyz"[number & 31])
-        number >>= 5
-    return f"{prefix}_{''.join(reversed(digits))}"
+    """A new id ``prefix_<26 characters>`` that sorts by time: UUIDv7 layout (RFC 9562), base 32 by Crockford.
+
+    It names, and does not authorise: who knows one id of a process can guess others. Keys have secrets of their own.
+    """
+    number = (time.time_ns() // 1_000_000) << 80 | _chance.bits()
+    digits = [PAIRS[number >> shift & 1023] for shift in range(120, -10, -10)]
+    return f"{prefix}_{''.join(digits)}"

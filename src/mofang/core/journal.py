@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ROW_FORMAT = 1
 SEAL_FORMAT = 1
+ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -157,14 +158,21 @@ class Journals:
             columns = (journal, name, seq, new.id or new_id("row"), new.owner, at_us, new.account, new.kind, text)
             chain = row_chain(chain, columns)
             written.append((*columns, chain))
-        marks = ",".join("?" * 10)
-        self.db.many(f"insert into journal({COLUMNS.removeprefix('position, ')}) values({marks})", written)
+        self._insert(written)
         made = [Row(0, *columns) for columns in written]
         if journal in FOLDS:
             FOLDS[journal].apply(self.db, made)
         if own:
             self._heads[journal, name] = (seq, chain)
         return made
+
+    def _insert(self, written: list[tuple[Any, ...]]) -> None:
+        """Several rows in one statement: each statement lets go of the interpreter's lock and has to win it back."""
+        for begin in range(0, len(written), ROWS_AT_ONCE):
+            rows = written[begin:begin + ROWS_AT_ONCE]
+            marks = ",".join(("(?,?,?,?,?,?,?,?,?,?)",) * len(rows))
+            self.db.run(f"insert into journal({COLUMNS.removeprefix('position, ')}) values{marks}",
+                        [value for row in rows for value in row])
 
     def record(self, journal: str, rows: list[NewRow], writer: str = "hand") -> list[Row]:
         """Append in a transaction of its own; for the shared writer ``hand`` that actions use."""
