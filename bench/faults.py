@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import platform
 import sys
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the trials themselves live with the tests
 
 from tests.faults.killing import kills
 from tests.faults.power import trial
+
+RESULTS = Path(__file__).resolve().parent / "results" / "faults.md"
+LINES: list[str] = []
+
+
+def tell(line: str, wrong: list[str]) -> None:
+    """Print a line, and what was wrong below it; keep it for the report."""
+    LINES.append(line)
+    print(line, *wrong, sep="\n")
 
 
 def power(seeds: int) -> bool:
@@ -28,8 +40,8 @@ def power(seeds: int) -> bool:
             count, found = trial(seed, Path(folder))
             acknowledged += count
             wrong += [f"seed {seed}: {one}" for one in found]
-    print(f"power cuts  {seeds}  acknowledged {acknowledged}  lost or damaged {len(wrong)}  "
-          f"{'ok' if not wrong else 'short'}  {time.monotonic() - began:.0f} s", *wrong, sep="\n")
+    tell(f"power cuts  {seeds}  acknowledged {acknowledged}  lost or damaged {len(wrong)}  "
+          f"{'ok' if not wrong else 'short'}  {time.monotonic() - began:.0f} s", wrong)
     return not wrong
 
 
@@ -38,10 +50,10 @@ def kill(times: int) -> bool:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         count, wrong = kills(Path(folder) / "shop", times, seed=times)
-    print(f"kill -9  {times}  answered {len(count.units)}  units {sum(count.units.values())}  "
+    tell(f"kill -9  {times}  answered {len(count.units)}  units {sum(count.units.values())}  "
           f"repeated {count.repeats}  replayed {count.replays}  differences {len(wrong)}  "
           f"{'ok' if not wrong else 'short'}  "
-          f"{time.monotonic() - began:.0f} s", *wrong, sep="\n")
+          f"{time.monotonic() - began:.0f} s", wrong)
     return not wrong
 
 
@@ -53,6 +65,10 @@ def main() -> int:
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)  # the meter says at each cut that it cannot write
     done = [power(10 if given.quick else given.power), kill(10 if given.quick else given.kills)]
+    if not given.quick:
+        told = f"# Faults\n\n`make bench-faults`, {date.today()}, {os.cpu_count()} cores, {platform.platform()}.\n\n"
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(told + "\n".join(f"    {line}" for line in LINES) + "\n", encoding="utf-8")
     return int(not all(done))
 
 

@@ -1,7 +1,7 @@
 """The prediction path with a model that does nothing: key, quota, batch and durable charge, against peers without them.
 
 make bench-serve: every arm is started, loaded and stopped in turn, several rounds, so that a busy moment of the machine
-meets them all; the best round of each counts, because other work on the machine only ever slows. ARGS=--quick measures
+meets them all; the median round of each counts and the spread is printed. ARGS=--quick measures
 Mofang alone in under a minute. Peers get an environment of their own below .peers/. One row per figure; exit status 1
 where a goal is missed; the full run writes bench/results/serve.md.
 """
@@ -158,7 +158,7 @@ def figures(rounds: dict[tuple[str, int], list[dict[str, float]]], disk_ms: floa
     """The table; peers' columns stay empty where they were not run."""
     def of(arm: str, clients: int, what: str) -> float | None:
         found = [one[what] for one in rounds.get((arm, clients), [])]
-        return (max(found) if what == "rps" else min(found)) if found else None
+        return statistics.median(found) if found else None
 
     rows: list[Figure] = []
     for clients in CLIENTS:
@@ -181,7 +181,13 @@ def table(rows: list[Figure]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in line).rstrip() for line in padded)
 
 
-def report(rows: list[Figure], rounds: int) -> str:
+def spread(rounds: dict[tuple[str, int], list[dict[str, float]]]) -> str:
+    """Least and most requests a second at 32 clients, arm by arm."""
+    found = {arm: [one["rps"] for one in runs] for (arm, clients), runs in rounds.items() if clients == CLIENTS[0]}
+    return "; ".join(f"{arm} {min(rates):,.0f}-{max(rates):,.0f}" for arm, rates in found.items())
+
+
+def report(rows: list[Figure], rounds: int, spreads: str) -> str:
     """The page that is kept: the table with machine and versions."""
     head = "| figure | value | peer | ratio | goal | |\n|---|---|---|---|---|---|\n"
     body = "\n".join("| " + " | ".join(row.row()) + " |" for row in rows)
@@ -189,13 +195,15 @@ def report(rows: list[Figure], rounds: int) -> str:
     return f"""# bench-serve, {date.today()}
 
 The path of a prediction with a model that does nothing. Mofang checks the key, reserves, batches and charges durably
-(SQLite, WAL, synchronous=FULL); the peers do none of that. Best of {rounds} interleaved rounds of {SECONDS:g} s; server
+(SQLite, WAL, synchronous=FULL); the peers do none of that. Median of {rounds} interleaved rounds of {SECONDS:g} s; server
 and load client (bench/_load.py) share the processors.
 
 Machine: {processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}; load average when done
 {os.getloadavg()[0]:.1f}. Python {platform.python_version()}, {own}; peers {", ".join(PEER_PACKAGES)}.
 
 {head}{body}
+
+Requests/s at 32 clients, least to most of the rounds: {spreads}.
 """
 
 
@@ -224,10 +232,10 @@ def main() -> int:
             for arm in own_arms(shop) + ([] if given.quick else peer_arms()):
                 loaded(arm, key, found)
     rows = figures(found, disk_ms)
-    print(table(rows))
+    print(table(rows), f"requests/s at 32 clients, least to most: {spread(found)}", sep="\n")
     if not given.quick:
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(report(rows, rounds), encoding="utf-8")
+        RESULTS.write_text(report(rows, rounds, spread(found)), encoding="utf-8")
     return int(any(row.verdict == "short" for row in rows))
 
 
