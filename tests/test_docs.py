@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -157,3 +158,8 @@ def test_commands_named_in_errors_exist() -> None:
                     assert command is not None, f"{code}: {words}"
                 flags = {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
                 assert [word for word in rest if word.startswith("--") and word not in flags] == [], f"{code}: {words}"
+
+
+def test_the_readme_shows_the_figures_of_the_committed_demo_run() -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "tools" / "demo_table.py"), "--check"], check=False)
+    assert done.returncode == 0
