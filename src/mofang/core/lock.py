@@ -14,6 +14,7 @@ import importlib
 import json
 import pkgutil
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ LOCK_FORMAT = 1
 PACKAGE = Path(mofang.__file__).parent
 LOCK = PACKAGE / "stages.lock"
 FLOORS = ("data", "engine", "fit", "judge", "manage", "serve", "trade", "watch", "web")
+PARSING = threading.Lock()  # Python 3.11 cannot build syntax trees in two threads at once
 CORE_THAT_SHAPES_BYTES = ("mofang.core.metrics", "mofang.core.merkle", "mofang.core.money")
 
 
@@ -54,8 +56,15 @@ def code_of(spec: Spec) -> dict[str, str]:
         closure = locked()["stages"].get(spec.name, {}).get("closure", "")
         return {"mofang": mofang.__version__, "closure": closure}
     source = Path(spec.function.__code__.co_filename)
-    text = source.read_text(encoding="utf-8") if source.exists() else repr(spec.function.__code__.co_code)
-    return {"mofang": mofang.__version__, "own": sha256(_without_docstrings(text).encode())}
+    if not source.exists():
+        return {"mofang": mofang.__version__, "own": sha256(spec.function.__code__.co_code)}
+    with PARSING:
+        return {"mofang": mofang.__version__, "own": _own_code(source, source.stat().st_mtime_ns)}
+
+
+@cache
+def _own_code(source: Path, _changed_ns: int) -> str:
+    return sha256(_without_docstrings(source.read_text(encoding="utf-8")).encode())
 
 
 def import_stage(name: str) -> Spec | None:

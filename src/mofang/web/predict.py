@@ -18,7 +18,7 @@ from mofang.core.language import Language, language_of
 from mofang.trade.desk import Call, Reply
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
-DRAIN_BYTES_MAX = 32 * 1024 * 1024  # read and thrown away under the body deadline, so that the refusal arrives whole
+DRAIN_BYTES_MAX = 65_536
 PREDICT = "/v1/predict/"
 RETRY_AFTER = {409: b"1", 429: b"1", 503: b"1"}
 
@@ -89,7 +89,7 @@ class Body:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def drain(self) -> bool:
-        """Read and forget an unread body, so that the refusal arrives; False: rather close the connection."""
+        """Read and forget a small unread body, so that the refusal arrives; False: rather close the connection."""
         if self._unread and self._length == 0:
             return True
         if self._unread and (self._length is None or self._length > DRAIN_BYTES_MAX):
