@@ -73,22 +73,7 @@ class Outcome:
 
     def made_by(self, kind: str) -> Artifact | None:
         """The nearest ancestor of the package of this kind (its evaluation, model, snapshot …)."""
-        return nearest_ancestor(self.package, kind)
-
-
-def nearest_ancestor(artifact: Artifact, kind: str) -> Artifact | None:
-    """Search backwards through the ledger, breadth first, for an artifact of this kind."""
-    shop, seen, waiting = artifact.shop, set(), [artifact.entry]
-    while waiting:
-        id = waiting.pop(0)
-        if id in seen:
-            continue
-        seen.add(id)
-        entry = shop.ledger.get(id)
-        if entry.body.get("output", {}).get("kind") == kind:
-            return shop.artifact(entry)
-        waiting += entry.references
-    return None
+        return self.package.shop.ancestor(self.package.entry, kind)
 
 
 def run_recipe(shop: Shop, path: Path, budget: Budget) -> Outcome:

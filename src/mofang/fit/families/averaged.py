@@ -23,6 +23,7 @@ class Averaged(Family):
     """The weighted sum of learned n-gram embeddings of ``width``, then one hidden layer."""
 
     tag: ClassVar[str] = "averaged"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
 
     terms: Annotated[int, Field(ge=1)] = 150_000

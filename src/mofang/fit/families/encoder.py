@@ -25,6 +25,7 @@ class Encoder(Family):
     """
 
     tag: ClassVar[str] = "encoder"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
 
     layers: Annotated[int, Field(ge=1, le=48)] = 2

@@ -48,7 +48,7 @@ class Linear(Family):
     """
 
     tag: ClassVar[str] = "linear"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "image_classification", "table_classification")
 
     c: Annotated[float, Field(ge=0)] = 0.0

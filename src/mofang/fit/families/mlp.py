@@ -24,6 +24,7 @@ class Mlp(Family):
     """Dense layers of the widths in ``hidden``, with ReLU between them."""
 
     tag: ClassVar[str] = "mlp"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("image_classification", "table_classification")
 
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (256, 128)

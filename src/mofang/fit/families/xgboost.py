@@ -27,6 +27,7 @@ class Xgboost(Family):
     """Boosted trees; missing numbers stay missing, and boosting stops when validation no longer improves."""
 
     tag: ClassVar[str] = "xgboost"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("table_classification",)
 
     rounds: Annotated[int, Field(ge=1)] = 500
