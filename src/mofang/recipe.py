@@ -25,7 +25,8 @@ from mofang.core.shop import Named, Shop
 HOMES = {
     "collect": "mofang.data.collect", "clean": "mofang.data.clean", "snapshot": "mofang.data.snapshot",
     "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
-    "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "package": "mofang.serve.package",
+    "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare",
+    "package": "mofang.serve.package",
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 

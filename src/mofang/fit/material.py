@@ -61,6 +61,12 @@ class Material:
         ]
         return "en" if spaced(sample) else "zh"
 
+    @cached_property
+    def class_weights(self) -> Array:
+        """What a row of each class counts so that all classes count alike, float32 [K]; a row counts 1 on average."""
+        counts = np.bincount(self.train.labels, minlength=len(self.labels))
+        return (len(self.train) / (np.count_nonzero(counts) * np.maximum(counts, 1))).astype(np.float32)
+
     def score(self, probabilities: Array, labels: Array) -> float:
         """The headline metric of probabilities [N, K] against labels [N]; higher is better.
 
