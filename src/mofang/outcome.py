@@ -10,7 +10,7 @@ from mofang.core.shop import Named, Shop
 from mofang.recipe import Outcome
 
 NARROW = 0.01  # an interval of a difference below this width is narrow: both are simply about as good
-ROUND_FROM = 100
+WIDE = 0.1     # an interval of the headline above this width leaves too much open
 
 
 def outcome_facts(outcome: Outcome) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def model_facts(shop: Shop, named: Named) -> dict[str, Any]:
         "difference": figures.get("difference"), "test_rows": figures.get("rows"),
         "majority_accuracy": figures.get("majority_accuracy"), "labelled": labelled,
         "decide": described.get("decide"), "detection": figures.get("detection"), "alone": figures.get("alone"),
-        "examples_to_halve": examples_to_halve(figures, labelled),
+        "undecided": undecided(figures), "examples_to_halve": examples_to_halve(figures, labelled),
         "candidates": model.measures.get("candidates", []) if model else [],
         "engine": described["engine"], "engines": described["engines"],
         "mistakes": evaluation.read_json("mistakes.json") if evaluation else [],
@@ -72,20 +72,28 @@ def comparison_of(shop: Shop, graph: Artifact | None, before: Named) -> Artifact
 
 
 def examples_to_halve(figures: dict[str, Any], labelled: int) -> int | None:
-    """About how many more labelled examples would halve the interval of the difference to the baseline.
+    """About how many more labelled examples would halve the intervals of the test part.
 
-    An estimate: the width falls with the square root of the test rows, so four times as many of them, and with them of
-    all examples, are needed. None where the model is better or worse for certain, where it is the baseline itself, and
-    where the interval is narrow already.
+    An estimate: their width falls with the square root of the test rows, so four times as many of them, and with them
+    of all examples, are needed. None where nothing is left undecided: the model beats the baseline (or does not) for
+    certain and its own figure is known to a few hundredths.
     """
-    difference = (figures.get("difference") or {}).get(figures.get("headline"))
-    if not difference or difference["low"] is None or not labelled:
+    own = (figures.get("metrics") or {}).get(figures.get("headline"))
+    if not own or own["low"] is None or not labelled:
         return None
-    if difference["low"] > 0 or difference["high"] < 0 or difference["high"] - difference["low"] < NARROW:
+    if not undecided(figures) and own["high"] - own["low"] < WIDE:
         return None
     more = 3 * labelled
-    digits = len(str(more)) - 2
-    return round(more, -digits) if more >= ROUND_FROM else more
+    return round(more, 2 - len(str(more)))
+
+
+def undecided(figures: dict[str, Any]) -> bool:
+    """True if the test part is too small to say whether the model is better than the baseline. A model that is the
+    baseline, or as good to within a hundredth, is no such case."""
+    difference = (figures.get("difference") or {}).get(figures.get("headline"))
+    if not difference or difference["low"] is None:
+        return False
+    return difference["low"] <= 0 <= difference["high"] and difference["high"] - difference["low"] >= NARROW
 
 
 def _counted(artifact: Artifact | None, measure: str) -> dict[str, int]:

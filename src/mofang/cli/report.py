@@ -95,22 +95,20 @@ def detection_lines(facts: dict[str, Any]) -> list[str]:
 def compared_lines(facts: dict[str, Any]) -> list[str]:
     """Whether the model beats the baseline for certain, and the version before it."""
     lines = []
+    if facts.get("undecided"):
+        lines.append(say("too few test rows to say whether it beats the baseline: difference {value:+.3f} [{low:+.3f}, {high:+.3f}]",
+                         "测试记录太少，还不能断定是否胜过基线：差 {value:+.3f} [{low:+.3f}, {high:+.3f}]",
+                         **facts["difference"][facts["headline"]]))
     if more := facts.get("examples_to_halve"):
-        difference = facts["difference"][facts["headline"]]
-        lines.append(say("Too few test rows to say whether it beats the baseline ({value:+.3f} [{low:+.3f}, {high:+.3f}]): about "
-                         "{more} more labelled examples would halve that interval (an estimate, by 1/√n)",
-                         "测试行太少，还不能断定是否胜过基线（{value:+.3f} [{low:+.3f}, {high:+.3f}]）：再增加约 {more} 条"
-                         "有标签的记录，区间可减半（按 1/√n 估算）", more=f"{more:,}", **difference))
+        lines.append(say("about {more} more labelled examples would halve these intervals (an estimate: they narrow with 1/√n)",
+                         "再增加约 {more} 条有标签的记录，这些区间可减半（估算：区间宽度与 1/√n 成正比）", more=f"{more:,}"))
     found = facts.get("comparison")
     if found:
-        words = {"better": ("better", "更好"), "worse": ("worse", "更差"), "cannot tell": ("cannot tell", "无法断定")}
         metric = say(*METRIC_WORDS.get(found["metric"], (found["metric"], found["metric"])))
-        lines.append(say("{verdict} than {previous} on the same {rows} test rows: {metric} {old:.3f} → {new:.3f}, difference "
-                         "{value:+.3f} [{low:+.3f}, {high:+.3f}]" if found["verdict"] != "cannot tell" else
-                         "cannot tell whether it is better than {previous}, on the same {rows} test rows: {metric} {old:.3f} → "
-                         "{new:.3f}, difference {value:+.3f} [{low:+.3f}, {high:+.3f}]",
+        lines.append(say("compared with {previous} on the same {rows} test rows: {verdict} – {metric} {old:.3f} → {new:.3f}, difference "
+                         "{value:+.3f} [{low:+.3f}, {high:+.3f}]",
                          "与 {previous} 在同样的 {rows} 条测试记录上比较：{verdict}。{metric} {old:.3f} → {new:.3f}，差 {value:+.3f} "
-                         "[{low:+.3f}, {high:+.3f}]", verdict=say(*words[found["verdict"]]), previous=facts["previous"],
+                         "[{low:+.3f}, {high:+.3f}]", verdict=say(*VERDICTS[found["verdict"]]), previous=facts["previous"],
                          rows=f"{found['rows']:,}", metric=metric, old=found["previous"]["value"], new=found["new"]["value"],
                          **found["difference"]))
     elif reason := facts.get("incomparable"):
@@ -119,6 +117,7 @@ def compared_lines(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
+VERDICTS = {"better": ("better", "更好"), "worse": ("worse", "更差"), "cannot tell": ("cannot tell", "无法断定")}
 INCOMPARABLE = {
     "labels": ("the labels are not the same", "标签不同"),
     "columns": ("it reads columns that are no longer there", "旧模型所用的列已不存在"),
@@ -204,7 +203,8 @@ def _candidates(context: Context, rows: list[dict[str, Any]]) -> None:
 def _family(row: dict[str, Any]) -> str:
     """A family's name, and the settings that tell it from its siblings."""
     settings = {name: value for name, value in row.get("settings", {}).items() if name not in ("tag", "version")}
-    shown = ", ".join(f"{name}={value}" for name, value in settings.items())
+    balanced = [say("balanced", "类别均衡")] if settings.pop("balance", False) else []
+    shown = ", ".join([*balanced, *(f"{name}={value}" for name, value in settings.items())])
     return f"{row['family']} ({_cut(shown)})" if shown else str(row["family"])
 
 

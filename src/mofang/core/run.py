@@ -24,7 +24,7 @@ from mofang.core.errors import MofangError, Pending
 from mofang.core.identity import new_id, now_us
 from mofang.core.language import say
 from mofang.core.ledger import Entry
-from mofang.core.progress import Bar, progress
+from mofang.core.progress import Bar, announce, progress
 from mofang.core.stage import Spec, spec_of
 
 if TYPE_CHECKING:
@@ -181,6 +181,10 @@ class Run:
         """A progress bar on the terminal."""
         with progress(say(en, zh), total) as bar:
             yield bar
+
+    def announce(self, en: str, zh: str, **values: object) -> None:
+        """Say on the terminal how long something will take, before it begins."""
+        announce(say(en, zh, **values))
 
     def secret(self, name: str) -> bytes:
         """A 32-byte secret of the shop, made at first use."""
