@@ -91,7 +91,8 @@ def test_stopped_by_a_signal_it_says_how_to_go_on(fresh: Terminal, sent: tuple[s
 def test_a_closed_terminal_ends_the_run_in_order(fresh: Terminal) -> None:
     theirs, ours = pty.openpty()
     running = subprocess.Popen([sys.executable, "-m", "mofang", *RUN], cwd=fresh.folder, env=fresh.environment, stdin=ours,
-                               stdout=ours, stderr=ours, start_new_session=True, preexec_fn=_controlling)
+                               stdout=ours, stderr=ours, start_new_session=True,
+                               preexec_fn=_controlling)  # noqa: PLW1509 (no thread of the tests holds anything)
     os.close(ours)
     assert eventually(lambda: len(entries(fresh.folder, STARTED)) >= 2, 60)
     os.close(theirs)

@@ -145,25 +145,21 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `mofang runs | head`
         return 0
     except Exception as error:  # the one boundary of this face: our own mistake, said as such
-        if not _is_disk_full(error):
-            return _our_mistake(error, arguments)
-        full = MofangError("disk-full")
-        _complain(full.what, full.fix, full.code, "--json" in arguments)
-        return 1
+        if _is_disk_full(error):
+            full = MofangError("disk-full")
+            _complain(full.what, full.fix, full.code, "--json" in arguments)
+            return 1
+        if "--verbose" in arguments:
+            raise
+        _complain(say("Mofang itself made a mistake: {kind}: {text}", "这是模坊自身的错误：{kind}：{text}",
+                      kind=type(error).__name__, text=str(error)[:300]),
+                  say("Run it again with `mofang --verbose …` and report what it prints.",
+                      "请用 `mofang --verbose …` 再运行一次，并把输出报告给我们。"), "internal", "--json" in arguments)
+        return 70
 
 
 def _is_disk_full(error: Exception) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error)
-
-
-def _our_mistake(error: Exception, arguments: list[str]) -> int:
-    if "--verbose" in arguments:
-        raise error
-    _complain(say("Mofang itself made a mistake: {kind}: {text}", "这是模坊自身的错误：{kind}：{text}",
-                  kind=type(error).__name__, text=str(error)[:300]),
-              say("Run it again with `mofang --verbose …` and report what it prints.",
-                  "请用 `mofang --verbose …` 再运行一次，并把输出报告给我们。"), "internal", "--json" in arguments)
-    return 70
 
 
 def _complain(what: str, fix: str, code: str, as_json: bool) -> None:

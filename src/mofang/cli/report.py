@@ -96,7 +96,8 @@ def compared_lines(facts: dict[str, Any]) -> list[str]:
     """Whether the model beats the baseline for certain, and the version before it."""
     lines = []
     if facts.get("undecided"):
-        lines.append(say("too few test rows to say whether it beats the baseline: difference {value:+.3f} [{low:+.3f}, {high:+.3f}]",
+        lines.append(say("too few test rows to say whether it beats the baseline: difference {value:+.3f} "
+                         "[{low:+.3f}, {high:+.3f}]",
                          "测试记录太少，还不能断定是否胜过基线：差 {value:+.3f} [{low:+.3f}, {high:+.3f}]",
                          **facts["difference"][facts["headline"]]))
     if more := facts.get("examples_to_halve"):
@@ -105,8 +106,8 @@ def compared_lines(facts: dict[str, Any]) -> list[str]:
     found = facts.get("comparison")
     if found:
         metric = say(*METRIC_WORDS.get(found["metric"], (found["metric"], found["metric"])))
-        lines.append(say("compared with {previous} on the same {rows} test rows: {verdict} – {metric} {old:.3f} → {new:.3f}, difference "
-                         "{value:+.3f} [{low:+.3f}, {high:+.3f}]",
+        lines.append(say("compared with {previous} on the same {rows} test rows: {verdict} – {metric} {old:.3f} → {new:.3f}, "
+                         "difference {value:+.3f} [{low:+.3f}, {high:+.3f}]",
                          "与 {previous} 在同样的 {rows} 条测试记录上比较：{verdict}。{metric} {old:.3f} → {new:.3f}，差 {value:+.3f} "
                          "[{low:+.3f}, {high:+.3f}]", verdict=say(*VERDICTS[found["verdict"]]), previous=facts["previous"],
                          rows=f"{found['rows']:,}", metric=metric, old=found["previous"]["value"], new=found["new"]["value"],
@@ -186,8 +187,8 @@ def _suspects(context: Context, facts: dict[str, Any]) -> None:
     alone = facts.get("alone") or {}
     whole = ((facts["metrics"] or {}).get(facts["headline"]) or {}).get("value")
     for name in alone.get("suspects", [])[:3]:
-        context.say('⚠ "{name}" alone reaches {value:.3f}, the whole model {whole:.3f}. Is it known at the moment you ask? If it is '
-                    "filled in afterwards or repeats the label, take it out of the inputs in the recipe and run again.",
+        context.say('⚠ "{name}" alone reaches {value:.3f}, the whole model {whole:.3f}. Is it known at the moment you ask? '
+                    "If it is filled in afterwards or repeats the label, take it out of the inputs in the recipe and run again.",
                     "⚠ 仅凭“{name}”一列就有 {value:.3f}，整个模型为 {whole:.3f}。预测时真的已经知道这一列吗？如果它是事后才填的，"
                     "或只是标签的另一种写法，请把它从配方的输入列中去掉，再运行一次。", name=name, value=alone["columns"][name], whole=whole)
 

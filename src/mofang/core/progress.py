@@ -77,4 +77,4 @@ def progress(words: str, total: float | None = None) -> Iterator[Bar]:
 def announce(words: str) -> None:
     """One line on the terminal's error stream before something long begins; silent where that is no terminal."""
     if sys.stderr.isatty():
-        print(words, file=sys.stderr)
+        sys.stderr.write(words + "\n")
