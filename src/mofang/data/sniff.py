@@ -102,7 +102,7 @@ def sniff(
         rows=look.rows,
         complete=look.complete,
         files=len(chosen),
-        encoding=how.encoding if format not in ("parquet", "documents") else "",
+        encoding=how.encoding if format not in ("parquet", "documents", "excel") else "",
         delimiter=how.delimiter,
         header=how.header != "no",
         rejected=look.rejected.total(),
@@ -119,9 +119,7 @@ def _nothing_read(source: str, rejected: Counter[str]) -> MofangError:
 
 
 def _refuse_packed(files: Sequence[SourceFile]) -> None:
-    if len(files) == 1 and ending_of(files[0].path) in (".xlsx", ".xls", ".xlsm", ".ods"):
-        raise MofangError("spreadsheet", file=files[0].name)
-    if len(files) == 1 and ending_of(files[0].path) in (".zip", ".rar", ".7z", ".tar"):
+    if len(files) == 1 and ending_of(files[0].base) in (".rar", ".7z", ".tar"):
         raise MofangError("packed", file=files[0].name)
 
 
@@ -134,7 +132,7 @@ def name_of(source: str) -> str:
         if not re.search(r"[*?\[]", part)
     ]
     for part in reversed(parts):
-        stem = re.sub(r"(\.(csv|tsv|tab|psv|jsonl?|ndjson|parquet|pq|txt|text|gz))+$", "", part, flags=re.I)
+        stem = re.sub(r"(\.(csv|tsv|tab|psv|jsonl?|ndjson|parquet|pq|txt|text|gz|xlsx|xlsm|xls|ods|zip))+$", "", part, flags=re.I)
         plain = re.sub(r"[^\w]+", "-", stem.lower()).strip("-_")[:40]
         if plain and plain not in GENERIC and re.search(r"[^\W\d_]", plain):
             return plain
@@ -144,9 +142,9 @@ def name_of(source: str) -> str:
 def _reading(file: SourceFile, format: str, encoding: str, delimiter: str, label: str) -> Reading:
     """How to read the files, told from the first one."""
     header = "auto"
-    if format != "parquet":
+    if format not in ("parquet", "excel"):
         encoding = encoding or detect_encoding(file)
-    if format == "csv" and file.path.stat().st_size:
+    if format == "csv" and file.size_bytes:
         import csv
 
         lines = sample_lines(file, encoding)
