@@ -88,7 +88,13 @@ FAIR = {
     "状态",
     "等级",
     "评价",
+    "满意度",
+    "结论",
     "是否",
+    "流失",
+    "违约",
+    "逾期",
+    "欺诈",
     "诊断",
     "词性",
 }
@@ -185,9 +191,9 @@ def name_score(name: str, has_text: bool) -> float:
 
 
 def choose_label(
-    profiles: Mapping[str, Profile], columns: Mapping[str, Sequence[Any]], has_text: bool
+    profiles: Mapping[str, Profile], columns: Mapping[str, Sequence[Any]], has_text: bool, every: Sequence[str] = ()
 ) -> str:
-    """The label's column. Raises ``label-unsure`` with the candidates, or ``label-not-found``."""
+    """The label's column. Raises ``label-unsure`` with the candidates, or ``label-not-found`` with ``every`` column."""
     guesses = label_guesses(profiles, has_text)
     if not guesses:
         for name, one in profiles.items():
@@ -195,7 +201,7 @@ def choose_label(
                 raise MofangError("label-is-a-quantity", label=name, values=one.distinct)
             if strong(name) and one.distinct == 1:
                 raise MofangError("one-class", label=name, name=one.top[0][0])
-        raise MofangError("label-not-found", columns=", ".join(profiles))
+        raise MofangError("label-not-found", columns=", ".join(every or profiles))
     best = guesses[0]
     rivals = [one for one in guesses[1:] if best.score - one.score <= SURE_MARGIN]
     twins = [
