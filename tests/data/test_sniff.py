@@ -261,7 +261,7 @@ def test_what_is_given_is_not_guessed(tmp_path: Path) -> None:
 
 def test_first_day_mistakes(tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04")
-    assert unsure(tmp_path / "a.xlsx").code == "spreadsheet"
+    assert unsure(tmp_path / "a.xlsx").code == "spreadsheet-broken"
     (tmp_path / "a.zip").write_bytes(b"PK\x03\x04")
     assert unsure(tmp_path / "a.zip").code == "packed"
     (tmp_path / "empty.csv").write_bytes(b"")

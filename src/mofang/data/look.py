@@ -59,7 +59,7 @@ def reading_of(file: SourceFile, format: str, encoding: str, delimiter: str, lab
     header = "auto"
     if format not in ("parquet", "excel"):
         encoding = encoding or detect_encoding(file)
-    if format == "csv" and file.path.stat().st_size:
+    if format == "csv" and file.size_bytes:
         import csv
 
         lines = sample_lines(file, encoding)
@@ -72,6 +72,7 @@ def reading_of(file: SourceFile, format: str, encoding: str, delimiter: str, lab
         delimiter=delimiter,
         header=header,
         label=label if format in ("lines", "documents") else "",
+        sheet=sheet,
     )
 
 
@@ -125,7 +126,7 @@ def rows_in_all(look: Look, files: Sequence[SourceFile], how: Reading) -> int:
     written = sum(len(str("" if value is None else value).encode(errors="replace")) + 1 for row in sample for value in row)
     named = sum(len(name.encode()) + 5 for name in look.columns) if how.format == "jsonl" else 0
     packed = 3.5 if files[0].name.lower().endswith(".gz") else 1.0
-    total = sum(file.path.stat().st_size for file in files)
+    total = sum(file.size_bytes for file in files)
     return max(round(total * packed / (written / len(sample) + named)), look.rows)
 
 

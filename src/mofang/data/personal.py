@@ -1,5 +1,4 @@
-"""Personal data in texts and columns, told by form and check sum; and long numbers that a spreadsheet has
-rounded.
+"""Personal data in texts and columns, told by form and check sum.
 
 Chinese writes no blanks, so a word boundary does not stand between 手机 and 138…: digits and letters around a match
 are looked at instead.
@@ -28,9 +27,6 @@ CHECK_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 COLUMN_SHARE = 0.6
 NAME_SHARE = 0.85
 NAMES_LEAST = 15
-ROUNDED = re.compile(r"\d(\.\d+)?[eE]\+?(1[1-9]|2\d)")
-ROUNDED_SHARE = 0.5
-EXACT_DIGITS = 15  # a spreadsheet keeps so many digits of a number
 
 
 def is_identity_number(text: str) -> bool:
@@ -90,16 +86,3 @@ def personal_column(values: Sequence[Any]) -> str:
 def _share(texts: Sequence[str], rule: Callable[[str], bool]) -> float:
     return sum(map(rule, texts)) / len(texts)
 
-
-def rounded_numbers(values: Sequence[Any]) -> int:
-    """How many values are long numbers that a spreadsheet rounded (``1.10101E+17``, or 110101199001010000), if
-    that is what the column holds; else 0."""
-    texts = [text.strip() for value in values if not is_missing(value) and (text := text_of(value))]
-    if len(texts) < 5:
-        return 0
-    spoiled = sum(bool(ROUNDED.fullmatch(text)) or _cut(text) for text in texts)
-    return spoiled if spoiled >= ROUNDED_SHARE * len(texts) else 0
-
-
-def _cut(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) > EXACT_DIGITS and set(text[EXACT_DIGITS:]) == {"0"}

@@ -70,7 +70,7 @@ def look_at_pictures(source: str, files: list[SourceFile], given: Given) -> Find
         map=map,
         set_aside=aside,
         files=len(images),
-        bytes=sum(file.path.stat().st_size for file in images),
+        bytes=sum(file.size_bytes for file in images),
         label_file=label_file,
         group=group,
         split=why,
@@ -139,7 +139,7 @@ def _sizes(images: Sequence[SourceFile], labels: Sequence[str]) -> tuple[float, 
                 data = opened.read(SMALL_FILE)
             with Image.open(io.BytesIO(data)) as image:
                 grey += image.mode in ("L", "1", "I;16")
-                facts.append((*image.size, str(image.format), image.mode, file.path.stat().st_size))
+                facts.append((*image.size, str(image.format), image.mode, file.size_bytes))
                 named.append(label)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # a run counts and keeps what does not decode
             continue
@@ -166,7 +166,7 @@ def _copies(images: Sequence[SourceFile]) -> int:
         return 0
     by_size: dict[int, list[SourceFile]] = defaultdict(list)
     for file in images:
-        by_size[file.path.stat().st_size].append(file)
+        by_size[file.size_bytes].append(file)
     copies = 0
     for alike in by_size.values():
         if len(alike) > 1:

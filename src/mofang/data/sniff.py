@@ -11,7 +11,7 @@ from typing import Any
 
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
-from mofang.data.columns import Profile, profiles, text_of
+from mofang.data.columns import Profile, profiles, rounded_numbers, text_of
 from mofang.data.finding import Finding, Given, Remark, about_content, class_remarks, missing_in
 from mofang.data.formats import detect_format, files_of
 from mofang.data.inputs import Inputs, choose_inputs
@@ -19,7 +19,7 @@ from mofang.data.labels import choose_label, pixel_label
 from mofang.data.look import Look, look_at, name_of, nothing_read, reading_of, require_decoded, rows_in_all, sample_step
 from mofang.data.mapping import mapped, stars_map, variants_map
 from mofang.data.operators import normalise
-from mofang.data.personal import personal_column, rounded_numbers
+from mofang.data.personal import personal_column
 from mofang.data.pictures import look_at_pictures
 from mofang.data.places import require_a_place_for_records, require_one_kind
 from mofang.data.readers import Reading
@@ -87,7 +87,7 @@ def _rows(source: str, files: list[SourceFile], format: str, given: Given) -> Fi
         complete=look.complete,
         whole=rows_in_all(look, files, how),
         files=len(files),
-        bytes=sum(file.path.stat().st_size for file in files),
+        bytes=sum(file.size_bytes for file in files),
         encoding=how.encoding if format not in ("parquet", "documents", "excel") else "",
         delimiter=how.delimiter,
         sheet=given.sheet,
@@ -99,9 +99,7 @@ def _rows(source: str, files: list[SourceFile], format: str, given: Given) -> Fi
 
 
 def _refuse_packed(files: Sequence[SourceFile]) -> None:
-    if len(files) == 1 and ending_of(files[0].path) in (".xlsx", ".xls", ".xlsm", ".ods"):
-        raise MofangError("spreadsheet", file=files[0].name)
-    if len(files) == 1 and ending_of(files[0].path) in (".zip", ".rar", ".7z", ".tar"):
+    if len(files) == 1 and ending_of(files[0].base) in (".rar", ".7z", ".tar"):
         raise MofangError("packed", file=files[0].name)
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
 from mofang.engine.request import parse_records
 from mofang.engine.task import Signature
 
+if TYPE_CHECKING:
+    from mofang.data.sources import SourceFile
+
 BATCH = 256
-FILE_LIKE = re.compile(r"\S+\.(csv|tsv|txt|jsonl?|ndjson|parquet|gz|png|jpe?g|bmp|gif|webp|tiff?)", re.I)
+FILE_LIKE = re.compile(r"\S+\.(csv|tsv|txt|jsonl?|ndjson|parquet|xlsx|xlsm|xls|ods|zip|gz|png|jpe?g|bmp|gif|webp|tiff?|heic|heif)", re.I)
 
 
 def records_from(signature: Signature, given: str, stream: TextIO) -> Iterator[list[dict[str, Any]]]:
@@ -80,18 +83,21 @@ def _from_path(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
     roles = [one["role"] for one in signature["inputs"]]
     if roles == ["image"]:
         name = signature["inputs"][0]["name"]
-        yield from ({name: image.read_bytes()} for image in _images(path))
+        for image in _images(path):
+            with image.open() as file:
+                yield {name: file.read()}
     elif roles == ["text"] and path.is_file() and path.suffix.lower() in (".txt", ""):
         yield from _lines(signature, path)
     else:
         yield from _columns(signature, path)
 
 
-def _images(path: Path) -> list[Path]:
-    """The file itself, or the images in a folder."""
+def _images(path: Path) -> list[SourceFile]:
+    """The file itself, or the images in a folder or a zip archive."""
     from mofang.data.sources import source_files
 
-    found = [file.path for file in source_files(str(path)) if path.is_file() or file.kind == "images"]
+    found = source_files(str(path))
+    found = [file for file in found if file.kind == "images"] if len(found) > 1 or path.is_dir() else found
     if not found:
         raise MofangError("source-empty", source=str(path))
     return found
@@ -113,7 +119,7 @@ def _columns(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
 
     for place, row in rows_of(path):
         missing = [one["name"] for one in signature["inputs"] if one["name"] not in row]
-        if missing and set(row) == {"image", "label"}:
+        if missing and {"image", "label"} <= set(row) <= {"image", "folder", "label"}:
             raise MofangError("input-not-readable", given=str(path), inputs=_names(signature))
         if missing:
             columns = ", ".join(map(str, row))
