@@ -25,7 +25,8 @@ from mofang.core.shop import Named, Shop
 HOMES = {
     "collect": "mofang.data.collect", "clean": "mofang.data.clean", "snapshot": "mofang.data.snapshot",
     "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
-    "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "package": "mofang.serve.package",
+    "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare",
+    "package": "mofang.serve.package",
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 
@@ -73,22 +74,7 @@ class Outcome:
 
     def made_by(self, kind: str) -> Artifact | None:
         """The nearest ancestor of the package of this kind (its evaluation, model, snapshot …)."""
-        return nearest_ancestor(self.package, kind)
-
-
-def nearest_ancestor(artifact: Artifact, kind: str) -> Artifact | None:
-    """Search backwards through the ledger, breadth first, for an artifact of this kind."""
-    shop, seen, waiting = artifact.shop, set(), [artifact.entry]
-    while waiting:
-        id = waiting.pop(0)
-        if id in seen:
-            continue
-        seen.add(id)
-        entry = shop.ledger.get(id)
-        if entry.body.get("output", {}).get("kind") == kind:
-            return shop.artifact(entry)
-        waiting += entry.references
-    return None
+        return self.package.shop.ancestor(self.package.entry, kind)
 
 
 def run_recipe(shop: Shop, path: Path, budget: Budget) -> Outcome:

@@ -191,7 +191,7 @@ def execute(shop: Shop, function: Callable[..., Any], artifacts: tuple[Any, ...]
     """Run a stage, or reuse what an equal run made. Returns the artifact and the total cost of this call."""
     spec = spec_of(function)
     settings = spec.check(given)
-    bound = spec.bind(artifacts)
+    bound = memo.settled(shop, spec, settings, spec.bind(artifacts))
     identity = memo.identity(shop, spec, settings, bound)
     key = memo.key_of(identity)
     if spec.memo:

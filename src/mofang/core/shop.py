@@ -203,6 +203,28 @@ class Shop:
             raise MofangError("name-unknown", name=text, nearest=nearest(text, {*known, *(k.split("@")[0] for k in known)}))
         return found
 
+    def last(self, name: str, kind: str) -> Artifact | None:
+        """What the newest version of a name was made from: its nearest ancestor of this kind; None for a new name.
+
+        A recipe hands it to a stage's ``previous``, so that old records keep their side and their copy.
+        """
+        newest = self._newest(name)
+        return self.ancestor(newest.entry, kind) if newest else None
+
+    def ancestor(self, entry: str, kind: str) -> Artifact | None:
+        """Search backwards through the ledger, breadth first, for an artifact of this kind."""
+        seen, waiting = set(), [entry]
+        while waiting:
+            id = waiting.pop(0)
+            if id in seen:
+                continue
+            seen.add(id)
+            found = self.ledger.get(id)
+            if found.body.get("output", {}).get("kind") == kind:
+                return self.artifact(found)
+            waiting += found.references
+        return None
+
     def find(self, text: str, kind: str = "") -> Artifact:
         """An artifact by name, name@version, or a unique prefix of an entry's id; ``/part`` goes inside."""
         head, *inside = text.split("/")

@@ -24,7 +24,7 @@ FIRST_REACH = 10.0  # and tried at all up to an estimate of so many budgets
 SHORTEST_S = 0.1
 
 
-@stage(version=2, depends="machine")
+@stage(version=3, depends="machine")
 def select(
     run: Run,
     snapshot: Snapshot,

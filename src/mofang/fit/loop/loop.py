@@ -36,7 +36,8 @@ Augment = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 class Plan:
     """How long and how hard to train.
 
-    ``positions`` limits the padded positions of a batch, ``rows`` its rows.
+    ``positions`` limits the padded positions of a batch, ``rows`` its rows; ``class_weights`` is what a row of each
+    class counts in the loss (left out: all alike).
     """
 
     epochs: int
@@ -51,6 +52,7 @@ class Plan:
     seed: int = 0
     seconds: float = 0.0
     checkpoint_s: float = 30.0
+    class_weights: tuple[float, ...] = ()
 
 
 @dataclass
@@ -119,6 +121,7 @@ class Loop:
         self.validation, self.validation_labels = validation
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network.to(self.device)
+        self.weights = torch.tensor(plan.class_weights, device=self.device) if plan.class_weights else None
         self.batches = Batches(self.train.lengths, plan.rows, plan.positions, plan.seed)
         self.optimizer = _optimizer(network, plan)
         self.cursor = Cursor(steps=plan.epochs * len(self._groups(0)))
@@ -189,7 +192,8 @@ class Loop:
             arrays = _tensors(self.train.batch(rows), self.device)
             if self.augment is not None:
                 arrays = self.augment(arrays, torch.default_generator)
-            loss = nn.functional.cross_entropy(self.network(**arrays), labels, reduction="sum")
+            logits = self.network(**arrays)
+            loss = nn.functional.cross_entropy(logits, labels, self.weights, reduction="sum")
             (loss / count).backward()  # type: ignore[no-untyped-call]
             cursor.loss_sum += float(loss.detach())
         cursor.rows += count
