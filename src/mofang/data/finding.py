@@ -16,6 +16,7 @@ from mofang.data.personal import personal_in
 SMALL_CLASS = 20
 FEW_ROWS = 200
 TEXTS_LOOKED = 2000
+RARE, UNEVEN = 0.2, 0.8  # as engine/decode/classes.py has it: when macro-F1 is the headline
 NEAR_CHARS = 24
 NEAR_SHARE = 0.05
 
@@ -157,9 +158,9 @@ def class_remarks(classes: Mapping[str, int]) -> list[Remark]:
     if small:
         names = ", ".join(f"{name[:20]} {classes[name]}" for name in small[:5])
         remarks.append(Remark("small-classes", {"rows": SMALL_CLASS, "count": len(small), "names": names}))
-    rarest = 100 * min(classes.values()) / total
-    if rarest < 20 / max(len(classes) - 1, 1):
-        share = f"{rarest:.1f}" if rarest >= 0.1 else "< 0.1"
+    rarest = min(classes.values()) / total
+    if rarest < min(RARE, UNEVEN / len(classes)):
+        share = f"{100 * rarest:.1f}" if rarest >= 0.001 else "< 0.1"
         remarks.append(Remark("unequal", {"share": share, "name": min(classes, key=lambda name: classes[name])}))
     return remarks
 

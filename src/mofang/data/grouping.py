@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mofang.data.columns import Profile, is_missing, text_of
+from mofang.data.columns import Profile, is_missing, number_of, text_of
 from mofang.data.leaks import codes_of_labels
 from mofang.data.operators import normalise
 from mofang.data.times import seconds_of
@@ -39,11 +39,12 @@ LATER = re.compile(
     r"(?i:churn|default|attrition|next|future|will_|later|convert|conversion|repurchase|overdue|delinquen|bankrupt|fail(ure|ed)?$|"
     r"breakdown|direction|movement|up_?down|rise|signal|forecast)|逾期|违约|流失|复购|下月|下周|次日|未来|是否会|转化|故障|涨跌|走势"
 )
-TIME_NAMES = re.compile(r"(?i:date|time|day|created|ordered|posted|timestamp|_at$|month)|日期|时间|日$|时刻|月份")
+TIME_NAMES = re.compile(r"(?i:date|time|day|created|ordered|posted|timestamp|_at$|month|year)|日期|时间|日$|时刻|月份|年份|年度|^年$")
 PARTS = 4
 DRIFT = 0.15
 UNLIKELY = 3.72  # standard deviations: one chance in ten thousand
 MOMENTS_LEAST = 20
+YEARS_LEAST = 8
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def _kin(name: str, values: Sequence[Any], one: Profile, target: Any) -> Kin | N
         return None
     if not (person or thing or codish or IDS.search(name)):
         return None
+    if one.numeric and _counts_up(values):
+        return None
     texts = [None if is_missing(value) else normalise(text_of(value) or "") for value in values]
     sizes = Counter(text for text in texts if text)
     rows = sizes.total()
@@ -105,6 +108,19 @@ def _kin(name: str, values: Sequence[Any], one: Profile, target: Any) -> Kin | N
     score = 2.0 * named + 1.0 * (codish or bool(IDS.search(name))) + 1.0 * person + 2.0 * (alike >= ALIKE)
     score += 1.0 if thing and not one.numeric and len(sizes) >= NAMED_GROUPS_LEAST else 0.0
     return Kin(name, len(sizes), rows, round(alike, 3), score) if score >= ENOUGH else None
+
+
+def _counts_up(values: Sequence[Any]) -> bool:
+    """True if each value is mostly one more than the value before it: a count within something, not its name."""
+    numbers = np.array([np.nan if (number := _number(value)) is None else number for value in values])
+    return bool(np.mean(np.diff(numbers) == 1) > 0.5) if len(numbers) > 1 else False
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return number_of(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _alike(groups: Sequence[str | None], target: Any) -> float:
@@ -144,7 +160,7 @@ def order_in(
         if usable.sum() < 0.9 * (len(values) - sum(map(is_missing, values))):
             unclear.append(name)
             continue
-        if usable.sum() < 0.9 * len(values) or len(np.unique(moments[usable])) < MOMENTS_LEAST:
+        if usable.sum() < 0.9 * len(values) or len(np.unique(moments[usable])) < (MOMENTS_LEAST if one.pattern else YEARS_LEAST):
             continue
         order = Order(name, _why(moments, usable & (target >= 0), target, label, table))
         if best is None or (order.why and not best.why):
@@ -153,8 +169,10 @@ def order_in(
 
 
 def _stamps(one: Profile) -> bool:
-    """True if whole numbers look like Unix times of this century."""
+    """True if whole numbers look like Unix times of this century, or are years."""
     values = [float(value) for value, _ in one.top if re.fullmatch(r"\d+(\.0)?", value)]
+    if one.distinct >= YEARS_LEAST and re.search(r"(?i:year)|年份|年度|^年$", one.name):
+        return bool(values) and all(1800 <= value <= 2100 for value in values)
     return bool(values) and all(9.4e8 < (value / 1000 if value > 1e11 else value) < 4e9 for value in values)
 
 

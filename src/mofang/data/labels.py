@@ -112,7 +112,7 @@ OF_TEXTS = {
     "部门",
 }  # in a table these are columns like others
 UNLIKELY = re.compile(
-    r"(^|[_\W])(lang(uage)?|locale|source|split|set|fold|country|city|region|province|gender|sex|store|shop|product|brand|"
+    r"(^|[_\W])(lang(uage)?|locale|source|split|set|fold|train(ing)?|test|is_train|is_test|valid(ation)?|country|city|region|province|gender|sex|store|shop|product|brand|"
     r"platform|device|channel|year|month|day|date|time|version|verified|currency|author|user)($|[_\W])|语言|来源|城市|省份|性别|"
     r"店铺|商品|品牌|平台|渠道|年|月|日期|时间",
     re.I,
@@ -213,7 +213,8 @@ def choose_label(
     if twins and len(twins) == len(rivals):  # the same classes as numbers and as words: people read words
         return max([best, *twins], key=lambda one: (not profiles[one.name].numeric, one.score)).name
     said = name_score(best.name, has_text)
-    alone = said >= 0 and best.score >= (1 if has_text else 2) and all(one.score < 0 for one in guesses[1:])
+    last = has_text or best.name == list(columns)[-1]  # where no name says label, its place must: tables end with it
+    alone = said >= 0 and last and best.score >= (1 if has_text else 2) and all(one.score < 0 for one in guesses[1:])
     named = has_text or said > 0
     if ((best.score >= SURE_SCORE and named) or alone) and not rivals:
         return best.name

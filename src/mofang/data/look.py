@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mofang.core.errors import MofangError
+from mofang.data.columns import Profile, number_of
 from mofang.data.places import require_same_columns
 from mofang.data.readers import Reading, reader_named
 from mofang.data.readers.delimited import detect_delimiter, looks_like_header, sample_lines
@@ -20,6 +21,7 @@ LOOK_ROWS = 100_000
 LOOK_CHARS = 200_000_000
 LOOK_CELLS = 10_000_000
 FILES_COMPARED = 30
+FIRST_ROWS = 3
 PROFILE_ROWS = 5_000
 PROFILE_CELLS = 200_000
 PROFILE_ROWS_LEAST = 500
@@ -83,7 +85,7 @@ def look_at(source: str, files: list[SourceFile], how: Reading) -> Look:
     def reject(file: str, row: int, reason: str, *_: str) -> None:
         rejected.update([reason])
 
-    headers = _headers(files, how) if how.format in ("csv", "jsonl", "parquet", "excel") and how.header != "no" else []
+    headers = _headers(files, how) if how.format in ("csv", "jsonl", "parquet", "excel") else []
     require_same_columns(source, headers)
     columns: dict[str, list[Any]] = {}
     rows = chars = 0
@@ -150,3 +152,30 @@ def sample_step(rows: int, columns: int) -> int:
     """Every how-manieth row is looked at closely: thousands of rows, fewer where there are many columns."""
     wanted = min(PROFILE_ROWS, max(PROFILE_CELLS // max(columns, 1), PROFILE_ROWS_LEAST))
     return max(rows // wanted, 1)
+
+
+def misfit_rows(columns: Mapping[str, Sequence[Any]], found: Mapping[str, Profile]) -> set[int]:
+    """Places of rows that a run will reject, because they hold words in a column of numbers: a line about the file
+    above its table, or a total below it."""
+    bad: set[int] = set()
+    for name, values in columns.items():
+        if not found[name].numeric:
+            continue
+        places = range(len(values)) if found[name].number_share < 1 else [*range(min(FIRST_ROWS, len(values))), len(values) - 1]
+        bad.update(place for place in places if not _is_number(values[place]))
+    return bad
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        number_of(value)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
+
+
+def without_rows(columns: Mapping[str, list[Any]], look: Look, gone: set[int]) -> tuple[dict[str, list[Any]], Look]:
+    """The columns and the look without these rows, which are counted as rejected."""
+    kept = {name: [value for place, value in enumerate(values) if place not in gone] for name, values in columns.items()}
+    rejected = look.rejected + Counter({"not-a-number": len(gone)})
+    return kept, replace(look, rows=look.rows - len(gone), rejected=rejected)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
-from mofang.data.columns import is_missing, text_of
+from mofang.data.columns import Profile, is_missing, text_of
 from mofang.data.operators import normalise
 
 PHONE = re.compile(r"(?<![\d.])(?:(?:\+|00)?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?![\d.]?\d)|(?<!\d)0\d{2,3}-\d{7,8}(?!\d)"
@@ -24,6 +24,7 @@ ADDRESS = re.compile(r"[省市区县镇乡村州].*[路街道巷弄号室栋楼�
 SURNAMES = set("王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾萧田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦"
                "付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤欧司诸上")
 CHECK_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+ADDRESS_NAMES = re.compile(r"(?i:(^|[_\W])(address|street|full_?name|contact)($|[_\W]))|住址|地址|收货人|联系人|姓名")
 COLUMN_SHARE = 0.6
 NAME_SHARE = 0.85
 NAMES_LEAST = 15
@@ -86,3 +87,9 @@ def personal_column(values: Sequence[Any]) -> str:
 def _share(texts: Sequence[str], rule: Callable[[str], bool]) -> float:
     return sum(map(rule, texts)) / len(texts)
 
+
+
+def named_personal(one: Profile) -> str:
+    """The column's own name, if that says that it holds names or addresses of people and its values are short texts."""
+    words = 0 < one.mean_chars < 60 and one.max_chars < 200 and not one.numeric and one.distinct > 20
+    return one.name if words and ADDRESS_NAMES.search(one.name) else ""

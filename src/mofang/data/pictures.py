@@ -27,6 +27,7 @@ GROUPS_LEAST = 8
 FRAMES = re.compile(r"(.*?[^\d])\d{1,6}$")
 FRAMES_SHARE = 0.6
 TELLING = 0.9
+FACTS_LEAST = 60
 SMALL_FILE = 4 * 2**20
 
 
@@ -130,7 +131,7 @@ def _sizes(images: Sequence[SourceFile], labels: Sequence[str]) -> tuple[float, 
     from PIL import Image
 
     step = max(len(images) // LOOKED, 1)
-    facts: list[tuple[int, int, str, str, int]] = []
+    facts: list[tuple[int, int, str, str]] = []
     named: list[str] = []
     grey = 0
     for file, label in list(zip(images, labels, strict=True))[::step]:
@@ -139,7 +140,7 @@ def _sizes(images: Sequence[SourceFile], labels: Sequence[str]) -> tuple[float, 
                 data = opened.read(SMALL_FILE)
             with Image.open(io.BytesIO(data)) as image:
                 grey += image.mode in ("L", "1", "I;16")
-                facts.append((*image.size, str(image.format), image.mode, file.size_bytes))
+                facts.append((*image.size, str(image.format), image.mode))
                 named.append(label)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # a run counts and keeps what does not decode
             continue
@@ -150,14 +151,18 @@ def _sizes(images: Sequence[SourceFile], labels: Sequence[str]) -> tuple[float, 
     sees = (max(round(width * shrink), 1), max(round(height * shrink), 1))
     remarks = [Remark("image-size", {"width": round(width), "height": round(height), "to_width": sees[0], "to_height": sees[1],
                                      "pixels": float(width * height)})]
-    target = codes_of_labels(named)
-    if len(facts) >= 60 and len(set(named)) > 1:
-        for place, what in enumerate(("width", "height", "format", "mode")):
-            codes = codes_of([one[place] for one in facts])
-            if gain_of([codes], target) >= TELLING:
-                remarks.append(Remark("files-tell", {"what": what}))
-                break
+    if told := _telling_fact([(fact, label) for fact, label in zip(facts, named, strict=True) if label]):
+        remarks.append(Remark("files-tell", {"what": told}))
     return float(sees[0] * sees[1] * (1 if grey == len(facts) else 3)), remarks
+
+
+def _telling_fact(facts: Sequence[tuple[tuple[int, int, str, str], str]]) -> str:
+    """What of the files alone tells the label: width, height, format or mode; or nothing."""
+    target = codes_of_labels([label for _, label in facts])
+    if len(facts) < FACTS_LEAST or target.max() < 1:
+        return ""
+    names = ("width", "height", "format", "mode")
+    return next((name for place, name in enumerate(names) if gain_of([codes_of([fact[place] for fact, _ in facts])], target) >= TELLING), "")
 
 
 def _copies(images: Sequence[SourceFile]) -> int:

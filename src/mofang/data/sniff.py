@@ -16,10 +16,21 @@ from mofang.data.finding import Finding, Given, Remark, about_content, class_rem
 from mofang.data.formats import detect_format, files_of
 from mofang.data.inputs import Inputs, choose_inputs
 from mofang.data.labels import choose_label, pixel_label
-from mofang.data.look import Look, look_at, name_of, nothing_read, reading_of, require_decoded, rows_in_all, sample_step
+from mofang.data.look import (
+    Look,
+    look_at,
+    misfit_rows,
+    name_of,
+    nothing_read,
+    reading_of,
+    require_decoded,
+    rows_in_all,
+    sample_step,
+    without_rows,
+)
 from mofang.data.mapping import mapped, stars_map, variants_map
 from mofang.data.operators import normalise
-from mofang.data.personal import personal_column
+from mofang.data.personal import named_personal, personal_column
 from mofang.data.pictures import look_at_pictures
 from mofang.data.places import require_a_place_for_records, require_one_kind
 from mofang.data.readers import Reading
@@ -83,7 +94,6 @@ def _rows(source: str, files: list[SourceFile], format: str, given: Given) -> Fi
         source=source,
         name=given.name,
         format="pixels" if pixels else format,
-        rows=look.rows,
         complete=look.complete,
         whole=rows_in_all(look, files, how),
         files=len(files),
@@ -92,8 +102,6 @@ def _rows(source: str, files: list[SourceFile], format: str, given: Given) -> Fi
         delimiter=how.delimiter,
         sheet=given.sheet,
         header=how.header != "no",
-        rejected=look.rejected.total(),
-        why_rejected=tuple(look.rejected.most_common(5)),
         **found,
     )
 
@@ -128,8 +136,13 @@ def _columns(look: Look, given: Given) -> dict[str, Any]:
     require_decoded(look, sample)
     _require_named(look, columns, given)
     found = profiles(sample)
+    misfits = misfit_rows(columns, found)
+    if misfits:
+        columns, look = without_rows(columns, look, misfits)
+        sample = {name: values[::step] for name, values in columns.items()}
+        found = profiles(sample)
     rounded = {name: count for name, values in sample.items() if (count := rounded_numbers(values))}
-    personal = {name: kind for name, values in sample.items() if (kind := found[name].personal or personal_column(values))}
+    personal = {name: kind for name, values in sample.items() if (kind := found[name].personal or personal_column(values) or named_personal(found[name]))}
     label, texts = _label_and_texts(columns, sample, found, given, {**personal, **dict.fromkeys(rounded, "rounded")})
     task = given.task or (
         "text_classification" if (set(given.inputs) & set(texts) if given.inputs else texts) else "table_classification"
@@ -146,6 +159,9 @@ def _columns(look: Look, given: Given) -> dict[str, Any]:
     spoiled = [Remark("rounded", {"name": name, "count": count, "looked": len(sample[name])}) for name, count in rounded.items()]
     return {
         **content,
+        "rows": look.rows,
+        "rejected": look.rejected.total(),
+        "why_rejected": tuple(look.rejected.most_common(5)),
         "task": task,
         "label": label,
         "inputs": chosen.inputs,
@@ -221,6 +237,9 @@ def _pixels(look: Look, label: str, given: Given) -> dict[str, Any]:
     labels = _labels(label, look.columns[label], profiles({label: look.columns[label]})[label], given, False)
     side = isqrt(len(look.columns) - 1)
     return {
+        "rows": look.rows,
+        "rejected": look.rejected.total(),
+        "why_rejected": tuple(look.rejected.most_common(5)),
         "task": "image_classification",
         "label": label,
         "inputs": (("image", "image"),),

@@ -105,9 +105,10 @@ def _step(constants: tuple[float, float, float], rows: float, millions: float) -
 def size_told(finding: Finding, rows: int) -> Size:
     """The size of the training part, as ``size_of`` will find it."""
     language = ""
+    rarest = min(count for _, count in finding.classes) / sum(count for _, count in finding.classes)
     if finding.task == "text_classification":
         language = "zh" if finding.languages[:1] and finding.languages[0] in ("zh", "ja", "th") else "en"
-    return Size(rows, max(len(finding.classes), 2), max(finding.length, 1.0), language)
+    return Size(rows, max(len(finding.classes), 2), max(finding.length, 1.0), language, rarest)
 
 
 def search(task: str, size: Size, rate: float, budget_s: float, decode_s: float = 0.0) -> tuple[float, tuple[str, ...], bool]:
