@@ -6,6 +6,7 @@ are drawn from a seed; another seed gives other files of the same shapes, and th
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import struct
@@ -14,6 +15,8 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -188,12 +191,14 @@ def grey_png(pixels: Any) -> bytes:
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks)
 
 
-def digit_pictures() -> tuple[Any, Any]:
-    """Pixels and digits of scikit-learn."""
-    from sklearn.datasets import load_digits
-
-    found = load_digits()
-    return found.data, found.target
+@cache
+def digit_pictures() -> tuple[list[list[int]], list[int]]:
+    """Pixels and digits of scikit-learn, read from its file: importing it takes seconds."""
+    spec = find_spec("sklearn")
+    assert spec is not None and spec.submodule_search_locations
+    packed = Path(next(iter(spec.submodule_search_locations))) / "datasets" / "data" / "digits.csv.gz"
+    rows = [[int(float(cell)) for cell in line.split(",")] for line in gzip.decompress(packed.read_bytes()).decode().split()]
+    return [row[:-1] for row in rows], [row[-1] for row in rows]
 
 
 def rare_pictures(at: Path, chance: random.Random) -> Path:
