@@ -71,7 +71,7 @@ def plain(value: Any) -> Any:
 
 def likeness(rows: list[list[Any]], height: float) -> float:
     """About how many rows of a sheet look like a table: filled as most are, in at least two columns."""
-    filled = [count for row in rows if (count := sum(cell != "" for cell in row))]
+    filled = [count for row in rows if (count := len(row) - row.count(""))]
     if not filled:
         return 0.0
     usual = Counter(filled).most_common(1)[0][0]
