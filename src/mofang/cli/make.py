@@ -1,4 +1,4 @@
-"""Make: new, run, predict."""
+"""Make: new, run, show, predict."""
 
 from __future__ import annotations
 
@@ -56,19 +56,37 @@ def new(context: Context, /, path: str, as_json: bool, **flags: Any) -> None:
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("--budget", default="5m", show_default=True, help="Time (90s, 5m, 1h) or money (¥20) for the search.")
+@click.option("--miss-cost", type=click.FloatRange(min=0, min_open=True),
+              help="How many false alarms a miss of the rarer class costs; stands in for the recipe's own miss_cost.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @pass_context
-def run(context: Context, recipe: Path, budget: str, as_json: bool) -> None:
+def run(context: Context, recipe: Path, budget: str, miss_cost: float | None, as_json: bool) -> None:
     """Run a recipe: try kinds of model from cheap to dear within the budget, and end in a named model.
 
     Run it again and only what changed is done again; a larger budget continues where the smaller one ended.
     """
     from mofang.cli.report import report
+    from mofang.cli.stopping import stoppable
     from mofang.recipe import Budget, run_recipe
 
     shop = context.shop
-    outcome = run_recipe(shop, recipe, Budget.parse(budget, shop.rates.get("machine_hour_micros")))
+    spent = Budget.parse(budget, shop.rates.get("machine_hour_micros"), shop.currency)
+    settings = {stage: {"miss_cost": miss_cost} for stage in ("export", "baseline")} if miss_cost else {}
+    with stoppable():
+        outcome = run_recipe(shop, recipe, spent, settings)
     report(context, outcome, as_json)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def show(context: Context, model: str, as_json: bool) -> None:
+    """Print a model's report again: candidates, test figures, mistakes, how it compares with the version before."""
+    from mofang.cli.report import show_facts
+    from mofang.outcome import model_facts
+
+    show_facts(context, model_facts(context.shop, context.shop.named(model, "package")), as_json)
 
 
 @click.command()

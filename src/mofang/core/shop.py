@@ -23,6 +23,7 @@ from mofang.core.canonical import canonical, write_durably
 from mofang.core.database import Database, open_database
 from mofang.core.errors import MofangError
 from mofang.core.executor import Executor, executor_named
+from mofang.core.given import with_given
 from mofang.core.identity import Actor, Permit, local_actor, new_id, now_us, permit_roles
 from mofang.core.journal import SEAL_FORMAT, Journals, Row, rows_table
 from mofang.core.ledger import Entry, Ledger
@@ -141,7 +142,7 @@ class Shop:
 
     def run(self, function: Callable[..., Any], *artifacts: Any, **settings: Any) -> Any:
         """Run a stage, or reuse what an equal run made before."""
-        return run.execute(self, function, artifacts, settings)[0]
+        return run.execute(self, function, artifacts, with_given(run.spec_of(function).name, settings))[0]
 
     def act(self, function: Callable[..., Any], **settings: Any) -> Any:
         """Take an action, if this actor may."""
@@ -168,7 +169,7 @@ class Shop:
             raise MofangError("name-invalid", name=name)
         owner, db = self.actor.owner, self.ledger.db
         with db.transaction():
-            newest = self._newest(name)
+            newest = self.newest(name)
             if newest and self._same(newest.entry, artifact.entry):
                 return newest
             made = Named(name, newest.version + 1 if newest else 1, artifact.kind, artifact.entry)
@@ -182,7 +183,8 @@ class Shop:
     def _same(self, one: str, other: str) -> bool:
         return one == other or self.ledger.get(one).body["lineage"] == self.ledger.get(other).body["lineage"]
 
-    def _newest(self, name: str, version: int = 0) -> Named | None:
+    def newest(self, name: str, version: int = 0) -> Named | None:
+        """The newest version of a name, or the one asked for; None if there is none."""
         exact = " and version=?" if version else ""
         sql = f"select name, version, kind, entry from name where owner=? and name=?{exact} order by version desc limit 1"
         params = (self.actor.owner, name, version) if version else (self.actor.owner, name)
@@ -197,7 +199,7 @@ class Shop:
     def named(self, text: str, kind: str = "") -> Named:
         """``reviews`` (newest) or ``reviews@3``; a wrong name is answered with the nearest."""
         name, _, version = text.partition("@")
-        found = self._newest(name, int(version)) if version.isdecimal() else self._newest(name) if not version else None
+        found = self.newest(name, int(version)) if version.isdecimal() else self.newest(name) if not version else None
         if found is None or (kind and found.kind != kind):
             known = [str(one) for one in self.names(kind)]
             raise MofangError("name-unknown", name=text, nearest=nearest(text, {*known, *(k.split("@")[0] for k in known)}))
@@ -208,7 +210,7 @@ class Shop:
 
         A recipe hands it to a stage's ``previous``, so that old records keep their side and their copy.
         """
-        newest = self._newest(name)
+        newest = self.newest(name)
         return self.ancestor(newest.entry, kind) if newest else None
 
     def ancestor(self, entry: str, kind: str) -> Artifact | None:

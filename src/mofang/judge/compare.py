@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -96,15 +96,13 @@ def trained_on(shop: Shop, test: Records, previous: Artifact) -> int:
     snapshot = shop.ancestor(previous.entry, "snapshot")
     if snapshot is None:
         return 0
-    tested = _ids(test)
-    return sum(len(tested & _ids(snapshot / part)) for part in ("train", "validation"))
+    tested = set(_ids(test))
+    return sum(one in tested for part in ("train", "validation") for one in _ids(snapshot / part))
 
 
-def _ids(records: Artifact) -> set[str]:
-    found: set[str] = set()
+def _ids(records: Artifact) -> Iterator[str]:
     for batch in RecordReader(records).batches(media=False, columns=[]):
-        found.update(batch.column("id"))
-    return found
+        yield from batch.column("id")
 
 
 def _names(about: Mapping[str, Any]) -> set[tuple[str, str]]:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mofang.core import stopping
 from mofang.core.errors import MofangError
 from mofang.core.progress import Bar
 from mofang.engine.arrays import Array, Arrays
@@ -133,8 +134,9 @@ class Loop:
     def run(self, bar: Bar) -> Outcome:
         """Train to the end of the plan, to the time limit or until validation stops improving."""
         bar.advance(self.cursor.step)
-        while self.cursor.epoch < self.plan.epochs and not self.cursor.stopped:
-            self._epoch(bar)
+        with stopping.in_steps():
+            while self.cursor.epoch < self.plan.epochs and not self.cursor.stopped:
+                self._epoch(bar)
         self.network.load_state_dict(self.best)
         probabilities, _ = self._validate()
         cursor = self.cursor
@@ -240,8 +242,11 @@ class Loop:
 
     def _checkpoint_when_due(self) -> None:
         late = deadline.is_past() and not self.cursor.stopped and self.cursor.epoch < self.plan.epochs
-        if late or time.monotonic() - self._saved >= self.plan.checkpoint_s:
+        stop = stopping.asked()
+        if late or stop or time.monotonic() - self._saved >= self.plan.checkpoint_s:
             self._save()
+        if stop:
+            raise stop
         if late:
             raise MofangError("time-is-up", step=self.cursor.step, steps=self.cursor.steps)
 
