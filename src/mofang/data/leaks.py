@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mofang.data.columns import is_missing, number_of, text_of
+from mofang.data.labelmap import plain_label
 from mofang.data.operators import normalise
 
 Codes = npt.NDArray[np.int64]
@@ -98,7 +99,7 @@ def filled_afterwards(columns: Mapping[str, Sequence[Any]], labels: Sequence[Any
 def codes_of_labels(labels: Sequence[Any]) -> Codes:
     """Each label as a number from 0, -1 where it is missing."""
     known: dict[str, int] = {}
-    texts = [normalise(text_of(value) or "") if not is_missing(value) else "" for value in labels]
+    texts = [plain_label(value) for value in labels]
     return np.array([known.setdefault(text, len(known)) if text else -1 for text in texts], np.int64)
 
 

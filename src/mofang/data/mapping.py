@@ -4,45 +4,24 @@ ways."""
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from mofang.core.errors import MofangError
-from mofang.data.operators import normalise
+from mofang.data.labelmap import label_map, plain_label, written_map
 
 STAR_NAMES = re.compile(r"(?i:rating|star|score|overall|grade|point)|评分|星|打分|分数|评价|满意度|得分")
 STAR = re.compile(r"([1-5])(?:\.0+)?\s*(?:stars?|星级?|分|颗星)?", re.I)
 SIGNS = re.compile("[★⭐✩☆]{1,5}")
-RESERVED = set(",;=")
 MAPPED_MOST = 60
-
-
-def read_map(text: str) -> dict[str, str]:
-    """Label to class from ``4,5=positive;1,2=negative``; raises ``label-map-unreadable``."""
-    found: dict[str, str] = {}
-    for piece in re.split(r"[;；\n]", text):
-        if not piece.strip():
-            continue
-        values, mark, name = piece.replace("＝", "=").partition("=")
-        names = [normalise(value) for value in re.split(r"[,，、]", values) if normalise(value)]
-        if not mark or not names or not normalise(name):
-            raise MofangError("label-map-unreadable", text=text)
-        for value in names:
-            if found.setdefault(value, normalise(name)) != normalise(name):
-                raise MofangError("label-map-unreadable", text=text)
-    if len(set(found.values())) < 2:
-        raise MofangError("label-map-unreadable", text=text)
-    return found
 
 
 def mapped(classes: Mapping[str, int], text: str) -> tuple[Counter[str], int]:
     """(classes after the map, records set aside because their label is on no left side)."""
     if not text:
         return Counter(classes), 0
-    named = read_map(text)
+    named = label_map(text)
     found: Counter[str] = Counter()
     aside = 0
     for label, count in classes.items():
@@ -63,7 +42,7 @@ def stars_map(label: str, classes: Mapping[str, int], has_text: bool) -> str:
         return ""
     good = sorted((name for name, star in stars.items() if star >= 4), key=lambda name: (stars[name], name))
     bad = sorted((name for name, star in stars.items() if star <= 2), key=lambda name: (stars[name], name))
-    return f"{','.join(good)}=positive;{','.join(bad)}=negative"
+    return written_map({**dict.fromkeys(good, "positive"), **dict.fromkeys(bad, "negative")})
 
 
 def _star(name: str) -> int:
@@ -83,7 +62,7 @@ def _simplifier() -> Any:
 def folded(name: str) -> str:
     """A label without what only its writing differs in: width, blanks, case, traditional or simplified signs, a full
     stop at its end."""
-    plain = unicodedata.normalize("NFKC", normalise(name)).casefold()
+    plain = plain_label(name).casefold()
     plain = re.sub(r"[\s_\-]+", " ", plain).strip(" .。!！")
     if any("\u4e00" <= sign <= "\u9fff" for sign in plain):
         plain = _simplifier().convert(plain).replace(" ", "")
@@ -92,17 +71,13 @@ def folded(name: str) -> str:
 
 def variants_map(classes: Mapping[str, int]) -> tuple[str, list[list[str]]]:
     """(the map that merges labels which differ only in their writing, the labels that it merges); both empty where none
-    do, the map alone where the labels cannot be written in one (they hold its signs, or are too many)."""
+    do, the map alone where there are too many labels to write one."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in classes:
         groups[folded(name)].append(name)
     merged = [sorted(names, key=lambda one: -classes[one]) for fold, names in groups.items() if fold and len(names) > 1]
     if not merged:
         return "", []
-    if len(classes) > MAPPED_MOST or any(RESERVED & set(name) or not folded(name) for name in classes) or len(groups) < 2:
+    if len(classes) > MAPPED_MOST or any(not folded(name) for name in classes) or len(groups) < 2:
         return "", merged
-    pieces = []
-    for names in groups.values():
-        ordered = sorted(names, key=lambda one: -classes[one])
-        pieces.append(f"{','.join(ordered)}={ordered[0]}")
-    return ";".join(pieces), merged
+    return written_map({name: max(names, key=lambda one: classes[one]) for names in groups.values() for name in names}), merged

@@ -14,9 +14,9 @@ from mofang.core.errors import MofangError
 from mofang.data.columns import profiles
 from mofang.data.finding import Finding, Given, Remark, class_remarks
 from mofang.data.formats import find_label_file
+from mofang.data.labelmap import plain_label
 from mofang.data.leaks import codes_of, codes_of_labels, gain_of
 from mofang.data.mapping import mapped, variants_map
-from mofang.data.operators import normalise
 from mofang.data.sources import SourceFile
 
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
@@ -42,7 +42,7 @@ def look_at_pictures(source: str, files: list[SourceFile], given: Given) -> Find
         raw = labels_by_image(files, label_file, given.label)
     else:
         raw = [file.folder for file in images]
-    labels = [normalise(one or "") for one in raw]
+    labels = [plain_label(one) for one in raw]
     found = Counter(one for one in labels if one)
     if not found:
         raise MofangError("pictures-without-label", source=source, count=len(images))

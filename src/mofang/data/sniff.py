@@ -15,6 +15,7 @@ from mofang.data.columns import Profile, profiles, rounded_numbers, text_of
 from mofang.data.finding import Finding, Given, Remark, about_content, class_remarks, missing_in
 from mofang.data.formats import detect_format, files_of
 from mofang.data.inputs import Inputs, choose_inputs
+from mofang.data.labelmap import plain_label
 from mofang.data.labels import choose_label, pixel_label
 from mofang.data.look import (
     Look,
@@ -29,7 +30,6 @@ from mofang.data.look import (
     without_rows,
 )
 from mofang.data.mapping import mapped, stars_map, variants_map
-from mofang.data.operators import normalise
 from mofang.data.personal import named_personal, personal_column
 from mofang.data.pictures import look_at_pictures
 from mofang.data.places import require_a_place_for_records, require_one_kind
@@ -211,7 +211,7 @@ def _label_and_texts(
 
 def _labels(label: str, values: Sequence[Any], one: Profile, given: Given, has_text: bool) -> _Labels:
     """The classes, with the map that was given, or that the labels propose."""
-    texts = [normalise(text_of(value) or "") for value in values]
+    texts = [plain_label(value) for value in values]
     found = Counter(text for text in texts if text)
     _require_classes(label, found, one)
     remarks: list[Remark] = []
