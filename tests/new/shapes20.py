@@ -317,7 +317,7 @@ SHAPES: dict[str, Shape] = {
     "one label in several spellings": (spellings, Expected(
         task=TEXT, label="标签", inputs=("内容",), classes=2, said=("variants", "spelling"), more={"encoding": "utf-8-sig"})),
     "a workbook with identity numbers": (workbook, Expected(
-        task=TABLE, label="是否流失", inputs=("年龄", "月消费", "套餐"), classes=2, said=("rounded",),
+        task=TABLE, label="是否流失", inputs=("年龄", "月消费", "套餐"), classes=2, said=("rounded", "sheets"), more={"sheet": "客户"},
         left={"身份证号": "rounded", "姓名": "personal", "手机": "personal"})),
     "no header": (headerless, Expected(task=TABLE, label="column_6", classes=3, inputs=tuple(f"column_{i}" for i in range(1, 6)), more={"header": False})),
     "full-width commas": (full_width, Expected(code="label-not-found")),
@@ -333,7 +333,7 @@ SHAPES: dict[str, Shape] = {
         task=TABLE, label="diagnosis", inputs=("temperature", "pulse", "glucose"), group="patient_id", left={"patient_id": "group"}, classes=2)),
     "missing labels and a rare class": (unlabelled, Expected(task=TEXT, label="category", inputs=("message",), classes=3, said=("unequal",))),
     "three languages": (languages, Expected(task=TEXT, label="label", inputs=("text",), classes=2, left={"lang": "not-text"})),
-    "5 % positives": (rare_pictures, Expected(task=IMAGE, label="label", inputs=("image",), classes=2, said=("unequal", "image-size"), more={"name": "零件照片"})),
+    "5 % positives": (rare_pictures, Expected(task=IMAGE, label="label", inputs=("image",), classes=2, said=("unequal", "image-whole"), more={"name": "零件照片"})),
     "pictures in an old zip": (zipped_pictures, Expected(task=IMAGE, label="label", inputs=("image",), classes=2)),
     "pictures with a label file": (listed_pictures, Expected(task=IMAGE, label="label", inputs=("image",), classes=2, more={"label_file": "labels.csv", "unlabelled": 5})),
     "a folder for each case above the classes": (pictures_by_case, Expected(task=IMAGE, label="label", inputs=("image",), classes=2, group="folder")),

@@ -18,6 +18,8 @@ FEW_ROWS = 200
 TEXTS_LOOKED = 2000
 RARE, UNEVEN = 0.2, 0.8  # as engine/decode/classes.py has it: when macro-F1 is the headline
 NEAR_CHARS = 24
+NEAR_LOOKED = 2000
+NEAR = 0.85  # the overlap from which cleaning calls texts copies
 NEAR_SHARE = 0.05
 
 
@@ -117,7 +119,7 @@ def about_content(
         torn = _conflicts(keys, labels)
         if torn:
             remarks.append(Remark("conflicts", {"count": torn}))
-        near = sum(len(one) - 1 for one in near_copies(list(counts)))
+        near = near_copies(list(counts))
         if near > NEAR_SHARE * rows:
             remarks.append(Remark("near-copies", {"count": near}))
     return {**found, "remarks": remarks}
@@ -137,15 +139,27 @@ def _conflicts(keys: Sequence[Any], labels: Sequence[Any]) -> int:
     return sum(key in torn for key in keys)
 
 
-def near_copies(texts: Sequence[tuple[Any, ...]]) -> list[list[int]]:
-    """Places of texts that begin alike and end alike once digits and signs are gone: copies but for a number or a
-    name."""
-    found: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for place, row in enumerate(texts):
-        letters = re.sub(r"[\W\d_]+", "", " ".join(str(value) for value in row if value))
-        if len(letters) >= 12:
-            found[letters[:NEAR_CHARS], letters[-8:]].append(place)
-    return [places for places in found.values() if len(places) > 1]
+def near_copies(texts: Sequence[tuple[Any, ...]]) -> int:
+    """How many texts are copies of an earlier one but for a number, a name or a few signs.
+
+    Those that begin alike and end alike once digits and signs are gone are compared as cleaning compares all.
+    """
+    from mofang.data.near import overlap, shingles
+
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in texts:
+        text = " ".join(str(value) for value in row if value)
+        letters = re.sub(r"[\W\d_]+", "", text)
+        if len(letters) >= NEAR_CHARS // 2:
+            found[letters[:NEAR_CHARS], letters[-NEAR_CHARS // 3 :]].append(text[:NEAR_LOOKED])
+    copies = 0
+    for alike in found.values():
+        if len(alike) < 2:
+            continue
+        flat, offsets = shingles(alike)
+        parts = [flat[start:stop] for start, stop in zip(offsets, [*offsets[1:], len(flat)], strict=False)]
+        copies += sum(overlap(parts[0], part) >= NEAR for part in parts[1 : len(alike)])
+    return copies
 
 
 def class_remarks(classes: Mapping[str, int]) -> list[Remark]:

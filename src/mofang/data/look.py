@@ -11,6 +11,7 @@ from typing import Any
 
 from mofang.core.errors import MofangError
 from mofang.data.columns import Profile, number_of
+from mofang.data.finding import Remark
 from mofang.data.places import require_same_columns
 from mofang.data.readers import Reading, reader_named
 from mofang.data.readers.delimited import detect_delimiter, looks_like_header, sample_lines
@@ -76,6 +77,18 @@ def reading_of(file: SourceFile, format: str, encoding: str, delimiter: str, lab
         label=label if format in ("lines", "documents") else "",
         sheet=sheet,
     )
+
+
+def sheet_of(file: SourceFile, wanted: str) -> tuple[str, tuple[Remark, ...], bool]:
+    """(the sheet that is read, if the workbook holds several; what to say of them; whether the sheet has a header)."""
+    from mofang.data.readers.excel import look_at_sheets
+
+    look = look_at_sheets(file, wanted)
+    filled = [one.name for one in look.sheets if one.rows and one.visible]
+    if len(filled) < 2:
+        return wanted, (), look.header_row > 0 or not look.sheets
+    values = {"names": ", ".join(filled[:10]), "sheet": look.chosen}
+    return look.chosen, () if wanted else (Remark("sheets", values),), look.header_row > 0
 
 
 def look_at(source: str, files: list[SourceFile], how: Reading) -> Look:

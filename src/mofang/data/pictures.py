@@ -149,8 +149,11 @@ def _sizes(images: Sequence[SourceFile], labels: Sequence[str]) -> tuple[float, 
     width, height = median(one[0] for one in facts), median(one[1] for one in facts)
     shrink = min(1.0, SIDE_MAX / max(width, height))
     sees = (max(round(width * shrink), 1), max(round(height * shrink), 1))
-    remarks = [Remark("image-size", {"width": round(width), "height": round(height), "to_width": sees[0], "to_height": sees[1],
-                                     "pixels": float(width * height)})]
+    values = {"width": round(width), "height": round(height), "pixels": float(width * height)}
+    if sees == (values["width"], values["height"]):
+        remarks = [Remark("image-whole", values)]
+    else:
+        remarks = [Remark("image-size", {**values, "to_width": sees[0], "to_height": sees[1]})]
     if told := _telling_fact([(fact, label) for fact, label in zip(facts, named, strict=True) if label]):
         remarks.append(Remark("files-tell", {"what": told}))
     return float(sees[0] * sees[1] * (1 if grey == len(facts) else 3)), remarks

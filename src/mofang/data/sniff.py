@@ -27,6 +27,7 @@ from mofang.data.look import (
     require_decoded,
     rows_in_all,
     sample_step,
+    sheet_of,
     without_rows,
 )
 from mofang.data.mapping import mapped, stars_map, variants_map
@@ -81,7 +82,8 @@ def sniff(
 
 def _rows(source: str, files: list[SourceFile], format: str, given: Given) -> Finding:
     """Tables and texts: read the first rows and look at their columns."""
-    how = reading_of(files[0], format, given.encoding, given.delimiter, given.label, given.sheet)
+    sheet, sheets, header = sheet_of(files[0], given.sheet) if format == "excel" else ("", (), True)
+    how = reading_of(files[0], format, given.encoding, given.delimiter, given.label, sheet)
     look = look_at(source, files, how)
     if not look.rows:
         raise nothing_read(source, look.rejected)
@@ -100,9 +102,9 @@ def _rows(source: str, files: list[SourceFile], format: str, given: Given) -> Fi
         bytes=sum(file.size_bytes for file in files),
         encoding=how.encoding if format not in ("parquet", "documents", "excel") else "",
         delimiter=how.delimiter,
-        sheet=given.sheet,
-        header=how.header != "no",
-        **found,
+        sheet=sheet,
+        header=how.header != "no" and header,
+        **{**found, "remarks": (*sheets, *found["remarks"])},
     )
 
 

@@ -132,6 +132,7 @@ REMARKS = {
         "pictures are about {width} × {height}; the model sees {to_width} × {to_height}, so smaller details are gone",
         "图片约 {width} × {height}；模型看到的是 {to_width} × {to_height}，更小的细节看不见",
     ),
+    "image-whole": ("pictures are about {width} × {height}; the model sees all of it", "图片约 {width} × {height}；模型看到的是完整尺寸"),
     "files-tell": (
         "the files' {what} alone tells the label: the classes come from different devices or programs, and a model may learn that",
         "仅凭文件的{what}就能说出标签：各类图片来自不同的设备或软件，模型可能学到的是这个",
@@ -215,7 +216,7 @@ def cost_line(estimate: dict[str, Any]) -> str:
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
-        return say("{n} s", "{n} 秒", n=max(round(seconds, -1) if seconds > 20 else round(seconds), 1))
+        return say("{n} s", "{n} 秒", n=max(int(round(seconds, -1) if seconds > 20 else round(seconds)), 1))
     return say("{n} min", "{n} 分钟", n=f"{seconds / 60:.1f}".removesuffix(".0"))
 
 
