@@ -19,7 +19,12 @@ from mofang.core.language import say
 @click.option("--name", help="The model's name.")
 @click.option("--task", help="text_classification, image_classification or table_classification.")
 @click.option("--label", help="The column that holds the label.")
+@click.option("--map", help="Labels to classes, e.g. '4,5=positive;1,2=negative'; all others are set aside.")
 @click.option("--inputs", help="Input columns, separated by commas.")
+@click.option("--keep", multiple=True, metavar="COLUMN", help="Use a column that would be left out (repeat for several).")
+@click.option("--group", help="Rows that agree in this column stay on one side of the split.")
+@click.option("--time", help="The newest rows by this column are tested.")
+@click.option("--sheet", help="The sheet of a spreadsheet (default: the first that holds records).")
 @click.option("--encoding", help="For example utf-8 or gb18030.")
 @click.option("--delimiter", help="The sign between columns.")
 @click.option("--licence", help="Licence or terms of the records, for example own, CC-BY-4.0.")
@@ -33,7 +38,11 @@ def new(context: Context, /, path: str, as_json: bool, **flags: Any) -> None:
     """
     from mofang.new import write_recipe
 
-    made = write_recipe(path, **{name: value for name, value in flags.items() if value is not None})
+    given = {name: value for name, value in flags.items() if value is not None}
+    shop = context.shop if context.place else None
+    if shop:
+        given |= {"rates": shop.rates, "currency": shop.currency, "cache": shop.path / "cache"}
+    made = write_recipe(path, **given)
     if as_json:
         import orjson
 
