@@ -21,7 +21,7 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 2),
         "unchanged": outcome.unchanged,
         "previous": str(outcome.previous) if outcome.previous else None,
-        "growth": {"new": growth.new, "gone": growth.gone, "relabelled": growth.relabelled} if growth else None,
+        "growth": growth.to_dict() if growth is not None else None,
         "comparison": comparison.read_json("comparison.json") if comparison else None,
         "incomparable": outcome.incomparable or None,
     }
@@ -44,6 +44,7 @@ def model_facts(shop: Shop, named: Named) -> dict[str, Any]:
         "labels": described["labels"], "licences": list(package.licences),
         "headline": figures.get("headline"), "metrics": figures.get("metrics"),
         "baseline": figures.get("baseline", {}).get("metrics"), "baseline_family": figures.get("baseline", {}).get("family"),
+        "baseline_decide": figures.get("baseline", {}).get("decide"),
         "difference": figures.get("difference"), "test_rows": figures.get("rows"),
         "majority_accuracy": figures.get("majority_accuracy"), "labelled": labelled,
         "decide": described.get("decide"), "detection": figures.get("detection"), "alone": figures.get("alone"),

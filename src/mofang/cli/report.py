@@ -89,6 +89,10 @@ def detection_lines(facts: dict[str, Any]) -> list[str]:
                          "(change it with --miss-cost)",
                          "  概率达到 {threshold} 即答“{positive}”，该阈值在验证集上选定：{chosen}（可用 --miss-cost 调整）",
                          positive=found["positive"], threshold=_threshold(found["threshold"]), chosen=chosen))
+        other = facts.get("baseline_decide")
+        if other and other["miss_cost"] != cost:
+            lines.append(say("  the baseline was not told that cost: give baseline the same miss_cost in the recipe to compare them",
+                             "  基线没有按这个代价选阈值：要公平比较，请在配方里给 baseline 同样的 miss_cost"))
     return lines
 
 
@@ -173,13 +177,13 @@ def _grown(context: Context, growth: dict[str, int] | None, previous: str | None
     """``2,013 new rows, 4 changed``."""
     if growth is None:
         return
-    words = [(growth["new"], "{n} new rows", "新增 {n} 行"), (growth["relabelled"], "{n} changed", "{n} 行改了标签"),
-             (growth["gone"], "{n} gone", "{n} 行不见了")]
+    words = [(growth["added"], "{n} new rows", "新增 {n} 行"), (growth["changed"], "{n} changed", "{n} 行有改动"),
+             (growth["gone"] - (growth["new"] - growth["added"]), "{n} gone", "{n} 行不见了")]
     told = [say(en, zh, n=f"{count:,}") for count, en, zh in words if count]
     if told:
         context.say("Since {previous}: {told}", "自 {previous} 以来：{told}", previous=previous, told=say(", ", "，").join(told))
     else:
-        context.say("Since {previous}: no new rows, no changed labels", "自 {previous} 以来：没有新行，标签也没有改动", previous=previous)
+        context.say("Since {previous}: no new rows, none changed", "自 {previous} 以来：没有新行，也没有改动", previous=previous)
 
 
 def _suspects(context: Context, facts: dict[str, Any]) -> None:
