@@ -157,6 +157,7 @@ class FrozenSQLite(SQLite):
         self.path = str(path)
         place = f"{Path(path).resolve().as_uri()}?mode=ro&immutable=1"
         self.raw = sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False)
+        self.raw.execute("pragma mmap_size=8589934592")
 
     def again(self) -> FrozenSQLite:
         return FrozenSQLite(self.path)

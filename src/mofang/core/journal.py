@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mofang.core import lock
 from mofang.core.canonical import canonical, sha256
@@ -39,8 +39,7 @@ class NewRow:
     owner: str = "shop"
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row as it stands in a journal. ``position`` orders the rows of all writers; ``seq`` those of one."""
 
     position: int
@@ -52,8 +51,8 @@ class Row:
     at_us: int
     account: str
     kind: str
-    text: str = field(repr=False)
-    chain: str = field(repr=False)
+    text: str
+    chain: str
 
     @property
     def body(self) -> dict[str, Any]:
@@ -248,19 +247,18 @@ class Journals:
         One pass over all rows in their order, so that the time grows with their number and not with its square.
         """
         wrong: list[str] = []
-        heads: dict[tuple[str, str], tuple[int, str]] = {}
+        heads: dict[tuple[Any, ...], tuple[int, str]] = {}
         with tempfile.TemporaryDirectory() as folder:
             refolded: dict[str, SQLite] = {}
             for page in self.db.pages(f"select {COLUMNS} from journal order by position", size=PAGE_ROWS):
                 by_journal: dict[str, list[Row]] = {}
-                for raw in page:
-                    head = raw[1], raw[2]
-                    seq, chain = heads.get(head, (0, ""))
-                    if raw[3] != seq + 1 or raw[10] != row_chain(chain, raw[1:10]):
-                        wrong.append(f"journal {raw[1]}: row {raw[3]} of writer {raw[2]} does not fit its chain")
-                    heads[head] = (raw[3], raw[10])
-                    if raw[1] in FOLDS:
-                        by_journal.setdefault(raw[1], []).append(Row(*raw))
+                for row in map(Row._make, page):
+                    seq, chain = heads.get(row[1:3], (0, ""))
+                    if row[3] != seq + 1 or row[10] != row_chain(chain, row[1:10]):
+                        wrong.append(f"journal {row.journal}: row {row.seq} of writer {row.writer} does not fit its chain")
+                    heads[row[1:3]] = (row[3], row[10])
+                    if row[1] in FOLDS:
+                        by_journal.setdefault(row[1], []).append(row)
                 for journal, rows in by_journal.items():
                     if journal not in refolded:
                         refolded[journal] = _scratch(Path(folder) / f"{len(refolded)}.db", FOLDS[journal])

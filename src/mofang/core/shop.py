@@ -25,6 +25,7 @@ from mofang.core.errors import MofangError
 from mofang.core.executor import Executor, executor_named
 from mofang.core.identity import Actor, Permit, local_actor, new_id, now_us, permit_roles
 from mofang.core.journal import SEAL_FORMAT, Journals, Row, rows_table
+from mofang.core.kept import note_kept
 from mofang.core.ledger import Entry, Ledger
 from mofang.core.migrate import SETTINGS, bring_up_to_date, newest
 from mofang.core.nearest import nearest
@@ -303,4 +304,5 @@ class Shop:
                     checked[part[2]] = self.store.check(part[2])
                 if checked[part[2]]:
                     wrong.append(f"{part[0]} of {entry.id} is {checked[part[2]]} ({part[2][:12]})")
+        note_kept(self.path, "verify", wrong=len(wrong), head=self.ledger.head()[1])
         return wrong

@@ -36,7 +36,7 @@ class Store:
         sync_file(source)
         digest, size_bytes = file_digest(source), source.stat().st_size
         home = self.path(digest)
-        if home.exists():
+        if self._touch(home):
             source.unlink()
             return digest, size_bytes
         home.parent.mkdir(exist_ok=True)
@@ -53,6 +53,16 @@ class Store:
             source.unlink()
         sync_folder(home.parent)
         return digest, size_bytes
+
+    def _touch(self, home: Path) -> bool:
+        """True if the object is there; its time is then now, so that a sweep that was about to remove it lets it be."""
+        try:
+            os.utime(home)
+        except FileNotFoundError:
+            return False
+        except PermissionError:  # another user's, in a shop of several
+            return home.exists()
+        return True
 
     def check(self, digest: str) -> str | None:
         """None if the object is whole, else ``missing`` or ``changed``."""

@@ -117,10 +117,9 @@ def check_books(ledger: Database, control: Database) -> list[str]:
 
 def heads_of(ledger: Database, control: Database) -> dict[str, Any]:
     """The last link of the ledger and of each journal's writers."""
-    sql = """select journal, writer, seq, chain from journal as one where seq=(select max(seq) from journal as other
-             where other.journal=one.journal and other.writer=one.writer)"""
     journals: dict[str, dict[str, list[Any]]] = {}
-    for journal, writer, seq, chain in sorted(control.rows(sql)):
+    for journal, writer, seq in sorted(control.rows("select journal, writer, max(seq) from journal group by journal, writer")):
+        chain = control.rows("select chain from journal where journal=? and writer=? and seq=?", (journal, writer, seq))[0][0]
         journals.setdefault(journal, {})[writer] = [seq, chain]
     return {"ledger": list(Ledger(ledger, make=False).head()), "journals": journals}
 
