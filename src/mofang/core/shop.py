@@ -293,9 +293,11 @@ class Shop:
 
     def verify(self) -> list[str]:
         """Everything that does not fit: chains, folded tables, missing or changed objects. Empty if all is well."""
+        from mofang.core.foreign import verify_foreign
+
         for journal in self.journals.names():
             lock.import_fold(journal)
-        wrong = self.ledger.verify() + self.journals.verify()
+        wrong = self.ledger.verify() + self.journals.verify() + verify_foreign(self)
         checked: dict[str, str | None] = {}
         for entry in self.ledger.entries("done", "seal"):
             for part in entry.body["output"]["parts"]:

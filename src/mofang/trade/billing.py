@@ -25,7 +25,7 @@ from mofang.core.journal import NewRow, Row, fold
 from mofang.core.language import Language, say
 from mofang.core.merkle import Tree
 from mofang.core.shop import Shop
-from mofang.core.trace import Node, ancestors, lineage_cost
+from mofang.core.trace import Node, ancestors
 from mofang.trade import invoices
 from mofang.trade.customers import Customer, find_customer
 from mofang.trade.invoice_page import font, render
@@ -353,6 +353,7 @@ def trace_line(shop: Shop, number: str, line: int, requests: int = 3) -> Node:
             "cost_micros_behind": say("rate not set", "未设费率")
             if behind["micros"] is None
             else behind["micros"],
+            "cost_elsewhere": elsewhere_line(behind),
         }
     except MofangError as error:
         if error.code != "entry-unknown":
