@@ -70,6 +70,12 @@ def foreign_shop(db: Database, shop: str) -> ForeignShop | None:
     return ForeignShop(*found[0]) if found else None
 
 
+def known_shops(shop: Shop) -> list[ForeignShop]:
+    """All other shops whose packages were imported here, or whose entries came along."""
+    sql = "select shop, name, currency, fingerprint from foreign_shop order by name, shop"
+    return [ForeignShop(*row) for row in shop.ledger.db.rows(sql)]
+
+
 def foreign_entry(db: Database, shop: str, id: str) -> ForeignEntry | None:
     """One entry of another shop, or None."""
     found = db.rows(f"select {COLUMNS} from foreign_entry where shop=? and id=?", (shop, id))

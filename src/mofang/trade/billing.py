@@ -23,6 +23,7 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import NewRow, Row, fold
 from mofang.core.language import Language, say
+from mofang.core.lineage import elsewhere_line, lineage_cost
 from mofang.core.merkle import Tree
 from mofang.core.shop import Shop
 from mofang.core.trace import Node, ancestors
