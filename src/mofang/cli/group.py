@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 from typing import Any
@@ -36,12 +37,16 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     },
     ("More", "更多"): {
         "demo": ("more", "a model's whole life on real reviews", "用真实评论走完模型的一生"),
+        "export": ("travel", "write a model into one file for another shop", "把模型写成一个文件，带到另一个模坊"),
+        "import": ("travel", "take in a model from another shop's file", "导入另一个模坊的模型文件"),
+        "fingerprint": ("travel", "this shop's key, to compare by telephone", "本店公钥的指纹，供对方核对"),
         "matrix": ("more", "what works for which kind of model", "哪些功能适用于哪类模型"),
         "rates": ("more", "say what a machine hour costs", "设定机器每小时的成本"),
         "doctor": ("more", "say in words what is missing here", "用文字说明本机缺少什么"),
         "explain": ("more", "explain a word", "解释一个词"),
     },
 }
+STAGE = "stage"  # `mofang stage export`: a stage by its name, also where a command has the same one
 PLACES = {name: place for group in COMMANDS.values() for name, place in group.items()}
 
 
@@ -51,16 +56,16 @@ class Mofang(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         from mofang.core.lock import locked
 
-        return [*PLACES, *locked()["stages"]]
+        return [*PLACES, STAGE, *locked()["stages"]]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in PLACES:
             module = importlib.import_module(f"mofang.cli.{PLACES[name][0]}")
-            command: click.Command = getattr(module, name)
+            command: click.Command = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
             return self._spoken(command)
-        from mofang.cli.stages import stage_command
+        from mofang.cli.stages import stage_command, stages_group
 
-        return stage_command(name)
+        return stages_group() if name == STAGE else stage_command(name)
 
     def get_help(self, ctx: click.Context) -> str:
         """The help screen in the language of the screen."""
@@ -88,7 +93,7 @@ class Mofang(click.Group):
         for (en, zh), commands in COMMANDS.items():
             with formatter.section(say(en, zh)):
                 formatter.write_dl([(name, say(place[1], place[2])) for name, place in commands.items()])
-        stages = ", ".join(locked()["stages"])
+        stages = ", ".join(f"{STAGE} {name}" if name in PLACES else name for name in locked()["stages"])
         with formatter.section(say("Single stages", "单个阶段")):
             formatter.write_text(stages or "-")
 

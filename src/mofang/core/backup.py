@@ -111,7 +111,7 @@ def _make(shop: Shop, folder: Path, quick: bool) -> Backup:
             shop.journals.make_tables()
             with moment(shop) as seen:
                 about |= {"held_ms": round(seen.held_ms, 3), "from": seen.ledger.dialect}
-                wanted = mentioned_parts(seen.ledger)
+                wanted = mentioned_parts(seen.ledger, shop.store)
                 _require_room(shop, folder, wanted)
                 read = _copy_databases(seen, work, bar)
             about["missing"] = _copy_objects(shop.store, folder, wanted, bar, look_again=not quick)
@@ -144,13 +144,17 @@ def _next_name(folder: Path) -> tuple[str, int]:
     return name, number
 
 
-def mentioned_parts(ledger: Database) -> dict[str, int]:
-    """Digest and size of every file that an entry of the ledger names as its output."""
+def mentioned_parts(ledger: Database, store: Store) -> dict[str, int]:
+    """Digest and size of every file that an entry names as its output, and of whatever else it mentions that is there."""
     found: dict[str, int] = {}
+    other: set[str] = set()
     for page in ledger.pages("select body from entry order by seq"):
         for (text,) in page:
+            other.update(DIGEST.findall(text))
             for part in (orjson.loads(text).get("output") or {}).get("parts", ()):
                 found[part[2]] = part[3]
+    for digest in (other & store.held()) - found.keys():
+        found[digest] = store.path(digest).stat().st_size
     return found
 
 

@@ -31,6 +31,14 @@ class Store:
         """True if the object is there (its bytes are checked by ``check``)."""
         return self.path(digest).exists()
 
+    def held(self) -> set[str]:
+        """The digests of all objects that are there."""
+        found: set[str] = set()
+        for folder in os.scandir(self.root):
+            if folder.is_dir():
+                found.update(file.name for file in os.scandir(folder.path))
+        return found
+
     def keep(self, source: Path) -> tuple[str, int]:
         """Move a finished file into the store; its digest and size in bytes."""
         sync_file(source)

@@ -83,7 +83,9 @@ def sweep(shop: Shop, found: list[Litter]) -> Swept:
 def mentioned(shop: Shop, going: set[Path]) -> set[str]:
     """Every digest in the ledger, the journals (usage rows mention none), the seals, and the parts of unfinished runs."""
     found: set[str] = set()
-    for text in _texts(shop.ledger.db, "select body from entry", "select value from once"):
+    of_ledger = ("select body from entry", "select value from once", "select document from foreign_shop",
+                 "select document from foreign_entry")
+    for text in _texts(shop.ledger.db, *of_ledger):
         found.update(DIGEST.findall(text))
     for text in _texts(shop.control, "select body from journal where journal<>'usage'", "select digest from seal"):
         found.update(DIGEST.findall(text))
