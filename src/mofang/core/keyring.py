@@ -13,7 +13,7 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mofang.core.canonical import canonical, write_durably
+from mofang.core.canonical import canonical, sync_folder, write_durably
 from mofang.core.copying import full_disk_told
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
@@ -69,6 +69,31 @@ def open_ring(file: Path, passphrase: str, shop: str = "") -> dict[str, bytes]:
     ring = {name: bytes.fromhex(secret) for name, secret in json.loads(plain).items()}
     assert not any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in ring)
     return ring
+
+
+def put_ring(shop: Path, ring: dict[str, bytes]) -> int:
+    """Give a restored shop its keys; one that it has already must be the same. How many there are now."""
+    folder = shop / "keys"
+    for name, secret in ring.items():
+        if (folder / name).exists() and (folder / name).read_bytes() != secret:
+            raise MofangError("keys-there", name=name.removesuffix(".key"))
+    for name, secret in ring.items():
+        place = folder / name
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not place.exists():
+            write_secret(place, secret)
+    return len(ring)
+
+
+def write_secret(place: Path, secret: bytes) -> None:
+    """A file that only this user can read, from its first byte on."""
+    beside = place.with_name(f".{place.name}.{os.getpid()}.new")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, place)
+    sync_folder(place.parent)
 
 
 def _read(file: Path, shop: str) -> dict[str, Any]:

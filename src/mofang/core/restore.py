@@ -22,6 +22,7 @@ from mofang.core.canonical import file_digest, sync_folder
 from mofang.core.copying import full_disk_told, link_or_copy, remove_tree, require_room, sync_all
 from mofang.core.database import Database, FrozenSQLite, PostgreSQL, open_database
 from mofang.core.errors import MofangError
+from mofang.core.keyring import write_secret
 from mofang.core.language import say
 from mofang.core.migrate import SETTINGS, newest
 from mofang.core.nearest import nearest
@@ -149,8 +150,7 @@ def _lay_down(backup: Backup, work: Path, keys: dict[str, bytes]) -> None:
         for name, secret in keys.items():
             place = work / "keys" / name
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(secret)
+            write_secret(place, secret)
 
 
 def _lay_objects(backup: Backup, store: Store, bar: Bar) -> None:
