@@ -40,7 +40,7 @@ def backup(context: Context, folder: Path | None, keys: Path | None, keep: int |
     from mofang.core.backup import make_backup
 
     shop = _shop_here(context)
-    place = (folder or _usual_folder(shop)).absolute()
+    place = (folder or _usual_folder(shop)).resolve()
     if as_list:
         _list_backups(context, place, as_json, as_csv)
         return
@@ -286,7 +286,7 @@ def export_all(context: Context, out: Path | None) -> None:
     from mofang.takeout import take_out
 
     shop = _shop_here(context)
-    place = (out or shop.path.with_name(f"{shop.path.name}-export")).absolute()
+    place = (out or shop.path.with_name(f"{shop.path.name}-export")).resolve()
     made = take_out(shop, place)
     context.say("All of {shop} is in {place}: {n} files, {size}; begin with README.md", "{shop} 的全部内容已导出到 {place}："
                 "{n} 个文件，{size}；请从 README.md 看起", shop=shop.path, place=place, n=f"{made.files:,}", size=_size(made.size_bytes))
