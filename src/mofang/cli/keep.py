@@ -109,7 +109,8 @@ def _list_backups(context: Context, place: Path, as_json: bool, as_csv: bool) ->
     whole, torn = survey(place)
     rows: list[dict[str, Any]] = [{
         "backup": one.name, "made": when(one.about["made_us"]), "entries": one.about["heads"]["ledger"][0], "rows": one.rows,
-        "checked": one.about["checked"], "state": "whole" if not (one.about["missing"] or one.about["wrong"]) else "shop was damaged",
+        "checked": one.about["checked"],
+        "state": "shop-damaged" if one.about["missing"] or one.about["wrong"] else "whole",
     } for one in whole] + [{"backup": path.name, "state": error.code} for path, error in torn]
     context.table(rows, {"backup": say("backup", "备份"), "made": say("made", "时间"), "entries": say("entries", "账本条目"),
                          "rows": say("rows", "行数"), "checked": say("checked", "核对"), "state": say("state", "状态")},
@@ -203,7 +204,8 @@ def _passphrase(*, twice: bool) -> str:
     if not sys.stdin.isatty():
         raise MofangError("passphrase-missing")
     again = say("Once more", "再输入一次") if twice else False
-    asked: str = click.prompt(say("Passphrase for the keys", "密钥文件的口令"), hide_input=True, confirmation_prompt=again, err=True)
+    words = say("Passphrase for the keys", "密钥文件的口令")
+    asked: str = click.prompt(words, hide_input=True, confirmation_prompt=again, err=True)
     return asked
 
 

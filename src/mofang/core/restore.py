@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mofang.core import tables
-from mofang.core.backup import LIST, MARGIN_BYTES, MANIFEST, OBJECTS, Backup, at_work, read_backup, survey
+from mofang.core.backup import LIST, MANIFEST, MARGIN_BYTES, OBJECTS, Backup, at_work, read_backup, survey
 from mofang.core.canonical import file_digest, sync_folder
 from mofang.core.copying import full_disk_told, link_or_copy, remove_tree, require_room, sync_all
 from mofang.core.database import Database, FrozenSQLite, PostgreSQL, open_database
