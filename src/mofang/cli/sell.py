@@ -214,14 +214,15 @@ def invoice(context: Context, customer: str | None, period: str | None, preview:
             as_json: bool, as_csv: bool) -> None:
     """Bill a customer for a period. Without a CUSTOMER, list the invoices."""
     from mofang.cli.bill import list_invoices, show_document
+
+    if customer is None:
+        list_invoices(context, as_json, as_csv)
+        return
     from mofang.core.canonical import canonical
     from mofang.core.language import current_language
     from mofang.trade import billing
 
     shop = context.shop
-    if customer is None:
-        list_invoices(context, as_json, as_csv)
-        return
     language = current_language()
     if preview:
         document, pdf = billing.invoice_preview(shop, customer, period or "", language)

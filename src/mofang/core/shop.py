@@ -151,12 +151,16 @@ class Shop:
 
     def artifact(self, entry: Entry) -> Artifact:
         """The artifact that an entry made."""
+        kind = entry.body.get("output", {}).get("kind", "")
+        if kind not in KINDS:
+            lock.import_kind(kind)
+        return self.parts_of(entry, KINDS.get(kind, Artifact))
+
+    def parts_of(self, entry: Entry, cls: type[Artifact] = Artifact) -> Artifact:
+        """The same as no more than its parts: nothing of its kind is imported, so that a list of many is quick."""
         output = entry.body.get("output")
         if output is None:
             raise MofangError("entry-without-artifact", entry=entry.id, kind=entry.kind)
-        if output["kind"] not in KINDS:
-            lock.import_kind(output["kind"])
-        cls = KINDS.get(output["kind"], Artifact)
         parts = tuple(Part(*part) for part in output["parts"])
         return cls(self, entry.id, parts, "", tuple(entry.body.get("licences", ())), entry.body.get("measures", {}))
 

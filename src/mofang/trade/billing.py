@@ -8,9 +8,7 @@ it. Numbers have no gaps.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,12 +19,13 @@ from mofang.core.canonical import canonical
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
-from mofang.core.journal import NewRow, Row, fold
+from mofang.core.journal import NewRow
 from mofang.core.language import Language, say
 from mofang.core.merkle import Tree
 from mofang.core.shop import Shop
 from mofang.core.trace import Node, ancestors, lineage_cost
 from mofang.trade import invoices
+from mofang.trade.claims import COLUMNS, Claim, claim_of, find_invoice, invoices_of
 from mofang.trade.customers import Customer, find_customer
 from mofang.trade.invoice_page import font, render
 from mofang.trade.invoices import Bill, Period, UsageRow, bill_of, bounds, period_at, usage_rows
@@ -34,48 +33,6 @@ from mofang.trade.invoices import Bill, Period, UsageRow, bill_of, bounds, perio
 KIND = "usage"
 TERMS = ("customers", "prices")
 CLAIMS_MAX = 8  # another bill of the same account can come between so often before we call it our mistake
-
-TABLES = (
-    """create table if not exists invoice(number text primary key, account text not null,
-        period text not null, kind text not null, claim text not null, entry text not null,
-        total_micros bigint not null,
-        unique(account, period, kind))""",
-    "create table if not exists invoice_series(id integer primary key, last bigint not null)",
-    "insert into invoice_series(id, last) values(1, 0) on conflict(id) do nothing",
-)
-COLUMNS = "number, account, period, kind, claim, entry, total_micros"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A bill as the journal knows it; ``entry`` is empty until the document is made."""
-
-    number: str
-    account: str
-    period: str
-    kind: str
-    fixed: dict[str, Any]
-    entry: str
-    total_micros: int
-
-
-@fold("invoices", tables=TABLES)
-def fold_invoices(db: Database, rows: list[Row]) -> None:
-    """Claims take the next number, documents fill them in."""
-    for row in rows:
-        body = row.body
-        if row.kind == "claimed":
-            claim = canonical(body["claim"]).decode()
-            db.run(
-                f"insert into invoice({COLUMNS}) values(?,?,?,?,?,'',0)",
-                (body["number"], row.account, body["period"], body["kind"], claim),
-            )
-            db.run("update invoice_series set last=last+1 where id=1")
-        elif row.kind == "issued":
-            db.run(
-                "update invoice set entry=?, total_micros=? where number=?",
-                (body["entry"], body["total_micros"], body["number"]),
-            )
 
 
 @action(may="sell")
@@ -125,22 +82,6 @@ def invoice_preview(
     month = period or period_at(now_us(), utc_offset(shop))
     document = _document(shop, who, month, _fix(shop, who, month, language))
     return document, render(document, language)
-
-
-def find_invoice(db: Database, number: str) -> Claim:
-    """An invoice by its number, whatever the case."""
-    found = db.rows(f"select {COLUMNS} from invoice where number=?", (number.strip().upper(),))
-    if not found:
-        last = db.rows("select number from invoice order by number desc limit 1")
-        raise MofangError("invoice-unknown", number=number, last=last[0][0] if last else "-")
-    return _row(found[0])
-
-
-def invoices_of(db: Database, account: str = "") -> list[Claim]:
-    """All invoices, or one account's, in the order of their numbers."""
-    condition, params = (" where account=?", (account,)) if account else ("", ())
-    rows = db.rows(f"select {COLUMNS} from invoice{condition}", params)
-    return sorted(map(_row, rows), key=lambda claim: claim.fixed["sequence"])
 
 
 def utc_offset(shop: Shop) -> str:
@@ -208,12 +149,7 @@ def _known(db: Database, account: str, month: str, *, lock: bool = False) -> Cla
         db.rows("select last from invoice_series where id=1 for update")
     sql = f"select {COLUMNS} from invoice where account=? and period=? and kind=?"
     found = db.rows(sql, (account, month, KIND))
-    return _row(found[0]) if found else None
-
-
-def _row(row: tuple[Any, ...]) -> Claim:
-    number, account, period, kind, claim, entry, total_micros = row
-    return Claim(number, account, period, kind, json.loads(claim), entry, total_micros)
+    return claim_of(found[0]) if found else None
 
 
 def _inputs(shop: Shop, fixed: dict[str, Any]) -> tuple[tuple[Sealed, ...], tuple[Sealed, ...]]:

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field
-
 from mofang.core.action import Act, action
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
@@ -20,6 +18,7 @@ from mofang.core.identity import new_id
 from mofang.core.journal import NewRow, Row, fold
 from mofang.core.money import format_micros, known, parse_amount
 from mofang.core.nearest import nearest
+from mofang.core.rule import Rule
 
 DEFAULT_CREDIT = "1000"
 
@@ -107,7 +106,7 @@ def turn(act: Act, journal: str) -> Iterator[Database]:
         yield act.shop.control
 
 
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
+Name = Annotated[str, Rule(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
 
 
 @action(may="sell")
@@ -140,7 +139,7 @@ def customer_limit(act: Act, *, customer: str, credit: str) -> Customer:
 
 @action(may="sell")
 def customer_top_up(act: Act, *, customer: str, amount: str,
-                    reference: Annotated[str, Field(min_length=1, max_length=200)]) -> TopUp:
+                    reference: Annotated[str, Rule(min_length=1, max_length=200)]) -> TopUp:
     """Book a payment in advance. The same reference twice is one payment.
 
     ``reference`` names the payment (a transfer number, an order id): sending it again changes nothing, sending it

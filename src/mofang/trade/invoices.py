@@ -15,26 +15,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import orjson
-from pydantic import Field
 
 from mofang.core.artifact import Artifact, Sealed
 from mofang.core.canonical import canonical
+from mofang.core.clock import UTC_OFFSET, local, shift
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.language import Language
 from mofang.core.merkle import Tree
 from mofang.core.money import MINOR_MICROS, PER_UNITS, round_half_even_minor
+from mofang.core.rule import Rule
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.trade import invoice_page
-from mofang.trade.invoice_page import local, shift
 
 INVOICE_FORMAT = 1
 SELLER = "模坊 Mofang"
-UTC_OFFSET = "+08:00"
 
-Period = Annotated[str, Field(pattern=r"^20\d\d-(0[1-9]|1[0-2])$")]
-UtcOffset = Annotated[str, Field(pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")]
+Period = Annotated[str, Rule(pattern=r"^20\d\d-(0[1-9]|1[0-2])$")]
+UtcOffset = Annotated[str, Rule(pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")]
 
 
 class Invoice(Artifact):
@@ -112,7 +111,7 @@ def invoice(
     customer: str,
     period: Period,
     number: str = "",
-    issued_us: Annotated[int, Field(ge=0)] = 0,
+    issued_us: Annotated[int, Rule(ge=0)] = 0,
     head: tuple[int, str] = (0, ""),
     earlier: tuple[tuple[int, int, int], ...] = (),
     seller: str = SELLER,
