@@ -24,7 +24,7 @@ def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: 
     """
     from mofang.web.server import run_server
 
-    run_server(desk_of(shop, names, engine), host, port, ready=ready)
+    run_server(desk_of(shop, names, engine), host, port, ready=ready, folder=shop.path / "scratch")
 
 
 def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "") -> Desk:

@@ -182,6 +182,10 @@ class Desk:
         well = self.meter.state == "running"
         return well, {"status": "ok" if well else self.meter.state, "models": sorted(n for n in self.served if "@" in n)}
 
+    def waiting(self) -> int:
+        """Records that wait for an engine."""
+        return sum(batcher.waiting for batcher in {one.batcher for one in self.served.values()})
+
     def admit(self, token: str) -> Who:
         """Who this key belongs to."""
         return Who(*self.directory.admit(token))
