@@ -22,9 +22,10 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     },
     ("Sell", "销售"): {
         "serve": ("sell", "answer requests over HTTP, metered", "通过 HTTP 应答请求并计量"),
+        "sell": ("offer", "sell a model to a customer: customer, price and key in one", "把模型卖给客户：客户、价格、密钥一步完成"),
         "customer": ("sell", "add, list and top up customers", "添加、查看客户，给客户充值"),
         "key": ("sell", "issue, list, rotate and revoke keys", "签发、查看、轮换和吊销密钥"),
-        "price": ("sell", "set and list prices", "设定和查看价格"),
+        "price": ("offer", "set and list prices", "设定和查看价格"),
         "invoice": ("sell", "bill a customer for a period", "为客户出具一个周期的账单"),
     },
     ("Look back", "回看"): {

@@ -1,4 +1,4 @@
-"""Sell: serve, customer, key, price, invoice."""
+"""Sell: serve, customer, key, invoice."""
 
 from __future__ import annotations
 
@@ -120,12 +120,19 @@ def key_new(context: Context, /, **settings: Any) -> None:
 @key.command("rotate")
 @click.argument("key")
 @click.option("--overlap-days", default=7.0, show_default=True, help="How long the old key goes on working.")
+@click.option("--lost", is_flag=True, help="The old key was lost or seen by others: it ends now.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_context
-def key_rotate(context: Context, /, **settings: Any) -> None:
-    """Give a new key with the same rights."""
+def key_rotate(context: Context, key: str, overlap_days: float, lost: bool, yes: bool) -> None:
+    """Give a new key with the same rights; with --lost the old one ends now."""
     from mofang.trade import keys
 
-    _show_key(context, context.shop.act(keys.key_rotate, **settings))
+    if lost:
+        context.confirm([_key_ends(context, key)], yes)
+    made = context.shop.act(keys.key_rotate, key=key, overlap_days=0 if lost else overlap_days)
+    if lost:
+        context.say("The old key ended now; running servers refuse it within a second.", "旧密钥已立即失效；运行中的服务在一秒内拒绝它。")
+    _show_key(context, made)
 
 
 def _show_key(context: Context, made: Any) -> None:
@@ -137,15 +144,29 @@ def _show_key(context: Context, made: Any) -> None:
     context.say("Keep it now: it is not stored and cannot be shown again.", "请立即保存：系统不保存明文，之后无法再次显示。")
 
 
+def _key_ends(context: Context, key: str) -> str:
+    """What ending a key now means, for whom."""
+    from mofang.trade.accounts import customer_names
+    from mofang.trade.keys import find_key
+
+    names = customer_names(context.shop)
+    found = find_key(context.shop.control, key)
+    return say("Key {id} of {customer} ends now, for good: requests with it are refused within a second.",
+               "客户 {customer} 的密钥 {id} 将立即失效，无法恢复：使用它的请求在一秒内被拒绝。", id=found.id, customer=names[found.account])
+
+
 @key.command("revoke")
 @click.argument("key")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_context
-def key_revoke(context: Context, key: str) -> None:
+def key_revoke(context: Context, key: str, yes: bool) -> None:
     """End a key now; running servers refuse it within a second."""
     from mofang.trade import keys
 
+    context.confirm([_key_ends(context, key)], yes)
     made = context.shop.act(keys.key_revoke, key=key)
     context.say("key {id} is revoked", "密钥 {id} 已吊销", id=made.id)
+    context.next("mofang key")
 
 
 @key.command("list")
@@ -164,42 +185,10 @@ def key_list(context: Context, as_json: bool, as_csv: bool) -> None:
              "label": say("label", "备注"), "models": say("models", "模型"), "made": say("made", "签发"),
              "ends": say("ends", "到期"), "revoked": say("revoked", "吊销")}
     context.table(rows, words, as_json=as_json, as_csv=as_csv)
-
-
-@click.group(cls=Names)
-def price() -> None:
-    """Set and list prices; alone, the list."""
-
-
-@price.command("set")
-@click.argument("model")
-@click.argument("price")
-@click.option("--starts", default="", help="From when on (2026-12-01); now if left out.")
-@pass_context
-def price_set(context: Context, model: str, price: str, starts: str) -> None:
-    """Set what a model costs from now on, e.g. 5.00/1000. Earlier use keeps its price."""
-    from mofang.trade import prices
-
-    context.shop.named(model, "package")
-    made = context.shop.act(prices.price_set, model=model.partition("@")[0], price=price, starts=starts,
-                            currency=context.shop.currency)
-    context.say("price {version} of {model}:", "{model} 的第 {version} 版价格：", version=made.version, model=made.model)
-    for calls, cost in made.examples():
-        context.say("  {calls} {word} {cost}", "  {calls} 次调用收费 {cost}", calls=f"{calls:,}", cost=cost,
-                    word="call costs" if calls == 1 else "calls cost")
-
-
-@price.command("list")
-@listing
-@pass_context
-def price_list(context: Context, as_json: bool, as_csv: bool) -> None:
-    """List all versions of all prices."""
-    from mofang.trade.accounts import all_prices
-
-    rows = [{"model": one.model, "version": one.version, "per_1000": one.exact(1000), "currency": one.currency,
-             "from": when(one.from_us)} for one in all_prices(context.shop)]
-    context.table(rows, {"model": say("model", "模型"), "version": say("version", "版本"), "per_1000": say("per 1,000", "每千次"),
-                         "currency": say("currency", "货币"), "from": say("from", "生效")}, as_json=as_json, as_csv=as_csv)
+    if rows and not (as_json or as_csv):
+        context.say("A key is shown once. Lost? Give a new one; with --lost the old one ends now:",
+                    "密钥只显示一次。丢失了？换发新密钥；加上 --lost，旧密钥立即失效：")
+        context.next("mofang key rotate KEY --lost", "mofang key revoke KEY")
 
 
 @click.command()

@@ -119,8 +119,15 @@ class Shop:
 
     def set_rates(self, **rates: int) -> None:
         """State what compute costs, in micros of the currency."""
-        self.settings["rates"] = {**self.rates, **rates}
-        write_durably(self.path / SETTINGS, json.dumps(self.settings, indent=1).encode())
+        self.change_settings(rates={**self.rates, **rates})
+
+    def change_settings(self, **changes: Any) -> None:
+        """Write settings into ``mofang.json``, beside what others wrote there meanwhile; None takes one away."""
+        written = json.loads((self.path / SETTINGS).read_text(encoding="utf-8")) | changes
+        self.settings.update(written)
+        for name in [name for name, value in changes.items() if value is None]:
+            del self.settings[name], written[name]
+        write_durably(self.path / SETTINGS, json.dumps(written, indent=1, ensure_ascii=False).encode())
 
     def secret(self, name: str) -> bytes:
         """A 32-byte secret by name, made at first use and readable by this user only."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mofang.core.clock import UTC_OFFSET
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from mofang.trade.prices import Price
 
 
+def shop_offset(shop: Shop) -> str:
+    """On which clock this shop's days and months begin and end."""
+    return str(shop.settings.get("utc_offset") or UTC_OFFSET)
+
+
 def accounts(shop: Shop) -> list[tuple[Customer, Balance]]:
     """All customers, each with where it stands now."""
     from mofang.trade.balance import balance_of
@@ -25,7 +31,7 @@ def accounts(shop: Shop) -> list[tuple[Customer, Balance]]:
 
     shop.journals.make_tables()
     at_us = now_us()
-    return [(one, balance_of(shop.control, one.id, at_us)) for one in customers(shop.control)]
+    return [(one, balance_of(shop.control, one.id, at_us, shop_offset(shop))) for one in customers(shop.control)]
 
 
 def customer_names(shop: Shop) -> dict[str, str]:

@@ -25,10 +25,12 @@ from mofang.core.merkle import Tree
 from mofang.core.shop import Shop
 from mofang.core.trace import Node, ancestors, lineage_cost
 from mofang.trade import invoices
+from mofang.trade.accounts import shop_offset
 from mofang.trade.claims import COLUMNS, Claim, claim_of, find_invoice, invoices_of
 from mofang.trade.customers import Customer, find_customer
 from mofang.trade.invoice_page import font, render
 from mofang.trade.invoices import Bill, Period, UsageRow, bill_of, bounds, period_at, usage_rows
+from mofang.trade.settings import seller_of
 
 KIND = "usage"
 TERMS = ("customers", "prices")
@@ -48,10 +50,10 @@ def invoice_issue(
     shop = act.shop
     shop.journals.make_tables()
     who = find_customer(shop.control, customer)
-    month = period or period_at(now_us(), utc_offset(shop))
+    month = period or period_at(now_us(), shop_offset(shop))
     claim = _known(shop.control, who.id, month)
     if claim is None:
-        if not early and now_us() < bounds(month, utc_offset(shop))[1]:
+        if not early and now_us() < bounds(month, shop_offset(shop))[1]:
             raise MofangError("invoice-month-running", period=month, customer=who.name)
         claim = _claim(act, who, month, language)
     if claim.entry:
@@ -79,14 +81,9 @@ def invoice_preview(
     """
     shop.journals.make_tables()
     who = find_customer(shop.control, customer)
-    month = period or period_at(now_us(), utc_offset(shop))
+    month = period or period_at(now_us(), shop_offset(shop))
     document = _document(shop, who, month, _fix(shop, who, month, language))
     return document, render(document, language)
-
-
-def utc_offset(shop: Shop) -> str:
-    """On which clock this shop's months begin and end."""
-    return str(shop.settings.get("utc_offset", invoices.UTC_OFFSET))
 
 
 # Claiming
@@ -126,9 +123,9 @@ def _fix(shop: Shop, who: Customer, month: str, language: Language) -> dict[str,
     return {
         "issued_us": now_us(),
         "language": language,
-        "utc_offset": utc_offset(shop),
+        "utc_offset": shop_offset(shop),
         "head": list(shop.ledger.head()),
-        "seller": str(shop.settings.get("seller", invoices.SELLER)),
+        "seller": seller_of(shop, language, invoices.SELLER),
         "earlier": _earlier(shop.control, who.id),
         "seals": {journal: len(shop.seals(journal)) for journal in ("usage", *TERMS)},
     }

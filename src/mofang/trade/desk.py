@@ -192,7 +192,7 @@ class Desk:
 
     async def usage(self, who: Who) -> dict[str, Any]:
         """This month of the caller's own account."""
-        return await asyncio.to_thread(usage_report, self.reader, who.customer, now_us())
+        return await asyncio.to_thread(usage_report, self.reader, who.customer, now_us(), self.meter.utc_offset)
 
     async def predict(self, who: Who, call: Call) -> Reply:
         """Answer one request and charge it once; a repeated one gets the first answer again."""

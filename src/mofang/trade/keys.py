@@ -141,12 +141,13 @@ def check_key(known: dict[str, Key], pepper: Pepper, token: str, at_us: int) -> 
     return key
 
 
+Label = Annotated[str, Rule(max_length=100)]
 Days = Annotated[float, Rule(ge=0, le=3660, finite=True)]
 
 
 @action(may="sell")
 def key_new(act: Act, *, customer: str, test: bool = False, models: tuple[str, ...] = (), days: Days = 0,
-            label: Annotated[str, Rule(max_length=100)] = "") -> IssuedKey:
+            label: Label = "") -> IssuedKey:
     """Give a customer a key; it is shown this once.
 
     ``test`` keys are metered, free and never invoiced. ``models`` limits the key to those models, ``days`` ends it
