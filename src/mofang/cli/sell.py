@@ -98,6 +98,28 @@ def customer_top_up(context: Context, customer: str, amount: str, reference: str
                 again=say(" (already booked; nothing changed)", "（此前已入账，没有重复）") if made.repeated else "")
 
 
+@customer.command("credit-note")
+@click.argument("customer")
+@click.argument("amount")
+@click.option("--reason", required=True, help="Why; it stands on the next invoice. The same reason is never booked twice.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_context
+def customer_credit_note(context: Context, customer: str, amount: str, reason: str, yes: bool) -> None:
+    """Give back part of what was charged: usable at once, and a line of the next invoice."""
+    from mofang.core.money import format_micros, parse_amount
+    from mofang.trade import customers
+
+    shop = context.shop
+    context.confirm([say("{customer} gets {money} back: {reason}. It cannot be taken back.",
+                         "将向 {customer} 退还 {money}：{reason}。此操作无法撤销。", customer=customer, reason=reason,
+                         money=format_micros(parse_amount(amount, shop.currency), shop.currency))], yes)
+    made = shop.act(customers.credit_note, customer=customer, amount=amount, reason=reason)
+    context.say("{money} given back to {customer}{again}", "已向 {customer} 退还 {money}{again}", customer=customer,
+                money=format_micros(made.micros, shop.currency),
+                again=say(" (already booked; nothing changed)", "（此前已登记，没有重复）") if made.repeated else "")
+    context.next(f"mofang invoice {shlex.quote(customer)} --preview", "mofang customer")
+
+
 @click.group(cls=Names)
 def key() -> None:
     """Issue, list, rotate and revoke keys; alone, the list."""
@@ -196,11 +218,12 @@ def key_list(context: Context, as_json: bool, as_csv: bool) -> None:
 @click.option("--period", help="The month, e.g. 2026-11 (default: this month).")
 @click.option("--preview", is_flag=True, help="Show what the invoice would say; nothing is issued.")
 @click.option("--early", is_flag=True, help="Bill a month that is not over; later use goes on the next invoice.")
+@click.option("--clock-checked", is_flag=True, help="The clock is right, though the shop holds something from later.")
 @click.option("--out", type=NewFile(), help="Where to write the PDF (or, NAME.json, the JSON).")
 @listing
 @pass_context
-def invoice(context: Context, customer: str | None, period: str | None, preview: bool, early: bool, out: Path | None,
-            as_json: bool, as_csv: bool) -> None:
+def invoice(context: Context, customer: str | None, period: str | None, preview: bool, early: bool, clock_checked: bool,
+            out: Path | None, as_json: bool, as_csv: bool) -> None:
     """Bill a customer for a period. Without a CUSTOMER, list the invoices."""
     from mofang.cli.bill import list_invoices, show_document
 
@@ -212,14 +235,17 @@ def invoice(context: Context, customer: str | None, period: str | None, preview:
     from mofang.trade import billing
 
     shop = context.shop
-    language = current_language()
+    language = shop.settings.get("invoice_language") or current_language()
     if preview:
         document, pdf = billing.invoice_preview(shop, customer, period or "", language)
         if out:
             out.write_bytes(canonical(document) if out.suffix == ".json" else pdf)
         show_document(context, document, out, as_json, as_csv)
+        if not (as_json or as_csv):
+            context.next(f"mofang invoice {shlex.quote(customer)} --period {document['period']['name']}")
         return
-    claim = shop.act(billing.invoice_issue, customer=customer, period=period, language=language, early=early)
+    claim = shop.act(billing.invoice_issue, customer=customer, period=period, language=language, early=early,
+                     clock_checked=clock_checked)
     written = billing.save_pdf(shop, claim.number, out or Path(f"{claim.number}.pdf"))
     show_document(context, billing.invoice_document(shop, claim.number), written, as_json, as_csv)
     if not (as_json or as_csv):

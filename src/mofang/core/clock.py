@@ -6,9 +6,12 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
+from mofang.core.database import Database
 from mofang.core.errors import MofangError
+from mofang.core.identity import now_us
 
 UTC_OFFSET = "+08:00"
+BEHIND_US = 120_000_000  # machines of one shop may differ by so much
 QUARTER_US = 900_000_000  # every zone's day begins at a whole quarter of an hour
 
 
@@ -42,3 +45,16 @@ def read_offset(text: str) -> str:
     if not found or int(found[2]) > 14 or int(found[3] or 0) % 15:
         raise MofangError("offset-unreadable", text=text)
     return f"{found[1]}{int(found[2]):02d}:{found[3] or '00'}"
+
+
+def newest_us(ledger: Database, control: Database) -> int:
+    """When the newest thing in the shop was written: the last ledger entry or journal row."""
+    found = [*ledger.rows("select at_us from entry order by seq desc limit 1"),
+             *control.rows("select at_us from journal order by position desc limit 1")]
+    return max((int(row[0]) for row in found), default=0)
+
+
+def behind_us(ledger: Database, control: Database) -> int:
+    """How far this machine's clock is behind what the shop has seen already; 0 where time goes forward."""
+    late = newest_us(ledger, control) - now_us()
+    return late if late > BEHIND_US else 0

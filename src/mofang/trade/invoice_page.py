@@ -116,7 +116,8 @@ def page(document: dict[str, Any], language: Language) -> dict[str, Any]:
         "columns": words["columns"],
         "lines": [_line(line, words, currency) for line in document["lines"]],
         "totals": [(words["exact"], money(document["exact_micros"])),
-                   (words["rounding"], money(document["rounding_micros"]))],
+                   (words["rounding"], money(document["rounding_micros"])),
+                   *((words["credit"].format(**one), money(one["amount_micros"])) for one in document.get("credits", ()))],
         "total": (words["total"], money(document["total_micros"])),
         "check": words["check"],
         "steps": [step.format(minor=money(document["minor_micros"]), number=number or "…")
