@@ -90,7 +90,9 @@ def plan_sale(shop: Shop, model: str, to: str, price: str = "", credit: str = ""
     who = next((one for one in everybody if to in (one.name, one.id)), None)
     if who is not None and who.test:
         raise MofangError("key-live-refused", customer=who.name)
-    rate, doubts, before = None, [], price_at(prices(shop.control, base), now_us())
+    rate: int | None = None
+    doubts: list[str] = []
+    before = price_at(prices(shop.control, base), now_us())
     if price:
         wanted, before, found = price_doubts(shop, base, price)
         rate = None if before is not None and before.rate == wanted else wanted

@@ -13,7 +13,7 @@ from typing import Any
 from mofang.core.action import Act, action
 from mofang.core.clock import UTC_OFFSET, read_offset
 from mofang.core.errors import MofangError
-from mofang.core.journal import NewRow
+from mofang.core.journal import NewRow, Row
 from mofang.core.language import say
 from mofang.core.money import format_micros, parse_amount
 from mofang.core.nearest import nearest
@@ -77,30 +77,36 @@ def seller_of(shop: Shop, language: str, otherwise: str) -> str:
 
 def settings_of(shop: Shop) -> list[Setting]:
     """Every setting with its value, and when and by whom it was set last."""
-    last: dict[str, Any] = {}
-    for row in shop.journals.rows(JOURNAL):
-        if row.kind == "setting":
-            last[row.body["name"]] = row
+    last: dict[str, Row] = {}
+    for one in shop.journals.rows(JOURNAL):
+        if one.kind == "setting":
+            last[one.body["name"]] = one
     found = []
-    for name, known in KNOWN.items():
-        row = last.get(name)
-        value = str(shop.settings.get(known.field) or (UTC_OFFSET if name == "utc-offset" else ""))
-        found.append(Setting(name, value, row.at_us if row else 0, row.body.get("by", "") if row else ""))
+    for name, about in KNOWN.items():
+        row: Row | None = last.get(name)
+        value = str(shop.settings.get(about.field) or (UTC_OFFSET if name == "utc-offset" else ""))
+        found.append(Setting(name, value, row.at_us if row is not None else 0, row.body.get("by", "") if row is not None else ""))
     return found
+
+
+def known(name: str) -> str:
+    """A setting's name as it is written here. Raises ``setting-not-known`` with the nearest."""
+    plain = name.strip().replace("_", "-").lower()
+    if plain not in KNOWN:
+        raise MofangError("setting-not-known", setting=name, nearest=nearest(name, KNOWN), known=", ".join(KNOWN))
+    return plain
 
 
 @action(may="money")
 def settings_set(act: Act, *, name: str, value: str) -> Setting:
     """Set what bills say of the seller, their language, or the shop's clock; an empty value takes it away."""
-    known = KNOWN.get(name.replace("_", "-").lower())
-    if known is None:
-        raise MofangError("setting-not-known", setting=name, nearest=nearest(name, KNOWN), known=", ".join(KNOWN))
-    name = next(one for one, of in KNOWN.items() if of is known)
-    value = known.read(name, value) if value.strip() else ""
-    before = act.shop.settings.get(known.field)
+    name = known(name)
+    field = KNOWN[name].field
+    value = KNOWN[name].read(name, value) if value.strip() else ""
+    before = act.shop.settings.get(field)
     with act.transaction():
         row = act.record(JOURNAL, NewRow("setting", {"name": name, "value": value, "before": before or ""}))[0]
-    act.shop.change_settings(**{known.field: value or None})
+    act.shop.change_settings(**{field: value or None})
     return Setting(name, value, row.at_us, act.actor.name)
 
 
