@@ -47,10 +47,12 @@ def costs(context: Context, by: str, as_json: bool, as_csv: bool) -> None:
 
 def _row(line: Line, by: str, currency: str) -> dict[str, Any]:
     """One line as it is shown, with the plain numbers beside for JSON."""
-    from mofang.core.money import format_micros
+    from mofang.core.money import format_micros, round_half_even_minor
 
     def money(micros: int | None, estimated: bool = False) -> str:
-        return say("rate not set", "未设费率") if micros is None else ("≈ " if estimated else "") + format_micros(micros, currency)
+        if micros is None:
+            return say("rate not set", "未设费率")
+        return f"≈ {format_micros(round_half_even_minor(micros, currency), currency)}" if estimated else format_micros(micros, currency)
 
     serving = say("not measured", "未测量") if line.serving_s is None else money(line.serving, True)
     row: dict[str, Any] = {"name": line.name, "requests": line.requests, "units": line.units, "tests": line.test_requests,
@@ -58,7 +60,8 @@ def _row(line: Line, by: str, currency: str) -> dict[str, Any]:
     if by == "customer":
         row |= {"billed": money(line.billed), "billed_micros": line.billed}
     else:
-        row |= {"making": money(line.making, line.estimated), "serving": serving, "margin": money(line.margin, line.estimated),
+        making = " + ".join(filter(None, (money(line.making, line.estimated), line.elsewhere)))
+        row |= {"making": making, "elsewhere": line.elsewhere, "serving": serving, "margin": money(line.margin, line.estimated),
                 "making_micros": line.making, "making_s": line.making_s, "serving_micros": line.serving,
                 "serving_s": line.serving_s, "margin_micros": line.margin, "estimated": line.estimated}
     return row | {"earned_micros": line.earned, "given_back_micros": line.given_back}

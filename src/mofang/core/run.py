@@ -283,6 +283,24 @@ def leased(shop: Shop, key: str) -> Iterator[bool]:
             shop.ledger.db.run("delete from lease where key=? and holder=?", (key, holder))
 
 
+@contextmanager
+def lease_if_free(shop: Shop, key: str) -> Iterator[bool]:
+    """Hold a key's lease for a moment if nobody has it, so that no run of this key begins meanwhile; never waits."""
+    holder = f"{new_id('holder')} {socket.gethostname()} {os.getpid()}"
+    free = _take(shop, key, holder)
+    try:
+        yield free
+    finally:
+        with shop.ledger.db.transaction():
+            shop.ledger.db.run("delete from lease where key=? and holder=?", (key, holder))
+
+
+def lives(shop: Shop, key: str) -> bool:
+    """Whether somebody is at work on the run with this key."""
+    held = shop.ledger.db.rows("select holder from lease where key=? and until_us>=?", (key, now_us()))
+    return bool(held) and not _is_dead(held[0][0])
+
+
 def _take(shop: Shop, key: str, holder: str) -> bool:
     until_us = now_us() + int(LEASE_S * 1e6)
     sql = """insert into lease(key, holder, until_us) values(?,?,?) on conflict(key) do update

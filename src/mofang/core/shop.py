@@ -25,6 +25,7 @@ from mofang.core.errors import MofangError
 from mofang.core.executor import Executor, executor_named
 from mofang.core.identity import Actor, Permit, local_actor, new_id, now_us, permit_roles
 from mofang.core.journal import SEAL_FORMAT, Journals, Row, rows_table
+from mofang.core.kept import note_kept
 from mofang.core.ledger import Entry, Ledger
 from mofang.core.migrate import SETTINGS, bring_up_to_date, newest
 from mofang.core.nearest import nearest
@@ -175,8 +176,7 @@ class Shop:
 
     def name(self, name: str, artifact: Artifact) -> Named:
         """Give an artifact a name; the same artifact keeps its version, a new one gets the next."""
-        if not NAME.fullmatch(name):
-            raise MofangError("name-invalid", name=name)
+        self.checked_name(name)
         owner, db = self.actor.owner, self.ledger.db
         with db.transaction():
             newest = self._newest(name)
@@ -189,6 +189,13 @@ class Shop:
             db.run("insert into name(owner, name, version, kind, entry) values(?,?,?,?,?)",
                    (owner, name, made.version, made.kind, made.entry))
         return made
+
+    @staticmethod
+    def checked_name(name: str) -> str:
+        """The name as it is, or ``name-invalid``."""
+        if not NAME.fullmatch(name):
+            raise MofangError("name-invalid", name=name)
+        return name
 
     def _same(self, one: str, other: str) -> bool:
         return one == other or self.ledger.get(one).body["lineage"] == self.ledger.get(other).body["lineage"]
@@ -304,9 +311,11 @@ class Shop:
 
     def verify(self) -> list[str]:
         """Everything that does not fit: chains, folded tables, missing or changed objects. Empty if all is well."""
+        from mofang.core.foreign import verify_foreign
+
         for journal in self.journals.names():
             lock.import_fold(journal)
-        wrong = self.ledger.verify() + self.journals.verify()
+        wrong = self.ledger.verify() + self.journals.verify() + verify_foreign(self)
         checked: dict[str, str | None] = {}
         for entry in self.ledger.entries("done", "seal"):
             for part in entry.body["output"]["parts"]:
@@ -314,4 +323,5 @@ class Shop:
                     checked[part[2]] = self.store.check(part[2])
                 if checked[part[2]]:
                     wrong.append(f"{part[0]} of {entry.id} is {checked[part[2]]} ({part[2][:12]})")
+        note_kept(self.path, "verify", wrong=len(wrong), head=self.ledger.head()[1])
         return wrong

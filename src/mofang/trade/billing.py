@@ -23,9 +23,10 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import NewRow
 from mofang.core.language import Language, say
+from mofang.core.lineage import elsewhere_line, lineage_cost
 from mofang.core.merkle import Tree
 from mofang.core.shop import Shop
-from mofang.core.trace import Node, ancestors, lineage_cost
+from mofang.core.trace import Node, ancestors
 from mofang.trade import invoices
 from mofang.trade.accounts import shop_offset
 from mofang.trade.claims import COLUMNS, Claim, claim_of, find_invoice, invoices_of
@@ -355,6 +356,7 @@ def trace_line(shop: Shop, number: str, line: int, requests: int = 3) -> Node:
             "cost_micros_behind": say("rate not set", "未设费率")
             if behind["micros"] is None
             else behind["micros"],
+            "cost_elsewhere": elsewhere_line(behind),
         }
     except MofangError as error:
         if error.code != "entry-unknown":

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mofang.core.history import Spent, spent_by_day
+from mofang.core.lineage import elsewhere_line, lineage_cost
 from mofang.core.shop import Shop
-from mofang.core.trace import lineage_cost
 from mofang.trade.accounts import shop_offset
 from mofang.trade.claims import invoices_of
 from mofang.trade.customers import credit_notes, customers
@@ -38,6 +38,7 @@ class Line:
     serving: int | None = None
     serving_s: float | None = None
     estimated: bool = False
+    elsewhere: str = ""  # what other shops spent on an imported model, in their own money
 
     @property
     def margin(self) -> int | None:
@@ -86,7 +87,7 @@ def _model(shop: Shop, name: str, used: list[tuple[Any, ...]], packages: dict[st
     return Line(name, earned=_sum(used, 4, 0), requests=_sum(used, 2, 0), units=_sum(used, 3, 0), test_requests=_sum(used, 2, 1),
                 making=making if packages else None, making_s=cost["wall_s"] if packages else None,
                 serving=None if serving_s is None else money_of(shop, serving_s, 0.0), serving_s=serving_s,
-                estimated=estimated and making is not None)
+                estimated=estimated and making is not None, elsewhere=elsewhere_line(cost))
 
 
 def _serving_s(shop: Shop, used: list[tuple[Any, ...]], packages: dict[str, str]) -> float | None:
