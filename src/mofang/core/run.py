@@ -51,10 +51,11 @@ class Cost:
 
     def to_dict(self, rates: dict[str, Any]) -> dict[str, Any]:
         """The cost with money in micros, or None where no machine rate is set."""
-        per_hour = rates.get("machine_hour_micros")
+        per_hour, per_kwh = rates.get("machine_hour_micros"), rates.get("kwh_micros") or 0
+        energy_wh = self.cpu_s * self.WATTS_PER_CORE / 3600
         return {"wall_s": round(self.wall_s, 3), "cpu_s": round(self.cpu_s, 3), "gpu_s": round(self.gpu_s, 3),
-                "peak_mb": round(self.peak_mb, 1), "energy_wh": round(self.cpu_s * self.WATTS_PER_CORE / 3600, 4),
-                "micros": None if per_hour is None else round(self.wall_s * per_hour / 3600)}
+                "peak_mb": round(self.peak_mb, 1), "energy_wh": round(energy_wh, 4),
+                "micros": None if per_hour is None else round(self.wall_s * per_hour / 3600 + energy_wh / 1000 * per_kwh)}
 
 
 def used() -> tuple[float, float]:
