@@ -226,7 +226,7 @@ def _lock_keys(context: Context, shop: Any, keys: Path, passphrase: str, *, quie
 
     number = lock_ring(shop.path, shop.settings, keys.resolve(), passphrase)
     if not quiet:
-        context.say("{n} keys in {path}, locked by your passphrase; forgotten, they are lost. Keep the file apart from the backup.",
+        context.say("{n} keys are in {path}, locked by your passphrase: forgotten, they are lost. Keep it apart from backups.",
                     "{n} 个密钥已写入 {path}，由口令锁住；忘记口令就无法找回。请与备份分开保管。", n=number, path=keys)
 
 
@@ -279,7 +279,8 @@ def _by_kind(found: list[Litter]) -> list[dict[str, Any]]:
     for kind, said in words.items():
         size_bytes = [one.size_bytes for one in found if one.kind == kind]
         if size_bytes:
-            rows.append({"kind": said, "number": len(size_bytes), "size": _size(sum(size_bytes)), "size_bytes": sum(size_bytes)})
+            total = sum(size_bytes)
+            rows.append({"kind": said, "number": len(size_bytes), "size": _size(total), "size_bytes": total})
     return rows
 
 
