@@ -93,9 +93,20 @@ def nearest_ancestor(artifact: Artifact, kind: str) -> Artifact | None:
 
 def run_recipe(shop: Shop, path: Path, budget: Budget) -> Outcome:
     """Run a recipe to its named model; run again, it redoes only what changed."""
+    began = time.monotonic()
+    name, package = make_package(shop, path, budget)
+    return finish(shop, name, package, time.monotonic() - began)
+
+
+def finish(shop: Shop, name: str, package: Artifact, seconds: float) -> Outcome:
+    """Name the package that a recipe came to."""
+    return Outcome(shop.name(name, package), package, seconds)
+
+
+def make_package(shop: Any, path: Path, budget: Budget) -> tuple[str, Artifact]:
+    """Run a recipe's own code up to its package, in this shop or a remote one; the recipe's name, and the package."""
     if not path.is_file():
         raise MofangError("recipe-missing", path=str(path))
-    began = time.monotonic()
     path = path.resolve()  # before the folder changes
     with working_in(path.parent):
         script = _load(path)
@@ -111,7 +122,7 @@ def run_recipe(shop: Shop, path: Path, budget: Budget) -> Outcome:
             raise MofangError("recipe-broken", path=str(path), line=line, reason=f"{type(error).__name__}: {error}") from error
     if not isinstance(package, Artifact) or package.kind != "package":
         raise MofangError("recipe-shape", path=str(path))
-    return Outcome(shop.name(name, package), package, time.monotonic() - began)
+    return name, package
 
 
 def _load(path: Path) -> dict[str, Any]:

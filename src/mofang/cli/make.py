@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mofang.cli.context import Context, NewFile, pass_context
+from mofang.cli.context import Context, Given, NewFile, pass_context
 from mofang.core.errors import MofangError
 from mofang.core.language import say
 
@@ -57,6 +57,11 @@ def run(context: Context, recipe: Path, budget: str, as_json: bool) -> None:
     from mofang.cli.report import report
     from mofang.recipe import Budget, run_recipe
 
+    if context.remote:
+        from mofang.cli.remote import run_at
+
+        run_at(context, recipe, budget, as_json)
+        return
     shop = context.shop
     outcome = run_recipe(shop, recipe, Budget.parse(budget, shop.rates.get("machine_hour_micros")))
     report(context, outcome, as_json)
@@ -64,7 +69,7 @@ def run(context: Context, recipe: Path, budget: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("model")
-@click.argument("given", required=False, metavar="[TEXT|FILE|-]")
+@click.argument("given", type=Given(), required=False, metavar="[TEXT|FILE|-]")
 @click.option("--out", type=NewFile(), help="Write the answers to this file (JSON lines).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @pass_context

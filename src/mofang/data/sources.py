@@ -18,11 +18,14 @@ from pydantic import Field
 from mofang.core.canonical import digest_of, file_digest, write_durably
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
+from mofang.core.stage import OnDisk
+from mofang.core.uploads import PREFIX as UPLOAD
+from mofang.core.uploads import uploaded
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
-Source = Annotated[str, Field(min_length=1, description="a file, a folder, a glob, or package:name/path")]
+Source = Annotated[str, Field(min_length=1, description="a file, a folder, a glob, or package:name/path"), OnDisk()]
 
 PACKAGE = "package:"
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -86,11 +89,14 @@ def ending_of(path: Path) -> str:
     return names[-1] if names else ""
 
 
-def source_files(source: str) -> list[SourceFile]:
-    """All files of a source in a stable order.
+def source_files(source: str, shop: Shop | None = None) -> list[SourceFile]:
+    """All files of a source in a stable order; ``upload:ID/NAME`` are those that somebody lent to this shop.
 
     Raises ``source-missing``, ``package-missing``, ``source-empty`` (a folder or glob without files).
     """
+    if source.startswith(UPLOAD) and shop is not None:
+        folder, digests = uploaded(shop, source)
+        return [SourceFile(folder / name, name) for name in sorted(digests)]
     if source.startswith(PACKAGE):
         root, pattern = _inside_package(source)
     else:
@@ -152,7 +158,7 @@ def source_digest(shop: Shop, settings: dict[str, Any]) -> str:
 
     A file whose size and time of change are as at the last look is not read again.
     """
-    digests = file_digests(source_files(settings["source"]), shop.path / "cache")
+    digests = file_digests(source_files(settings["source"], shop), shop.path / "cache")
     return digest_of(sorted(digests.items()))
 
 

@@ -78,7 +78,7 @@ def fold_invoices(db: Database, rows: list[Row]) -> None:
             )
 
 
-@action(may="sell")
+@action(may="money")
 def invoice_issue(
     act: Act, *, customer: str, period: Period | None = None, language: Language = "zh", early: bool = False
 ) -> Claim:
@@ -255,6 +255,14 @@ def remake(shop: Shop, number: str) -> dict[str, bool]:
     stored = shop.artifact(shop.ledger.get(claim.entry))
     again = {"invoice.json": canonical(document), "invoice.pdf": render(document, language)}
     return {name: stored.path(name).read_bytes() == data for name, data in again.items()}
+
+
+def invoice_pdf(shop: Shop, number: str) -> bytes:
+    """An issued invoice's PDF. Raises ``invoice-unfinished`` where a kill came after the claim."""
+    claim = find_invoice(shop.control, number)
+    if not claim.entry:
+        raise MofangError("invoice-unfinished", number=claim.number, period=claim.period)
+    return shop.artifact(shop.ledger.get(claim.entry)).path("invoice.pdf").read_bytes()
 
 
 def save_pdf(shop: Shop, number: str, out: Path) -> Path:

@@ -17,8 +17,10 @@ def trace_tree(shop: Shop, name: str, line: int | None = None, *, forward: bool 
     Raises ``name-unknown`` with the nearest name, or ``entry-unknown``.
     """
     if any(one.number == name.strip().upper() for one in all_invoices(shop)):
+        shop.require("money")
         return trace_line(shop, name, line or 1)
     if name.startswith("req_"):
+        shop.require("money")
         return trace_request(shop, name)
     found = shop.find(name)
     return descendants(shop.ledger, found.entry) if forward else ancestors(shop.ledger, found.entry, found.within)
