@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -45,14 +45,17 @@ def handed() -> Handover | None:
 
 
 def main() -> int:
-    """Take the handover and do what it says; the exit status is the command's own."""
+    """Take the handover and do what it says; the exit status is the command's own.
+
+    A command is one document and one process. Stages come one after the other, a document a line, until the input ends,
+    so that a recipe pays only once for starting Python.
+    """
     import orjson
 
-    document = orjson.loads(sys.stdin.buffer.read())
+    asked = sys.stdin.buffer
     events = os.fdopen(EVENTS_FD, "wb", buffering=0)
     os.set_inheritable(EVENTS_FD, False)
-    sys.stdin = open("stdin" if os.path.exists("stdin") else os.devnull, encoding="utf-8")  # noqa: SIM115
-    lent = Handover(**document)
+    lent = Handover(**orjson.loads(asked.readline()))
     _handed[:] = [lent]
 
     from mofang.core.identity import Actor, act_as
@@ -60,13 +63,22 @@ def main() -> int:
     from mofang.core.progress import tell
 
     act_as(Actor(lent.name, roles=frozenset(lent.roles)))
-    set_language(language_of(lent.language))
     tell(lambda words, done, total, detail: send(events, {"progress": [words, done, total, detail]}))
     if lent.what == "command":
         from mofang.cli.group import run
 
+        sys.stdin = open("stdin" if os.path.exists("stdin") else os.devnull, encoding="utf-8")  # noqa: SIM115
         return run(list(lent.given["argv"]))
-    return _answer(events, lent)
+    sys.stdout = cast(TextIO, Screen(events))
+    status = 0
+    while lent is not None:
+        set_language(language_of(lent.language))
+        status = _answer(events, lent)
+        send(events, {"ended": status})
+        line = asked.readline() if status < 128 else b""
+        lent = Handover(**orjson.loads(line)) if line else None
+        _handed[:] = [lent] if lent else []
+    return status
 
 
 def send(events: BinaryIO, event: dict[str, Any]) -> None:
@@ -74,6 +86,30 @@ def send(events: BinaryIO, event: dict[str, Any]) -> None:
     import orjson
 
     events.write(orjson.dumps(event) + b"\n")
+
+
+class Screen:
+    """What is printed goes among the events, so that it comes before the end of what printed it."""
+
+    encoding, errors = "utf-8", "replace"
+
+    def __init__(self, events: BinaryIO) -> None:
+        self.events = events
+
+    def write(self, text: str) -> int:
+        """Print."""
+        if not isinstance(text, str):
+            raise TypeError("text only")
+        if text:
+            send(self.events, {"out": text})
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def isatty(self) -> bool:
+        """It is no terminal."""
+        return False
 
 
 def _answer(events: BinaryIO, lent: Handover) -> int:

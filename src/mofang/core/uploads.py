@@ -1,8 +1,9 @@
 """Uploads: files that people of another machine lend to a run. Clients name digests; the shop owns every path.
 
-``uploads/files/PERSON/DIGEST`` holds each file once for each person, ``uploads/sets/ID`` a set of them under the names
-they had. A set's id follows from its person, names and digests, so the same files are the same source tomorrow, and only
-what the shop lacks is sent. Pieces come in order; after a broken connection the sending goes on where it ended.
+``uploads/PERSON/files/DIGEST`` holds each file once for each person, ``uploads/PERSON/sets/ID`` a set of them under the
+names they had. A set's id follows from names and digests alone, so the same files are the same source tomorrow and for
+everybody; but whoever names a set must have sent its files, since knowing a digest is not having the file. Only what the
+shop lacks is sent, in pieces; after a broken connection the sending goes on where it ended.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -47,8 +49,8 @@ class Uploads:
         assert re.fullmatch(r"[\w-]+", person), person
         self.shop = shop
         self.person = person
-        self.files = shop.path / "uploads" / "files" / person
-        self.sets = shop.path / "uploads" / "sets"
+        self.files = shop.path / "uploads" / person / "files"
+        self.sets = shop.path / "uploads" / person / "sets"
 
     def announce(self, root: str, files: list[Named]) -> tuple[str, dict[str, int]]:
         """Say what is to come; the set's id, and for each digest that is not all here how many bytes are."""
@@ -64,10 +66,10 @@ class Uploads:
             raise MofangError("upload-refused", reason=f"{total:,} bytes; at most {SET_BYTES_MAX:,}, each name once")
         self.shop.store.require_space()
         rows = sorted([one.name, one.digest, one.size_bytes] for one in files)
-        id = digest_of([self.person, root, rows])[:32]
+        id = digest_of([root, rows])[:32]
         self.files.mkdir(parents=True, exist_ok=True)
         self.sets.mkdir(parents=True, exist_ok=True)
-        write_durably(self.sets / f"{id}.json", json.dumps({"person": self.person, "root": root, "files": rows}).encode())
+        write_durably(self.sets / f"{id}.json", json.dumps({"root": root, "files": rows}).encode())
         return id, {one.digest: self._have(one.digest) for one in files if not (self.files / one.digest).exists()}
 
     def add(self, digest: str, offset: int, size_bytes: int, data: bytes) -> int:
@@ -99,9 +101,10 @@ class Uploads:
 
     def require(self, id: str) -> dict[str, Any]:
         """What a complete set of this person holds; ``upload-missing`` for anything else."""
-        about = set_of(self.shop, id)
-        if about is None or about["person"] != self.person:
+        place = self.sets / f"{id}.json"
+        if not SET_ID.fullmatch(id) or not place.exists():
             raise MofangError("upload-missing", id=id)
+        about: dict[str, Any] = json.loads(place.read_bytes())
         if any(not (self.files / digest).exists() for _, digest, _ in about["files"]):
             raise MofangError("upload-missing", id=id)
         return about
@@ -132,41 +135,35 @@ def require_name(name: str) -> None:
         raise MofangError("upload-refused", reason=f"{name[:100]!r} is too long")
 
 
-def set_of(shop: Shop, id: str) -> dict[str, Any] | None:
-    """A set by its id, complete or not."""
-    place = shop.path / "uploads" / "sets" / f"{id}.json"
-    if not SET_ID.fullmatch(id) or not place.exists():
-        return None
-    found: dict[str, Any] = json.loads(place.read_bytes())
-    return found
-
-
 def uploaded(shop: Shop, source: str) -> tuple[Path, dict[str, str]]:
-    """A source ``upload:ID/NAME``: the folder its files are linked in, and the digest of each by name."""
+    """A source ``upload:ID/NAME``: the folder its files are linked in, and the digest of each by name.
+
+    Anybody's complete copy will do: equal ids are equal files. Who may name it was asked where the run began.
+    """
     id = source.removeprefix(PREFIX).split("/", 1)[0]
-    about = set_of(shop, id)
-    if about is None:
-        raise MofangError("upload-missing", id=id)
-    folder = shop.path / "uploads" / "sets" / id
-    Uploads(shop, about["person"]).lay_out(id, folder)
-    os.utime(shop.path / "uploads" / "sets" / f"{id}.json")  # used today
-    return folder, {name: digest for name, digest, _ in about["files"]}
+    for place in sorted((shop.path / "uploads").glob(f"*/sets/{id}.json")) if SET_ID.fullmatch(id) else ():
+        uploads = Uploads(shop, place.parent.parent.name)
+        with suppress(MofangError):
+            about = uploads.require(id)
+            uploads.lay_out(id, place.with_suffix(""))
+            os.utime(place)  # used today
+            return place.with_suffix(""), {name: digest for name, digest, _ in about["files"]}
+    raise MofangError("upload-missing", id=id)
 
 
 def sweep(shop: Shop, kept_s: float = KEPT_S) -> int:
     """Remove sets that nobody used for so long, and files that no set names; how many files went."""
-    base, before = shop.path / "uploads", time.time() - kept_s
-    named: set[tuple[str, str]] = set()
-    for place in (base / "sets").glob("*.json"):
-        about = json.loads(place.read_bytes())
-        if place.stat().st_mtime < before:
-            shutil.rmtree(place.with_suffix(""), ignore_errors=True)
-            place.unlink()
-        else:
-            named |= {(about["person"], digest) for _, digest, _ in about["files"]}
-    gone = 0
-    for file in (base / "files").glob("*/*"):
-        if (file.parent.name, file.name.removesuffix(".part")) not in named and file.stat().st_mtime < before:
-            file.unlink()
-            gone += 1
+    before, gone = time.time() - kept_s, 0
+    for person in (shop.path / "uploads").glob("*"):
+        named: set[str] = set()
+        for place in (person / "sets").glob("*.json"):
+            if place.stat().st_mtime < before:
+                shutil.rmtree(place.with_suffix(""), ignore_errors=True)
+                place.unlink()
+            else:
+                named |= {digest for _, digest, _ in json.loads(place.read_bytes())["files"]}
+        for file in (person / "files").glob("*"):
+            if file.name.removesuffix(".part") not in named and file.stat().st_mtime < before:
+                file.unlink()
+                gone += 1
     return gone

@@ -128,11 +128,14 @@ def run_console(shop: Shop, listening: Listening, *, allow: api.Allow, ready: Sa
                 ready(address)
                 open_here(entrance.new_code())
 
+        async def shutdown(self, sockets: Any = None) -> None:
+            await super().shutdown(sockets)
+            note.unlink(missing_ok=True)  # here: after SIGTERM nothing below is reached
+
     tls = {"ssl_certfile": listening.certificate, "ssl_keyfile": listening.private_key} if listening.certificate else {}
     try:
         Server(uvicorn.Config(app, **server_settings(timeout_graceful_shutdown=25, **tls))).run(sockets=[bound])
     finally:
-        note.unlink(missing_ok=True)
         bound.close()
         entrance.close()
 

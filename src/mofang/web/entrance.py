@@ -84,8 +84,8 @@ class Entrance:
         """Whose personal token this is; a wrong one counts against its address."""
         try:
             person = admit(self.db, self.pepper, token, now_us())
-        except MofangError:
-            if self.limit.failed(address):
+        except MofangError as error:
+            if error.code != "token-expired" and self.limit.failed(address):
                 raise MofangError("too-many-tries") from None
             raise
         return Who(person.id, person.actor())

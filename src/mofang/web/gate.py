@@ -107,6 +107,7 @@ class _Exchange:
         self.who: Who | None = None
         self.route: Route | None = None
         self.status = 0
+        self.written = False
         self.state: dict[str, Any] = {"request_id": self.request_id, "did": "", "address": self._address()}
 
     def _text(self, name: bytes) -> str:
@@ -208,10 +209,16 @@ class _Exchange:
             message["headers"] = [*message["headers"], *(one for one in SAFE if one[0] not in given)]
             if self.gate.rules.secure:
                 message["headers"].append((b"strict-transport-security", b"max-age=31536000"))
+        elif not message.get("more_body"):
+            await self._write_down()
         await asyncio.wait_for(self._send(message), SEND_S)
 
     async def _write_down(self) -> None:
-        """Who asked for what; floods of refused strangers are not written, so that they cannot fill the disk."""
+        """Who asked for what, before the end of the answer; floods of refused strangers are not written down, so that they
+        cannot fill the disk."""
+        if self.written:
+            return
+        self.written = True
         known = self.who is not None
         stranger = not known and (self.route is None or self.state["did"] in ("too-many-tries", "sign-in-first", "host-wrong"))
         if self.route is None or stranger or not self.route.written:

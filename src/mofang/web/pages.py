@@ -7,6 +7,7 @@ reader's roles allow and nothing else.
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -115,9 +116,9 @@ class Pages:
         """What to type."""
         return self._page("join.html", request)
 
-    def language(self, request: Request, to: str = "en") -> Response:
-        """The other language, on the first page."""
-        answer = RedirectResponse("/", 303)
+    def language(self, to: str = "en", back: str = "/") -> Response:
+        """The other language, on the same page."""
+        answer = RedirectResponse(back if re.fullmatch(r"/([\w@.-]+/?)*", back) else "/", 303)
         answer.set_cookie(LANGUAGE_COOKIE, language_of(to), max_age=31_536_000, path="/", httponly=True, samesite="strict",
                           secure=self.rules.secure)
         return answer
@@ -228,10 +229,10 @@ class Pages:
     # Rendering
 
     def _page(self, template: str, request: Request, **values: Any) -> Response:
-        here = "/" + request.url.path.split("/")[1]
-        return Response(self._rendered(template, request.state.who, here, **values), media_type="text/html; charset=utf-8")
+        text = self._rendered(template, request.state.who, request.url.path, **values)
+        return Response(text, media_type="text/html; charset=utf-8")
 
-    def _rendered(self, template: str, who: Who | None, here: str = "", **values: Any) -> bytes:
+    def _rendered(self, template: str, who: Who | None, path: str = "/", **values: Any) -> bytes:
         menu = (("/", say("Today", "今天"), "look"), ("/models", say("Models", "模型"), "look"),
                 ("/runs", say("Runs", "运行"), "look"), ("/invoices", say("Invoices", "账单"), "money"))
 
@@ -241,7 +242,8 @@ class Pages:
         def money(micros: int) -> str:
             return format_micros(micros, self._shop.currency)
 
-        shared = {"say": say, "language": current_language(), "who": who, "menu": menu, "permits": permits, "here": here,
+        shared = {"say": say, "language": current_language(), "who": who, "menu": menu, "permits": permits,
+                  "path": path, "here": "/" + path.split("/")[1],
                   "money": money, "when": _when}
         return self.words.get_template(template).render(**shared, **values).encode()
 
