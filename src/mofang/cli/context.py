@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mofang.cli.child import handed
 from mofang.core.errors import MofangError
 from mofang.core.language import say
 
@@ -29,12 +30,18 @@ class Context:
     shop_path: str = ""
     verbose: bool = False
 
+    @property
+    def remote(self) -> bool:
+        """True if the shop is on another machine."""
+        return self.shop_path.startswith(("http://", "https://"))
+
     @cached_property
     def console(self) -> Console:
         """The terminal, through rich."""
         from rich.console import Console
 
-        width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+        lent = handed()
+        width = lent.width if lent else None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
         return Console(highlight=False, width=width)
 
     @cached_property
@@ -54,7 +61,7 @@ class Context:
         from mofang.core.migrate import SETTINGS
         from mofang.core.shop import Shop
 
-        if self.shop_path.startswith(("http://", "https://")):
+        if self.remote:
             raise MofangError("shop-remote", address=self.shop_path)
         if self.shop_path:
             named = Path(self.shop_path)
@@ -142,6 +149,18 @@ class NewFile(click.Path):
         if not os.access(path if path.exists() else path.parent, os.W_OK) or path.is_dir():
             raise MofangError("file-not-writable", path=path)
         return super().convert(value, param, ctx)
+
+
+class Given(click.ParamType[Any]):
+    """A text, a file or folder that is there, or ``-`` for standard input: what a person wants answered."""
+
+    name = "text"
+
+
+class OnDiskText(click.ParamType[Any]):
+    """A setting of a stage that names a place on the disk."""
+
+    name = "place"
 
 
 class Names(click.Group):

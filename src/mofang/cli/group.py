@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from mofang.cli.child import handed
 from mofang.cli.context import Context
 from mofang.core.errors import MofangError
 from mofang.core.language import current_language, language_of, say, set_language
@@ -50,6 +51,10 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "matrix": ("more", "what works for which kind of model", "哪些功能适用于哪类模型"),
         "rates": ("money", "say what a machine hour costs", "设定机器每小时的成本"),
         "settings": ("money", "seller, tax number, time zone: what bills say of you", "卖方名称、税号、时区等账单设置"),
+        "console": ("console", "the shop in a browser, and for people on other machines", "在浏览器里看模坊，也供其他机器上的人使用"),
+        "invite": ("people", "let somebody work in this shop from another machine", "邀请他人从别的机器使用这个模坊"),
+        "people": ("people", "list and remove people, and change what they may do", "查看、移除成员，更改其权限"),
+        "join": ("people", "take up an invitation to a shop", "接受一个模坊的邀请"),
         "doctor": ("more", "say in words what is missing here", "用文字说明本机缺少什么"),
         "explain": ("more", "explain a word", "解释一个词"),
     },
@@ -70,10 +75,20 @@ class Mofang(click.Group):
         if name in PLACES:
             module = importlib.import_module(f"mofang.cli.{PLACES[name][0]}")
             command: click.Command = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
-            return self._spoken(command)
+            return self._kept(self._spoken(command))
         from mofang.cli.stages import stage_command, stages_group
 
-        return stages_group() if name == STAGE else stage_command(name)
+        found = stages_group() if name == STAGE else stage_command(name)
+        return found and self._kept(found)
+
+    def _kept(self, command: click.Command) -> click.Command:
+        """Inside a console's child the command sees only what its person lent it."""
+        lent = handed()
+        if lent is None:
+            return command
+        from mofang.cli.guarded import guarded
+
+        return guarded(command, lent)
 
     def get_help(self, ctx: click.Context) -> str:
         """The help screen in the language of the screen."""
@@ -93,7 +108,12 @@ class Mofang(click.Group):
             from mofang.core.nearest import nearest
 
             raise MofangError("command-unknown", command=args[0], nearest=nearest(args[0], self.list_commands(ctx)))
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and name is not None and handed() is None and _shop_named(ctx.params.get("shop_path")).remote:
+            from mofang.cli.remote import place_of
+
+            command = place_of(command, name, rest)
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from mofang.core.lock import locked
@@ -120,7 +140,8 @@ def _speak(_ctx: click.Context, _option: click.Parameter, chosen: Any) -> None:
 
 
 @click.group(cls=Mofang, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--shop", "shop_path", metavar="FOLDER", help="The shop's folder (default: ./shop, searched upwards; MOFANG_SHOP).")
+@click.option("--shop", "shop_path", metavar="FOLDER|URL",
+              help="The shop's folder (default: ./shop, searched upwards; MOFANG_SHOP), or the address of one on another machine.")
 @click.option("--lang", type=click.Choice(["en", "zh"]), is_eager=True, expose_value=False, callback=_speak,
               help="Language of the screen (default: the locale's; MOFANG_LANG).")
 @click.option("--verbose", is_flag=True, help="Show a traceback for unexpected errors.")
@@ -128,16 +149,28 @@ def _speak(_ctx: click.Context, _option: click.Parameter, chosen: Any) -> None:
 @click.pass_context
 def cli(ctx: click.Context, shop_path: str | None, verbose: bool) -> None:
     """Mofang 模坊: from your own records to a model that you can sell."""
-    ctx.obj = Context(shop_path or os.environ.get("MOFANG_SHOP") or "", verbose)
-    if ctx.invoked_subcommand is None:
-        from mofang.cli.look import status
+    ctx.obj = _shop_named(shop_path, verbose)
+    if ctx.invoked_subcommand is not None:
+        return
+    from mofang.cli.look import status
 
-        ctx.invoke(status)
+    if ctx.obj.remote:
+        from mofang.cli.remote import forward
+
+        ctx.exit(forward(ctx.obj, ["status"], status.make_context("status", [], parent=ctx)))
+    ctx.invoke(status)
+
+
+def _shop_named(shop_path: str | None, verbose: bool = False) -> Context:
+    """The shop that was named; in a console's child the one it was handed, whatever else is said."""
+    lent = handed()
+    return Context(lent.shop if lent else shop_path or os.environ.get("MOFANG_SHOP") or "", verbose)
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line; the exit status. 1 for a user's mistake, 2 for wrong usage, 130 after Ctrl-C."""
-    set_language(language_of(_chosen_language()))
+    lent = handed()
+    set_language(language_of(lent.language if lent else _chosen_language()))
     try:
         found = cli.main(arguments, prog_name="mofang", standalone_mode=False)
         return found if isinstance(found, int) else 0

@@ -31,6 +31,8 @@ def status(context: Context, as_json: bool) -> None:
         "models": [str(one) for one in models], "requests_today": today.requests, "earned_today_micros": today.micros,
         "unfinished": [{"stage": one.body["stage"], "entry": one.id} for one in open_runs], "disk_free_bytes": free_bytes,
     }
+    if not shop.permit(shop.actor, "money"):
+        del facts["earned_today_micros"]
     if as_json:
         import orjson
 
@@ -39,8 +41,9 @@ def status(context: Context, as_json: bool) -> None:
     latest = {one.name: one for one in reversed(models)}
     context.say("Shop {path}", "模坊 {path}", path=shop.path)
     context.say("  models      {models}", "  模型        {models}", models=", ".join(map(str, latest.values())) or "–")
-    context.say("  today       {n} requests, {money} earned", "  今天        {n} 次请求，收入 {money}", n=today.requests,
-                money=format_micros(today.micros, shop.currency))
+    if shop.permit(shop.actor, "money"):
+        context.say("  today       {n} requests, {money} earned", "  今天        {n} 次请求，收入 {money}", n=today.requests,
+                    money=format_micros(today.micros, shop.currency))
     for one in open_runs[-3:]:
         context.say("  unfinished  {stage} since {when}: run the same recipe again, it continues",
                     "  未完成      {stage}（{when} 起）：再运行同一份配方即可继续", stage=one.body["stage"], when=when(one.at_us))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mofang.cli.context import Context, NewFile, pass_context
+from mofang.cli.context import Context, Given, NewFile, pass_context
 from mofang.core.errors import MofangError
 from mofang.core.language import say
 
@@ -39,7 +39,7 @@ def new(context: Context, /, path: str, as_json: bool, **flags: Any) -> None:
     from mofang.new import write_recipe
 
     given = {name: value for name, value in flags.items() if value is not None}
-    shop = context.shop if context.place else None
+    shop = context.shop if not context.remote and context.place else None
     if shop:
         given |= {"rates": shop.rates, "currency": shop.currency, "cache": shop.path / "cache"}
     made = write_recipe(path, **given)
@@ -69,9 +69,14 @@ def run(context: Context, recipe: Path, budget: str, miss_cost: float | None, as
     from mofang.cli.stopping import stoppable
     from mofang.recipe import Budget, run_recipe
 
+    settings = {stage: {"miss_cost": miss_cost} for stage in ("export", "baseline")} if miss_cost else {}
+    if context.remote:
+        from mofang.cli.remote import run_at
+
+        run_at(context, recipe, budget, settings, as_json)
+        return
     shop = context.shop
     spent = Budget.parse(budget, shop.rates.get("machine_hour_micros"), shop.currency)
-    settings = {stage: {"miss_cost": miss_cost} for stage in ("export", "baseline")} if miss_cost else {}
     with stoppable():
         outcome = run_recipe(shop, recipe, spent, settings)
     report(context, outcome, as_json)
@@ -91,7 +96,7 @@ def show(context: Context, model: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("model")
-@click.argument("given", required=False, metavar="[TEXT|FILE|-]")
+@click.argument("given", type=Given(), required=False, metavar="[TEXT|FILE|-]")
 @click.option("--out", type=NewFile(), help="Write the answers to this file (JSON lines).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @pass_context

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from mofang.cli.context import Context, short
+from mofang.cli.child import require_lent
+from mofang.cli.context import Context, OnDiskText, short
 from mofang.core.errors import MofangError
 from mofang.core.language import say
 from mofang.core.lock import import_stage, locked
@@ -61,7 +62,8 @@ def _option(setting: Setting) -> click.Option:
         return click.Option([flag, setting.name], type=click.Choice([str(one) for one in typing.get_args(annotation)]), **shown)
     kinds = {int: "INTEGER", float: "NUMBER"}
     metavar = kinds.get(annotation, "A,B" if many else setting.name.upper())
-    return click.Option([flag, setting.name], type=str, metavar=metavar, **shown)
+    kind = OnDiskText() if setting.on_disk else str
+    return click.Option([flag, setting.name], type=kind, metavar=metavar, **shown)
 
 
 def _show(setting: Setting) -> str:
@@ -83,6 +85,7 @@ def _callback(spec: Spec) -> Callable[..., None]:
         artifacts = [_input(context, one.kind.kind, given.pop(one.name)) for one in spec.inputs]
         settings = {s.name: _value(s, given[s.name]) for s in spec.settings if given.get(s.name) is not None}
         _nested(spec, settings, ctx.args)
+        require_lent(context.shop, spec, settings)
         made = context.shop.run(spec.function, *artifacts, **settings)
         named = f"  {context.shop.name(name, made)}" if name else ""
         context.console.print(f"{made.kind} {short(made.entry)}{named}", markup=False)

@@ -203,8 +203,7 @@ def execute(shop: Shop, function: Callable[..., Any], artifacts: tuple[Any, ...]
         known = memo.hit(shop, spec, key)
         if known:
             return _reuse(shop, spec, known, key, settings, bound), Cost()
-    if not shop.permit(shop.actor, "run"):
-        raise MofangError("not-permitted", actor=shop.actor.name, may="run")
+    shop.require("train")
     with leased(shop, key) as waited:
         if waited and spec.memo and (known := memo.hit(shop, spec, key)):
             return _reuse(shop, spec, known, key, settings, bound), Cost()

@@ -158,6 +158,11 @@ class Shop:
 
         return act(self, function, **settings)
 
+    def require(self, may: str) -> None:
+        """Refuse what this actor may not see or do; for what is no action and no run."""
+        if not self.permit(self.actor, may):
+            raise MofangError("not-permitted", actor=self.actor.name, may=may)
+
     def artifact(self, entry: Entry) -> Artifact:
         """The artifact that an entry made."""
         kind = entry.body.get("output", {}).get("kind", "")

@@ -29,18 +29,33 @@ def records_from(signature: Signature, given: str, stream: TextIO) -> Iterator[l
     if given == "-":
         yield from _batches(_line(signature, line) for line in _decoded(stream) if line.strip())
         return
+    path = given_path(given)
+    if path is None:
+        yield [_line(signature, given)]
+    else:
+        yield from _batches(_from_path(signature, path))
+
+
+class PlainText(str):
+    """A text that is no path, whatever it looks like: it came from another machine."""
+
+    __slots__ = ()
+
+
+def given_path(given: str) -> Path | None:
+    """The file or folder that was given, or None where it is a text itself; ``source-missing`` for a file that is not there."""
+    if isinstance(given, PlainText):
+        return None
     path = Path(given)
     try:
-        there = path.exists()
+        if path.exists():
+            return path
     except OSError:  # a long text is no file name
-        there = False
-    if there:
-        yield from _batches(_from_path(signature, path))
-    elif FILE_LIKE.fullmatch(given.strip()):
+        return None
+    if FILE_LIKE.fullmatch(given.strip()):
         beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
         raise MofangError("source-missing", source=given, nearest=nearest(path.name, beside))
-    else:
-        yield [_line(signature, given)]
+    return None
 
 
 def _decoded(stream: TextIO) -> Iterator[str]:

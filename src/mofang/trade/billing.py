@@ -41,7 +41,7 @@ PAGE = 5000
 CLAIMS_MAX = 8  # another bill of the same account can come between so often before we call it our mistake
 
 
-@action(may="sell")
+@action(may="money")
 def invoice_issue(
     act: Act, *, customer: str, period: Period | None = None, language: Language = "zh", early: bool = False,
     clock_checked: bool = False,
@@ -258,6 +258,14 @@ def remake(shop: Shop, number: str) -> dict[str, bool]:
     stored = shop.artifact(shop.ledger.get(claim.entry))
     again = {"invoice.json": canonical(document), "invoice.pdf": render(document, language)}
     return {name: stored.path(name).read_bytes() == data for name, data in again.items()}
+
+
+def invoice_pdf(shop: Shop, number: str) -> bytes:
+    """An issued invoice's PDF. Raises ``invoice-unfinished`` where a kill came after the claim."""
+    claim = find_invoice(shop.control, number)
+    if not claim.entry:
+        raise MofangError("invoice-unfinished", number=claim.number, period=claim.period)
+    return shop.artifact(shop.ledger.get(claim.entry)).path("invoice.pdf").read_bytes()
 
 
 def save_pdf(shop: Shop, number: str, out: Path) -> Path:

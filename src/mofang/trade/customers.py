@@ -6,12 +6,10 @@ What a customer may spend now is what was topped up and is unspent, and beyond i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from mofang.core.action import Act, action
+from mofang.core.action import Act, action, turn
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import new_id
@@ -125,18 +123,10 @@ def _customer(row: tuple[Any, ...]) -> Customer:
     return Customer(account, name, currency, credit, topped_up, bool(test), created)
 
 
-@contextmanager
-def turn(act: Act, journal: str) -> Iterator[Database]:
-    """The transaction in which an action reads, decides and records; for each journal one action at a time."""
-    with act.shop.journals.db.transaction():
-        act.record(journal)  # no rows: makes the tables where they are missing, and waits for its turn
-        yield act.shop.control
-
-
 Name = Annotated[str, Rule(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
 
 
-@action(may="sell")
+@action(may="money")
 def customer_new(act: Act, *, name: Name, currency: str = "CNY", credit: str = DEFAULT_CREDIT,
                  test: bool = False) -> Customer:
     """Take on a customer, with a hard monthly credit limit.
@@ -154,7 +144,7 @@ def customer_new(act: Act, *, name: Name, currency: str = "CNY", credit: str = D
     return Customer(account, name, currency, micros, 0, test, row.at_us)
 
 
-@action(may="sell")
+@action(may="money")
 def customer_limit(act: Act, *, customer: str, credit: str) -> Customer:
     """Change a customer's monthly credit limit; what a server has set aside already stays usable."""
     with turn(act, "customers") as db:
@@ -164,7 +154,7 @@ def customer_limit(act: Act, *, customer: str, credit: str) -> Customer:
     return find_customer(db, found.id)
 
 
-@action(may="sell")
+@action(may="money")
 def customer_top_up(act: Act, *, customer: str, amount: str,
                     reference: Annotated[str, Rule(min_length=1, max_length=200)]) -> TopUp:
     """Book a payment in advance. The same reference twice is one payment.

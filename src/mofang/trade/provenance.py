@@ -17,8 +17,10 @@ def trace_tree(shop: Shop, name: str, line: int | None = None, *, forward: bool 
     Raises ``name-unknown`` with the nearest name, or ``entry-unknown``.
     """
     if any(one.number == name.strip().upper() for one in all_invoices(shop)):
+        shop.require("money")
         return trace_line(shop, name, line or 1)
     if name.startswith("req_"):
+        shop.require("money")
         return trace_request(shop, name)
     if not shop.ledger.by_prefix(name, 1) and (abroad := find_foreign(shop.ledger, name)):
         turned = foreign_descendants if forward else foreign_ancestors
