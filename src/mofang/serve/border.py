@@ -102,16 +102,17 @@ def _contents(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo
     found: dict[str, zipfile.ZipInfo] = {}
     lower = set[str]()
     size = path.stat().st_size
-    if len(archive.infolist()) > PARTS_MAX or archive.comment:
+    infos = archive.infolist()
+    begins = min((info.header_offset for info in infos), default=0)
+    if len(infos) > PARTS_MAX or archive.comment or begins:  # nothing before the first part, nothing after the last
         raise MofangError("parcel-unreadable", path=str(path))
-    for info in archive.infolist():
+    for info in infos:
         name = info.orig_filename
         if name != info.filename or not NAME.fullmatch(name) or ".." in name:
             raise MofangError("parcel-name", name=name)
         if name.lower() in lower:  # also where a file system knows no capitals
             raise MofangError("parcel-doubled", name=name)
-        mode = info.external_attr >> 16
-        if mode and not stat.S_ISREG(mode):
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
             raise MofangError("parcel-link", name=name)
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x41 or info.compress_size != info.file_size:
             raise MofangError("parcel-packed", name=name)
@@ -190,7 +191,7 @@ def check_part(path: Path, name: str) -> None:
     elif ending == "npy":
         try:
             from_npy(path.read_bytes())
-        except (ValueError, OverflowError, SyntaxError):
+        except (ValueError, OverflowError):
             raise MofangError("parcel-pickle", name=name) from None
     elif ending == "onnx":
         check_graph(path, name)
