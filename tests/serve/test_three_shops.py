@@ -127,7 +127,8 @@ def test_a_known_shop_with_another_key_is_refused_unless_it_is_named(three: dict
 def contradict(box: Box, document: Any) -> None:
     """The same entry with another licence all the way up: true to itself, but not to what was told before."""
     for one in document["entries"]:
-        one["view"] |= {"licences": ["CC0-1.0"], "added_licences": ["CC0-1.0"] if one["view"]["added_licences"] else []}
+        both = ["CC-BY-4.0", "CC0-1.0"]
+        one["view"] |= {"licences": both, "added_licences": both if one["view"]["added_licences"] else []}
 
 
 def test_a_shop_that_tells_another_story_is_refused(tmp_path: Path) -> None:
