@@ -16,7 +16,9 @@ from mofang.core.errors import MofangError
 from mofang.core.journal import NewRow
 from mofang.core.shop import Shop
 from mofang.core.trace import ancestors, walk
-from tests.formats.make import bring
+from mofang.serve.admit import admit
+from mofang.serve.border import open_parcel
+from mofang.serve.parcel import export_parcel
 
 SHOPS = sorted(Path(__file__).parent.glob("shop-*.tar.gz"))
 
@@ -62,9 +64,12 @@ def test_a_released_shops_imported_package_is_still_traced_to_the_other_shop(arc
 def test_an_older_shop_can_import(tmp_path: Path) -> None:
     shop = Shop.open(unpack(SHOPS[0], tmp_path), make=False)
     assert shop.settings["format"] == migrate.newest() and (shop.path / "ledger.db.format-1").exists()
-    (tmp_path / "parcel").mkdir()
-    bring(shop, tmp_path / "parcel")
-    assert str(shop.names("package")[0]) == "reviews@1" and shop.verify() == []
+    (tmp_path / "unpacked").mkdir()
+    (tmp_path / "newer").mkdir()
+    newer = Shop.open(unpack(SHOPS[1], tmp_path / "newer"), make=False)
+    parcel = open_parcel(export_parcel(newer, "reviews", tmp_path / "reviews.mofang").path, tmp_path / "unpacked")
+    named = admit(shop, parcel, parcel.described["engine"] | {"requests": 16}).named
+    assert str(named) == "reviews@1" and shop.verify() == []
 
 
 def test_a_step_is_taken_once_and_the_old_databases_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -231,7 +231,15 @@ def _ancestries() -> Iterator[Case]:
     yield "an earlier shop that is not there", _lie(_set("carried", to=["0" * 64])), "ancestry-gap"
     yield "another model's ancestry", lambda box, path: _put(box, "graph/model.onnx", box.parts["graph/model.onnx"][:-1] + b"\0").seal(
         lambda document: document["package"].update(digest="0" * 64)).write(path), "ancestry-other"
-    yield "a list of parts that is none", lambda box, path: box.seal(_set_files).write(path), "parcel-json"
+    yield "a list of parts that is none", lambda box, path: box.seal(_set_files).write(path), "ancestry-broken"
+    yield "a cost that is a word", _lie(lambda box, document: box.entry(document, "train")["view"].update(
+        cost={"own": "much", "total": "more"})), "ancestry-broken"
+    yield "a cost beyond all money", _lie(lambda box, document: box.entry(document, "train")["view"]["cost"]["own"].update(
+        micros=10**18)), "ancestry-broken"
+    yield "money that nobody knows", _lie(_set("shop", "currency", to="XXX")), "currency-unknown"
+    yield "a field too many", _lie(_set("run_this", to="rm -rf ~")), "ancestry-broken"
+    yield "a time after the end of time", _lie(lambda box, document: box.entry(document, "train").update(at_us=10**18)), (
+        "ancestry-broken")
     yield "deep JSON", lambda box, path: box.signed(b"[" * 10**6 + b"]" * 10**6).write(path), "parcel-json"
     yield "deep but parseable JSON", lambda box, path: box.signed(b"[" * 500 + b"]" * 500).write(path), "parcel-json"
     yield "JSON in another order", lambda box, path: box.signed(b" " + box.parts["ancestry.json"]).write(path), "parcel-json"

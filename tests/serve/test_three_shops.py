@@ -12,7 +12,17 @@ import pytest
 from mofang.core.errors import MofangError
 from mofang.core.foreign import foreign_entries, foreign_shop, known_shops
 from mofang.core.shop import Shop
-from mofang.core.trace import ancestors, descendants, elsewhere_line, find_foreign, foreign_descendants, lineage_cost, plain, walk
+from mofang.core.trace import (
+    ancestors,
+    descendants,
+    elsewhere_line,
+    find_foreign,
+    foreign_descendants,
+    lineage_cost,
+    plain,
+    walk,
+)
+from mofang.engine.measure import measure
 from mofang.serve.admit import Admitted, admit, check_shops
 from mofang.serve.border import open_parcel
 from mofang.serve.trial import trial
@@ -183,6 +193,8 @@ def test_a_package_from_another_machine_is_measured_again_once(tmp_path: Path, m
         "processor": "riscv", "system": "Plan 9", "cores": 64, "mofang": "0"})
     make_model(maker, tmp_path)
     monkeypatch.undo()
+    monkeypatch.setattr("mofang.engine.measure.CALLS_MIN", 1)
+    monkeypatch.setattr("mofang.serve.remeasure.measure", lambda *given, **more: measure(*given, **more | {"seconds": 0.001}))
     parcel = send(maker, tmp_path / "one.mofang")
     first, second = take(taker, parcel), take(taker, parcel)
     assert first.remeasured and str(first.named) == str(second.named) == "reviews@1"
