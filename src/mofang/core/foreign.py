@@ -130,7 +130,8 @@ def contradictions(db: Database, documents: Sequence[Document]) -> None:
         shop = document["shop"]
         for one in document["entries"]:
             known = foreign_entry(db, shop["id"], one["id"])
-            if known and (known.content != one["content"] or known.view["licences"] != one["view"]["licences"]):
+            told = [known.view[name] == one["view"][name] for name in ("licences", "output", "inputs")] if known else []
+            if known and (known.content != one["content"] or not all(told)):
                 raise MofangError("ancestry-contradicts", shop=shop_label(shop["id"], shop["name"]), entry=one["id"])
 
 

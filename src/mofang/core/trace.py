@@ -22,6 +22,7 @@ from mofang.core.foreign import (
 )
 from mofang.core.language import say
 from mofang.core.ledger import Entry, Ledger
+from mofang.core.lineage import elsewhere_line as elsewhere_line
 from mofang.core.lineage import lineage_cost as lineage_cost
 from mofang.core.money import format_micros
 

@@ -73,7 +73,7 @@ def admit(shop: Shop, parcel: Parcel, tried: dict[str, Any], name: str = "") -> 
     if not shop.permit(shop.actor, "release"):
         raise MofangError("not-permitted", actor=shop.actor.name, may="release")
     name = shop.checked_name(name or parcel.name.partition("@")[0])
-    key = digest_of([IMPORT, IMPORT_VERSION, parcel.shop["id"], parcel.entry["content"]])
+    key = digest_of([IMPORT, IMPORT_VERSION, parcel.shop["id"], parcel.shop["fingerprint"], parcel.entry["content"]])
     with leased(shop, key):
         known = _known(shop, key)
         entry = known or _record(shop, parcel, key, tried)
