@@ -53,7 +53,8 @@ def _nowhere(context: Context, as_json: bool) -> None:
     if as_json:
         import orjson
 
-        click.echo(orjson.dumps({"shop": None, "near": str(near) if near else None, "last": str(last) if last else None}).decode())
+        told = {"shop": None, "near": str(near) if near else None, "last": str(last) if last else None}
+        click.echo(orjson.dumps(told).decode())
         return
     context.say("There is no shop here yet.", "这里还没有模坊。")
     if near:
@@ -116,8 +117,9 @@ def _runs(context: Context, found: Today) -> None:
         if how in seen or len(seen) == 3:
             continue
         seen.add(how)
-        _line(context, say("unfinished", "未完成"), say("{stage} since {when}; it continues with: {how}", "{stage}（{when} 起），继续：{how}",
-                                                     stage=one["stage"], when=when(one["at_us"]), how=how))
+        words = say("{stage} since {when}; it continues with: {how}", "{stage}（{when} 起），继续：{how}", stage=one["stage"],
+                    when=when(one["at_us"]), how=how)
+        _line(context, say("unfinished", "未完成"), words)
 
 
 def _ago(what: dict[str, Any] | None) -> str:

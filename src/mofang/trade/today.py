@@ -132,7 +132,8 @@ class Books:
 
     def live_keys(self) -> list[Key]:
         """Keys that are billed and good now."""
-        return [key for key in self.keys if not key.test and not key.revoked_us and not (key.expires_us and key.expires_us <= now_us())]
+        now = now_us()
+        return [key for key in self.keys if not key.test and not key.revoked_us and (not key.expires_us or key.expires_us > now)]
 
     def alerts(self, models: list[str]) -> list[Alert]:
         """What stops a customer or a bill."""
@@ -168,9 +169,10 @@ class Books:
             return []
         others = len({name for name, _ in late}) - 1
         more = say(" (and {n} other customers)", "（另有 {n} 位客户）", n=others) if others else ""
-        return [Alert("month-not-billed", say("{month} is over and not billed yet: {name}{more}.", "{month} 已结束，尚未出账：{name}{more}。",
-                                              month=late[0][1], name=late[0][0], more=more),
-                      f"mofang invoice {shlex.quote(late[0][0])} --period {late[0][1]}")]
+        name, month = late[0]
+        words = say("{month} is over and not billed yet: {name}{more}.", "{month} 已结束，尚未出账：{name}{more}。", month=month,
+                    name=name, more=more)
+        return [Alert("month-not-billed", words, f"mofang invoice {shlex.quote(name)} --period {month}")]
 
 
 def _machine(shop: Shop, found: Today) -> list[Alert]:
@@ -178,8 +180,9 @@ def _machine(shop: Shop, found: Today) -> list[Alert]:
     alerts = []
     late = behind_us(shop.ledger.db, shop.control)
     if late:
-        alerts.append(Alert("clock-behind", say("This machine's clock is {hours:.1f} hours behind what the shop holds; no invoices until it is set.",
-                                                "本机时钟比模坊已有记录晚了 {hours:.1f} 小时；校准之前不出账单。", hours=late / 3.6e9)))
+        alerts.append(Alert("clock-behind", say(
+            "This machine's clock is {hours:.1f} hours behind what the shop holds; no invoices until it is set.",
+            "本机时钟比模坊已有的记录慢了 {hours:.1f} 小时；校准之前不出账单。", hours=late / 3.6e9)))
     if found.disk_free_bytes < DISK_LOW_BYTES:
         alerts.append(Alert("disk-low", say("Only {free:.2f} GB are free on the shop's disk.", "模坊所在磁盘只剩 {free:.2f} GB。",
                                             free=found.disk_free_bytes / 1e9), "mofang sweep --dry-run"))
@@ -190,8 +193,9 @@ def _machine(shop: Shop, found: Today) -> list[Alert]:
                             f"git rm -r --cached {shlex.quote(str(shop.path))}"))
     for one in found.live:
         if one["silent_s"] > SILENT_S:
-            alerts.append(Alert("server-silent", say("The server at {address} has said nothing for {s:.0f} s.",
-                                                     "{address} 的服务已有 {s:.0f} 秒没有响应。", address=one["address"], s=one["silent_s"])))
+            alerts.append(Alert("server-silent", say(
+                "The server at {address} has said nothing for {s:.0f} s.", "{address} 的服务已有 {s:.0f} 秒没有响应。",
+                address=one["address"], s=one["silent_s"])))
     return alerts
 
 
