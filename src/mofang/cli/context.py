@@ -23,12 +23,19 @@ if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
 
+# commands that look at what is there or sell it: where there is no shop they were typed in the wrong folder; the second
+# kind may begin one where its place is named
+LOOKS = frozenset(("predict", "serve", "sell", "invoice", "models", "runs", "trace", "verify", "costs", "show"))
+KEEPS = frozenset(("customer", "key", "price", "rates", "settings"))
+
+
 @dataclass
 class Context:
     """The command's surroundings; the shop is opened at first use."""
 
     shop_path: str = ""
     verbose: bool = False
+    command: str = ""
 
     @property
     def remote(self) -> bool:
@@ -46,14 +53,34 @@ class Context:
 
     @cached_property
     def shop(self) -> Shop:
-        """The shop; made if this command is the first that needs one, which it says."""
+        """The shop; made if this command makes something of records, which it says. Others need one that is there.
+
+        Raises ``shop-elsewhere`` (or ``shop-none``) with the way to the nearest or the last used one.
+        """
+        from mofang.core.remembered import remember
         from mofang.core.shop import Shop
 
         place = self.place
         if place is None:
+            if self.shop_path and self.command in LOOKS:
+                raise MofangError("shop-missing", path=self.shop_path)
+            if not self.shop_path and self.command in LOOKS | KEEPS:
+                raise self._wrong_folder()
             place = Path(self.shop_path or "shop")
+            remember(place)
             click.echo(say("A new shop is made in {path}.", "在 {path} 新建模坊。", path=place), err=True)
+        else:
+            remember(place)
         return Shop.open(place)
+
+    def _wrong_folder(self) -> MofangError:
+        """Nobody wants an empty shop to look at: where the nearest or the last used one is."""
+        from mofang.core.remembered import below, last_used, way_to
+
+        found = below(Path.cwd()) or last_used()
+        if found is None:
+            return MofangError("shop-none", folder=str(Path.cwd()))
+        return MofangError("shop-elsewhere", folder=str(Path.cwd()), shop=str(found), way=way_to(found))
 
     @cached_property
     def place(self) -> Path | None:
