@@ -49,6 +49,7 @@ ENDINGS = {
 }
 IGNORED_NAMES = {"thumbs.db", "desktop.ini", "__macosx", "__pycache__"}
 FRESH_S = 2.0
+MODELS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -218,8 +219,32 @@ def source_digest(shop: Shop, settings: dict[str, Any]) -> str:
 
     A file whose size and time of change are as at the last look is not read again.
     """
-    digests = file_digests(on_disk(source_files(settings["source"], shop)), shop.path / "cache")
+    try:
+        files = source_files(settings["source"], shop)
+    except MofangError as error:
+        if error.code not in ("source-missing", "source-empty"):
+            raise
+        raise _gone(shop, settings["source"]) or error from error
+    digests = file_digests(on_disk(files), shop.path / "cache")
     return digest_of(sorted(digests.items()))
+
+
+def _gone(shop: Shop, source: str) -> MofangError | None:
+    """What to say of a source that was there when it was last read: when that was, and which models live on."""
+    read = None
+    for entry in shop.ledger.entries("done", "reuse"):
+        same = entry.body["stage"] == "collect" and entry.body["settings"].get("source") == source
+        read = entry if same and entry.owner == shop.actor.owner else read
+    if read is None:
+        return None
+    made, waiting = {read.id}, [read.id]
+    while waiting:
+        fresh = set(shop.ledger.children(waiting.pop())) - made
+        made |= fresh
+        waiting += fresh
+    models = [str(one) for one in shop.names() if one.entry in made]
+    day = time.strftime("%Y-%m-%d", time.localtime(read.at_us / 1e6))
+    return MofangError("source-gone", source=source, day=day, models=", ".join(models[:MODELS_SHOWN]) or "-")
 
 
 def file_digests(files: list[SourceFile], cache: Path) -> dict[str, str]:
