@@ -192,7 +192,7 @@ def run(arguments: list[str]) -> int:
         return 0
     except Exception as error:  # the one boundary of this face: our own mistake, said as such
         if _is_disk_full(error):
-            full = MofangError("disk-full", place=error.filename or os.getcwd())
+            full = MofangError("disk-full", place=getattr(error, "filename", None) or os.getcwd())
             _complain(full.what, full.fix, full.code, "--json" in arguments)
             return 1
         if "--verbose" in arguments:
