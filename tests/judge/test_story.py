@@ -84,6 +84,11 @@ def test_five_percent_defects_are_found_and_counted(typed: Typed, tmp_path: Path
     assert found["found"]["value"] > 0.5 and found["false_alarms"]["value"] < 0.06, found
     assert found["found"]["of"] + found["false_alarms"]["of"] == facts["test_rows"] and found["found"]["of"] <= 40
     assert facts["decide"]["positive"] == "次品" and facts["examples_to_halve"], "forty positives leave much open"
+    defect = next((tmp_path / "parts" / "次品").iterdir())
+    asked = typed("predict", "parts", str(defect), "--json")
+    assert orjson.loads(asked)["file"] == defect.name and set(orjson.loads(asked)["scores"]) == {"次品", "正常"}
+    lines = typed("predict", "parts", str(defect.parent)).splitlines()
+    assert len(lines) == 52 and sum("次品" in line for line in lines) > 35, "the threshold holds here too"
     eager = typed("run", "parts.py", "--budget", "2m", "--miss-cost", "30", language="zh")
     assert "“次品”：每 100 个找出 " in eager and "漏报一个抵 30 个误报" in eager and "一律答“正常”：找出 0 个" in eager
     dear = orjson.loads(typed("show", "parts", "--json"))

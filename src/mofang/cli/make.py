@@ -10,7 +10,6 @@ import click
 
 from mofang.cli.context import Context, Given, NewFile, pass_context
 from mofang.core.errors import MofangError
-from mofang.core.language import say
 
 
 @click.command()
@@ -97,36 +96,16 @@ def show(context: Context, model: str, as_json: bool) -> None:
 @click.command()
 @click.argument("model")
 @click.argument("given", type=Given(), required=False, metavar="[TEXT|FILE|-]")
-@click.option("--out", type=NewFile(), help="Write the answers to this file (JSON lines).")
+@click.option("--out", type=NewFile(), help="Write the answers to this file, each with the number of its row (.csv or .jsonl).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @pass_context
 def predict(context: Context, model: str, given: str | None, out: Path | None, as_json: bool) -> None:
     """Ask a model from its package: a text, a file of records, an image, or - for one text a line from standard input."""
-    import orjson
-
-    from mofang.engine.intake import records_from
+    from mofang.cli.answers import ask
     from mofang.engine.predictor import Predictor
 
     package = context.shop.find(model, "package")
-    predictor = Predictor(package)
     source = given if given is not None else ("-" if not sys.stdin.isatty() else "")
     if not source:
         raise MofangError("input-missing", model=model)
-    written = 0
-    sink = out.open("wb") if out else None
-    try:
-        for batch in records_from(predictor.signature, source, sys.stdin):
-            for answer in predictor.predict(batch):
-                written += 1
-                if sink:
-                    sink.write(orjson.dumps(answer) + b"\n")
-                elif as_json:
-                    click.echo(orjson.dumps(answer).decode())
-                else:
-                    best = max(answer["scores"].values())
-                    context.console.print(f"{answer['label']}  {best:.3f}", markup=False)
-    finally:
-        if sink:
-            sink.close()
-    if out:
-        click.echo(say("{n} answers in {path}", "{n} 条回答已写入 {path}", n=written, path=out), err=True)
+    ask(context, model, Predictor(package), source, out, as_json)
