@@ -71,6 +71,20 @@ class Context:
         for command in commands:
             self.console.print(f"  {command}", markup=False, style="cyan")
 
+    def confirm(self, changes: Sequence[str], yes: bool) -> None:
+        """Show what will change and ask; ``yes`` is the flag for scripts. Where nobody can answer, nothing waits.
+
+        Raises ``yes-needed`` without a terminal, ``not-confirmed`` where the answer was no.
+        """
+        if yes or not changes:
+            return
+        if not sys.stdin.isatty():
+            raise MofangError("yes-needed", changes=" ".join(changes))
+        for line in changes:
+            click.echo(line, err=True)
+        if not click.confirm(say("Go on?", "继续吗？"), err=True):
+            raise MofangError("not-confirmed")
+
     def table(self, rows: Sequence[dict[str, Any]], headings: dict[str, str], *, as_json: bool = False,
               as_csv: bool = False, title: str = "") -> None:
         """Rows as a table, as JSON, or as CSV. ``headings`` maps keys to words; numbers align right."""

@@ -60,7 +60,7 @@ def models(context: Context, as_json: bool, as_csv: bool) -> None:
     shop = context.shop
     rows = []
     for one in shop.names("package"):
-        artifact = shop.artifact(shop.ledger.get(one.entry))
+        artifact = shop.parts_of(shop.ledger.get(one.entry))
         rows.append({"model": str(one), "headline": package_figure(artifact), "licences": ", ".join(artifact.licences),
                      "entry": short(one.entry)})
     context.table(rows, {"model": say("model", "模型"), "headline": say("on the test part", "测试集"),

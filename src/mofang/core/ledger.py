@@ -85,11 +85,12 @@ def content_digest(id: str, kind: str, key: str, owner: str, at_us: int, body: s
 class Ledger:
     """The one chain of a shop."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, make: bool = True) -> None:
         self.db = db
-        with db.transaction():
-            for statement in (*SCHEMA, *FOREIGN_SCHEMA):
-                db.run(statement)
+        if make:
+            with db.transaction():
+                for statement in (*SCHEMA, *FOREIGN_SCHEMA):
+                    db.run(statement)
 
     def append(self, kind: EntryKind, key: str, actor: Actor, body: dict[str, Any], id: str = "") -> Entry:
         """Write one entry; it is durable when this returns. An id that exists already is returned as it is."""
