@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mofang.cli.group import run
-from mofang.core.errors import wordings
+from mofang.core.ancestry import open_document
+from mofang.core.errors import MofangError, wordings
+from mofang.core.foreign import record
 from mofang.core.language import set_language
+from mofang.core.ledger import Ledger
 from mofang.core.shop import Shop
+from mofang.core.store import Store
+from mofang.core.trace import foreign_ancestors, plain
+from mofang.engine.graphfile import check_graph
+from mofang.serve.border import open_parcel
 from tests.serve.hostile import Make, cases
 from tests.serve.parcels import Box, make_model, send
 
@@ -164,3 +177,104 @@ def test_a_flipped_bit_in_any_part_is_found(parcel: Path, taker: Shop, tmp_path:
         signed = name in ("ancestry.json", "signature.json") and mend
         assert status == 1 and said["error"]["code"] in (("signature-wrong", "parcel-json") if signed else ("parcel-part-changed",)), name
     assert everything(taker) | {"scratch"} == before
+
+
+# Noise: whatever is changed, the answer is a word and never a traceback
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers(-9, 2**70) | st.floats() | st.text(max_size=9),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3), max_leaves=5)
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON value."""
+    found = [at] if at else []
+    for name, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        found += places(inner, (*at, name))
+    return found
+
+
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_any_change_of_the_ancestry_is_refused_or_can_be_traced(parcel: Path, taker: Shop, data: st.DataObject) -> None:
+    box = Box(parcel)
+    document = box.document
+    at = data.draw(st.sampled_from(places(document)))
+    put = data.draw(JSON)
+
+    def change(document: Any) -> None:
+        for name in at[:-1]:
+            document = document[name]
+        document[at[-1]] = put
+
+    try:
+        box.seal(change)
+    except (TypeError, AttributeError, IndexError, KeyError):  # our own sealing stumbled: nothing was made
+        return
+    try:
+        found = open_document(box.parts["ancestry.json"], json.loads(box.parts["signature.json"]))
+    except MofangError as error:
+        assert error.what and error.fix
+        return
+    db = taker.ledger.db
+    with contextlib.suppress(ZeroDivisionError), db.transaction():
+        record(db, "shop_own", [("0" * 64, found)])
+        tree = foreign_ancestors(taker.ledger, found["shop"]["id"], found["package"]["entry"])
+        assert orjson.dumps(tree.to_dict()) and "\n".join(plain(tree))
+        raise ZeroDivisionError  # undo
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_any_change_of_a_graph_is_refused_or_harmless(parcel: Path, tmp_path: Path, data: st.DataObject) -> None:
+    graph = bytearray(Box(parcel).parts["graph/model.onnx"])
+    for _ in range(data.draw(st.integers(1, 4))):
+        graph[data.draw(st.integers(0, len(graph) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graph[:data.draw(st.integers(0, len(graph)))] if data.draw(st.booleans()) else graph)
+    with contextlib.suppress(MofangError):
+        check_graph(path, "graph/model.onnx")
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_any_change_of_the_file_is_refused(parcel: Path, tmp_path: Path, data: st.DataObject) -> None:
+    whole = bytearray(parcel.read_bytes())
+    at = data.draw(st.integers(len(whole) - 1500, len(whole) - 1) | st.integers(0, len(whole) - 1))
+    byte = data.draw(st.integers(0, 255))
+    same, whole[at] = whole[at] == byte, byte
+    path = tmp_path / "noise.mofang"
+    path.write_bytes(whole)
+    folder = tmp_path / f"noise-{os.urandom(6).hex()}"
+    folder.mkdir()
+    try:
+        opened = open_parcel(path, folder)
+    except MofangError as error:
+        assert not same and error.what
+        return
+    assert opened.name == "reviews@1", "what the zip does not use (times, versions) may change; what it holds may not"
+
+
+# Kills and crowds
+
+
+def test_a_killed_import_leaves_nothing_that_can_be_seen_and_goes_on(parcel: Path, taker: Shop, tmp_path: Path,
+                                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    for step in ("keep", "append_within", "name"):
+        child = os.fork()
+        if child == 0:
+            home: Any = {"keep": Store, "append_within": Ledger, "name": Shop}[step]
+            setattr(home, step, lambda *_given, **_named: os.kill(os.getpid(), 9))
+            run(["--shop", str(taker.path), "import", str(parcel), "--yes"])
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 9
+        assert taker.names() == [] and taker.verify() == []
+    status, facts = typed(taker, capsys, "import", str(parcel), "--yes")
+    assert status == 0 and facts["model"] == "reviews@1" and facts["again"], "the entry stood already, only its name was missing"
+
+
+def test_two_people_import_the_same_file_at_once(parcel: Path, taker: Shop) -> None:
+    words = [sys.executable, "-m", "mofang", "--shop", str(taker.path), "import", str(parcel), "--yes", "--json"]
+    both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    facts = [json.loads(one.communicate(timeout=60)[0]) for one in both]
+    assert facts[0]["entry"] == facts[1]["entry"] and {one["model"] for one in facts} == {"reviews@1"}
+    assert sorted(one["again"] for one in facts) == [False, True] and taker.verify() == []
