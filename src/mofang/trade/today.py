@@ -124,7 +124,8 @@ class Books:
     @property
     def owed(self) -> int:
         """What was used and neither paid in advance nor given back, of all customers."""
-        return sum(max(0, balance.debited - balance.topped_up) for balance in self.balances.values())
+        return sum(round_half_even_minor(max(0, balance.debited - balance.topped_up), self.shop.currency)
+                   for balance in self.balances.values())
 
     @property
     def unbilled(self) -> int:
