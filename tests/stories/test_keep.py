@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from unittest import mock
 
 import pytest
 
+from mofang.cli.group import run
 from tests.stories.terminal import Done, Server, Terminal
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "export.md"
 PASSPHRASE = "four words that differ"
 
 
-class Locked(Terminal):
+class Near(Terminal):
+    """Commands run in this process, which saves starting one for each; servers have their own."""
+
+    def type(self, *words: str, given: str = "", status: int | None = 0) -> Done:
+        """Type a command and wait."""
+        assert not given
+        out, err = io.StringIO(), io.StringIO()
+        with (contextlib.chdir(self.folder), mock.patch.dict(os.environ, self.environment, clear=True),
+              contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)):
+            done = Done(run(list(words)), out.getvalue(), err.getvalue())
+        assert status is None or done.status == status, f"mofang {' '.join(words)}: {done}"
+        return done
+
+
+class Locked(Near):
     """A terminal whose owner has put the passphrase into the environment."""
 
     @property
@@ -73,6 +90,7 @@ def test_backed_up_while_selling_and_sold_on_elsewhere(terminal: Terminal) -> No
 
 
 def test_without_the_key_ring_the_words_say_so(terminal: Terminal) -> None:
+    terminal = Near(terminal.folder)
     key = selling(terminal)
     terminal.type("backup", "kept")
     done = terminal.type("restore", "kept", "--into", "again")
@@ -130,9 +148,7 @@ WRONG = [
 
 
 def test_each_mistake_is_a_plain_sentence(kept: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """In one process, in both languages; nothing is written by any of them."""
-    from mofang.cli.group import run
-
+    """In both languages; nothing is written by any of them."""
     monkeypatch.chdir(kept.folder)
     monkeypatch.delenv("MOFANG_SHOP", raising=False)
     names = {path.name for path in kept.folder.iterdir()}
@@ -149,6 +165,7 @@ def test_each_mistake_is_a_plain_sentence(kept: Terminal, monkeypatch: pytest.Mo
 def test_a_shop_that_was_put_into_git(terminal: Terminal) -> None:
     if shutil.which("git") is None:
         pytest.skip("there is no git here")
+    terminal = Near(terminal.folder)
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(terminal.folder)]
     selling(terminal)
     subprocess.run([*git, "init", "-q"], check=True)
@@ -163,7 +180,7 @@ def test_a_shop_that_was_put_into_git(terminal: Terminal) -> None:
 
 
 def test_a_sweep_shows_asks_and_harms_nothing(copied: Callable[[str], Terminal]) -> None:
-    terminal = copied("zh")
+    terminal = Near(copied("zh").folder, "zh")
     shop = terminal.folder / "shop"
     stale = shop / "scratch" / ("a" * 64)
     stale.mkdir()
@@ -192,18 +209,13 @@ def blocks(page: Path) -> list[str]:
 def test_the_page_can_be_typed(terminal: Terminal) -> None:
     """``docs/export.md``, line by line, with a folder here for the disk there."""
     terminal = Locked(terminal.folder)
-    key = selling(terminal)
-    assert key
-    program = terminal.folder / "mofang"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mofang "$@"\n')
-    program.chmod(0o755)
-    environment = {**terminal.environment, "PATH": f"{terminal.folder}{os.pathsep}{os.environ['PATH']}"}
-    said: list[Any] = []
+    selling(terminal)
+    said: list[str] = []
     for line in blocks(PAGE):
-        line = line.replace("/mnt/disk", str(terminal.folder / "disk"))
-        done = subprocess.run(["bash", "-c", line], cwd=terminal.folder, env=environment, capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, timeout=60, check=False)
-        said.append(Done(done.returncode, done.stdout, done.stderr))
-        assert done.returncode == 0 and "Traceback" not in done.stderr, (line, done.stdout, done.stderr)
-    text = "\n".join(one.out for one in said)
+        words = shlex.split(line.replace("/mnt/disk", "disk"), comments=True)
+        if words[0] == "mofang":
+            said.append(terminal.type(*words[1:]).out)
+        else:
+            subprocess.run(["bash", "-c", line], cwd=terminal.folder, check=True, stdin=subprocess.DEVNULL, timeout=60)
+    text = "\n".join(said)
     assert "digest-equal" in text and "reviews@1" in text and "begin with README.md" in text
