@@ -82,9 +82,9 @@ def timed(*words: str) -> tuple[float, float, dict[str, Any]]:
 def measure(folder: Path, usage: int, runs: int) -> list[tuple[str, str, str]]:
     """All rows: name, value, goal."""
     from bench._noop_server import stock
+    from tests.many import make_many
 
     from mofang.core.shop import Shop
-    from tests.many import make_many
 
     make_many(folder / "shop", usage=usage, runs=runs)
     stock(folder / "shop", "5.00/1000")
