@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mofang.core.ancestry import cut, view_of
@@ -58,6 +58,7 @@ def test_a_path_leaves_the_shop_as_its_last_piece(key: str, value: Any, shown: A
     assert cut({"family": {key: value}}) == {"family": {key: shown}}
 
 
+@settings(max_examples=50)
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_no_setting_brings_a_folder_along(value: Any) -> None:
     def texts(found: Any) -> list[str]:

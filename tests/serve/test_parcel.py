@@ -193,7 +193,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_any_change_of_the_ancestry_is_refused_or_can_be_traced(parcel: Path, taker: Shop, data: st.DataObject) -> None:
     box = Box(parcel)
@@ -223,7 +223,7 @@ def test_any_change_of_the_ancestry_is_refused_or_can_be_traced(parcel: Path, ta
         raise ZeroDivisionError  # undo
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_any_change_of_a_graph_is_refused_or_harmless(parcel: Path, tmp_path: Path, data: st.DataObject) -> None:
     graph = bytearray(Box(parcel).parts["graph/model.onnx"])
@@ -235,7 +235,7 @@ def test_any_change_of_a_graph_is_refused_or_harmless(parcel: Path, tmp_path: Pa
         check_graph(path, "graph/model.onnx")
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_any_change_of_the_file_is_refused(parcel: Path, tmp_path: Path, data: st.DataObject) -> None:
     whole = bytearray(parcel.read_bytes())
