@@ -117,7 +117,7 @@ def _facts(parcel: Any, shops: list[Any], tried: dict[str, Any]) -> dict[str, An
     sources = [{name: one["settings"][name] for name in ("source", *SAID) if one["settings"].get(name)}
                for one in views if one["settings"].get("source")]
     return {
-        "name": parcel.name, "shops": [{"shop": one.label, "id": one.id, "fingerprint": one.fingerprint, "known": known}
+        "name": parcel.name, "shops": [{"shop": one.title, "id": one.id, "fingerprint": one.fingerprint, "known": known}
                                        for one, known in shops],
         "task": parcel.described["task"], "evaluation": parcel.described["evaluation"], "licences": list(parcel.licences),
         "sources": sources, "requests": tried["requests"], "engine": tried["engine"],
@@ -161,7 +161,7 @@ def fingerprint(context: Context, as_json: bool) -> None:
     from mofang.core.foreign import known_shops
 
     me, known = identity(context.shop), known_shops(context.shop)
-    rows = [{"shop": one.label, "id": one.id, "fingerprint": one.fingerprint} for one in known]
+    rows = [{"shop": one.title, "id": one.id, "fingerprint": one.fingerprint} for one in known]
     if as_json:
         _json({"id": me["id"], "name": me["name"], "fingerprint": me["fingerprint"], "known": rows})
         return
