@@ -21,19 +21,19 @@ from mofang.fit.size import Size
 
 PROBE_FORMAT = 1
 PROBE_KEPT_S = 7 * 86_400.0
-REFERENCE_LOOP_S = 0.016   # what the plain loop below takes on the machine where the constants were measured
+REFERENCE_LOOP_S = 0.016  # what the plain loop below takes on the machine where the constants were measured
 TRAIN_SHARE = 0.8
 
 # Seconds of each step there, beside the search: fixed, for each thousand rows, for each million characters or values.
-START_S = 3.0              # the process, the libraries, the shop
+START_S = 3.0  # the process, the libraries, the shop
 COLLECT = (0.05, 0.012, 0.03)
 CLEAN = (0.1, 0.02, 0.5)
-DECODE = 0.02              # for each million pixels of a picture; cleaning and each candidate decode all of them
+DECODE = 0.02  # for each million pixels of a picture; cleaning and each candidate decode all of them
 SNAPSHOT = (0.1, 0.006, 0.01)
 EXPORT_S = 1.0
 EVALUATE = (0.6, 0.02, 0.05)
 PACKAGE_S = 5.0
-REFUSED_S = 2.5            # a pretrained model that does not know the language says so after loading
+REFUSED_S = 2.5  # a pretrained model that does not know the language says so after loading
 HEADROOM, FIRST_REACH = 4.0, 10.0  # as in select.py
 
 
@@ -118,7 +118,8 @@ def search(task: str, size: Size, rate: float, budget_s: float, decode_s: float 
 
     proposed = candidates(task, size)
     told = {family: family.estimate(size).seconds(rate) for family in proposed}
-    left, spent, tried = budget_s, 0.0, []
+    left, spent = budget_s, 0.0
+    tried: list[str] = []
     binds = False
     for family in sorted(proposed, key=lambda one: told[one]):
         first = not tried
@@ -167,7 +168,9 @@ def machine_speed(cache: Path | None) -> Machine:
     found = Machine(multiply_rate(), plain_loop_s() / REFERENCE_LOOP_S)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(place, json.dumps({"sign": sign, "at": time.time(), "rate": found.rate, "slowness": found.slowness}).encode())
+        write_durably(
+            place, json.dumps({"sign": sign, "at": time.time(), "rate": found.rate, "slowness": found.slowness}).encode()
+        )
     except (OSError, MofangError):  # a cache that cannot be written costs the probe again
         pass
     return found
