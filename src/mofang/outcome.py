@@ -94,7 +94,8 @@ def undecided(figures: dict[str, Any]) -> bool:
     difference = (figures.get("difference") or {}).get(figures.get("headline"))
     if not difference or difference["low"] is None:
         return False
-    return difference["low"] <= 0 <= difference["high"] and difference["high"] - difference["low"] >= NARROW
+    low, high = float(difference["low"]), float(difference["high"])
+    return low <= 0 <= high and high - low >= NARROW
 
 
 def _counted(artifact: Artifact | None, measure: str) -> dict[str, int]:

@@ -91,7 +91,7 @@ def detection_lines(facts: dict[str, Any]) -> list[str]:
                          positive=found["positive"], threshold=_threshold(found["threshold"]), chosen=chosen))
         other = facts.get("baseline_decide")
         if other and other["miss_cost"] != cost:
-            lines.append(say("  the baseline was not told that cost: give baseline the same miss_cost in the recipe to compare them",
+            lines.append(say("  the baseline was not told that cost: give it the same miss_cost in the recipe to compare them",
                              "  基线没有按这个代价选阈值：要公平比较，请在配方里给 baseline 同样的 miss_cost"))
     return lines
 

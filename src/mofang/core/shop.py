@@ -30,6 +30,7 @@ from mofang.core.kept import note_kept
 from mofang.core.ledger import Entry, Ledger
 from mofang.core.migrate import SETTINGS, bring_up_to_date, newest
 from mofang.core.nearest import nearest
+from mofang.core.stage import spec_of
 from mofang.core.store import Store
 
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
@@ -150,7 +151,7 @@ class Shop:
 
     def run(self, function: Callable[..., Any], *artifacts: Any, **settings: Any) -> Any:
         """Run a stage, or reuse what an equal run made before."""
-        return run.execute(self, function, artifacts, with_given(run.spec_of(function).name, settings))[0]
+        return run.execute(self, function, artifacts, with_given(spec_of(function).name, settings))[0]
 
     def act(self, function: Callable[..., Any], **settings: Any) -> Any:
         """Take an action, if this actor may."""
