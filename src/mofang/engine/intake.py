@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from mofang.data.sources import SourceFile
 
 BATCH = 256
-FILE_LIKE = re.compile(r"\S+\.(csv|tsv|txt|jsonl?|ndjson|parquet|xlsx|xlsm|xls|ods|zip|gz|png|jpe?g|bmp|gif|webp|tiff?|heic|heif)", re.I)
+FILE_LIKE = re.compile(
+    r"\S+\.(csv|tsv|txt|jsonl?|ndjson|parquet|xlsx|xlsm|xls|ods|zip|gz|png|jpe?g|bmp|gif|webp|tiff?|hei[cf])", re.I
+)
 
 
 def records_from(signature: Signature, given: str, stream: TextIO) -> Iterator[list[dict[str, Any]]]:

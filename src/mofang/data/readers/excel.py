@@ -14,6 +14,7 @@ from typing import IO, Any
 import orjson
 
 from mofang.core.errors import MofangError
+from mofang.core.language import say
 from mofang.core.nearest import nearest
 from mofang.data.readers import CHUNK_BYTES, CHUNK_ROWS, Chunk, Reading, Reject, workbook
 from mofang.data.readers.delimited import looks_like_header, read_csv
@@ -255,7 +256,7 @@ def _require_workbook(file: SourceFile) -> None:
                 raise MofangError("spreadsheet-locked", file=file.name)
             return
     if not start.startswith(ZIPPED):
-        raise MofangError("spreadsheet-broken", file=file.name, reason="neither xlsx, xls nor ods")
+        raise MofangError("spreadsheet-broken", file=file.name, reason=say("neither xlsx, xls nor ods", "既不是 xlsx，也不是 xls 或 ods"))
 
 
 @contextmanager
@@ -301,7 +302,7 @@ def _frames(child: subprocess.Popen[bytes], file: SourceFile) -> Iterator[Any]:
         data = child.stdout.read(int.from_bytes(size, "big")) if len(size) == 4 else b""
         if not data or len(data) < int.from_bytes(size, "big"):
             if child.wait() == 1:
-                raise MofangError("spreadsheet-broken", file=file.name, reason="unexpected content")
+                raise MofangError("spreadsheet-broken", file=file.name, reason=say("unexpected content", "内容无法识别"))
             raise MofangError("spreadsheet-too-large", file=file.name, most_mb=FILE_BYTES // 2**20)
         frame = orjson.loads(data)
         if frame == {}:
