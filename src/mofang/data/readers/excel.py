@@ -94,6 +94,7 @@ def read_excel(files: list[SourceFile], how: Reading, reject: Reject) -> Iterato
 
 def _read_file(file: SourceFile, how: Reading, reject: Reject) -> Iterator[Chunk]:
     with _workbook(file, how.sheet) as opened:
+        how.sheets[file.name] = opened.look.chosen
         rows = _counted(opened.rows, how)
         if how.skip_lines:
             rows = (row for row in rows if row[0] > how.skip_lines)
