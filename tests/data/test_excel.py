@@ -101,6 +101,15 @@ def test_a_repeated_header_and_a_sheet_without_one(tmp_path: Path) -> None:
     assert read(book(tmp_path / "b.xlsx", s=rows), "excel")[0][1] == {"column_1": 4.9, "column_2": 3, "column_3": "setosa"}
 
 
+def test_notes_above_a_sparse_table_and_names_of_two_lines(tmp_path: Path) -> None:
+    sparse = [[f"v{i}" if (i + j) % 3 == 0 else None for j in range(10)] for i in range(40)]
+    head = [["客户反馈登记表"], ["制表人：张三", "部门：销售", "时间：一月"], [f"列{j}" for j in range(10)]]
+    rows, _ = read(book(tmp_path / "a.xlsx", s=[*head, *sparse]), "excel")
+    assert list(rows[0]) == head[2] and len(rows) == 40
+    rows, _ = read(book(tmp_path / "b.xlsx", s=[[None, "评论\n内容", "标签"], *[[i, f"评论{i}", "好"] for i in range(9)]]), "excel")
+    assert rows[0] == {"column_1": 0, "评论 内容": "评论0", "标签": "好"}
+
+
 @pytest.mark.parametrize(
     ("values", "count"),
     [

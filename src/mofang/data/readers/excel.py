@@ -23,6 +23,7 @@ from mofang.data.sources import SourceFile, ending_of
 FILE_BYTES = 512 * 2**20
 HEAD_ROWS = 300
 HEADER_WITHIN = 60
+HEADER_AFTER = 10
 ENOUGH_FILLED = 0.75  # of the usual number of cells: titles and notes have fewer
 ZIPPED, COMPOUND = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
@@ -138,6 +139,7 @@ def _header_of(head: Sequence[Row], across: Sequence[tuple[int, int, int]], how:
     usual = sorted(filled)[len(filled) * 3 // 4]
     enough = max(1, min(2, usual), int(ENOUGH_FILLED * usual + 0.5))
     start = next((place for place, count in enumerate(filled[:HEADER_WITHIN]) if count >= enough), 0)
+    start = _fuller_header(head, filled, start)
     number, cells = head[start]
     body = [row for _, row in head[start + 1 :]]
     is_header = how.header == "yes" or (how.header == "auto" and _names_columns(cells, body))
@@ -147,6 +149,16 @@ def _header_of(head: Sequence[Row], across: Sequence[tuple[int, int, int]], how:
         return _Header(_given(names, how), 0, number - 1)
     above = head[start - 1] if start else (0, [])
     return _Header(_given(_unique(cells, used, _spread(above, across, number)), how), number, number, tuple(cells))
+
+
+def _fuller_header(head: Sequence[Row], filled: Sequence[int], start: int) -> int:
+    """A row of names soon after the first candidate that is far fuller: where most cells of the table are empty, notes
+    above it are as full as its rows."""
+    for place in range(start + 1, min(start + HEADER_AFTER, len(head))):
+        if filled[place] >= max(1.5 * filled[start], ENOUGH_FILLED * max(filled)):
+            cells, body = head[place][1], [row for _, row in head[place + 1 :]]
+            return place if body and _names_columns(cells, body) else start
+    return start
 
 
 def _names_columns(cells: Sequence[Any], body: Sequence[Sequence[Any]]) -> bool:
@@ -160,7 +172,8 @@ def _names_columns(cells: Sequence[Any], body: Sequence[Sequence[Any]]) -> bool:
     )
     if typed and len(set(texts)) == len(texts):
         return True
-    return looks_like_header([["" if cell is None else str(cell) for cell in row] for row in (cells, *body)])
+    first = ["" if cell is None else " ".join(str(cell).split()) for cell in cells]
+    return looks_like_header([first, *(["" if cell is None else str(cell) for cell in row] for row in body)])
 
 
 def _spread(above: Row, across: Sequence[tuple[int, int, int]], number: int) -> dict[int, str]:
