@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mofang.cli.child import handed
 from mofang.core.errors import MofangError
 from mofang.core.language import say
 
@@ -22,31 +23,64 @@ if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
 
+# commands that look at what is there or sell it: where there is no shop they were typed in the wrong folder; the second
+# kind may begin one where its place is named
+LOOKS = frozenset(("predict", "serve", "sell", "invoice", "models", "runs", "trace", "verify", "costs", "show"))
+KEEPS = frozenset(("customer", "key", "price", "rates", "settings"))
+
+
 @dataclass
 class Context:
     """The command's surroundings; the shop is opened at first use."""
 
     shop_path: str = ""
     verbose: bool = False
+    command: str = ""
+
+    @property
+    def remote(self) -> bool:
+        """True if the shop is on another machine."""
+        return self.shop_path.startswith(("http://", "https://"))
 
     @cached_property
     def console(self) -> Console:
         """The terminal, through rich."""
         from rich.console import Console
 
-        width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+        lent = handed()
+        width = lent.width if lent else None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
         return Console(highlight=False, width=width)
 
     @cached_property
     def shop(self) -> Shop:
-        """The shop; made if this command is the first that needs one, which it says."""
+        """The shop; made if this command makes something of records, which it says. Others need one that is there.
+
+        Raises ``shop-elsewhere`` (or ``shop-none``) with the way to the nearest or the last used one.
+        """
+        from mofang.core.remembered import remember
         from mofang.core.shop import Shop
 
         place = self.place
         if place is None:
+            if self.shop_path and self.command in LOOKS:
+                raise MofangError("shop-missing", path=self.shop_path)
+            if not self.shop_path and self.command in LOOKS | KEEPS:
+                raise self._wrong_folder()
             place = Path(self.shop_path or "shop")
+            remember(place)
             click.echo(say("A new shop is made in {path}.", "在 {path} 新建模坊。", path=place), err=True)
+        else:
+            remember(place)
         return Shop.open(place)
+
+    def _wrong_folder(self) -> MofangError:
+        """Nobody wants an empty shop to look at: where the nearest or the last used one is."""
+        from mofang.core.remembered import below, last_used, way_to
+
+        found = below(Path.cwd()) or last_used()
+        if found is None:
+            return MofangError("shop-none", folder=str(Path.cwd()))
+        return MofangError("shop-elsewhere", folder=str(Path.cwd()), shop=str(found), way=way_to(found))
 
     @cached_property
     def place(self) -> Path | None:
@@ -54,7 +88,7 @@ class Context:
         from mofang.core.migrate import SETTINGS
         from mofang.core.shop import Shop
 
-        if self.shop_path.startswith(("http://", "https://")):
+        if self.remote:
             raise MofangError("shop-remote", address=self.shop_path)
         if self.shop_path:
             named = Path(self.shop_path)
@@ -70,6 +104,20 @@ class Context:
         self.console.print(say("Next:", "下一步："), style="bold")
         for command in commands:
             self.console.print(f"  {command}", markup=False, style="cyan")
+
+    def confirm(self, changes: Sequence[str], yes: bool) -> None:
+        """Show what will change and ask; ``yes`` is the flag for scripts. Where nobody can answer, nothing waits.
+
+        Raises ``yes-needed`` without a terminal, ``not-confirmed`` where the answer was no.
+        """
+        if yes or not changes:
+            return
+        if not sys.stdin.isatty():
+            raise MofangError("yes-needed", changes=" ".join(changes))
+        for line in changes:
+            click.echo(line, err=True)
+        if not click.confirm(say("Go on?", "继续吗？"), err=True):
+            raise MofangError("not-confirmed")
 
     def table(self, rows: Sequence[dict[str, Any]], headings: dict[str, str], *, as_json: bool = False,
               as_csv: bool = False, title: str = "") -> None:
@@ -128,6 +176,18 @@ class NewFile(click.Path):
         if not os.access(path if path.exists() else path.parent, os.W_OK) or path.is_dir():
             raise MofangError("file-not-writable", path=path)
         return super().convert(value, param, ctx)
+
+
+class Given(click.ParamType[Any]):
+    """A text, a file or folder that is there, or ``-`` for standard input: what a person wants answered."""
+
+    name = "text"
+
+
+class OnDiskText(click.ParamType[Any]):
+    """A setting of a stage that names a place on the disk."""
+
+    name = "place"
 
 
 class Names(click.Group):

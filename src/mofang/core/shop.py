@@ -23,8 +23,10 @@ from mofang.core.canonical import canonical, write_durably
 from mofang.core.database import Database, open_database
 from mofang.core.errors import MofangError
 from mofang.core.executor import Executor, executor_named
+from mofang.core.given import with_given
 from mofang.core.identity import Actor, Permit, local_actor, new_id, now_us, permit_roles
 from mofang.core.journal import SEAL_FORMAT, Journals, Row, rows_table
+from mofang.core.kept import note_kept
 from mofang.core.ledger import Entry, Ledger
 from mofang.core.migrate import SETTINGS, bring_up_to_date, newest
 from mofang.core.nearest import nearest
@@ -119,8 +121,15 @@ class Shop:
 
     def set_rates(self, **rates: int) -> None:
         """State what compute costs, in micros of the currency."""
-        self.settings["rates"] = {**self.rates, **rates}
-        write_durably(self.path / SETTINGS, json.dumps(self.settings, indent=1).encode())
+        self.change_settings(rates={**self.rates, **rates})
+
+    def change_settings(self, **changes: Any) -> None:
+        """Write settings into ``mofang.json``, beside what others wrote there meanwhile; None takes one away."""
+        written = json.loads((self.path / SETTINGS).read_text(encoding="utf-8")) | changes
+        self.settings.update(written)
+        for name in [name for name, value in changes.items() if value is None]:
+            del self.settings[name], written[name]
+        write_durably(self.path / SETTINGS, json.dumps(written, indent=1, ensure_ascii=False).encode())
 
     def secret(self, name: str) -> bytes:
         """A 32-byte secret by name, made at first use and readable by this user only."""
@@ -141,7 +150,7 @@ class Shop:
 
     def run(self, function: Callable[..., Any], *artifacts: Any, **settings: Any) -> Any:
         """Run a stage, or reuse what an equal run made before."""
-        return run.execute(self, function, artifacts, settings)[0]
+        return run.execute(self, function, artifacts, with_given(run.spec_of(function).name, settings))[0]
 
     def act(self, function: Callable[..., Any], **settings: Any) -> Any:
         """Take an action, if this actor may."""
@@ -149,14 +158,23 @@ class Shop:
 
         return act(self, function, **settings)
 
+    def require(self, may: str) -> None:
+        """Refuse what this actor may not see or do; for what is no action and no run."""
+        if not self.permit(self.actor, may):
+            raise MofangError("not-permitted", actor=self.actor.name, may=may)
+
     def artifact(self, entry: Entry) -> Artifact:
         """The artifact that an entry made."""
+        kind = entry.body.get("output", {}).get("kind", "")
+        if kind not in KINDS:
+            lock.import_kind(kind)
+        return self.parts_of(entry, KINDS.get(kind, Artifact))
+
+    def parts_of(self, entry: Entry, cls: type[Artifact] = Artifact) -> Artifact:
+        """The same as no more than its parts: nothing of its kind is imported, so that a list of many is quick."""
         output = entry.body.get("output")
         if output is None:
             raise MofangError("entry-without-artifact", entry=entry.id, kind=entry.kind)
-        if output["kind"] not in KINDS:
-            lock.import_kind(output["kind"])
-        cls = KINDS.get(output["kind"], Artifact)
         parts = tuple(Part(*part) for part in output["parts"])
         return cls(self, entry.id, parts, "", tuple(entry.body.get("licences", ())), entry.body.get("measures", {}))
 
@@ -164,11 +182,10 @@ class Shop:
 
     def name(self, name: str, artifact: Artifact) -> Named:
         """Give an artifact a name; the same artifact keeps its version, a new one gets the next."""
-        if not NAME.fullmatch(name):
-            raise MofangError("name-invalid", name=name)
+        self.checked_name(name)
         owner, db = self.actor.owner, self.ledger.db
         with db.transaction():
-            newest = self._newest(name)
+            newest = self.newest(name)
             if newest and self._same(newest.entry, artifact.entry):
                 return newest
             made = Named(name, newest.version + 1 if newest else 1, artifact.kind, artifact.entry)
@@ -179,10 +196,18 @@ class Shop:
                    (owner, name, made.version, made.kind, made.entry))
         return made
 
+    @staticmethod
+    def checked_name(name: str) -> str:
+        """The name as it is, or ``name-invalid``."""
+        if not NAME.fullmatch(name):
+            raise MofangError("name-invalid", name=name)
+        return name
+
     def _same(self, one: str, other: str) -> bool:
         return one == other or self.ledger.get(one).body["lineage"] == self.ledger.get(other).body["lineage"]
 
-    def _newest(self, name: str, version: int = 0) -> Named | None:
+    def newest(self, name: str, version: int = 0) -> Named | None:
+        """The newest version of a name, or the one asked for; None if there is none."""
         exact = " and version=?" if version else ""
         sql = f"select name, version, kind, entry from name where owner=? and name=?{exact} order by version desc limit 1"
         params = (self.actor.owner, name, version) if version else (self.actor.owner, name)
@@ -197,11 +222,33 @@ class Shop:
     def named(self, text: str, kind: str = "") -> Named:
         """``reviews`` (newest) or ``reviews@3``; a wrong name is answered with the nearest."""
         name, _, version = text.partition("@")
-        found = self._newest(name, int(version)) if version.isdecimal() else self._newest(name) if not version else None
+        found = self.newest(name, int(version)) if version.isdecimal() else self.newest(name) if not version else None
         if found is None or (kind and found.kind != kind):
             known = [str(one) for one in self.names(kind)]
             raise MofangError("name-unknown", name=text, nearest=nearest(text, {*known, *(k.split("@")[0] for k in known)}))
         return found
+
+    def last(self, name: str, kind: str) -> Artifact | None:
+        """What the newest version of a name was made from: its nearest ancestor of this kind; None for a new name.
+
+        A recipe hands it to a stage's ``previous``, so that old records keep their side and their copy.
+        """
+        newest = self.newest(name)
+        return self.ancestor(newest.entry, kind) if newest else None
+
+    def ancestor(self, entry: str, kind: str) -> Artifact | None:
+        """Search backwards through the ledger, breadth first, for an artifact of this kind."""
+        seen, waiting = set(), [entry]
+        while waiting:
+            id = waiting.pop(0)
+            if id in seen:
+                continue
+            seen.add(id)
+            found = self.ledger.get(id)
+            if found.body.get("output", {}).get("kind") == kind:
+                return self.artifact(found)
+            waiting += found.references
+        return None
 
     def find(self, text: str, kind: str = "") -> Artifact:
         """An artifact by name, name@version, or a unique prefix of an entry's id; ``/part`` goes inside."""
@@ -293,9 +340,11 @@ class Shop:
 
     def verify(self) -> list[str]:
         """Everything that does not fit: chains, folded tables, missing or changed objects. Empty if all is well."""
+        from mofang.core.foreign import verify_foreign
+
         for journal in self.journals.names():
             lock.import_fold(journal)
-        wrong = self.ledger.verify() + self.journals.verify()
+        wrong = self.ledger.verify() + self.journals.verify() + verify_foreign(self)
         checked: dict[str, str | None] = {}
         for entry in self.ledger.entries("done", "seal"):
             for part in entry.body["output"]["parts"]:
@@ -303,4 +352,5 @@ class Shop:
                     checked[part[2]] = self.store.check(part[2])
                 if checked[part[2]]:
                     wrong.append(f"{part[0]} of {entry.id} is {checked[part[2]]} ({part[2][:12]})")
+        note_kept(self.path, "verify", wrong=len(wrong), head=self.ledger.head()[1])
         return wrong

@@ -71,7 +71,7 @@ def collect(
     each file, and of a workbook without ``sheet`` the sheet that looks most like a table. Numbers of 16 and more
     digits that a spreadsheet has rounded are counted by column.
     """
-    files, left_out, chosen, label_file = _files(source, format, label_file)
+    files, left_out, chosen, label_file = _files(run, source, format, label_file)
     how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, sheet, max_cell_chars)
     wanted = _roles({"text": text, "number": numbers, "category": categories, "image": (image,)})
     beside = _roles(
@@ -99,9 +99,9 @@ def collect(
     return run.result(Records)
 
 
-def _files(source: str, format: str, label_file: str) -> tuple[list[SourceFile], list[SourceFile], str, str]:
+def _files(run: Run, source: str, format: str, label_file: str) -> tuple[list[SourceFile], list[SourceFile], str, str]:
     """The files to read, those left out, the format, and the label file beside images."""
-    found = sources.source_files(source)
+    found = sources.source_files(source, run.shop)
     chosen = detect_format(found) if format == "auto" else format
     if chosen == "images" and not label_file:
         label_file = find_label_file(found)

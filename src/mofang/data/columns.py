@@ -10,10 +10,12 @@ from decimal import Decimal
 from typing import Any
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", "\\n", "#n/a", "缺失", "无", "空"}
+MONTHS = r"(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
 PATTERNS = {
     "date": re.compile(
         r"\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}日?([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?"
-        r"|\d{1,2}/\d{1,2}/\d{4}( \d{1,2}:\d{2}(:\d{2})?)?"
+        r"|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( \d{1,2}:\d{2}(:\d{2})?)?|\d{4}[-/年]\d{1,2}月?"
+        rf"|{MONTHS}[ -]\d{{1,2}},?[ -]\d{{4}}|\d{{1,2}}[ -]{MONTHS}[ -](\d{{4}}|\d{{2}})|{MONTHS}[ -]\d{{4}}"
     ),
     "e-mail": re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(\.[\w-]{1,63}){1,8}"),
     "phone": re.compile(r"(\+?86[- ]?)?1[3-9]\d{9}|\+?\d{1,3}[- ]\(?\d{2,4}\)?[- ]\d{3,4}[- ]\d{3,4}"),

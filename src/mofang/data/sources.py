@@ -18,12 +18,15 @@ from pydantic import Field
 from mofang.core.canonical import digest_of, file_digest, write_durably
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
+from mofang.core.stage import OnDisk
+from mofang.core.uploads import PREFIX as UPLOAD
+from mofang.core.uploads import uploaded
 from mofang.data.archives import Archive, archive_at, checked
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
-Source = Annotated[str, Field(min_length=1, description="a file, a folder, a glob, a zip archive, or package:name/path")]
+Source = Annotated[str, Field(min_length=1, description="a file, a folder, a glob, a zip archive, or package:name/path"), OnDisk()]
 
 PACKAGE = "package:"
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".heic", ".heif")
@@ -107,12 +110,16 @@ def ending_of(path: Path | str) -> str:
     return names[-1].strip() if names else ""
 
 
-def source_files(source: str) -> list[SourceFile]:
-    """All files of a source in a stable order; a zip archive (or those that a glob matches) gives its entries.
+def source_files(source: str, shop: Shop | None = None) -> list[SourceFile]:
+    """All files of a source in a stable order; a zip archive (or those that a glob matches) gives its entries, and
+    ``upload:ID/NAME`` are the files that somebody lent to this shop.
 
     Raises ``source-missing``, ``package-missing``, ``source-empty`` (a folder, glob or archive without files), and
     what archives raise.
     """
+    if source.startswith(UPLOAD) and shop is not None:
+        folder, digests = uploaded(shop, source)
+        return _inside_archives([SourceFile(folder / name, name) for name in sorted(digests)])
     if source.startswith(PACKAGE):
         root, pattern = _inside_package(source)
     else:
@@ -215,7 +222,7 @@ def source_digest(shop: Shop, settings: dict[str, Any]) -> str:
     A file whose size and time of change are as at the last look is not read again.
     """
     try:
-        files = source_files(settings["source"])
+        files = source_files(settings["source"], shop)
     except MofangError as error:
         if error.code not in ("source-missing", "source-empty"):
             raise
