@@ -35,16 +35,16 @@ def status(context: Context, as_json: bool) -> None:
         click.echo(orjson.dumps({"shop": str(context.shop.path), **facts}, option=orjson.OPT_INDENT_2).decode())
         return
     context.say("Shop {path}", "模坊 {path}", path=context.shop.path)
-    _line(context, say("models", "模型"), ", ".join(found.models[:8]) + (" …" if len(found.models) > 8 else "") or "–")
+    _line(say("models", "模型"), ", ".join(found.models[:8]) + (" …" if len(found.models) > 8 else "") or "–")
     _live(context, found)
     if sees_money:
         _money(context, found)
     _runs(context, found)
-    _line(context, say("disk", "磁盘"), say("{free:.1f} GB free", "剩余 {free:.1f} GB", free=found.disk_free_bytes / 1e9))
-    _line(context, say("checked", "核对"), say("{when}; backup {backup}", "{when}；备份 {backup}", when=_ago(found.verified),
+    _line(say("disk", "磁盘"), say("{free:.1f} GB free", "剩余 {free:.1f} GB", free=found.disk_free_bytes / 1e9))
+    _line(say("checked", "核对"), say("{when}; backup {backup}", "{when}；备份 {backup}", when=_ago(found.verified),
                                              backup=_ago(found.backed_up)))
     for one in found.alerts:
-        context.console.print(f"! {one.words}", markup=False, style="yellow")
+        click.echo(click.style(f"! {one.words}", fg="yellow"))
     context.next(*found.next)
 
 
@@ -68,20 +68,20 @@ def _nowhere(context: Context, as_json: bool) -> None:
     context.next(*dict.fromkeys(ways), *(["mofang new YOUR-FILE"] if ways else ["mofang new YOUR-FILE", "mofang demo"]))
 
 
-def _line(context: Context, label: str, text: str) -> None:
+def _line(label: str, text: str) -> None:
     """A label and what belongs to it; a Chinese sign is two columns wide."""
     from rich.cells import cell_len
 
-    context.console.print(f"  {label}{' ' * max(1, WIDTH - cell_len(label))}{text}", markup=False, soft_wrap=True)
+    click.echo(f"  {label}{' ' * max(1, WIDTH - cell_len(label))}{text}")
 
 
 def _live(context: Context, found: Today) -> None:
     if not found.live:
-        _line(context, say("live", "在线"), say("nothing is served", "没有在运行的服务"))
+        _line(say("live", "在线"), say("nothing is served", "没有在运行的服务"))
     for one in found.live:
         p99 = one["last_minute"]["p99_ms"]
         refused = sum(one["refused"].values())
-        _line(context, say("live", "在线"), say(
+        _line(say("live", "在线"), say(
             "{models} at {address}: {n:,} requests, {refused:,} refused, {failed:,} errors{p99}",
             "{models}，{address}：{n:,} 次请求，拒绝 {refused:,} 次，出错 {failed:,} 次{p99}", models=", ".join(one["models"]),
             address=one["address"], n=one["requests"], refused=refused - one["failed"], failed=one["failed"],
@@ -97,7 +97,7 @@ def _money(context: Context, found: Today) -> None:
     from mofang.core.money import format_micros
 
     for label, earned in ((say("today", "今天"), found.today), (say("this month", "本月"), found.month)):
-        _line(context, label, say("{n:,} requests, {money} earned", "{n:,} 次请求，收入 {money}", n=earned.requests,
+        _line(label, say("{n:,} requests, {money} earned", "{n:,} 次请求，收入 {money}", n=earned.requests,
                                   money=format_micros(earned.micros, context.shop.currency)))
     hours = found.spent_s / 3600
     if found.spent_month is None:
@@ -105,14 +105,14 @@ def _money(context: Context, found: Today) -> None:
     else:
         spent = say("{day} today, {month} this month ({hours:.1f} machine hours)", "今天 {day}，本月 {month}（{hours:.1f} 机器小时）",
                     day=shown(found.spent_today), month=shown(found.spent_month), hours=hours)
-    _line(context, say("spent", "支出"), spent)
-    _line(context, say("owed", "应收"), say("{owed}, of it not billed yet {open}", "{owed}，其中尚未出账 {open}", owed=shown(found.owed),
+    _line(say("spent", "支出"), spent)
+    _line(say("owed", "应收"), say("{owed}, of it not billed yet {open}", "{owed}，其中尚未出账 {open}", owed=shown(found.owed),
                                          open=shown(found.unbilled)))
 
 
 def _runs(context: Context, found: Today) -> None:
     for one in found.running:
-        _line(context, say("running", "运行中"), say("{stage} since {when}", "{stage}（{when} 起）", stage=one["stage"],
+        _line(say("running", "运行中"), say("{stage} since {when}", "{stage}（{when} 起）", stage=one["stage"],
                                                   when=when(one["at_us"])))
     seen: set[str] = set()
     for one in reversed(found.unfinished):
@@ -122,7 +122,7 @@ def _runs(context: Context, found: Today) -> None:
         seen.add(how)
         words = say("{stage} since {when}; it continues with: {how}", "{stage}（{when} 起），继续：{how}", stage=one["stage"],
                     when=when(one["at_us"]), how=how)
-        _line(context, say("unfinished", "未完成"), words)
+        _line(say("unfinished", "未完成"), words)
 
 
 def _ago(what: dict[str, Any] | None) -> str:

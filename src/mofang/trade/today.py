@@ -18,7 +18,7 @@ from mofang.core.language import say
 from mofang.core.money import format_micros, round_half_even_minor
 from mofang.core.resume import resume_command
 from mofang.core.watched import files_in_git
-from mofang.trade.accounts import shop_offset
+from mofang.trade.accounts import open_books, shop_offset
 from mofang.trade.balance import balance_of
 from mofang.trade.claims import Claim, invoices_of
 from mofang.trade.customers import Customer, customers
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 WEEK_US = 7 * 86_400_000_000
 DISK_LOW_BYTES = 1_000_000_000
 SILENT_S = 10
+CARE = ("verify-old", "backup-never", "backup-old")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def today_of(shop: Shop) -> Today:
     """Everything the screen shows. Nothing is changed, beside counts that catch up with the ledger."""
     from mofang.trade.costs import money_spent
 
-    shop.journals.make_tables()
+    open_books(shop)
     day = day_of(now_us(), shop_offset(shop))
     books = Books(shop)
     names = {one.name: one for one in reversed(shop.names("package"))}
@@ -123,7 +124,8 @@ class Books:
     @property
     def owed(self) -> int:
         """What was used and neither paid in advance nor given back, of all customers."""
-        return sum(max(0, balance.debited - balance.topped_up) for balance in self.balances.values())
+        return sum(round_half_even_minor(max(0, balance.debited - balance.topped_up), self.shop.currency)
+                   for balance in self.balances.values())
 
     @property
     def unbilled(self) -> int:
@@ -205,20 +207,21 @@ def _care(shop: Shop, found: Today) -> list[Alert]:
     if found.verified and found.verified.get("wrong"):
         alerts.append(Alert("verify-wrong", say("The last check found {n} things that do not fit.", "上次核对发现 {n} 处不符。",
                                                 n=found.verified["wrong"]), "mofang verify"))
-    used = bool(found.month.requests) or now - int(shop.settings.get("made_us", now)) > WEEK_US
-    for code, what, command, en, zh in (
-        ("verify-old", found.verified, "mofang verify", "The books were not checked for more than a week.", "账目已超过一周没有核对。"),
-        ("backup-old", found.backed_up, "mofang backup", "There is no backup of the last seven days.", "最近七天没有备份。"),
-    ):
-        if used and (what is None or now - int(what["at_us"]) > WEEK_US):
-            alerts.append(Alert(code, say(en, zh), command))
+    old = now - int(shop.settings.get("made_us", now)) > WEEK_US
+    if (found.verified is None and old) or (found.verified and now - int(found.verified["at_us"]) > WEEK_US):
+        alerts.append(Alert("verify-old", say("The books were not checked for more than a week.", "账目已超过一周没有核对。"),
+                            "mofang verify"))
+    if found.backed_up is None and (old or found.month.requests):
+        alerts.append(Alert("backup-never", say("There is no backup yet.", "还没有任何备份。"), "mofang backup"))
+    elif found.backed_up and now - int(found.backed_up["at_us"]) > WEEK_US:
+        alerts.append(Alert("backup-old", say("The last backup is older than a week.", "最近一次备份已超过一周。"), "mofang backup"))
     return alerts
 
 
 def _next(found: Today, books: Books, models: list[str]) -> list[str]:
     """At most three commands, the most pressing first."""
     wanted = list(dict.fromkeys(one["resume"] for one in reversed(found.unfinished) if one["resume"]))[:1]
-    wanted += [one.command for one in found.alerts if one.command and one.code not in ("verify-old", "backup-old")]
+    wanted += [one.command for one in found.alerts if one.command and one.code not in CARE]
     sold = bool(books.live_keys())
     if not models:
         wanted.append("mofang new YOUR-FILE")
@@ -228,7 +231,7 @@ def _next(found: Today, books: Books, models: list[str]) -> list[str]:
             wanted += [f"mofang predict {name} …", f"mofang sell {name} --to CUSTOMER --price 5.00/1000"]
         if not found.live:
             wanted.append(f"mofang serve {name}")
-    wanted += [one.command for one in found.alerts if one.code in ("verify-old", "backup-old")]
+    wanted += [one.command for one in found.alerts if one.code in CARE]
     if sold:
         wanted.append("mofang costs")
     return list(dict.fromkeys(wanted))[:3] or ["mofang verify"]
