@@ -79,6 +79,8 @@ def collect(
     )
     about: dict[str, Any] = {"licence": licence, "origin": origin, "consent": consent}
     about["source"] = _about_source(source, files, left_out, chosen, run)
+    if chosen == "excel":
+        about["source"]["sheets"] = how.sheets  # filled while the workbooks are read, and written after that
     run.licence(licence)
     with run.part("rejected.parquet") as path, RejectedFile(path) as rejected:
         for name, reason in sources.refused_entries(files):

@@ -128,6 +128,8 @@ def source_files(source: str, shop: Shop | None = None) -> list[SourceFile]:
         found = _inside_archives([SourceFile(root, root.name)])
     elif root.is_dir():
         found = sorted(_walk(root), key=lambda file: file.name)
+        if all(ending_of(file.base) == ARCHIVE_ENDING for file in found):
+            found = _inside_archives(found)
     elif re.search(r"[*?\[]", root.name + pattern) or re.search(r"[*?\[]", str(root)):
         found = _inside_archives(_glob(root))
     else:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 BATCH = 256
 Placed = tuple[int | str, dict[str, Any]]  # where a record stands: the number of its row or line, or an image's name
 FILE_LIKE = re.compile(
-    r"\S+\.(csv|tsv|txt|jsonl?|ndjson|parquet|xlsx|xlsm|xls|ods|zip|gz|png|jpe?g|bmp|gif|webp|tiff?|heic|heif)", re.I)
+    r"\S+\.(csv|tsv|txt|jsonl?|ndjson|parquet|xlsx|xlsm|xls|ods|zip|gz|png|jpe?g|bmp|gif|webp|tiff?|hei[cf])", re.I
+)
 
 
 def records_from(signature: Signature, given: str, stream: TextIO) -> Iterator[list[dict[str, Any]]]:
