@@ -101,7 +101,8 @@ class RemoteShop:
         import_kind(told["kind"])
         parts = tuple(Part(*one) for one in told["parts"])
         cls = KINDS.get(told["kind"], Artifact)
-        return cls(self, told["entry"], parts, told["within"], tuple(told["licences"]), told["measures"])  # type: ignore[arg-type]
+        here: Any = self
+        return cls(here, told["entry"], parts, told["within"], tuple(told["licences"]), told["measures"])
 
 
 class _Elsewhere:
