@@ -153,6 +153,28 @@ def test_forms_that_no_browser_sends(console: Consoling, reader: Reader, kind: s
     assert console.call("POST", "/models/reviews@1", body, cookie=reader.cookie, content_type=kind)[0] == 400
 
 
+def test_a_run_and_a_failed_run_are_shown(console: Consoling, reader: Reader, tmp_path: Path) -> None:
+    from mofang.data.collect import collect
+
+    shop = console.shop.again()
+    (tmp_path / "few.csv").write_text("text,label\n<b>x,a\ny,b\n", encoding="utf-8")
+    made = shop.run(collect, source=str(tmp_path / "few.csv"), licence="<own>")
+    with pytest.raises(MofangError):
+        shop.run(collect, source=str(tmp_path / "few.csv"), licence="x", bad_share=0.0, text=("nothing",))
+    for entry in shop.ledger.entries("done", "fail", "start"):
+        text = page(console, reader, f"/runs/{entry.id}", "zh")
+        well_formed(text)
+        assert "<own>" not in text and ("失败" in text) == (entry.kind == "fail")
+    assert "few.csv" in page(console, reader, f"/runs/{made.entry}") and "failed" in page(console, reader, "/runs")
+    assert console.call("GET", "/runs/run_nothing", cookie=reader.cookie)[0] == 404
+
+
+def test_our_own_mistake_is_said_as_such(console: Consoling, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pages, "_models", lambda self, newest=False: 1 / 0)
+    status, _, content = console.call("GET", "/models", cookie=reader.cookie)
+    assert status == 500 and b"Mofang itself made a mistake" in content and b"ZeroDivision" not in content
+
+
 def test_pages_and_style_lie_in_the_package() -> None:
     from mofang.web import pages
 
