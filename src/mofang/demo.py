@@ -157,13 +157,12 @@ def _last_screen(play: Stage, made: str, answered: dict[str, Any], document: dic
 
 def _facts(play: Stage, answered: dict[str, Any], document: dict[str, Any], seconds: int) -> dict[str, Any]:
     """The figures of this run, from which README's table is made (tools/demo_table.py)."""
-    from mofang.cli.report import outcome_facts
     from mofang.core.shop import Shop
-    from mofang.recipe import Outcome
+    from mofang.outcome import model_facts
 
     shop = Shop.open(play.folder / "shop", make=False)
     named = shop.named("reviews", "package")
-    facts = outcome_facts(Outcome(named, shop.find(str(named)), 0.0))
+    facts = model_facts(shop, named)
     kept = {name: facts[name] for name in ("model", "headline", "metrics", "baseline", "baseline_family", "test_rows",
                                            "candidates", "engine", "engines", "dropped", "licences")}
     return {**kept, "requests": answered["requests"], "invoice_total_micros": document["total_micros"],

@@ -12,27 +12,34 @@ import re
 import runpy
 import time
 import traceback
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
+from mofang.core.given import Settings, given
 from mofang.core.shop import Named, Shop
+
+if TYPE_CHECKING:
+    from mofang.data.growth import Growth
 
 HOMES = {
     "collect": "mofang.data.collect", "clean": "mofang.data.clean", "snapshot": "mofang.data.snapshot",
     "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
-    "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "package": "mofang.serve.package",
+    "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare",
+    "package": "mofang.serve.package",
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 
 # What Python raises for a mistake in a script; it is the recipe's own where its last line is the recipe's.
 MISTAKES = (NameError, TypeError, AttributeError, LookupError, ImportError, ValueError, ArithmeticError, AssertionError,
             OSError, RuntimeError)
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "": 1}
+UNITS_S = {"s": 1, "秒": 1, "": 1, "m": 60, "min": 60, "分": 60, "分钟": 60, "h": 3600, "小时": 3600}
+TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(" + "|".join(sorted(filter(None, UNITS_S), key=len, reverse=True)) + ")?")
 
 
 def __getattr__(name: str) -> Any:
@@ -49,72 +56,81 @@ class Budget:
     seconds: float = 300.0
 
     @classmethod
-    def parse(cls, text: str, machine_hour_micros: int | None = None) -> Budget:
-        """From ``5m``, ``90s``, ``1.5h``, or money (``¥20``) where the machine's hourly rate is set."""
+    def parse(cls, text: str, machine_hour_micros: int | None = None, currency: str = "CNY") -> Budget:
+        """From a time (``5m``, ``90s``, ``1.5h``, ``5分钟``), or from money (``¥20``, ``20元``, ``$3``) where it is known
+        what an hour of this machine costs.
+
+        Raises ``rate-not-set``, ``currency-other`` for another currency than the shop's, ``budget-unreadable``.
+        """
         from mofang.core.money import parse_amount
 
-        time_like = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
-        if time_like:
-            return cls(float(time_like[1]) * UNITS_S[time_like[2]])
-        if text.strip()[:1] in "¥￥":
+        plain = unicodedata.normalize("NFKC", text).strip().lower()
+        if found := TIME.fullmatch(plain):
+            seconds = float(found[1]) * UNITS_S[found[2] or ""]
+        elif re.search(r"[¥$€£]|元|rmb|cny|usd|eur|gbp|hkd|jpy", plain) and any(map(str.isdigit, plain)):
+            micros = parse_amount(text, currency)
             if not machine_hour_micros:
                 raise MofangError("rate-not-set", budget=text)
-            return cls(parse_amount(text) / machine_hour_micros * 3600)
-        raise MofangError("budget-unreadable", budget=text)
+            seconds = micros / machine_hour_micros * 3600
+        else:
+            raise MofangError("budget-unreadable", budget=text)
+        if seconds <= 0:
+            raise MofangError("budget-unreadable", budget=text)
+        return cls(seconds)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a recipe came to."""
+    """What a recipe came to, and what it was before: ``previous`` is the version that had the name until now (the same
+    one if nothing changed), ``growth`` what came into the records since, ``comparison`` old and new on the same test
+    rows, and ``incomparable`` why there is none.
+    """
 
     named: Named
     package: Artifact
     seconds: float
+    previous: Named | None = None
+    growth: Growth | None = None
+    comparison: Artifact | None = None
+    incomparable: str = ""
+
+    @property
+    def unchanged(self) -> bool:
+        """True if the recipe ended in the version that was there before."""
+        return self.previous == self.named
 
     def made_by(self, kind: str) -> Artifact | None:
         """The nearest ancestor of the package of this kind (its evaluation, model, snapshot …)."""
-        return nearest_ancestor(self.package, kind)
+        return self.package.shop.ancestor(self.package.entry, kind)
 
 
-def nearest_ancestor(artifact: Artifact, kind: str) -> Artifact | None:
-    """Search backwards through the ledger, breadth first, for an artifact of this kind."""
-    shop, seen, waiting = artifact.shop, set(), [artifact.entry]
-    while waiting:
-        id = waiting.pop(0)
-        if id in seen:
-            continue
-        seen.add(id)
-        entry = shop.ledger.get(id)
-        if entry.body.get("output", {}).get("kind") == kind:
-            return shop.artifact(entry)
-        waiting += entry.references
-    return None
+def run_recipe(shop: Shop, path: Path, budget: Budget, settings: Settings | None = None) -> Outcome:
+    """Run a recipe to its named model; run again, it redoes only what changed.
 
-
-def run_recipe(shop: Shop, path: Path, budget: Budget) -> Outcome:
-    """Run a recipe to its named model; run again, it redoes only what changed."""
+    ``settings`` are given from outside, by stage (``{"export": {"miss_cost": 10.0}}``); they stand in for the recipe's
+    own and are written into the ledger like those.
+    """
     began = time.monotonic()
-    name, package = make_package(shop, path, budget)
-    return finish(shop, name, package, time.monotonic() - began)
+    name, package = make_package(shop, path, budget, settings)
+    return finish(shop, name, package, began)
 
 
-def finish(shop: Shop, name: str, package: Artifact, seconds: float) -> Outcome:
-    """Name the package that a recipe came to."""
-    return Outcome(shop.name(name, package), package, seconds)
-
-
-def make_package(shop: Any, path: Path, budget: Budget) -> tuple[str, Artifact]:
-    """Run a recipe's own code up to its package, in this shop or a remote one; the recipe's name, and the package."""
+def make_package(shop: Any, path: Path, budget: Budget, settings: Settings | None = None) -> tuple[str, Artifact]:
+    """Run a recipe's own code up to its package; the recipe's name, and the package."""
     if not path.is_file():
         raise MofangError("recipe-missing", path=str(path))
     path = path.resolve()  # before the folder changes
-    with working_in(path.parent):
+    with working_in(path.parent), given(settings or {}):
         script = _load(path)
         name, main = script.get("NAME"), script.get("main")
         if not isinstance(name, str) or not callable(main):
             raise MofangError("recipe-shape", path=str(path))
         try:
             package = main(shop, budget)
+        except MofangError as error:
+            if error.code == "source-missing" and shop.last(name, "package") is not None:
+                raise MofangError("source-gone", source=error.values.get("source", ""), name=name) from error
+            raise
         except MISTAKES as error:
             line = _line_in(path, error)
             if line is None:
@@ -123,6 +139,46 @@ def make_package(shop: Any, path: Path, budget: Budget) -> tuple[str, Artifact]:
     if not isinstance(package, Artifact) or package.kind != "package":
         raise MofangError("recipe-shape", path=str(path))
     return name, package
+
+
+def finish(shop: Shop, name: str, package: Artifact, began: float) -> Outcome:
+    """Name the package that a recipe came to. Where the name had a version with another graph, both are compared on
+    the test rows of the new one."""
+    previous = shop.newest(name)
+    named = shop.name(name, package)
+    changes = what_changed(shop, package, previous) if previous and previous != named else {}
+    return Outcome(named, package, time.monotonic() - began, previous, **changes)
+
+
+def what_changed(shop: Shop, package: Artifact, previous: Named) -> dict[str, Any]:
+    """Growth of the records and the comparison of both models, or why there is none."""
+    from mofang.data.growth import grown
+    from mofang.judge.compare import compare, trained_on, why_not
+
+    found: dict[str, Any] = {}
+    before = {kind: shop.ancestor(previous.entry, kind) for kind in ("records", "graph")}
+    now = {kind: shop.ancestor(package.entry, kind) for kind in ("records", "graph", "evaluation")}
+    if before["records"] and now["records"]:
+        found["growth"] = grown(before["records"], now["records"])
+    if not (before["graph"] and now["graph"] and now["evaluation"]) or before["graph"].digest == now["graph"].digest:
+        return found
+    test = tested(shop, now["evaluation"])
+    reason = why_not(*(one.read_json("about.json") for one in (now["graph"], before["graph"])))
+    if not reason and trained_on(shop, test, before["graph"]):
+        reason = "trained-on"
+    if reason:
+        return found | {"incomparable": reason}
+    return found | {"comparison": shop.run(compare, now["graph"], before["graph"], test)}
+
+
+def tested(shop: Shop, evaluation: Artifact) -> Any:
+    """The records on which an evaluation was made."""
+    given = shop.ledger.get(evaluation.entry).body["inputs"]
+    reference = next(one for one in given if one["kind"] == "records")
+    found = shop.artifact(shop.ledger.get(reference["entry"]))
+    for name in filter(None, reference["within"].split("/")):
+        found = found / name
+    return found
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -270,11 +270,17 @@ def test_images_take_their_class_from_the_folder_or_the_label_file(tmp_path: Pat
         (tmp_path / name).write_bytes(b"bytes")
     (tmp_path / "狗" / "empty.png").write_bytes(b"")
     rows, rejected = read(tmp_path, "images")
-    assert rows == [{"image": "狗/2.png", "label": "狗"}, {"image": "猫/1.png", "label": "猫"}]
+    assert rows == [
+        {"image": "狗/2.png", "folder": "", "label": "狗"},
+        {"image": "猫/1.png", "folder": "", "label": "猫"},
+    ]
     assert [reason for _, reason in rejected] == ["file-empty"]
     (tmp_path / "labels.csv").write_text("file,kind\n1.png,cat\n2.png,dog\ngone.png,dog\n")
     rows, rejected = read(tmp_path, "images", label_file="labels.csv", label="kind")
-    assert rows == [{"image": "狗/2.png", "kind": "dog"}, {"image": "猫/1.png", "kind": "cat"}]
+    assert rows == [
+        {"image": "狗/2.png", "folder": "狗", "kind": "dog"},
+        {"image": "猫/1.png", "folder": "猫", "kind": "cat"},
+    ]
     assert (4, "image-missing") in rejected
 
 

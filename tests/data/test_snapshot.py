@@ -14,7 +14,8 @@ from mofang.core.shop import Shop
 from mofang.data.clean import clean
 from mofang.data.collect import collect
 from mofang.data.records import RecordReader, content_digest
-from mofang.data.snapshot import PARTS, Snapshot, snapshot
+from mofang.data.sides import PARTS
+from mofang.data.snapshot import Snapshot, snapshot
 from mofang.data.times import seconds_of
 from tests.data.pictures import write_pictures
 

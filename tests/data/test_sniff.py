@@ -261,9 +261,9 @@ def test_what_is_given_is_not_guessed(tmp_path: Path) -> None:
 
 def test_first_day_mistakes(tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04")
-    assert unsure(tmp_path / "a.xlsx").code == "spreadsheet"
-    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04")
-    assert unsure(tmp_path / "a.zip").code == "packed"
+    assert unsure(tmp_path / "a.xlsx").code == "spreadsheet-broken"
+    (tmp_path / "a.rar").write_bytes(b"Rar!")
+    assert unsure(tmp_path / "a.rar").code == "packed"
     (tmp_path / "empty.csv").write_bytes(b"")
     assert unsure(tmp_path / "empty.csv").code == "no-records"
     assert unsure(tmp_path / "gone.csv").code == "source-missing"

@@ -54,7 +54,7 @@ def test_saved_and_loaded_gives_the_same_bits(seed: int, mode: str, height: int,
     assert encoder.encode(record)["pixels"].tobytes() == loaded.encode(record)["pixels"].tobytes()
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
 def test_the_formats_that_are_read(form: str) -> None:
     assert open_image(saved(Image.new("RGB", (5, 4), "red"), form)).size == (5, 4)
 
@@ -76,7 +76,7 @@ def test_an_image_is_turned_upright_and_made_opaque() -> None:
         (b"GIF89a", "image-unreadable"),
         (b"<svg/>", "image-unreadable"),
         (png(0)[:60], "image-unreadable"),
-        (saved(Image.new("RGB", (5, 4)), "TIFF"), "image-unreadable"),
+        (saved(Image.new("F", (5, 4)), "TIFF"), "image-unreadable"),
         (b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\n", "image-unreadable"),
         (bomb(30_000), "image-too-large"),
         (bomb(7_100), "image-too-large"),

@@ -124,6 +124,10 @@ def test_threads_get_their_own_answers(text_graph: Path) -> None:
             "operator-unknown",
         ),
         ({"engine": {"engine": "abacus", "threads": 1}}, "engine-none"),
+        ({"decide": {"positive": "none", "threshold": 0.5, "miss_cost": 0}}, "package-unreadable"),
+        ({"decide": {"positive": "neg", "threshold": "0.5"}}, "package-unreadable"),
+        ({"decide": {"positive": "neg", "threshold": 2}}, "package-unreadable"),
+        ({"decide": "always"}, "package-unreadable"),
     ],
 )
 def test_a_graph_that_would_answer_otherwise_than_it_was_trained_is_refused(
@@ -132,6 +136,19 @@ def test_a_graph_that_would_answer_otherwise_than_it_was_trained_is_refused(
     with pytest.raises(MofangError) as error:
         Predictor(changed(text_graph, tmp_path, **more))
     assert error.value.code == code
+
+
+def test_a_threshold_decides_and_a_replay_sees_that_it_was_changed(text_graph: Path, tmp_path: Path) -> None:
+    decide = {"positive": "neg", "threshold": 1e-9, "miss_cost": 0.0}
+    plain, eager = Predictor(text_graph), Predictor(changed(text_graph, tmp_path, format=2, decide=decide))
+    records = plain.task.canonical(plain.signature, plain.encoder, 16, 0)
+    answers = eager.predict(records)
+    assert {one["label"] for one in answers} == {"neg"} and answers[0]["scores"] == plain.predict(records)[0]["scores"]
+    lines = json.loads(json.dumps(canonical_lines(eager, records, plain.outputs(records)["probabilities"])))
+    replay(eager, lines)
+    with pytest.raises(MofangError) as error:
+        replay(plain, lines)
+    assert error.value.code == "parity-mismatch" and "label" in error.value.what
 
 
 @pytest.mark.parametrize("about", ["", "{", "{}"])

@@ -77,6 +77,8 @@ def test_the_headline_hides_no_small_class() -> None:
     task = task_named("text_classification")
     assert task.headline({"a": 100, "b": 95}) == "accuracy"
     assert task.headline({"a": 100, "b": 20}) == "f1_macro"
+    assert task.headline({"a": 27, "b": 27, "c": 27, "d": 19}) == "f1_macro", "rarer than a fifth"
+    assert task.headline(dict.fromkeys("abcdefghij", 100)) == "accuracy", "a tenth of ten equal classes is not rare"
 
 
 def test_a_long_text_counts_once_for_each_thousand_characters() -> None:

@@ -25,7 +25,7 @@ def test_new_says_what_it_found_and_run_ends_in_a_named_model(made: Made) -> Non
         assert words in made.new.out
     recipe = (made.folder / "reviews.py").read_text(encoding="utf-8")
     assert len(recipe.splitlines()) <= 40 and 'licence="own"' in recipe
-    for words in ("test accuracy", "(baseline", "reviews@1 is ready", "Candidates", "Engines", "mofang serve reviews",
+    for words in ("test accuracy", "(baseline", "reviews@1 is ready", "Candidates", "here it answers", "mofang serve reviews",
                   "Left out", "empty 1"):
         assert words in made.run.out
     assert "A new shop is made" in made.run.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -19,6 +20,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     ("Make", "制作"): {
         "new": ("make", "look at a file or folder and write a recipe for it", "查看文件或文件夹，为它写一份配方"),
         "run": ("make", "run a recipe: from records to a named model", "运行配方：从记录得到有名字的模型"),
+        "show": ("make", "print a model's report again", "再看一次模型的报告"),
         "predict": ("make", "ask a model, without server or key", "直接询问模型，无需服务器和密钥"),
     },
     ("Sell", "销售"): {
@@ -167,15 +169,19 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as stop:
         _complain(say("Stopped.", "已停止。"),
                   say("Nothing is lost; the same command continues: mofang {words}", "没有丢失任何内容；同一条命令会继续：mofang {words}",
                       words=" ".join(arguments)), "stopped", False)
-        return 130
+        return int(getattr(stop.__cause__ or stop, "status", 130))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `mofang runs | head`
         return 0
     except Exception as error:  # the one boundary of this face: our own mistake, said as such
+        if _is_disk_full(error):
+            full = MofangError("disk-full")
+            _complain(full.what, full.fix, full.code, "--json" in arguments)
+            return 1
         if "--verbose" in arguments:
             raise
         _complain(say("Mofang itself made a mistake: {kind}: {text}", "这是模坊自身的错误：{kind}：{text}",
@@ -183,6 +189,10 @@ def run(arguments: list[str]) -> int:
                   say("Run it again with `mofang --verbose …` and report what it prints.",
                       "请用 `mofang --verbose …` 再运行一次，并把输出报告给我们。"), "internal", "--json" in arguments)
         return 70
+
+
+def _is_disk_full(error: Exception) -> bool:
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error)
 
 
 def _complain(what: str, fix: str, code: str, as_json: bool) -> None:

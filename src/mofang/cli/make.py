@@ -1,4 +1,4 @@
-"""Make: new, run, predict."""
+"""Make: new, run, show, predict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import click
 
 from mofang.cli.context import Context, Given, NewFile, pass_context
 from mofang.core.errors import MofangError
-from mofang.core.language import say
 
 
 @click.command()
@@ -19,7 +18,12 @@ from mofang.core.language import say
 @click.option("--name", help="The model's name.")
 @click.option("--task", help="text_classification, image_classification or table_classification.")
 @click.option("--label", help="The column that holds the label.")
+@click.option("--map", help="Labels to classes, e.g. '4,5=positive;1,2=negative'; all others are set aside.")
 @click.option("--inputs", help="Input columns, separated by commas.")
+@click.option("--keep", multiple=True, metavar="COLUMN", help="Use a column that would be left out (repeat for several).")
+@click.option("--group", help="Rows that agree in this column stay on one side of the split.")
+@click.option("--time", help="The newest rows by this column are tested.")
+@click.option("--sheet", help="The sheet of a spreadsheet (default: the first that holds records).")
 @click.option("--encoding", help="For example utf-8 or gb18030.")
 @click.option("--delimiter", help="The sign between columns.")
 @click.option("--licence", help="Licence or terms of the records, for example own, CC-BY-4.0.")
@@ -33,7 +37,11 @@ def new(context: Context, /, path: str, as_json: bool, **flags: Any) -> None:
     """
     from mofang.new import write_recipe
 
-    made = write_recipe(path, **{name: value for name, value in flags.items() if value is not None})
+    given = {name: value for name, value in flags.items() if value is not None}
+    shop = context.shop if not context.remote and context.place else None
+    if shop:
+        given |= {"rates": shop.rates, "currency": shop.currency, "cache": shop.path / "cache"}
+    made = write_recipe(path, **given)
     if as_json:
         import orjson
 
@@ -47,59 +55,61 @@ def new(context: Context, /, path: str, as_json: bool, **flags: Any) -> None:
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("--budget", default="5m", show_default=True, help="Time (90s, 5m, 1h) or money (¥20) for the search.")
+@click.option("--miss-cost", type=click.FloatRange(min=0, min_open=True),
+              help="How many false alarms a miss of the rarer class costs; stands in for the recipe's own miss_cost.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @pass_context
-def run(context: Context, recipe: Path, budget: str, as_json: bool) -> None:
+def run(context: Context, recipe: Path, budget: str, miss_cost: float | None, as_json: bool) -> None:
     """Run a recipe: try kinds of model from cheap to dear within the budget, and end in a named model.
 
     Run it again and only what changed is done again; a larger budget continues where the smaller one ended.
     """
     from mofang.cli.report import report
+    from mofang.cli.stopping import stoppable
     from mofang.recipe import Budget, run_recipe
 
     if context.remote:
         from mofang.cli.remote import run_at
 
-        run_at(context, recipe, budget, as_json)
+        run_at(context, recipe, budget, miss_cost, as_json)
         return
     shop = context.shop
-    outcome = run_recipe(shop, recipe, Budget.parse(budget, shop.rates.get("machine_hour_micros")))
+    spent = Budget.parse(budget, shop.rates.get("machine_hour_micros"), shop.currency)
+    with stoppable():
+        outcome = run_recipe(shop, recipe, spent, settings_of(miss_cost))
     report(context, outcome, as_json)
+
+
+def settings_of(miss_cost: float | None) -> dict[str, dict[str, float]]:
+    """What the flags of ``run`` put in the place of a recipe's own settings."""
+    return {stage: {"miss_cost": miss_cost} for stage in ("export", "baseline")} if miss_cost else {}
+
+
+@click.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def show(context: Context, model: str, as_json: bool) -> None:
+    """Print a model's report again: candidates, test figures, mistakes, how it compares with the version before."""
+    from mofang.cli.report import show_facts
+    from mofang.outcome import model_facts
+
+    show_facts(context, model_facts(context.shop, context.shop.named(model, "package")), as_json)
 
 
 @click.command()
 @click.argument("model")
 @click.argument("given", type=Given(), required=False, metavar="[TEXT|FILE|-]")
-@click.option("--out", type=NewFile(), help="Write the answers to this file (JSON lines).")
+@click.option("--out", type=NewFile(), help="Write the answers to this file, each with the number of its row (.csv or .jsonl).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @pass_context
 def predict(context: Context, model: str, given: str | None, out: Path | None, as_json: bool) -> None:
     """Ask a model from its package: a text, a file of records, an image, or - for one text a line from standard input."""
-    import orjson
-
-    from mofang.engine.intake import records_from
+    from mofang.cli.answers import ask
     from mofang.engine.predictor import Predictor
 
     package = context.shop.find(model, "package")
-    predictor = Predictor(package)
     source = given if given is not None else ("-" if not sys.stdin.isatty() else "")
     if not source:
         raise MofangError("input-missing", model=model)
-    written = 0
-    sink = out.open("wb") if out else None
-    try:
-        for batch in records_from(predictor.signature, source, sys.stdin):
-            for answer in predictor.predict(batch):
-                written += 1
-                if sink:
-                    sink.write(orjson.dumps(answer) + b"\n")
-                elif as_json:
-                    click.echo(orjson.dumps(answer).decode())
-                else:
-                    best = max(answer["scores"].values())
-                    context.console.print(f"{answer['label']}  {best:.3f}", markup=False)
-    finally:
-        if sink:
-            sink.close()
-    if out:
-        click.echo(say("{n} answers in {path}", "{n} 条回答已写入 {path}", n=written, path=out), err=True)
+    ask(context, model, Predictor(package), source, out, as_json)

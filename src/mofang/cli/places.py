@@ -24,7 +24,7 @@ HERE, SERVER = Access("here"), Access("server")
 LOOK, TRAIN, RELEASE, MONEY, PEOPLE = (Access("remote", role) for role in ("look", "train", "release", "money", "people"))
 
 COMMANDS: dict[str, Access] = {
-    "new": HERE, "run": HERE, "predict": LOOK,
+    "new": HERE, "run": HERE, "show": LOOK, "predict": LOOK,
     "serve": SERVER, "console": SERVER,
     "customer new": MONEY, "customer limit": MONEY, "customer list": MONEY, "customer top-up": MONEY,
     "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,

@@ -1,4 +1,4 @@
-"""What a run of a recipe came to, on one screen: candidates, test figures, mistakes, engines, and what to type next."""
+"""What a model is, on one screen: candidates, test figures, mistakes, engines, what changed, and what to type next."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from mofang.cli.context import Context
 from mofang.core.errors import MofangError
 from mofang.core.language import say
+from mofang.outcome import outcome_facts
 
 if TYPE_CHECKING:
     from mofang.core.artifact import Artifact
@@ -19,42 +20,46 @@ SIGNS_MAX = 60
 
 
 def report(context: Context, outcome: Outcome, as_json: bool) -> None:
-    """Print the outcome as words and tables, or as JSON."""
-    facts = outcome_facts(outcome)
+    """Print what a run came to as words and tables, or as JSON."""
+    show_facts(context, outcome_facts(outcome), as_json)
+
+
+def show_facts(context: Context, facts: dict[str, Any], as_json: bool) -> None:
+    """Print a model's facts (``model_facts`` or ``outcome_facts``); they may come from a shop on another machine."""
     if as_json:
         import orjson
 
         click.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
         return
+    if facts.get("unchanged"):
+        context.say("Nothing has changed since {model}: sources, settings and code are as they were.",
+                    "自 {model} 以来没有变化：数据、设置和代码都和当时一样。", model=facts["model"])
+    _grown(context, facts.get("growth"), facts.get("previous"))
     _rejected(context, facts["dropped"])
     _candidates(context, facts["candidates"])
-    _engines(context, facts["engines"], facts["engine"])
+    if context.verbose:
+        _engines(context, facts["engines"], facts["engine"])
     _mistakes(context, facts["mistakes"])
+    _suspects(context, facts)
     context.console.print(headline(facts), markup=False, style="bold")
-    context.say("{model} is ready ({seconds} s)", "{model} 已就绪（{seconds} 秒）", model=facts["model"],
-                seconds=f"{facts['seconds']:.1f}")
-    name = outcome.named.name
-    context.next(f"mofang predict {name} …", f"mofang price set {name} 5.00/1000", f"mofang serve {name}")
+    for line in [*detection_lines(facts), *compared_lines(facts)]:
+        context.console.print(line, markup=False)
+    _ready(context, facts)
 
 
-def outcome_facts(outcome: Outcome) -> dict[str, Any]:
-    """Everything the report shows, as JSON."""
-    package = outcome.package.read_json("package.json")
-    evaluation, model = outcome.made_by("evaluation"), outcome.made_by("model")
-    cleaned = outcome.made_by("cleaned")
-    figures = evaluation.read_json("evaluation.json") if evaluation else {}
-    return {
-        "model": str(outcome.named), "entry": outcome.package.entry, "seconds": round(outcome.seconds, 2),
-        "licences": list(outcome.package.licences), "headline": figures.get("headline"), "metrics": figures.get("metrics"),
-        "baseline": figures.get("baseline", {}).get("metrics"), "baseline_family": figures.get("baseline", {}).get("family"),
-        "difference": figures.get("difference"), "test_rows": figures.get("rows"),
-        "majority_accuracy": figures.get("majority_accuracy"),
-        "candidates": model.measures.get("candidates", []) if model else [],
-        "engine": package["engine"], "engines": package["engines"],
-        "mistakes": evaluation.read_json("mistakes.json") if evaluation else [],
-        "dropped": {**_counted(outcome.made_by("records"), "rejected"), **_counted(cleaned, "dropped"),
-                    **_counted(outcome.made_by("snapshot"), "rejected")},
-    }
+def _ready(context: Context, facts: dict[str, Any]) -> None:
+    """The last lines: the model, how fast it answers here, and what to type next."""
+    engine, name = facts["engine"], facts["name"]
+    took = say(" ({seconds} s)", "（{seconds} 秒）", seconds=f"{facts['seconds']:.1f}") if "seconds" in facts else ""
+    context.say("{model} is ready{took}; here it answers {rate} records a second ({engine})",
+                "{model} 已就绪{took}；在本机每秒可应答 {rate} 条（{engine}）", model=facts["model"], took=took,
+                rate=f"{engine['samples_per_s']:,.0f}", engine=engine["engine"])
+    verdict = (facts.get("comparison") or {}).get("verdict")
+    if verdict == "worse":
+        context.next(f"mofang show {facts['previous']}", f"mofang serve {facts['previous']}", f"mofang predict {name} …")
+        return
+    context.next(f"mofang predict {name} …", f"mofang sell {name} --to {say('CUSTOMER', '客户')} --price 5.00/1000",
+                 f"mofang serve {name}")
 
 
 def headline(facts: dict[str, Any]) -> str:
@@ -62,6 +67,78 @@ def headline(facts: dict[str, Any]) -> str:
     base = (facts["baseline"] or {}).get(facts["headline"])
     beside = say(" (baseline {value:.3f})", "（基线 {value:.3f}）", value=base["value"]) if base else ""
     return say("test ", "测试集") + figure(facts) + beside
+
+
+def detection_lines(facts: dict[str, Any]) -> list[str]:
+    """For two classes what is found and falsely alarmed, of 100 each, beside always answering the commoner label."""
+    found = facts.get("detection")
+    if not found:
+        return []
+    values = {"positive": found["positive"], "other": found["other"], "found": _hundred(found["found"]["value"]),
+              "low": _hundred(found["found"]["low"]), "high": _hundred(found["found"]["high"]),
+              "alarms": _hundred(found["false_alarms"]["value"])}
+    lines = [say('"{positive}": finds {found} of 100 [{low}, {high}], {alarms} false alarms per 100 "{other}"; '
+                 'always "{other}": 0 of 100',
+                 "“{positive}”：每 100 个找出 {found} 个 [{low}, {high}]，每 100 个“{other}”误报 {alarms} 个；"
+                 "一律答“{other}”：找出 0 个", **values)]
+    if found["threshold"] is not None:
+        cost = found["miss_cost"]
+        chosen = say("a miss costs {cost} false alarms", "漏报一个抵 {cost} 个误报", cost=f"{cost:g}") if cost else say(
+            "best macro-F1", "宏平均 F1 最高")
+        lines.append(say('  it says "{positive}" from a probability of {threshold} on, chosen on validation: {chosen} '
+                         "(change it with --miss-cost)",
+                         "  概率达到 {threshold} 即答“{positive}”，该阈值在验证集上选定：{chosen}（可用 --miss-cost 调整）",
+                         positive=found["positive"], threshold=_threshold(found["threshold"]), chosen=chosen))
+        other = facts.get("baseline_decide")
+        if other and other["miss_cost"] != cost:
+            lines.append(say("  the baseline was not told that cost: give it the same miss_cost in the recipe to compare them",
+                             "  基线没有按这个代价选阈值：要公平比较，请在配方里给 baseline 同样的 miss_cost"))
+    return lines
+
+
+def compared_lines(facts: dict[str, Any]) -> list[str]:
+    """Whether the model beats the baseline for certain, and the version before it."""
+    lines = []
+    if facts.get("undecided"):
+        lines.append(say("too few test rows to say whether it beats the baseline: difference {value:+.3f} "
+                         "[{low:+.3f}, {high:+.3f}]",
+                         "测试记录太少，还不能断定是否胜过基线：差 {value:+.3f} [{low:+.3f}, {high:+.3f}]",
+                         **facts["difference"][facts["headline"]]))
+    if more := facts.get("examples_to_halve"):
+        lines.append(say("about {more} more labelled examples would halve these intervals (an estimate: they narrow with 1/√n)",
+                         "再增加约 {more} 条有标签的记录，这些区间可减半（估算：区间宽度与 1/√n 成正比）", more=f"{more:,}"))
+    found = facts.get("comparison")
+    if found:
+        metric = say(*METRIC_WORDS.get(found["metric"], (found["metric"], found["metric"])))
+        lines.append(say("compared with {previous} on the same {rows} test rows: {verdict} – {metric} {old:.3f} → {new:.3f}, "
+                         "difference {value:+.3f} [{low:+.3f}, {high:+.3f}]",
+                         "与 {previous} 在同样的 {rows} 条测试记录上比较：{verdict}。{metric} {old:.3f} → {new:.3f}，差 {value:+.3f} "
+                         "[{low:+.3f}, {high:+.3f}]", verdict=say(*VERDICTS[found["verdict"]]), previous=facts["previous"],
+                         rows=f"{found['rows']:,}", metric=metric, old=found["previous"]["value"], new=found["new"]["value"],
+                         **found["difference"]))
+    elif reason := facts.get("incomparable"):
+        lines.append(say("No verdict against {previous}: {why}", "无法与 {previous} 比较：{why}", previous=facts["previous"],
+                         why=say(*INCOMPARABLE[reason])))
+    return lines
+
+
+VERDICTS = {"better": ("better", "更好"), "worse": ("worse", "更差"), "cannot tell": ("cannot tell", "无法断定")}
+INCOMPARABLE = {
+    "labels": ("the labels are not the same", "标签不同"),
+    "columns": ("it reads columns that are no longer there", "旧模型所用的列已不存在"),
+    "preparation": ("the records are cleaned otherwise now", "记录的清洗方式变了"),
+    "trained-on": ("it was trained on some of today's test rows", "旧模型训练时用过现在的部分测试记录"),
+}
+
+
+def _hundred(share: float) -> str:
+    """A share as a count of 100; with one decimal only where it would otherwise read as none or all."""
+    value = 100 * share
+    return f"{value:.1f}" if 0 < value < 1 or 99 < value < 100 else f"{value:.0f}"
+
+
+def _threshold(value: float) -> str:
+    return f"{value:.2f}" if 0.01 <= value <= 0.99 else f"{value:.3g}"
 
 
 def figure(facts: dict[str, Any]) -> str:
@@ -81,11 +158,6 @@ def package_figure(package: Artifact) -> str:
         return "–"
 
 
-def _counted(artifact: Artifact | None, measure: str) -> dict[str, int]:
-    """How many records a stage left out, by reason."""
-    return dict(artifact.measures.get(measure, {})) if artifact else {}
-
-
 REASONS_ZH = {
     "duplicate": "重复", "near-duplicate": "近似重复", "conflicting-labels": "标签矛盾", "empty": "空", "too-short": "过短",
     "too-long": "过长", "not-an-image": "不是图片", "image-too-small": "图片过小", "image-too-large": "图片过大",
@@ -101,6 +173,30 @@ def _rejected(context: Context, dropped: dict[str, int]) -> None:
         context.say("Left out (each kept with its reason): {words}", "剔除的记录（逐条保留原因）：{words}", words=words)
 
 
+def _grown(context: Context, growth: dict[str, int] | None, previous: str | None) -> None:
+    """``2,013 new rows, 4 changed``."""
+    if growth is None:
+        return
+    words = [(growth["added"], "{n} new rows", "新增 {n} 行"), (growth["changed"], "{n} changed", "{n} 行有改动"),
+             (growth["gone"] - (growth["new"] - growth["added"]), "{n} gone", "{n} 行不见了")]
+    told = [say(en, zh, n=f"{count:,}") for count, en, zh in words if count]
+    if told:
+        context.say("Since {previous}: {told}", "自 {previous} 以来：{told}", previous=previous, told=say(", ", "，").join(told))
+    else:
+        context.say("Since {previous}: no new rows, none changed", "自 {previous} 以来：没有新行，也没有改动", previous=previous)
+
+
+def _suspects(context: Context, facts: dict[str, Any]) -> None:
+    """A column that alone tells as much as the whole model is often one that is filled in afterwards."""
+    alone = facts.get("alone") or {}
+    whole = ((facts["metrics"] or {}).get(facts["headline"]) or {}).get("value")
+    for name in alone.get("suspects", [])[:3]:
+        context.say('⚠ "{name}" alone reaches {value:.3f}, the whole model {whole:.3f}. Is it known at the moment you ask? '
+                    "If it is filled in afterwards or repeats the label, take it out of the inputs in the recipe and run again.",
+                    "⚠ 仅凭“{name}”一列就有 {value:.3f}，整个模型为 {whole:.3f}。预测时真的已经知道这一列吗？如果它是事后才填的，"
+                    "或只是标签的另一种写法，请把它从配方的输入列中去掉，再运行一次。", name=name, value=alone["columns"][name], whole=whole)
+
+
 def _candidates(context: Context, rows: list[dict[str, Any]]) -> None:
     shown = [{"family": _family(row), "status": _status(row["status"]), "validation": row.get("validation"),
               "seconds": row.get("seconds"), "why": row.get("reason", "")} for row in rows]
@@ -112,7 +208,8 @@ def _candidates(context: Context, rows: list[dict[str, Any]]) -> None:
 def _family(row: dict[str, Any]) -> str:
     """A family's name, and the settings that tell it from its siblings."""
     settings = {name: value for name, value in row.get("settings", {}).items() if name not in ("tag", "version")}
-    shown = ", ".join(f"{name}={value}" for name, value in settings.items())
+    balanced = [say("balanced", "类别均衡")] if settings.pop("balance", False) else []
+    shown = ", ".join([*balanced, *(f"{name}={value}" for name, value in settings.items())])
     return f"{row['family']} ({_cut(shown)})" if shown else str(row["family"])
 
 

@@ -73,6 +73,24 @@ def hit(shop: Shop, spec: Spec, key: str) -> Entry | None:
     return known
 
 
+def settled(shop: Shop, spec: Spec, settings: dict[str, Any], bound: list[list[Artifact]]) -> list[list[Artifact]]:
+    """The inputs to run on, where the last is what the stage made before.
+
+    A recipe always gives its newest ``previous``. Where that one was itself made of the same inputs, the run would
+    only repeat it; so it stands on what that one stood on, the memo finds it, and an unchanged recipe stays
+    unchanged however often it is run.
+    """
+    if not (spec.memo and spec.takes_previous and bound[-1]):
+        return bound
+    previous = bound[-1][0]
+    given = shop.ledger.get(previous.entry).body.get("inputs", [])
+    before = [one for one in given if one["kind"] == previous.kind and not one["within"]]
+    earlier = [[shop.artifact(shop.ledger.get(one["entry"])) for one in before[:1]]]
+    candidate = [*bound[:-1], *earlier]
+    known = hit(shop, spec, key_of(identity(shop, spec, settings, candidate)))
+    return candidate if known and known.body["output"]["digest"] == previous.digest else bound
+
+
 def machine() -> dict[str, str]:
     """What of this machine a measurement depends on."""
     import os

@@ -95,3 +95,9 @@ def progress(words: str, total: float | None = None) -> Iterator[Bar]:
         yield bar
     finally:
         bar.close()
+
+
+def announce(words: str) -> None:
+    """One line on the terminal's error stream before something long begins; silent where that is no terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write(words + "\n")

@@ -24,7 +24,7 @@ from mofang.core.errors import MofangError, Pending
 from mofang.core.identity import new_id, now_us
 from mofang.core.language import say
 from mofang.core.ledger import Entry
-from mofang.core.progress import Bar, progress
+from mofang.core.progress import Bar, announce, progress
 from mofang.core.stage import Spec, spec_of
 
 if TYPE_CHECKING:
@@ -182,6 +182,10 @@ class Run:
         with progress(say(en, zh), total) as bar:
             yield bar
 
+    def announce(self, en: str, zh: str, **values: object) -> None:
+        """Say on the terminal how long something will take, before it begins."""
+        announce(say(en, zh, **values))
+
     def secret(self, name: str) -> bytes:
         """A 32-byte secret of the shop, made at first use."""
         return self.shop.secret(name)
@@ -191,7 +195,7 @@ def execute(shop: Shop, function: Callable[..., Any], artifacts: tuple[Any, ...]
     """Run a stage, or reuse what an equal run made. Returns the artifact and the total cost of this call."""
     spec = spec_of(function)
     settings = spec.check(given)
-    bound = spec.bind(artifacts)
+    bound = memo.settled(shop, spec, settings, spec.bind(artifacts))
     identity = memo.identity(shop, spec, settings, bound)
     key = memo.key_of(identity)
     if spec.memo:

@@ -23,11 +23,13 @@ from mofang.core.canonical import canonical, write_durably
 from mofang.core.database import Database, open_database
 from mofang.core.errors import MofangError
 from mofang.core.executor import Executor, executor_named
+from mofang.core.given import with_given
 from mofang.core.identity import Actor, Permit, local_actor, new_id, now_us, permit_roles
 from mofang.core.journal import SEAL_FORMAT, Journals, Row, rows_table
 from mofang.core.ledger import Entry, Ledger
 from mofang.core.migrate import SETTINGS, bring_up_to_date, newest
 from mofang.core.nearest import nearest
+from mofang.core.stage import spec_of
 from mofang.core.store import Store
 
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
@@ -141,7 +143,7 @@ class Shop:
 
     def run(self, function: Callable[..., Any], *artifacts: Any, **settings: Any) -> Any:
         """Run a stage, or reuse what an equal run made before."""
-        return run.execute(self, function, artifacts, settings)[0]
+        return run.execute(self, function, artifacts, with_given(spec_of(function).name, settings))[0]
 
     def act(self, function: Callable[..., Any], **settings: Any) -> Any:
         """Take an action, if this actor may."""
@@ -173,7 +175,7 @@ class Shop:
             raise MofangError("name-invalid", name=name)
         owner, db = self.actor.owner, self.ledger.db
         with db.transaction():
-            newest = self._newest(name)
+            newest = self.newest(name)
             if newest and self._same(newest.entry, artifact.entry):
                 return newest
             made = Named(name, newest.version + 1 if newest else 1, artifact.kind, artifact.entry)
@@ -187,7 +189,8 @@ class Shop:
     def _same(self, one: str, other: str) -> bool:
         return one == other or self.ledger.get(one).body["lineage"] == self.ledger.get(other).body["lineage"]
 
-    def _newest(self, name: str, version: int = 0) -> Named | None:
+    def newest(self, name: str, version: int = 0) -> Named | None:
+        """The newest version of a name, or the one asked for; None if there is none."""
         exact = " and version=?" if version else ""
         sql = f"select name, version, kind, entry from name where owner=? and name=?{exact} order by version desc limit 1"
         params = (self.actor.owner, name, version) if version else (self.actor.owner, name)
@@ -202,11 +205,33 @@ class Shop:
     def named(self, text: str, kind: str = "") -> Named:
         """``reviews`` (newest) or ``reviews@3``; a wrong name is answered with the nearest."""
         name, _, version = text.partition("@")
-        found = self._newest(name, int(version)) if version.isdecimal() else self._newest(name) if not version else None
+        found = self.newest(name, int(version)) if version.isdecimal() else self.newest(name) if not version else None
         if found is None or (kind and found.kind != kind):
             known = [str(one) for one in self.names(kind)]
             raise MofangError("name-unknown", name=text, nearest=nearest(text, {*known, *(k.split("@")[0] for k in known)}))
         return found
+
+    def last(self, name: str, kind: str) -> Artifact | None:
+        """What the newest version of a name was made from: its nearest ancestor of this kind; None for a new name.
+
+        A recipe hands it to a stage's ``previous``, so that old records keep their side and their copy.
+        """
+        newest = self.newest(name)
+        return self.ancestor(newest.entry, kind) if newest else None
+
+    def ancestor(self, entry: str, kind: str) -> Artifact | None:
+        """Search backwards through the ledger, breadth first, for an artifact of this kind."""
+        seen, waiting = set(), [entry]
+        while waiting:
+            id = waiting.pop(0)
+            if id in seen:
+                continue
+            seen.add(id)
+            found = self.ledger.get(id)
+            if found.body.get("output", {}).get("kind") == kind:
+                return self.artifact(found)
+            waiting += found.references
+        return None
 
     def find(self, text: str, kind: str = "") -> Artifact:
         """An artifact by name, name@version, or a unique prefix of an entry's id; ``/part`` goes inside."""

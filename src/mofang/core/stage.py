@@ -79,6 +79,15 @@ class Spec:
     source_digest: SourceDigest | None = field(default=None, repr=False)
 
     @cached_property
+    def takes_previous(self) -> bool:
+        """True if the last input is what the stage itself made before (``previous``), which it continues.
+
+        Such a stage promises that nothing changes when it is given its own result and otherwise the same inputs.
+        """
+        last = self.inputs[-1] if self.inputs else None
+        return last is not None and last.name == "previous" and last.optional and last.kind is self.output
+
+    @cached_property
     def model(self) -> Any:
         """The pydantic model of the settings; unknown names are refused."""
         from pydantic import ConfigDict, create_model

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
@@ -20,17 +18,16 @@ from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.core.stage import stage
-from mofang.data.duplicates import KEEP, REASONS, Decisions, Signatures, content_of, decide_copies
+from mofang.data.duplicates import KEEP, REASONS, Decisions, Signatures, decide_copies, keep_first
+from mofang.data.labelmap import label_map
+from mofang.data.looking import ALL_REASONS, DAMAGED, Look, Rules, Spelling
 from mofang.data.near import NearCopies
-from mofang.data.operators import apply_to_columns, default_operators, normalise
-from mofang.data.pixels import ImageFacts, look_at
+from mofang.data.operators import default_operators
+from mofang.data.photocopies import PhotoCopies
+from mofang.data.pixels import ImageFacts
 from mofang.data.records import Batch, RecordReader, Records, RecordWriter
 from mofang.data.roles import ID, INPUT_ROLES, MEDIA_ROLES, with_role
-
-ROW_REASONS = ("empty", "too-short", "too-long", "not-an-image", "image-too-small", "image-too-large")
-ALL_REASONS = (*REASONS, *ROW_REASONS)
-DAMAGED = ("not-an-image", "image-too-large")
-IMAGE_THREADS = 4
+from mofang.data.survivors import kept_before, write_ties
 
 
 class Cleaned(Artifact):
@@ -43,21 +40,13 @@ class Cleaned(Artifact):
     inside = {"kept": "records"}  # noqa: RUF012
 
 
-@dataclass(frozen=True)
-class Rules:
-    """The settings of ``clean`` that look at one record at a time."""
-
-    min_chars: int
-    max_chars: int
-    min_side: int
-    max_pixels: int
-
-
-@stage(version=1)
+@stage(version=2)
 def clean(
     run: Run,
     records: Records,
+    previous: Cleaned | None = None,
     *,
+    labels: str = "",
     min_chars: Annotated[int, Field(ge=0)] = 1,
     max_chars: Annotated[int, Field(ge=0)] = 0,
     duplicates: bool = True,
@@ -67,107 +56,79 @@ def clean(
     max_pixels: Annotated[int, Field(ge=1)] = 50_000_000,
     bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05,
 ) -> Cleaned:
-    """Bring texts into one spelling; drop empty records, copies and texts with conflicting labels.
+    """Bring texts and labels into one spelling; drop empty records, copies and texts with conflicting labels.
 
     Every dropped record is kept in rejected.parquet with its reason and the id of the record that stays in
-    its place. Near copies share ``near_duplicate`` of their character shingles and the label (0 switches this
-    off); below five characters only exact copies count. ``max_chars`` 0 means no limit. More than
-    ``bad_share`` damaged images stop the run.
+    its place; of copies the one that ``previous`` kept stays. ``labels`` makes the classes, as in
+    ``4,5=positive;1,2=negative``; a label it does not name is set aside. Near copies share ``near_duplicate`` of
+    their character shingles and the label (0 switches this off; below five characters only exact copies count), or
+    are one photo saved twice. ``max_chars`` 0 means no limit. More than ``bad_share`` damaged images stop the run.
     """
     reader = RecordReader(records)
+    mapped = label_map(labels) if labels else {}
+    specs = tuple(default_operators(reader.roles))
+    spelling = Spelling(specs, tuple(with_role(reader.roles, "label")), mapped)
     rules = Rules(min_chars, max_chars, min_side, max_pixels)
-    specs = default_operators(reader.roles)
     reject_conflicts = conflicts == "reject" or (
         conflicts == "auto" and bool(with_role(reader.roles, ("text", *MEDIA_ROLES)))
     )
     signs = Signatures(run.scratch / "signatures")
-    near = (
-        NearCopies(run.scratch / "near", near_duplicate)
-        if near_duplicate and with_role(reader.roles, "text")
-        else None
-    )
+    texts, photos = with_role(reader.roles, "text"), reader.media_columns
+    near = NearCopies(run.scratch / "near", near_duplicate) if near_duplicate and texts else None
+    copies = PhotoCopies(run.scratch / "photos") if near_duplicate and len(photos) == 1 and not texts else None
     with run.progress("Looking at records", "正在检查记录", reader.rows) as bar:
-        codes = _sign(run, reader, specs, rules, signs, near, bar)
+        codes, merged = _sign(run, reader, spelling, rules, signs, near, copies, bar)
     decisions = Decisions(run.scratch / "decisions", reader.rows)
     decisions.codes[:] = codes
     _require_whole(codes, bad_share)
     signed = signs.table()
+    if previous is not None:
+        decisions.kept_before[:] = kept_before(previous, signed)
+    tied, alike = np.zeros((0, 2), np.int64), 0
     if duplicates:
         decide_copies(signed, decisions, reject_conflicts=reject_conflicts)
-        if near:
-            near.decide(signed, decisions)
+        tied, alike = _decide_near(signed, decisions, near, copies)
     with run.progress("Writing records", "正在写入记录", reader.rows) as bar:
-        counts = _write(run, reader, specs, signed, decisions, bar)
+        counts = _write(run, reader, spelling, signed, decisions, bar)
     if not counts[""]:
         raise MofangError("nothing-left", rows=reader.rows, reasons=_worded(counts))
-    run.measure(rows=reader.rows, kept=counts.pop(""), dropped=dict(counts))
+    if len(tied):
+        write_ties(run, "kept/", tied, signed)
+    found = {"labels_merged": merged, "alike": alike, "tied": len(np.unique(tied))}
+    run.measure(rows=reader.rows, kept=counts.pop(""), dropped=dict(counts), **{k: n for k, n in found.items() if n})
     return run.result(Cleaned)
 
 
-def cleaned_columns(
-    batch: Batch, specs: Sequence[dict[str, Any]], labels: Sequence[str]
-) -> dict[str, Sequence[Any]]:
-    """A batch's columns after the operators; labels get the same spelling, so that 好评 and 好评␠ are one
-    class."""
-    columns = apply_to_columns(specs, {name: batch.column(name) for name in batch.table.schema.names})
-    for name in labels:
-        columns[name] = [normalise(value) or None if value else None for value in columns[name]]
-    return columns
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What the first pass needs to know of one batch: everything but the records themselves."""
-
-    ids: list[str]
-    codes: list[int]
-    contents: list[bytes]
-    labels: list[str | None]
-    texts: list[str]
-    chars: dict[str, list[int]]
-    facts: dict[str, list[ImageFacts]]
-
-
-@dataclass(frozen=True)
-class Look:
-    """Looks at one batch by itself; picklable, so that it runs in this process, in several, or on a cluster."""
-
-    specs: tuple[dict[str, Any], ...]
-    rules: Rules
-    inputs: tuple[str, ...]
-    texts: tuple[str, ...]
-    labels: tuple[str, ...]
-
-    def __call__(self, batch: Batch) -> Looked:
-        columns = cleaned_columns(batch, self.specs, self.labels)
-        see = partial(look_at, min_side=self.rules.min_side, max_pixels=self.rules.max_pixels)
-        with ThreadPoolExecutor(IMAGE_THREADS) as threads:
-            facts = {name: list(threads.map(see, values)) for name, values in batch.media.items()}
-        rows = range(len(batch))
-        wrong = [_wrong(columns, row, self.inputs, self.texts, facts, self.rules) for row in rows]
-        contents = [content_of([columns[name][row] for name in self.inputs], [values[row] for values in batch.media.values()])
-                    for row in rows]
-        label = list(columns[self.labels[0]]) if self.labels else [None] * len(batch)
-        texts = ["\n".join(columns[name][row] or "" for name in self.texts) for row in rows] if self.texts else []
-        chars = {name: [len(value or "") for value in columns[name]] for name in self.texts}
-        return Looked(batch.column(ID), [ALL_REASONS.index(reason) for reason in wrong], contents, label, texts, chars, facts)
+def _decide_near(
+    signed: np.ndarray[Any, Any], decisions: Decisions, near: NearCopies | None, copies: PhotoCopies | None
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Drop near copies; the pairs that stay though they are near, and how many photos look too alike to tell."""
+    pairs, alike = np.zeros((0, 2), np.int64), 0
+    if near:
+        pairs = near.pairs(signed, decisions)
+    elif copies:
+        pairs, alike = copies.pairs(np.asarray(decisions.codes) == KEEP)
+    return keep_first(pairs, signed, decisions), alike
 
 
 def _sign(
     run: Run,
     reader: RecordReader,
-    specs: Sequence[dict[str, Any]],
+    spelling: Spelling,
     rules: Rules,
     signs: Signatures,
     near: NearCopies | None,
+    copies: PhotoCopies | None,
     bar: Any,
-) -> np.ndarray[Any, Any]:
-    """First pass: statistics, what is wrong with each record by itself, and the signatures for the
-    comparison. Batches are looked at wherever the shop's executor runs; the order is the records' own."""
+) -> tuple[np.ndarray[Any, Any], int]:
+    """First pass: statistics, what is wrong with each record by itself, the signatures for the comparison, and how many
+    spellings of labels became one. Batches are looked at wherever the shop's executor runs; the order is the records'
+    own."""
     inputs = with_role(reader.roles, [role for role in INPUT_ROLES if role not in MEDIA_ROLES])
-    texts, labels = with_role(reader.roles, "text"), with_role(reader.roles, "label")
-    look = Look(tuple(specs), rules, tuple(inputs), tuple(texts), tuple(labels))
+    texts = with_role(reader.roles, "text")
+    look = Look(spelling, rules, tuple(inputs), tuple(texts))
     codes = np.zeros(reader.rows, np.uint8)
+    spellings: dict[str, str] = {}
     with (
         run.part("statistics.parquet") as path,
         _Statistics(path, texts, reader.media_columns) as statistics,
@@ -177,32 +138,13 @@ def _sign(
             codes[first : first + len(looked.ids)] = looked.codes
             signs.add(looked.contents, looked.labels, looked.ids)
             if near:
-                near.add(first, looked.texts, looked.labels)
+                near.add(first, looked.texts)
+            if copies:
+                copies.add(first, [one.sketch for one in next(iter(looked.facts.values()))])
+            spellings |= looked.spellings
             statistics.write(looked.ids, looked.chars, looked.facts)
             bar.advance(len(looked.ids))
-    return codes
-
-
-def _wrong(
-    columns: dict[str, Sequence[Any]],
-    row: int,
-    inputs: Sequence[str],
-    texts: Sequence[str],
-    facts: dict[str, list[ImageFacts]],
-    rules: Rules,
-) -> str:
-    """What is wrong with one record by itself, or nothing."""
-    for looked in facts.values():
-        if looked[row].reason:
-            return looked[row].reason
-    if not facts and all(columns[name][row] in (None, "") for name in inputs):
-        return "empty"
-    chars = sum(len(columns[name][row] or "") for name in texts)
-    if texts and not chars and not facts:
-        return "empty"
-    if texts and chars < rules.min_chars:
-        return "too-short"
-    return "too-long" if texts and rules.max_chars and chars > rules.max_chars else ""
+    return codes, len(spellings) - len(set(spellings.values()))
 
 
 def _require_whole(codes: np.ndarray[Any, Any], bad_share: float) -> None:
@@ -226,13 +168,12 @@ def _worded(counts: Counter[str]) -> str:
 def _write(
     run: Run,
     reader: RecordReader,
-    specs: Sequence[dict[str, Any]],
+    spelling: Spelling,
     signed: np.ndarray[Any, Any],
     decisions: Decisions,
     bar: Any,
 ) -> Counter[str]:
     """Second pass: write what stays and what is rejected; how many for each reason ("" for kept)."""
-    labels = with_role(reader.roles, "label")
     counts: Counter[str] = Counter()
     rejected_schema = pa.schema(
         [
@@ -244,7 +185,7 @@ def _write(
     )
     about = {
         **{name: value for name, value in reader.about.items() if name not in ("format", "columns", "rows")},
-        "operators": list(specs),
+        "operators": list(spelling.specs),
     }
     first = 0
     with (
@@ -254,7 +195,7 @@ def _write(
     ):
         for batch in reader.batches():
             codes = np.array(decisions.codes[first : first + len(batch)])
-            columns = cleaned_columns(batch, specs, labels)
+            columns, _ = spelling.columns(batch)
             arrays = [pa.array(columns[one.name], one.type) for one in reader.schema]
             table = pa.RecordBatch.from_arrays(arrays, schema=reader.schema)
             kept.write(Batch(table, batch.media).take(np.nonzero(codes == KEEP)[0]))

@@ -3,6 +3,7 @@ their ids."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Annotated, Any, Literal
@@ -15,7 +16,7 @@ from mofang.core.nearest import nearest
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data import sources
-from mofang.data.columns import number_of, profiles, text_of
+from mofang.data.columns import number_of, profiles, rounded_numbers, text_of
 from mofang.data.formats import detect_format, files_of, find_label_file
 from mofang.data.readers import Chunk, Reading, Reject, reader_named
 from mofang.data.readers.delimited import doubled
@@ -25,13 +26,13 @@ from mofang.data.roles import ID, MEDIA_ROLES, with_role
 from mofang.data.sources import Source, SourceFile
 from mofang.data.textfile import is_clean
 
-Format = Literal["auto", "csv", "jsonl", "parquet", "lines", "documents", "images", "pixels"]
+Format = Literal["auto", "csv", "jsonl", "parquet", "excel", "lines", "documents", "images", "pixels"]
 Columns = tuple[str, ...]
 FILES_LISTED = 1000
 SAMPLE_ROWS = 5000
 
 
-@stage(version=1, source_digest=sources.source_digest)
+@stage(version=2, source_digest=sources.source_digest)
 def collect(
     run: Run,
     *,
@@ -50,6 +51,7 @@ def collect(
     person: str = "",
     keep: Columns = (),
     label_file: str = "",
+    sheet: str = "",
     encoding: str = "",
     delimiter: str = "",
     header: Literal["auto", "yes", "no"] = "auto",
@@ -58,15 +60,16 @@ def collect(
     max_cell_chars: Annotated[int, Field(ge=1)] = 1_000_000,
     bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05,
 ) -> Records:
-    """Read records from a file, a folder, a glob or an installed package, and record their origin.
+    """Read records from a file, a folder, a glob, a zip archive or an installed package, and record their origin.
 
     ``text``, ``numbers``, ``categories`` and ``image`` name the input columns; without them the columns' own
     values decide. A row or file that cannot be read is counted and kept in rejected.parquet with its reason;
     more than ``bad_share`` of them stops the run. Empty ``encoding`` and ``delimiter`` are found out from
-    each file.
+    each file, and of a workbook without ``sheet`` the sheet that looks most like a table. Numbers of 16 and more
+    digits that a spreadsheet has rounded are counted by column.
     """
     files, left_out, chosen, label_file = _files(run, source, format, label_file)
-    how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, max_cell_chars)
+    how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, sheet, max_cell_chars)
     wanted = _roles({"text": text, "number": numbers, "category": categories, "image": (image,)})
     beside = _roles(
         {"group": (group,), "time": (time,), "person": (person,), "other": keep, "label": (label,)}
@@ -75,7 +78,10 @@ def collect(
     about["source"] = _about_source(source, files, left_out, chosen, run)
     run.licence(licence)
     with run.part("rejected.parquet") as path, RejectedFile(path) as rejected:
-        rows, roles = _write(run, files, how, wanted, beside, about, rejected)
+        for name, reason in sources.refused_entries(files):
+            rejected.add(name, 0, reason)
+        rounded: Counter[str] = Counter()
+        rows, roles = _write(run, files, how, wanted, beside, about, rejected, rounded)
         rejected.require_share(rows, bad_share)
         if not rows:
             raise MofangError("no-records", source=source)
@@ -85,7 +91,8 @@ def collect(
         "files": len(files),
         "files_left_out": len(left_out),
     }
-    run.measure(**counts, rejected=dict(rejected.counts), format=chosen, columns=roles)
+    found = {"rounded_numbers": dict(rounded)} if rounded else {}
+    run.measure(**counts, rejected=dict(rejected.counts), format=chosen, columns=roles, **found)
     return run.result(Records)
 
 
@@ -106,10 +113,10 @@ def _roles(named: dict[str, Columns]) -> dict[str, str]:
 def _about_source(
     source: str, files: list[SourceFile], left_out: list[SourceFile], format: str, run: Run
 ) -> dict[str, Any]:
-    digests = sources.file_digests(files, run.shop.path / "cache")
+    there = sources.on_disk(files)
+    digests = sources.file_digests(there, run.shop.path / "cache")
     listed = [
-        {"name": file.name, "size_bytes": file.path.stat().st_size, "sha256": digests[file.name]}
-        for file in files
+        {"name": file.name, "size_bytes": file.size_bytes, "sha256": digests[file.name]} for file in there
     ]
     return {
         "given": source,
@@ -129,6 +136,7 @@ def _write(
     beside: dict[str, str],
     about: dict[str, Any],
     rejected: RejectedFile,
+    rounded: Counter[str],
 ) -> tuple[int, dict[str, str]]:
     """Read, convert, number and write all records; how many there are, and their columns with roles."""
     chunks: Iterator[Chunk] = (
@@ -140,9 +148,12 @@ def _write(
     roles = choose_roles(head, wanted, beside, how)
     ids = RecordIds(run.secret("records"), roles, run.scratch / "ids")
     rows = 0
-    total = sum(file.path.stat().st_size for file in files)
+    suspected = [name for name in roles if any(rounded_numbers(chunk.columns.get(name, ())) for chunk in head)]
+    total = sum(file.size_bytes for file in files)
     with RecordWriter(run, roles=roles, about=about) as writer, run.progress("Collecting", "正在收集") as bar:
         for chunk in chunks:
+            for name in suspected:
+                rounded[name] += rounded_numbers(chunk.columns.get(name, ()))
             columns, media, count = convert(chunk, roles, rejected.add)
             if count:
                 columns[ID] = ids.ids(columns, media, count)
@@ -208,7 +219,9 @@ def choose_roles(
             if name not in beside and name not in media
         }
         wanted = {
-            name: one.role for name, one in profiles(sample).items() if one.role not in ("other", "time")
+            name: one.role
+            for name, one in profiles(sample).items()
+            if one.role not in ("other", "time") and not rounded_numbers(sample[name])
         } | media
     roles = {name: ({**wanted, **beside})[name] for name in visible if name in wanted or name in beside}
     for name in roles:

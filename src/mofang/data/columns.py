@@ -6,13 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", "\\n", "#n/a", "缺失", "无", "空"}
+MONTHS = r"(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
 PATTERNS = {
     "date": re.compile(
         r"\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}日?([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?"
-        r"|\d{1,2}/\d{1,2}/\d{4}( \d{1,2}:\d{2}(:\d{2})?)?"
+        r"|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( \d{1,2}:\d{2}(:\d{2})?)?|\d{4}[-/年]\d{1,2}月?"
+        rf"|{MONTHS}[ -]\d{{1,2}},?[ -]\d{{4}}|\d{{1,2}}[ -]{MONTHS}[ -](\d{{4}}|\d{{2}})|{MONTHS}[ -]\d{{4}}"
     ),
     "e-mail": re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(\.[\w-]{1,63}){1,8}"),
     "phone": re.compile(r"(\+?86[- ]?)?1[3-9]\d{9}|\+?\d{1,3}[- ]\(?\d{2,4}\)?[- ]\d{3,4}[- ]\d{3,4}"),
@@ -32,6 +35,8 @@ ID_NAMES = re.compile(
     r"Unnamed: 0|[a-z]I[dD]$"
 )
 NUMBER_NAMES = re.compile(r"(?i:(^|[_\W])(id|uid|key|number|no|serial)$)|[a-z]I[dD]$|编号|序号")
+KEPT_DIGITS = 15
+SHORTENED = re.compile(r"\d(\.\d{1,14})?[eE]\+?(1[1-9]|2\d)")  # what a spreadsheet shows of 12 digits and more
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\udfff]+")
 
 
@@ -48,6 +53,31 @@ def number_of(value: Any) -> float | None:
         value = text
     number = float(value)
     return number if abs(number) != float("inf") and number == number else None
+
+
+def rounded_numbers(values: Sequence[Any]) -> int:
+    """How many of a column's values are long numbers whose last digits a spreadsheet has put to nought.
+
+    Spreadsheets keep 15 digits: identity, card and order numbers come out as 110101199003070000, or as 1.23457E+17 in
+    texts saved from them. Single values of a column of measurements are not meant: at least half must be so long.
+    """
+    filled = long = rounded = 0
+    for value in values:
+        if value is None or value == "":
+            continue
+        filled += 1
+        if isinstance(value, str):
+            text = value.strip() if len(value) < 40 else ""
+            if not text[:1].isdigit():
+                continue
+            if SHORTENED.fullmatch(text):
+                long, rounded = long + 1, rounded + 1
+            elif len(text) > KEPT_DIGITS and text.isascii() and text.isdigit():
+                long, rounded = long + 1, rounded + text.endswith("0" * (len(text) - KEPT_DIGITS))
+        elif isinstance(value, int | float) and abs(value) >= 10**KEPT_DIGITS and value == value // 1:
+            digits = str(abs(int(Decimal(repr(value)))))
+            long, rounded = long + 1, rounded + digits.endswith("0" * (len(digits) - KEPT_DIGITS))
+    return rounded if 2 * long >= filled and 2 * rounded > long else 0
 
 
 def is_missing(value: Any) -> bool:

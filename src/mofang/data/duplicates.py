@@ -1,8 +1,8 @@
 """Exact copies and conflicting labels: sign every record, group the signatures, decide which copy stays.
 
 Signatures lie in files of the run's scratch folder and are grouped partition by partition, so that memory
-holds one partition however many records there are. Which copy stays depends on ids alone, never on the order
-of the records.
+holds one partition however many records there are. Which copy stays depends on what an earlier cleaning kept and on
+ids, never on the order of the records.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ REASONS = ("", "duplicate", "conflicting-labels", "near-duplicate")
 
 
 class Decisions:
-    """For each row, by number, a code (``KEEP`` or an index into a list of reasons) and the row that stays
-    in its place."""
+    """For each row, by number, a code (``KEEP`` or an index into a list of reasons), the row that stays in its place,
+    and whether an earlier cleaning had kept it."""
 
     def __init__(self, scratch: Path, rows: int) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
         self.codes = np.memmap(scratch / "codes.bin", np.uint8, "w+", shape=max(rows, 1))[:rows]
+        self.kept_before = np.zeros(rows, np.bool_)
         self.survivors = np.memmap(scratch / "survivors.bin", np.int64, "w+", shape=max(rows, 1))[:rows]
 
 
@@ -72,8 +73,8 @@ def content_of(values: Sequence[Any], media: Sequence[bytes]) -> bytes:
 
 
 def decide_copies(signatures: np.ndarray[Any, Any], decisions: Decisions, *, reject_conflicts: bool) -> None:
-    """Mark exact copies, keeping the smallest id, and (if asked) every copy of a record whose copies differ
-    in label.
+    """Mark exact copies, keeping the one that was kept before or else the smallest id, and (if asked) every copy of a
+    record whose copies differ in label.
 
     A copy without a label gives way to one with a label. Rows that already have a code are left alone.
     """
@@ -90,8 +91,9 @@ def _decide_partition(
     if len(rows) < 2:
         return
     text, label, ids = signed["text"], signed["label"], signed["id"]
+    new_here = ~decisions.kept_before[rows]
     grouping = label if not reject_conflicts else np.zeros_like(label)
-    order = np.lexsort((ids[:, 1], ids[:, 0], label == 0, grouping, text[:, 1], text[:, 0]))
+    order = np.lexsort((ids[:, 1], ids[:, 0], new_here, label == 0, grouping, text[:, 1], text[:, 0]))
     text, label, grouping, rows = text[order], label[order], grouping[order], rows[order]
     new = np.ones(len(rows), np.bool_)
     new[1:] = np.any(text[1:] != text[:-1], axis=1) | (grouping[1:] != grouping[:-1])
@@ -105,3 +107,32 @@ def _decide_partition(
         lowest = np.minimum.reduceat(np.where(label == 0, np.iinfo(np.uint64).max, label), starts)
         conflicting = (highest > 0) & (lowest != highest)
         decisions.codes[rows[conflicting[group]]] = CONFLICT
+
+
+def in_order(rows: npt.NDArray[np.int64], signatures: np.ndarray[Any, Any], decisions: Decisions) -> npt.NDArray[np.int64]:
+    """The rows in the order in which near copies are kept: those kept before first, then by id."""
+    ids = signatures["id"][rows]
+    return rows[np.lexsort((ids[:, 1], ids[:, 0], ~decisions.kept_before[rows]))]
+
+
+def keep_first(pairs: npt.NDArray[np.int64], signatures: np.ndarray[Any, Any], decisions: Decisions) -> npt.NDArray[np.int64]:
+    """Mark near copies of one label, each a near copy of one that stays; ``pairs`` are rows [N, 2] that are near copies.
+
+    Returns the pairs that stay on both sides, because their labels differ: they belong on one side of a split.
+    """
+    rows = in_order(np.unique(pairs), signatures, decisions)
+    place_of = {row: place for place, row in enumerate(rows.tolist())}
+    labels = signatures["label"][rows]
+    earlier: dict[int, list[int]] = {}
+    for one, other in pairs.tolist():
+        first, second = sorted((place_of[one], place_of[other]))
+        earlier.setdefault(second, []).append(first)
+    gone: set[int] = set()
+    for place in sorted(earlier):
+        stays = [one for one in sorted(earlier[place]) if one not in gone and labels[one] == labels[place]]
+        if stays:
+            gone.add(place)
+            decisions.codes[rows[place]] = NEAR_DUPLICATE
+            decisions.survivors[rows[place]] = rows[stays[0]]
+    tied = [(rows[one], rows[other]) for other in earlier for one in earlier[other] if one not in gone and other not in gone]
+    return np.array(tied, np.int64).reshape(-1, 2)

@@ -9,11 +9,11 @@ from mofang.data.readers.delimited import delimiter_scores, sample_lines
 from mofang.data.sources import SourceFile
 from mofang.data.textfile import detect_encoding
 
-LABEL_FILE_KINDS = ("csv", "jsonl", "lines")
+LABEL_FILE_KINDS = ("csv", "jsonl", "excel", "lines")
 
 
 def detect_format(files: list[SourceFile]) -> str:
-    """The format of a source: csv, jsonl, parquet, lines, documents or images.
+    """The format of a source: csv, jsonl, parquet, excel, lines, documents or images.
 
     In a folder the commonest kind of file decides. Raises ``format-unknown``.
     """
@@ -60,7 +60,7 @@ def files_of(
     if len(files) == 1:
         return files, []
     kind = {"documents": "lines", "pixels": "csv"}.get(format, format)
-    chosen = [file for file in files if file.kind == kind or label_file in (file.name, file.path.name)]
+    chosen = [file for file in files if file.kind == kind or label_file in (file.name, file.base)]
     if not chosen:
         raise MofangError("format-not-there", format=format, count=len(files))
     return chosen, [file for file in files if file not in set(chosen)]

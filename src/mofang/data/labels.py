@@ -88,7 +88,13 @@ FAIR = {
     "状态",
     "等级",
     "评价",
+    "满意度",
+    "结论",
     "是否",
+    "流失",
+    "违约",
+    "逾期",
+    "欺诈",
     "诊断",
     "词性",
 }
@@ -106,7 +112,7 @@ OF_TEXTS = {
     "部门",
 }  # in a table these are columns like others
 UNLIKELY = re.compile(
-    r"(^|[_\W])(lang(uage)?|locale|source|split|set|fold|country|city|region|province|gender|sex|store|shop|product|brand|"
+    r"(^|[_\W])(lang(uage)?|locale|source|split|set|fold|train(ing)?|test|is_train|is_test|valid(ation)?|country|city|region|province|gender|sex|store|shop|product|brand|"
     r"platform|device|channel|year|month|day|date|time|version|verified|currency|author|user)($|[_\W])|语言|来源|城市|省份|性别|"
     r"店铺|商品|品牌|平台|渠道|年|月|日期|时间",
     re.I,
@@ -185,9 +191,9 @@ def name_score(name: str, has_text: bool) -> float:
 
 
 def choose_label(
-    profiles: Mapping[str, Profile], columns: Mapping[str, Sequence[Any]], has_text: bool
+    profiles: Mapping[str, Profile], columns: Mapping[str, Sequence[Any]], has_text: bool, every: Sequence[str] = ()
 ) -> str:
-    """The label's column. Raises ``label-unsure`` with the candidates, or ``label-not-found``."""
+    """The label's column. Raises ``label-unsure`` with the candidates, or ``label-not-found`` with ``every`` column."""
     guesses = label_guesses(profiles, has_text)
     if not guesses:
         for name, one in profiles.items():
@@ -195,7 +201,7 @@ def choose_label(
                 raise MofangError("label-is-a-quantity", label=name, values=one.distinct)
             if strong(name) and one.distinct == 1:
                 raise MofangError("one-class", label=name, name=one.top[0][0])
-        raise MofangError("label-not-found", columns=", ".join(profiles))
+        raise MofangError("label-not-found", columns=", ".join(every or profiles))
     best = guesses[0]
     rivals = [one for one in guesses[1:] if best.score - one.score <= SURE_MARGIN]
     twins = [
@@ -207,7 +213,8 @@ def choose_label(
     if twins and len(twins) == len(rivals):  # the same classes as numbers and as words: people read words
         return max([best, *twins], key=lambda one: (not profiles[one.name].numeric, one.score)).name
     said = name_score(best.name, has_text)
-    alone = said >= 0 and best.score >= (1 if has_text else 2) and all(one.score < 0 for one in guesses[1:])
+    last = has_text or best.name == list(columns)[-1]  # where no name says label, its place must: tables end with it
+    alone = said >= 0 and last and best.score >= (1 if has_text else 2) and all(one.score < 0 for one in guesses[1:])
     named = has_text or said > 0
     if ((best.score >= SURE_SCORE and named) or alone) and not rivals:
         return best.name

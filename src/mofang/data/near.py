@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mofang.data.duplicates import KEEP, NEAR_DUPLICATE, PARTITION_ROWS, Decisions, label_key
+from mofang.data.duplicates import KEEP, PARTITION_ROWS, Decisions
 
 MIN_CHARS = 5
 PERMUTATIONS = 128
@@ -88,7 +88,7 @@ def _rolled(codes: U64, width: int) -> U64:
 
 
 class NearCopies:
-    """Collects texts batch by batch and then marks near copies of the same label, keeping the smallest id."""
+    """Collects texts batch by batch and then finds the pairs that are near copies of each other."""
 
     def __init__(self, scratch: Path, threshold: float) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class NearCopies:
             for name in ("rows", "shingles", "counts", *(f"band-{i}" for i in range(self._bands)))
         }
 
-    def add(self, first_row: int, texts: Sequence[str], labels: Sequence[str | None]) -> None:
+    def add(self, first_row: int, texts: Sequence[str]) -> None:
         """Sketch a batch of normalised texts whose row numbers begin at ``first_row``."""
         start = 0
         while start < len(texts):
@@ -108,10 +108,10 @@ class NearCopies:
             while end < len(texts) and (end == start or chars + len(texts[end]) <= CHARS_AT_ONCE):
                 chars += len(texts[end])
                 end += 1
-            self._add(first_row + start, [text.lower() for text in texts[start:end]], labels[start:end])
+            self._add(first_row + start, [text.lower() for text in texts[start:end]])
             start = end
 
-    def _add(self, first_row: int, texts: Sequence[str], labels: Sequence[str | None]) -> None:
+    def _add(self, first_row: int, texts: Sequence[str]) -> None:
         from rensa import RMinHash
 
         flat, offsets = shingles(texts)
@@ -122,9 +122,8 @@ class NearCopies:
         bounds = np.concatenate([offsets[:-1][some], offsets[-1:]]).astype(np.uint64)
         matrix = RMinHash.digest_matrix_from_flat_token_hashes(_spread(flat), bounds, PERMUTATIONS, SEED)
         minima = np.array(matrix.to_rows(), dtype=np.uint64)
-        keys = np.array([label_key(labels[int(place)]) for place in some], np.uint64)
         for band in range(self._bands):
-            hashed = keys.copy()
+            hashed = np.zeros(len(some), np.uint64)
             for column in range(band * self._width, (band + 1) * self._width):
                 hashed = (hashed ^ (hashed >> np.uint64(29)) ^ minima[:, column]) * _MIX[column % 5]
             self._files[f"band-{band}"].write(hashed.tobytes())
@@ -136,11 +135,8 @@ class NearCopies:
         path = self._scratch / f"{name}.bin"
         return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
 
-    def decide(self, signatures: np.ndarray[Any, Any], decisions: Decisions) -> None:
-        """Mark near copies among the rows that still stay.
-
-        Each rejected one is a near copy of one that stays.
-        """
+    def pairs(self, signatures: np.ndarray[Any, Any], decisions: Decisions) -> npt.NDArray[np.int64]:
+        """The pairs of rows [N, 2], among those that still stay, whose texts overlap enough."""
         for file in self._files.values():
             file.close()
         rows = self._read("rows", np.int64)
@@ -148,18 +144,13 @@ class NearCopies:
         counts = self._read("counts", np.int64)
         live = np.nonzero(decisions.codes[rows] == KEEP)[0] if len(rows) else np.zeros(0, np.int64)
         if len(live) < 2:
-            return
+            return np.zeros((0, 2), np.int64)
         offsets = np.concatenate([[0], np.cumsum(counts)])
         ids = signatures["id"][rows[live]]
-        live = live[np.lexsort((ids[:, 1], ids[:, 0]))]  # places in ascending order of id, from here on
-        near = self._confirmed(live, flat, offsets)
-        gone: set[int] = set()
-        for place in sorted(near):
-            keeper = next((one for one in sorted(near[place]) if one not in gone), None)
-            if keeper is not None:
-                gone.add(place)
-                decisions.codes[rows[live[place]]] = NEAR_DUPLICATE
-                decisions.survivors[rows[live[place]]] = rows[live[keeper]]
+        new_here = ~decisions.kept_before[rows[live]]
+        live = live[np.lexsort((ids[:, 1], ids[:, 0], new_here))]  # the order in which they are kept, from here on
+        near = [(earlier, later) for later, found in self._confirmed(live, flat, offsets).items() for earlier in found]
+        return np.asarray(rows[live[np.array(near, np.int64).reshape(-1, 2)]])
 
     def _confirmed(
         self, live: npt.NDArray[np.int64], flat: U32, offsets: npt.NDArray[np.int64]

@@ -3,7 +3,6 @@ changes sides."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,15 +21,27 @@ from mofang.core.nearest import nearest
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.columns import text_of
-from mofang.data.duplicates import content_of
-from mofang.data.occurrences import Occurrences
 from mofang.data.records import Batch, RecordReader, Records, RecordWriter
-from mofang.data.roles import ID, INPUT_ROLES, MEDIA_ROLES, field, with_role
+from mofang.data.roles import ID, INPUT_ROLES, field, with_role
+from mofang.data.sides import (
+    PARTS,
+    TRAIN,
+    Cut,
+    Earlier,
+    Shares,
+    Sides,
+    SplitKeys,
+    numbers_of,
+    settle,
+    side_of,
+    sides_by_time,
+    tie_numbers,
+    written,
+)
+from mofang.data.survivors import packed, ties_of
 from mofang.data.times import seconds_of
 
 SNAPSHOT_FORMAT = 1
-PARTS = ("train", "validation", "test")
-TRAIN, VALIDATION, TEST = 0, 1, 2
 REASONS = ("", "label-missing", "class-too-small", "class-not-in-train", "time-missing")
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -45,10 +56,11 @@ class Snapshot(Artifact):
     inside = {"train": "records", "validation": "records", "test": "records"}  # noqa: RUF012
 
 
-@stage(version=1)
+@stage(version=2)
 def snapshot(
     run: Run,
     records: Records,
+    previous: Snapshot | None = None,
     *,
     task: Annotated[str, Field(min_length=1)],
     label: str = "",
@@ -63,7 +75,9 @@ def snapshot(
     """Split labelled records into a training, a validation and a test part.
 
     The side of a record follows from what it says (or from its group, so that a group stays together; or from
-    its time, so that the newest are tested), hence records added later leave all others where they are.
+    its time, so that the newest are tested), hence records added later leave all others where they are. What
+    ``previous`` holds stays on its side there whatever else changes, its cuts in time are kept, and new records
+    join the side of those they belong to: their group, equal content, near copies.
     Records without a label, and classes with fewer than ``min_per_class`` records, are kept in
     rejected.parquet with the reason.
     """
@@ -74,7 +88,8 @@ def snapshot(
     names = _inputs(reader, label, inputs)
     if validation + test >= 1:
         raise MofangError("split-too-large", validation=validation, test=test)
-    sorted_out = _sort_out(reader, label, names, group, time, validation, test, seed, run.scratch / "split")
+    shares, earlier = Shares(validation, test, seed), Earlier(previous)
+    sorted_out = _sort_out(reader, _Columns(label, names, group, time), shares, earlier, ties_of(records), run.scratch)
     reasons = _reasons(sorted_out, min_per_class)
     counts = _counts(sorted_out, reasons)
     _require_usable(label, counts, reasons, min_per_class)
@@ -94,6 +109,7 @@ def snapshot(
             "validation": validation,
             "test": test,
             "seed": seed,
+            **({"cuts": written(sorted_out.cuts)} if time else {}),
         },
     }
     run.write_json("about.json", about)
@@ -112,9 +128,20 @@ def snapshot(
 class _Sorted:
     """For each row its side and the number of its class (-1 without a label, -2 without a time)."""
 
-    sides: npt.NDArray[np.uint8]
+    sides: Sides
     classes: npt.NDArray[np.int32]
     names: list[str]
+    cuts: list[Cut]
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns that decide on the split."""
+
+    label: str
+    inputs: list[str]
+    group: str
+    time: str
 
 
 def _only_label(reader: RecordReader) -> str:
@@ -145,92 +172,39 @@ def _inputs(reader: RecordReader, label: str, inputs: Sequence[str]) -> list[str
     return found
 
 
-def side_of(key: bytes, validation: float, test: float, seed: int) -> int:
-    """The side a key falls on, for ever: a digest of the key as a number from 0 to 1, cut at the two
-    shares."""
-    digest = hashlib.blake2b(
-        key, digest_size=8, salt=seed.to_bytes(16, "big"), person=b"mofang split"
-    ).digest()
-    place = int.from_bytes(digest, "big") / 2**64
-    return TEST if place < test else VALIDATION if place < test + validation else TRAIN
-
-
-class SplitKeys:
-    """What decides on a record's side: its group, or else what its inputs say.
-
-    Ids would do, but they are keyed with the shop's secret, and the same records should be split alike in
-    every shop. The bare content is never stored. Records of texts or images that say the same stay together;
-    equal rows of a table are told apart by their order, because in a table of few categories most rows have
-    equals.
-    """
-
-    def __init__(self, reader: RecordReader, inputs: Sequence[str], scratch: Path) -> None:
-        self._media = [name for name in inputs if name in reader.media_columns]
-        self._values = [name for name in inputs if name not in reader.media_columns]
-        telling = {"text", *MEDIA_ROLES}
-        self._seen = None if telling & {reader.roles[name] for name in inputs} else Occurrences(scratch)
-
-    def of_group(self, batch: Batch, group: str) -> list[bytes]:
-        """The keys of a batch that is split by a column; a record without a group stands for itself."""
-        return [
-            str(key).encode() if key is not None else b"\0" + id.encode()
-            for key, id in zip(batch.column(group), batch.column(ID), strict=True)
-        ]
-
-    def of_content(self, batch: Batch) -> list[bytes]:
-        """The keys of a batch that is split by its inputs."""
-        columns = [batch.column(name) for name in self._values]
-        media = [batch.media[name] for name in self._media]
-        keys = [
-            content_of([one[row] for one in columns], [one[row] for one in media])
-            for row in range(len(batch))
-        ]
-        if self._seen is None:
-            return keys
-        digests = b"".join(hashlib.blake2b(key, digest_size=8).digest() for key in keys)
-        return [
-            key + b"\0%d" % earlier
-            for key, earlier in zip(keys, self._seen.count(np.frombuffer(digests, "<u8")), strict=True)
-        ]
-
-
 def _sort_out(
-    reader: RecordReader,
-    label: str,
-    inputs: Sequence[str],
-    group: str,
-    time: str,
-    validation: float,
-    test: float,
-    seed: int,
-    scratch: Path,
+    reader: RecordReader, columns: _Columns, shares: Shares, earlier: Earlier, ties: dict[str, str], scratch: Path
 ) -> _Sorted:
     """First pass: the side and the class of every row."""
-    sides = np.zeros(reader.rows, np.uint8)
     classes = np.full(reader.rows, -1, np.int32)
-    moments = np.zeros(reader.rows if time else 0, np.float64)
+    before = np.zeros(reader.rows, np.int8)
+    tied = np.full(reader.rows, -1, np.int64)
+    by_time, group = bool(columns.time), columns.group
+    moments = np.zeros(reader.rows if by_time else 0, np.float64)
+    keys = np.zeros(0 if by_time else reader.rows, np.uint64)
+    sides: Sides = np.zeros(reader.rows, np.int8)
     known: dict[str, int] = {}
-    wanted = [label, group or time] if group or time else [label, *inputs]
-    keys = SplitKeys(reader, inputs, scratch)
+    wanted = [columns.label, *([columns.time] if by_time else [group] if group else columns.inputs)]
+    split = SplitKeys(reader, columns.inputs, scratch / "split")
     row = 0
-    for batch in reader.batches(media=not (group or time), columns=list(dict.fromkeys(wanted))):
+    for batch in reader.batches(media=not (group or by_time), columns=list(dict.fromkeys(wanted))):
         end = row + len(batch)
-        names = [str(one).strip() if one is not None else "" for one in _labels(batch, label)]
+        ids = batch.column(ID)
+        before[row:end], tied[row:end] = earlier.of(packed(ids)), tie_numbers(ids, ties)
+        names = [str(one).strip() if one is not None else "" for one in _labels(batch, columns.label)]
         classes[row:end] = [known.setdefault(name, len(known)) if name else -1 for name in names]
-        if time:
-            moments[row:end] = [np.nan if one is None else one for one in map(seconds_of, batch.column(time))]
+        if by_time:
+            moments[row:end] = [np.nan if one is None else one for one in map(seconds_of, batch.column(columns.time))]
         else:
-            found = keys.of_group(batch, group) if group else keys.of_content(batch)
-            sides[row:end] = [side_of(key, validation, test, seed) for key in found]
+            found = split.of_group(batch, group) if group else split.of_content(batch)
+            keys[row:end] = numbers_of(found)
+            sides[row:end] = [side_of(key, shares.validation, shares.test, shares.seed) for key in found]
         row = end
-    if time:
+    cuts: list[Cut] = []
+    if by_time:
         classes[np.isnan(moments) & (classes >= 0)] = -2
-        usable = moments[classes >= 0]
-        if len(usable):
-            newest, newer = np.quantile(usable, [1 - test, 1 - test - validation])
-            sides[moments > newer] = VALIDATION
-            sides[moments > newest] = TEST
-    return _Sorted(sides, classes, list(known))
+        sides, cuts = sides_by_time(moments, classes >= 0, shares, earlier.cuts)
+    return _Sorted(settle(sides, before, keys, tied), classes, list(known), cuts)
 
 
 def _labels(batch: Batch, label: str) -> list[str | None]:

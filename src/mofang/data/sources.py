@@ -1,5 +1,5 @@
-"""Where records come from: a file, a folder, a glob, or files inside an installed package, and the digest
-of their bytes."""
+"""Where records come from: a file, a folder, a glob, a zip archive, or files inside an installed package, and the
+digest of their bytes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import hashlib
 import importlib.util
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
@@ -21,14 +21,17 @@ from mofang.core.nearest import nearest
 from mofang.core.stage import OnDisk
 from mofang.core.uploads import PREFIX as UPLOAD
 from mofang.core.uploads import uploaded
+from mofang.data.archives import Archive, archive_at, checked
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
-Source = Annotated[str, Field(min_length=1, description="a file, a folder, a glob, or package:name/path"), OnDisk()]
+Source = Annotated[str, Field(min_length=1, description="a file, a folder, a glob, a zip archive, or package:name/path"), OnDisk()]
 
 PACKAGE = "package:"
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".heic", ".heif")
+SHEET_ENDINGS = (".xlsx", ".xlsm", ".xls", ".ods")
+ARCHIVE_ENDING = ".zip"
 ENDINGS = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -41,6 +44,7 @@ ENDINGS = {
     ".pq": "parquet",
     ".txt": "lines",
     ".text": "lines",
+    **dict.fromkeys(SHEET_ENDINGS, "excel"),
     **dict.fromkeys(IMAGE_ENDINGS, "images"),
 }
 IGNORED_NAMES = {"thumbs.db", "desktop.ini", "__macosx", "__pycache__"}
@@ -49,15 +53,24 @@ FRESH_S = 2.0
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a source; ``name`` is its path below the source's root, with forward slashes."""
+    """One file of a source, on the disk or in an archive there; ``name`` is its path below the source's root,
+    with forward slashes."""
 
     path: Path
     name: str
+    archive: Archive | None = field(default=None, compare=False, repr=False)
+    place: int = -1
+    unpacked_bytes: int = 0
+
+    @property
+    def base(self) -> str:
+        """The file's own name, without folders."""
+        return self.name.rsplit("/", 1)[-1]
 
     @property
     def kind(self) -> str:
-        """What the ending says the file holds: csv, jsonl, parquet, lines, images, or nothing known."""
-        return ENDINGS.get(ending_of(self.path), "")
+        """What the ending says the file holds: csv, jsonl, parquet, excel, lines, images, or nothing known."""
+        return ENDINGS.get(ending_of(self.base), "")
 
     @property
     def folder(self) -> str:
@@ -68,50 +81,95 @@ class SourceFile:
     @property
     def stem(self) -> str:
         """The file's name without its endings."""
-        return re.sub(r"(\.gz)$", "", self.path.name, flags=re.I).rsplit(".", 1)[0]
+        return re.sub(r"(\.gz)$", "", self.base, flags=re.I).rsplit(".", 1)[0]
+
+    @property
+    def size_bytes(self) -> int:
+        """How large the file is; in an archive, how large it is unpacked."""
+        return self.path.stat().st_size if self.archive is None else self.unpacked_bytes
 
     def open(self) -> BinaryIO:
-        """The file's bytes, unpacked if it is a gzip file; the caller closes it."""
-        file = self.path.open("rb")
+        """The file's bytes, unpacked if it lies in an archive or is a gzip file; the caller closes it.
+
+        Damage met while unpacking is raised as ``archive-broken``.
+        """
+        file = self.path.open("rb") if self.archive is None else self.archive.open(self.place)
         if file.peek(2)[:2] != b"\x1f\x8b":
-            return file
-        file.close()
+            return cast(BinaryIO, file)
         import gzip
 
-        return cast(BinaryIO, gzip.open(self.path, "rb"))
+        return cast(BinaryIO, checked(self.name, cast(BinaryIO, gzip.GzipFile(fileobj=file)), file))
 
 
-def ending_of(path: Path) -> str:
+def ending_of(path: Path | str) -> str:
     """The lower-case ending that says the format; ``.gz`` is looked through."""
-    names = [ending.lower() for ending in path.suffixes]
+    names = [ending.lower() for ending in Path(path).suffixes]
     if names and names[-1] == ".gz":
         names.pop()
-    return names[-1] if names else ""
+    return names[-1].strip() if names else ""
 
 
 def source_files(source: str, shop: Shop | None = None) -> list[SourceFile]:
-    """All files of a source in a stable order; ``upload:ID/NAME`` are those that somebody lent to this shop.
+    """All files of a source in a stable order; a zip archive (or those that a glob matches) gives its entries, and
+    ``upload:ID/NAME`` are the files that somebody lent to this shop.
 
-    Raises ``source-missing``, ``package-missing``, ``source-empty`` (a folder or glob without files).
+    Raises ``source-missing``, ``package-missing``, ``source-empty`` (a folder, glob or archive without files), and
+    what archives raise.
     """
     if source.startswith(UPLOAD) and shop is not None:
         folder, digests = uploaded(shop, source)
-        return [SourceFile(folder / name, name) for name in sorted(digests)]
+        return _inside_archives([SourceFile(folder / name, name) for name in sorted(digests)])
     if source.startswith(PACKAGE):
         root, pattern = _inside_package(source)
     else:
         root, pattern = Path(source).expanduser(), ""
     if root.is_file():
-        return [SourceFile(root, root.name)]
-    if root.is_dir():
+        found = _inside_archives([SourceFile(root, root.name)])
+    elif root.is_dir():
         found = sorted(_walk(root), key=lambda file: file.name)
     elif re.search(r"[*?\[]", root.name + pattern) or re.search(r"[*?\[]", str(root)):
-        found = _glob(root)
+        found = _inside_archives(_glob(root))
     else:
         raise _missing(source, root)
     if not found:
         raise MofangError("source-empty", source=source)
     return found
+
+
+def _inside_archives(files: list[SourceFile]) -> list[SourceFile]:
+    """The files, each zip archive replaced by its entries; of several archives the names begin with the archive's."""
+    found = []
+    for file in files:
+        if ending_of(file.base) != ARCHIVE_ENDING:
+            found.append(file)
+            continue
+        archive = archive_at(file.path)
+        archive.require_some()
+        before = f"{file.name}/" if len(files) > 1 else ""
+        found += [
+            SourceFile(file.path, before + entry.name, archive, entry.place, entry.size_bytes)
+            for entry in archive.entries
+            if not _is_hidden(entry.name.split("/"))
+        ]
+    return found
+
+
+def refused_entries(files: Sequence[SourceFile]) -> list[tuple[str, str]]:
+    """(name, reason) of every archive entry among the files' archives that was not read."""
+    archives = {id(file.archive): file.archive for file in files if file.archive is not None}
+    return [(f"{one.path.name}/{name}", reason) for one in archives.values() for name, reason in one.refused]
+
+
+def on_disk(files: Sequence[SourceFile]) -> list[SourceFile]:
+    """The files as they lie on the disk: of an archive the archive itself, once."""
+    found: dict[Path, SourceFile] = {}
+    for file in files:
+        found.setdefault(file.path, file if file.archive is None else SourceFile(file.path, file.path.name))
+    return list(found.values())
+
+
+def _is_hidden(parts: Sequence[str]) -> bool:
+    return any(part.startswith((".", "~$")) or part.lower() in IGNORED_NAMES for part in parts)
 
 
 def _inside_package(source: str) -> tuple[Path, str]:
@@ -127,8 +185,7 @@ def _inside_package(source: str) -> tuple[Path, str]:
 def _walk(root: Path) -> Iterator[SourceFile]:
     for path in root.rglob("*"):
         parts = path.relative_to(root).parts
-        hidden = any(part.startswith(".") or part.lower() in IGNORED_NAMES for part in parts)
-        if not hidden and path.is_file():
+        if not _is_hidden(parts) and path.is_file():
             yield SourceFile(path, "/".join(parts))
 
 
@@ -142,7 +199,9 @@ def _glob(pattern: Path) -> list[SourceFile]:
     root = Path(*fixed) if fixed else Path()
     rest = "/".join(pattern.parts[len(fixed) :])
     found = [
-        SourceFile(path, path.relative_to(root).as_posix()) for path in root.glob(rest) if path.is_file()
+        SourceFile(path, path.relative_to(root).as_posix())
+        for path in root.glob(rest)
+        if path.is_file() and not _is_hidden([path.name])
     ]
     return sorted(found, key=lambda file: file.name)
 
@@ -154,11 +213,12 @@ def _missing(source: str, path: Path) -> MofangError:
 
 
 def source_digest(shop: Shop, settings: dict[str, Any]) -> str:
-    """SHA-256 over the names and bytes of a source's files: what stands in the memo key for the source.
+    """SHA-256 over the names and bytes of a source's files: what stands in the memo key for the source; an archive
+    counts as the one file it is.
 
     A file whose size and time of change are as at the last look is not read again.
     """
-    digests = file_digests(source_files(settings["source"], shop), shop.path / "cache")
+    digests = file_digests(on_disk(source_files(settings["source"], shop)), shop.path / "cache")
     return digest_of(sorted(digests.items()))
 
 

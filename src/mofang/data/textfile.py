@@ -45,20 +45,20 @@ def encoding_of(sample: bytes, whole: bool = True) -> str:
         sample = sample[: sample.rfind(b"\n") + 1] or sample
     if sample.count(0) > len(sample) // 5:
         return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
-    if _decodes(sample, "utf-8"):
+    if decodes(sample, "utf-8"):
         return "utf-8"
     bad = {name: _bad_share(sample, name) for name in ("utf-8", *CJK_CODECS)}
-    if _looks_western(sample):
+    if looks_western(sample):
         return "cp1252" if bad["utf-8"] > BAD_LINES_ALLOWED else "utf-8"
     if bad["utf-8"] <= BAD_LINES_ALLOWED:
         return "utf-8"
     fitting = [name for name in CJK_CODECS if bad[name] <= BAD_LINES_ALLOWED] or [
         min(CJK_CODECS, key=bad.__getitem__)
     ]
-    return max(fitting, key=lambda name: _common_share(sample, name))
+    return max(fitting, key=lambda name: common_share(sample, name))
 
 
-def _decodes(data: bytes, encoding: str) -> bool:
+def decodes(data: bytes, encoding: str) -> bool:
     try:
         codecs.getincrementaldecoder(encoding)().decode(data)
     except UnicodeDecodeError:
@@ -68,10 +68,10 @@ def _decodes(data: bytes, encoding: str) -> bool:
 
 def _bad_share(sample: bytes, encoding: str) -> float:
     lines = sample.splitlines()
-    return sum(not _decodes(line, encoding) for line in lines) / max(len(lines), 1)
+    return sum(not decodes(line, encoding) for line in lines) / max(len(lines), 1)
 
 
-def _looks_western(sample: bytes) -> bool:
+def looks_western(sample: bytes) -> bool:
     """True if bytes above 127 mostly stand alone between ASCII letters, as accents do; Chinese comes in
     runs."""
     high = alone = 0
@@ -84,7 +84,7 @@ def _looks_western(sample: bytes) -> bool:
     return alone > high * 0.5
 
 
-def _common_share(sample: bytes, encoding: str) -> float:
+def common_share(sample: bytes, encoding: str) -> float:
     text = sample.decode(encoding, errors="ignore")
     foreign = [character for character in text if character > "\x7f"]
     common = set(COMMON[encoding])

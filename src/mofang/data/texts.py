@@ -45,9 +45,11 @@ def text_columns(found: dict[str, Profile], label: str) -> list[str]:
 
 def beside_a_table(found: dict[str, Profile], texts: list[str], label: str) -> bool:
     """True if a few short texts stand in what is else a table of numbers and categories."""
+    others = [name for name, one in found.items() if name != label and one.role in ("number", "category")]
+    if texts and all(found[name].missing > 0.5 * found[name].rows for name in texts) and len(others) >= TABLE_COLUMNS:
+        return True  # remarks that somebody made now and then
     if any(TEXT_NAMES.match(name) or found[name].mean_chars > SHORT_CHARS for name in texts):
         return False
-    others = [name for name, one in found.items() if name != label and one.role in ("number", "category")]
     return len(others) > TABLE_COLUMNS * len(texts)
 
 

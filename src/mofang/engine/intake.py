@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
 from mofang.engine.request import parse_records
 from mofang.engine.task import Signature
 
+if TYPE_CHECKING:
+    from mofang.data.sources import SourceFile
+
 BATCH = 256
-FILE_LIKE = re.compile(r"\S+\.(csv|tsv|txt|jsonl?|ndjson|parquet|gz|png|jpe?g|bmp|gif|webp|tiff?)", re.I)
+Placed = tuple[int | str, dict[str, Any]]  # where a record stands: the number of its row or line, or an image's name
+FILE_LIKE = re.compile(
+    r"\S+\.(csv|tsv|txt|jsonl?|ndjson|parquet|xlsx|xlsm|xls|ods|zip|gz|png|jpe?g|bmp|gif|webp|tiff?|heic|heif)", re.I)
 
 
 def records_from(signature: Signature, given: str, stream: TextIO) -> Iterator[list[dict[str, Any]]]:
@@ -23,12 +28,19 @@ def records_from(signature: Signature, given: str, stream: TextIO) -> Iterator[l
     object is a record as in an HTTP body; anything else is a text itself. Raises ``input-not-readable`` where a
     path or text does not fit the model, ``row-unreadable`` for a row of a file that is no record.
     """
+    for batch in placed_from(signature, given, stream):
+        yield [record for _, record in batch]
+
+
+def placed_from(signature: Signature, given: str, stream: TextIO) -> Iterator[list[Placed]]:
+    """The same, each record with where it stands: so an answer can be put beside what was asked."""
     if given == "-":
-        yield from _batches(_line(signature, line) for line in _decoded(stream) if line.strip())
+        lines = enumerate(_decoded(stream), 1)
+        yield from _batches((number, _line(signature, line)) for number, line in lines if line.strip())
         return
     path = given_path(given)
     if path is None:
-        yield [_line(signature, given)]
+        yield [(1, _line(signature, given))]
     else:
         yield from _batches(_from_path(signature, path))
 
@@ -91,50 +103,54 @@ def _parsed(signature: Signature, record: dict[str, Any]) -> dict[str, Any]:
     return parse_records(signature, record)[0][0]
 
 
-def _from_path(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
+def _from_path(signature: Signature, path: Path) -> Iterator[Placed]:
     roles = [one["role"] for one in signature["inputs"]]
     if roles == ["image"]:
         name = signature["inputs"][0]["name"]
-        yield from ({name: image.read_bytes()} for image in _images(path))
+        for image in _images(path):
+            with image.open() as file:
+                yield image.name, {name: file.read()}
     elif roles == ["text"] and path.is_file() and path.suffix.lower() in (".txt", ""):
         yield from _lines(signature, path)
     else:
         yield from _columns(signature, path)
 
 
-def _images(path: Path) -> list[Path]:
-    """The file itself, or the images in a folder."""
+def _images(path: Path) -> list[SourceFile]:
+    """The file itself, or the images in a folder or a zip archive."""
     from mofang.data.sources import source_files
 
-    found = [file.path for file in source_files(str(path)) if path.is_file() or file.kind == "images"]
+    found = source_files(str(path))
+    found = [file for file in found if file.kind == "images"] if len(found) > 1 or path.is_dir() else found
     if not found:
         raise MofangError("source-empty", source=str(path))
     return found
 
 
-def _lines(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
+def _lines(signature: Signature, path: Path) -> Iterator[Placed]:
     """Each line of a text file, in whichever encoding it is."""
     from mofang.data.sources import SourceFile
     from mofang.data.textfile import detect_encoding, open_text
 
     file = SourceFile(path, path.name)
     with open_text(file, detect_encoding(file)) as lines:
-        yield from (_line(signature, line) for line in lines if line.strip())
+        yield from ((number, _line(signature, line)) for number, line in enumerate(lines, 1) if line.strip())
 
 
-def _columns(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
+def _columns(signature: Signature, path: Path) -> Iterator[Placed]:
     """Rows of a table file, only the columns that the model takes, each value as its role wants it."""
     from mofang.data.rows import rows_of
 
     for place, row in rows_of(path):
         missing = [one["name"] for one in signature["inputs"] if one["name"] not in row]
-        if missing and set(row) == {"image", "label"}:
+        if missing and {"image", "label"} <= set(row) <= {"image", "folder", "label"}:
             raise MofangError("input-not-readable", given=str(path), inputs=_names(signature))
         if missing:
             columns = ", ".join(map(str, row))
             raise MofangError("input-column-missing", path=str(path), column=missing[0], columns=columns)
         try:
-            yield _parsed(signature, {one["name"]: _value(row[one["name"]], one["role"]) for one in signature["inputs"]})
+            values = {one["name"]: _value(row[one["name"]], one["role"]) for one in signature["inputs"]}
+            yield place, _parsed(signature, values)
         except (MofangError, ValueError) as error:
             reason = error.what if isinstance(error, MofangError) else str(error)
             raise MofangError("row-unreadable", file=path.name, row=place, reason=reason.rstrip(".。")) from error
@@ -153,8 +169,8 @@ def _names(signature: Signature) -> str:
     return ", ".join(f"{one['name']} ({one['role']})" for one in signature["inputs"])
 
 
-def _batches(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
+def _batches(records: Iterable[Placed]) -> Iterator[list[Placed]]:
+    batch: list[Placed] = []
     for record in records:
         batch.append(record)
         if len(batch) >= BATCH:

@@ -21,7 +21,8 @@ from mofang.engine.replay import replay
 from mofang.engine.runtimes import Runtime
 from mofang.engine.task import Answer, Signature, task_named
 
-PACKAGE_FORMAT = 1
+PACKAGE_FORMAT = 2       # 2: ``decide``, the threshold of two classes; an older Mofang would answer without it
+PLAIN_FORMAT = 1         # what is written where there is no threshold
 REPLAYED = 16            # canonical requests asked again at every load
 BATCH_MAX = 32           # records that go through the graph at once
 CELLS_MAX = 1 << 20      # ids at once: bounds memory when a batch holds very long texts
@@ -50,6 +51,8 @@ class Predictor:
         self.task = task_named(self.about["task"])
         self.signature: Signature = {"task": self.about["task"], "inputs": self.about["inputs"],
                                      "labels": self.about["labels"]}
+        if self.about.get("decide"):
+            self.signature["decide"] = self.about["decide"]
         self.labels: list[str] = list(self.about["labels"])
         self.operators: list[dict[str, Any]] = list(self.about.get("operators", []))
         check_operators(self.operators)
@@ -162,9 +165,19 @@ def _about(source: str | Path | Artifact, files: Mapping[str, Path], packaged: b
     if missing:
         lacks = ", ".join(sorted(missing))
         raise MofangError("package-unreadable", path=where, reason=f"{name} lacks {lacks}")
-    if about["format"] != PACKAGE_FORMAT:
+    if about["format"] not in (PLAIN_FORMAT, PACKAGE_FORMAT):
         raise MofangError("package-format", format=about["format"], known=PACKAGE_FORMAT)
+    if about.get("decide") and not _is_decide(about["decide"], about["labels"]):
+        raise MofangError("package-unreadable", path=where, reason=f"{name}: decide is not understood")
     for part, digest in about.get("files", {}).items():
         if part not in files or file_digest(files[part]) != digest:
             raise MofangError("package-damaged", part=part)
     return about
+
+
+def _is_decide(given: object, labels: Sequence[str]) -> bool:
+    """Whether this is a threshold for these labels; a package may come from anywhere."""
+    if not isinstance(given, dict) or len(labels) != 2 or given.get("positive") not in labels:
+        return False
+    threshold = given.get("threshold")
+    return isinstance(threshold, int | float) and not isinstance(threshold, bool) and 0 <= threshold <= 1

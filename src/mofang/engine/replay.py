@@ -52,7 +52,7 @@ def canonical_lines(predictor: Replayable, records: Sequence[Record], probabilit
 
 def replay(predictor: Replayable, lines: Sequence[Line]) -> None:
     """Ask the canonical requests again: arrays bit-equal, probabilities within the tolerance, the same
-    labels.
+    labels for the probabilities that are written down (so that a threshold that was lost or changed is seen).
 
     Raises MofangError parity-mismatch with the request that differs.
     """
@@ -69,3 +69,7 @@ def replay(predictor: Replayable, lines: Sequence[Line]) -> None:
     if not parity.passes:
         raise MofangError("parity-mismatch", where=f"{len(lines)} canonical requests", what="probabilities",
                           found=f"{parity.max_abs_difference:.2g}", allowed=f"{TOLERANCE:g}")
+    for number, (line, answer) in enumerate(zip(lines, predictor.answers({"probabilities": reference}), strict=True)):
+        if answer["label"] != line["answer"]["label"]:
+            raise MofangError("parity-mismatch", where=f"canonical request {number + 1}", what="label",
+                              found=answer["label"], allowed=line["answer"]["label"])

@@ -30,6 +30,18 @@ class Input(TypedDict):
     role: str
 
 
+class Decide(TypedDict):
+    """When a model of two classes says the one that is looked for: at a probability of ``threshold`` or more.
+
+    ``miss_cost`` is how many false alarms a miss was said to cost when the threshold was chosen; 0 if nobody
+    said, in which case the headline metric chose it.
+    """
+
+    positive: str
+    threshold: float
+    miss_cost: float
+
+
 class Signature(TypedDict):
     """What a model takes and gives: it stands in the about.json of models, graphs and packages."""
 
@@ -37,6 +49,7 @@ class Signature(TypedDict):
     inputs: list[Input]
     labels: list[str]
     operators: NotRequired[list[dict[str, Any]]]
+    decide: NotRequired[Decide]
 
 
 class Task(Protocol):

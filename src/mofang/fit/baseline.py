@@ -14,11 +14,18 @@ from mofang.fit.families.linear import Linear
 from mofang.fit.train import train
 
 
-@stage(version=2)
-def baseline(run: Run, snapshot: Snapshot, *, seed: Annotated[int, Field(ge=0, lt=2**31)] = 0) -> Graph:
+@stage(version=3)
+def baseline(
+    run: Run,
+    snapshot: Snapshot,
+    *,
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0,
+    miss_cost: Annotated[float, Field(ge=0)] = 0.0,
+) -> Graph:
     """Train and export the baseline that evaluations show beside a model.
 
-    It is logistic regression, on n-gram TF-IDF for texts and on standardised values for images and tables.
+    It is logistic regression, on n-gram TF-IDF for texts and on standardised values for images and tables. For
+    two unequal classes it gets a threshold of its own, as ``export`` chooses it, so that both are compared fairly.
     """
-    graph: Graph = run.call(export, run.call(train, snapshot, family=Linear(), seed=seed))
+    graph: Graph = run.call(export, run.call(train, snapshot, family=Linear(), seed=seed), miss_cost=miss_cost)
     return graph

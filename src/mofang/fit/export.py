@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.core.stage import stage
+from mofang.data.records import Records
 from mofang.engine.arrays import Array, Arrays
+from mofang.fit.answers import answers_of, truth_of
 from mofang.fit.family import Family
+from mofang.fit.threshold import choose_threshold
 from mofang.fit.train import Model
 
-GRAPH_FORMAT = 1
+GRAPH_FORMAT, PLAIN_FORMAT = 2, 1  # with a threshold, and without
 DIFFERENCE_MAX = 1e-4
 SINGLE_ROWS = 8
 MASKS = {"weights": "ids", "attention_mask": "input_ids"}
@@ -41,12 +46,23 @@ class Graph(Artifact):
     kind = "graph"
 
 
-@stage(version=1)
-def export(run: Run, model: Model) -> Graph:
+@stage(version=2)
+def export(
+    run: Run,
+    model: Model,
+    validation: Records | None = None,
+    *,
+    miss_cost: Annotated[float, Field(ge=0)] = 0.0,
+) -> Graph:
     """Export a model as an ONNX graph whose answers equal the trained model's own.
 
     The graph runs on rows of the validation part, all at once and one by one, and must give the probabilities
     that the model gave when it was trained, to 1e-4; otherwise nothing is exported.
+
+    For two unequal classes a threshold is chosen on ``validation`` (left out: on the model's own validation
+    answers), from which on the rarer class is answered. ``miss_cost`` says how many false alarms a miss costs,
+    and the threshold with the least cost is taken; 0 takes the one with the best macro-F1. Two equal classes
+    get a threshold only where ``miss_cost`` is given; otherwise the likelier label is answered.
     """
     from safetensors.numpy import load_file
 
@@ -68,11 +84,38 @@ def export(run: Run, model: Model) -> Graph:
     for part in model.parts:
         if part.name.startswith("encoder/") or part.name == "model.ubj":
             run.copy(part.name, part)
-    run.write_json(
-        "about.json", {"format": GRAPH_FORMAT, **{name: about[name] for name in CARRIED}, "parity": evidence}
-    )
+    written: dict[str, Any] = {
+        "format": PLAIN_FORMAT,
+        **{name: about[name] for name in CARRIED},
+        "parity": evidence,
+    }
+    if len(about["labels"]) == 2 and (miss_cost or about["headline"] == "f1_macro"):
+        truth, found = _validated(run, model, about, graph, validation)
+        written |= {"format": GRAPH_FORMAT, "decide": choose_threshold(about["labels"], truth, found, miss_cost)}
+        run.measure(**{name: value for name, value in written["decide"].items() if name != "positive"})
+    run.write_json("about.json", written)
     run.measure(size_bytes=len(graph), **evidence)
     return run.result(Graph)
+
+
+def _validated(
+    run: Run, model: Model, about: Mapping[str, Any], graph: bytes, validation: Records | None
+) -> tuple[Array, Array]:
+    """True classes int64 [N] and the model's probabilities [N, 2] on the rows that choose the threshold."""
+    if validation is None:
+        import pyarrow.parquet as pq
+
+        places = {label: place for place, label in enumerate(about["labels"])}
+        table = pq.read_table(model.path("validation.parquet"), columns=["label", "probabilities"]).to_pydict()
+        truth = np.array([places[label] for label in table["label"]], dtype=np.int64)
+        return truth, np.array(table["probabilities"], dtype=np.float32).reshape(len(truth), -1)
+    ids, truth = truth_of(validation, dict(about))
+    folder = run.scratch / "threshold"
+    folder.mkdir(exist_ok=True)
+    (folder / "model.onnx").write_bytes(graph)
+    inside = [part.name for part in model.parts if part.name.startswith("encoder/")]
+    files = {name.removeprefix("encoder/"): model.path(name).read_bytes() for name in inside}
+    return truth, answers_of(run, folder, dict(about), files, validation, len(ids))
 
 
 def compare(graph: Path, sample: Arrays, expected: Array) -> dict[str, Any]:

@@ -47,16 +47,25 @@ class Solution:
         found: Array = (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
         return found
 
+Piece = tuple[Any, Array, Array | None]  # rows of the matrix, their wanted columns, how much each counts
+
 
 class Logistic:
     """The regression of ``labels`` on ``matrix`` [N, F]; two classes are one column of weights.
 
+    ``counts`` float32 [N], 1 on average, is how much each row counts (left out: all alike).
     ``late()`` is asked before each step; once it says yes, what was found so far is the solution. The end is
     reached when the next step promises to lower the loss by less than ``tolerance`` of it.
     """
 
     def __init__(
-        self, matrix: Any, labels: Array, classes: int, late: Callable[[], bool], tolerance: float = 1e-6
+        self,
+        matrix: Any,
+        labels: Array,
+        classes: int,
+        late: Callable[[], bool],
+        tolerance: float = 1e-6,
+        counts: Array | None = None,
     ) -> None:
         self.matrix, self.rows, self.late, self.tolerance = matrix, len(labels), late, tolerance
         self.columns = 1 if classes == 2 else classes
@@ -64,8 +73,11 @@ class Logistic:
         wanted = np.zeros((self.rows, classes), dtype=np.float32)
         wanted[np.arange(self.rows), labels] = 1
         self.wanted = wanted[:, 1:] if self.columns == 1 else wanted
-        self.share = (self.wanted.sum(axis=0) + 0.5) / (self.rows + 0.5 * classes)
-        squares = matrix.power(2).sum(axis=0) if hasattr(matrix, "power") else (matrix * matrix).sum(axis=0)
+        self.counts = None if counts is None else counts.astype(np.float32)[:, None]
+        counted = self.wanted if self.counts is None else self.wanted * self.counts
+        self.share = (counted.sum(axis=0) + 0.5) / (self.rows + 0.5 * classes)
+        squares = matrix.power(2) if hasattr(matrix, "power") else matrix * matrix
+        squares = squares.sum(axis=0) if self.counts is None else self.counts.T @ squares
         self.spread = np.append(np.asarray(squares, dtype=np.float32).ravel() / self.rows, np.float32(1))
         self.pieces = self._cut()
 
@@ -138,32 +150,43 @@ class Logistic:
         loss = sum(one[0] for one in found) / self.rows
         return loss + float(penalty) / 2 * _dot(weights, weights), gradient
 
-    def _piece(self, piece: tuple[Any, Array], point: Array) -> tuple[float, Array, Array]:
+    def _piece(self, piece: Piece, point: Array) -> tuple[float, Array, Array]:
         """Summed loss of some rows, and their share of the gradient of W and of the intercepts."""
-        matrix, wanted = piece
+        matrix, wanted, counts = piece
         logits = matrix @ point[:-1]
         logits += point[-1]
         if self.columns == 1:
-            loss = np.logaddexp(0, np.where(wanted > 0, -logits, logits)).sum(dtype=np.float64)
+            losses = np.logaddexp(0, np.where(wanted > 0, -logits, logits))
             guessed = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
         else:
             logits -= logits.max(axis=1, keepdims=True)
-            chosen = np.einsum("nk,nk->n", logits, wanted).sum(dtype=np.float64)
+            chosen = np.einsum("nk,nk->n", logits, wanted)[:, None]
             guessed = np.exp(logits, out=logits)
             total = guessed.sum(axis=1, keepdims=True)
             guessed /= total
-            loss = np.log(total).sum(dtype=np.float64) - chosen
+            losses = np.log(total) - chosen
         guessed -= wanted
+        if counts is not None:
+            losses *= counts
+            guessed *= counts
         guessed /= np.float32(self.rows)
-        return float(loss), matrix.T @ guessed, guessed.sum(axis=0)
+        return float(losses.sum(dtype=np.float64)), matrix.T @ guessed, guessed.sum(axis=0)
 
-    def _cut(self) -> list[tuple[Any, Array]]:
+    def _cut(self) -> list[Piece]:
         """Sparse matrices in as many stretches of rows as there are threads; BLAS cuts dense ones itself."""
         sparse = hasattr(self.matrix, "nnz")
         count = threads() if sparse and self.matrix.nnz * self.columns >= THREADED_OPERATIONS else 1
         edges = [self.rows * number // count for number in range(count + 1)]
         places = [slice(*ends) for ends in zip(edges, edges[1:], strict=False)]
-        return [(self.matrix[place] if count > 1 else self.matrix, self.wanted[place]) for place in places]
+        counts = self.counts
+        return [
+            (
+                self.matrix[place] if count > 1 else self.matrix,
+                self.wanted[place],
+                None if counts is None else counts[place],
+            )
+            for place in places
+        ]
 
 
 def _direction(gradient: Array, scale: Array, pairs: list[tuple[Array, Array, float]]) -> Array:

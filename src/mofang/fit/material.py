@@ -18,6 +18,7 @@ from mofang.data.records import RecordReader
 from mofang.engine.arrays import Array
 from mofang.engine.encode import Record
 from mofang.engine.encode.ngrams import spaced
+from mofang.fit.threshold import best_macro_f1
 
 LANGUAGE_SAMPLE = 1000
 
@@ -60,8 +61,20 @@ class Material:
         ]
         return "en" if spaced(sample) else "zh"
 
+    @cached_property
+    def class_weights(self) -> Array:
+        """What a row of each class counts so that all classes count alike, float32 [K]; a row counts 1 on average."""
+        counts = np.bincount(self.train.labels, minlength=len(self.labels))
+        return (len(self.train) / (np.count_nonzero(counts) * np.maximum(counts, 1))).astype(np.float32)
+
     def score(self, probabilities: Array, labels: Array) -> float:
-        """The headline metric of probabilities [N, K] against labels [N]; higher is better."""
+        """The headline metric of probabilities [N, K] against labels [N]; higher is better.
+
+        For two unequal classes it is the macro-F1 at the threshold that suits these rows best, because export
+        chooses one anyway: models are compared by how well they tell the classes apart.
+        """
+        if self.headline == "f1_macro" and len(self.labels) == 2 and len(labels):
+            return best_macro_f1(labels, probabilities)
         counts = confusion(labels, probabilities.argmax(axis=1), len(self.labels))
         return macro_f1(counts) if self.headline == "f1_macro" else accuracy(counts)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from mofang.core.artifact import Artifact
 from mofang.data.records import RecordReader
+from mofang.engine.decode.classes import is_rare
 from mofang.engine.encode.ngrams import spaced
 
 SAMPLE_ROWS = 1000
@@ -20,13 +21,19 @@ class Size:
 
     ``length`` is the mean number of characters of a text, of values of an image (at the size it is scaled
     to), or of columns of a row. ``language`` is "zh" for texts without spaces between words, "en" for others,
-    "" for no texts.
+    "" for no texts. ``rarest`` is the share of the smallest class; 1 where it is not known.
     """
 
     rows: int
     classes: int
     length: float
     language: str = ""
+    rarest: float = 1.0
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether a class is so rare that a model may overlook it."""
+        return is_rare(self.rarest, self.classes)
 
 
 def size_of(snapshot: Artifact) -> Size:
@@ -40,13 +47,15 @@ def size_of(snapshot: Artifact) -> Size:
     batch = next(reader.batches(SAMPLE_ROWS), None)
     if batch is None:
         return Size(0, classes, 1.0)
+    counts = about.get("counts", {}).get("train", {}).get("classes", {})
+    rarest = min(counts.values()) / sum(counts.values()) if counts else 1.0
     if names["text"]:
         texts = [str(value or "") for name in names["text"] for value in batch.column(name)]
         language = "en" if spaced(texts) else "zh"
-        return Size(reader.rows, classes, sum(map(len, texts)) / len(batch), language)
+        return Size(reader.rows, classes, sum(map(len, texts)) / len(batch), language, rarest)
     if names["image"]:
-        return Size(reader.rows, classes, _values(batch.media[names["image"][0]][:50]))
-    return Size(reader.rows, classes, float(len(about["inputs"])))
+        return Size(reader.rows, classes, _values(batch.media[names["image"][0]][:50]), rarest=rarest)
+    return Size(reader.rows, classes, float(len(about["inputs"])), rarest=rarest)
 
 
 def _values(images: list[bytes]) -> float:

@@ -41,7 +41,7 @@ def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
     return family.base_digest()
 
 
-@stage(version=1, source_digest=base_digest)
+@stage(version=2, source_digest=base_digest)
 def train(
     run: Run,
     snapshot: Snapshot,

@@ -15,19 +15,19 @@ from pydantic import Field
 
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
-from mofang.core.metrics import Interval
+from mofang.core.metrics import Interval, accuracy, confusion, macro_f1
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.records import RecordReader, Records
 from mofang.engine.arrays import Array
-from mofang.engine.encode import Encoder, load_encoder
-from mofang.engine.measure import cores, start
-from mofang.engine.runtimes import Runtime
+from mofang.engine.decode.classes import chosen
+from mofang.fit.answers import probabilities_of, truth_of
 from mofang.fit.export import Graph
+from mofang.judge.alone import alone, suspects
+from mofang.judge.detection import detection
 from mofang.judge.figures import OVERALL, PER_CLASS, Figures, intervals, names
 
 EVALUATION_FORMAT = 1
-BATCH_ROWS = 256
 MISTAKES = 5
 SHOWN_CHARACTERS = 500
 
@@ -38,7 +38,7 @@ class Evaluation(Artifact):
     kind = "evaluation"
 
 
-@stage(version=1)
+@stage(version=2)
 def evaluate(
     run: Run,
     graph: Graph,
@@ -52,17 +52,19 @@ def evaluate(
 
     Every figure comes with its 95 % bootstrap interval; with a baseline, its figures stand beside and each
     difference has the interval of paired resamples. The exported graph itself is measured, not the network it
-    came from.
+    came from. For two classes the report also counts what is found and falsely alarmed, of 100 each; for tables
+    it names columns that alone tell as much as the whole model.
     """
     abouts = [one.read_json("about.json") for one in (graph, baseline) if one is not None]
     about, labels, metric = abouts[0], list(abouts[0]["labels"]), abouts[0]["headline"]
     if abouts[-1]["labels"] != labels:
         others = ", ".join(abouts[-1]["labels"])
         raise MofangError("baseline-differs", labels=", ".join(labels), others=others)
-    ids, truth = _truth(test, about, labels)
+    ids, truth = truth_of(test, about)
     graphs = [one for one in (graph, baseline) if one is not None]
-    outputs = [_probabilities(run, number, one, test, len(ids)) for number, one in enumerate(graphs)]
-    models = [Figures(truth, found) for found in outputs]
+    outputs = [probabilities_of(run, str(number), one, test, len(ids)) for number, one in enumerate(graphs)]
+    answered = [chosen(labels, found, one.get("decide")) for one, found in zip(abouts, outputs, strict=True)]
+    models = [Figures(truth, found, said) for found, said in zip(outputs, answered, strict=True)]
     with run.progress("Resampling", "重抽样", total=resamples) as bar:
         figures, paired = intervals(models, len(ids), resamples, seed, bar.advance)
     report: dict[str, Any] = {
@@ -72,17 +74,37 @@ def evaluate(
         "seed": seed,
         "confusion": models[0].confusion(),
     }
+    report |= _beside(test, about, truth, answered[0], report["metrics"][metric]["value"])
     measures = {"metric": metric, "rows": len(ids), **report["metrics"][metric]}
     if paired:
         report["baseline"] = {"family": abouts[1]["family"], **_report(figures[1], labels)}
+        report["baseline"]["decide"] = abouts[1].get("decide")
         report["difference"] = _report(paired, labels)["metrics"]
         measures["baseline"] = report["baseline"]["metrics"][metric]["value"]
         measures["difference"] = report["difference"][metric]
     run.write_json("evaluation.json", report)
-    _write_predictions(run, ids, truth, outputs[0], labels)
-    run.write_json("mistakes.json", _mistakes(test, about, truth, outputs[0], labels))
+    _write_predictions(run, ids, truth, outputs[0], answered[0], labels)
+    run.write_json("mistakes.json", _mistakes(test, about, truth, outputs[0], answered[0]))
     run.measure(**measures)
     return run.result(Evaluation)
+
+
+def _beside(test: Records, about: dict[str, Any], truth: Array, answered: Array, score: float) -> dict[str, Any]:
+    """What is found and falsely alarmed, of two classes; which columns alone tell as much as the model, of a table."""
+    report: dict[str, Any] = {}
+    labels, metric = list(about["labels"]), about["headline"]
+    if found := detection(labels, truth, answered, about.get("decide")):
+        report["detection"] = found
+    if lone := alone(test, about["inputs"], truth, len(labels), metric):
+        constant = _constant(truth, len(labels), metric)
+        report["alone"] = {"columns": lone, "constant": constant, "suspects": suspects(lone, score, constant)}
+    return report
+
+
+def _constant(truth: Array, classes: int, metric: str) -> float:
+    """The headline of always answering the commonest class."""
+    table = confusion(truth, np.full_like(truth, np.bincount(truth).argmax()), classes)
+    return round(macro_f1(table) if metric == "f1_macro" else accuracy(table), 6)
 
 
 def _facts(about: dict[str, Any], truth: Array) -> dict[str, Any]:
@@ -96,54 +118,6 @@ def _facts(about: dict[str, Any], truth: Array) -> dict[str, Any]:
         "support": support.tolist(),
         "majority_accuracy": float(support.max() / len(truth)),
     }
-
-
-def _truth(test: Records, about: dict[str, Any], labels: Sequence[str]) -> tuple[list[str], Array]:
-    """The ids and true classes of the test records; a label that the model does not know is refused."""
-    reader = RecordReader(test)
-    missing = [one["name"] for one in about["inputs"] if one["name"] not in reader.roles]
-    if missing or about["label"] not in reader.roles:
-        raise MofangError("test-columns", columns=", ".join(missing or [about["label"]]))
-    places = {label: place for place, label in enumerate(labels)}
-    ids: list[str] = []
-    found: list[str] = []
-    for batch in reader.batches(media=False, columns=[about["label"]]):
-        ids += batch.column("id")
-        found += batch.column(about["label"])
-    unknown = sorted({str(label) for label in found} - set(places))
-    if unknown:
-        raise MofangError("test-labels", unknown=", ".join(unknown[:5]), labels=", ".join(labels))
-    if not ids:
-        raise MofangError("test-empty")
-    return ids, np.array([places[label] for label in found], dtype=np.int64)
-
-
-def _probabilities(run: Run, number: int, graph: Graph, test: Records, rows: int) -> Array:
-    """The graph's probabilities float32 [N, K] on the test records, as ONNX Runtime gives them."""
-    about = graph.read_json("about.json")
-    files = {
-        part.name.removeprefix("encoder/"): graph.path(part.name).read_bytes()
-        for part in graph.parts
-        if part.name.startswith("encoder/")
-    }
-    encoder = load_encoder(about["encoder"], files)
-    folder = run.scratch / f"graph-{number}"
-    graph.lay_out(folder)
-    runtime = start("onnx", folder, about, cores())
-    wanted = [one["name"] for one in about["inputs"]]
-    found = []
-    with run.progress("Evaluating", "评估中", total=rows) as bar:
-        for batch in RecordReader(test).batches(BATCH_ROWS, columns=wanted):
-            found.append(_outputs(runtime, encoder, batch.rows(wanted)))
-            bar.advance(len(batch))
-    return np.concatenate(found)
-
-
-def _outputs(runtime: Runtime, encoder: Encoder, records: list[dict[str, Any]]) -> Array:
-    """Values were already changed by the operators when the records were cleaned, so only the encoder is
-    applied.
-    """
-    return runtime.run(encoder.encode(records))["probabilities"]
 
 
 def _report(figures: Sequence[Interval], labels: Sequence[str]) -> dict[str, Any]:
@@ -161,14 +135,14 @@ def _report(figures: Sequence[Interval], labels: Sequence[str]) -> dict[str, Any
 
 
 def _write_predictions(
-    run: Run, ids: list[str], truth: Array, probabilities: Array, labels: Sequence[str]
+    run: Run, ids: list[str], truth: Array, probabilities: Array, answered: Array, labels: Sequence[str]
 ) -> None:
     names_of = np.array(labels, dtype=object)
     table = pa.table(
         {
             "id": ids,
             "label": names_of[truth].tolist(),
-            "predicted": names_of[probabilities.argmax(axis=1)].tolist(),
+            "predicted": names_of[answered].tolist(),
             "probabilities": pa.array(list(probabilities), pa.list_(pa.float32())),
         }
     )
@@ -177,11 +151,11 @@ def _write_predictions(
 
 
 def _mistakes(
-    test: Records, about: dict[str, Any], truth: Array, probabilities: Array, labels: Sequence[str]
+    test: Records, about: dict[str, Any], truth: Array, probabilities: Array, predicted: Array
 ) -> list[dict[str, Any]]:
     """The most confident wrong answers, with their inputs shortened; an image is named by its file."""
-    predicted = probabilities.argmax(axis=1)
-    confidence = np.where(predicted == truth, -1.0, probabilities.max(axis=1))
+    labels = about["labels"]
+    confidence = np.where(predicted == truth, -1.0, probabilities[np.arange(len(truth)), predicted])
     worst = [int(row) for row in np.argsort(-confidence, kind="stable")[:MISTAKES] if confidence[row] >= 0]
     wanted = [one["name"] for one in about["inputs"]]
     shown: dict[int, dict[str, Any]] = {}

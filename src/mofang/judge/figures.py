@@ -30,12 +30,14 @@ PROBABILITY_MIN = 1e-12
 
 
 class Figures:
-    """One model's answers on labelled records: ``truth`` int [N], ``probabilities`` float [N, K]."""
+    """One model's answers on labelled records: ``truth`` int [N], ``probabilities`` float [N, K], and the classes
+    that it answered, int [N] (left out: the likeliest ones).
+    """
 
-    def __init__(self, truth: Ints, probabilities: Floats) -> None:
+    def __init__(self, truth: Ints, probabilities: Floats, answered: Ints | None = None) -> None:
         self.truth = truth
         self.classes = probabilities.shape[1]
-        self.predicted = probabilities.argmax(axis=1)
+        self.predicted = probabilities.argmax(axis=1) if answered is None else answered
         chosen = probabilities[np.arange(len(truth)), truth].astype(np.float64)
         self.losses = -np.log(np.clip(chosen, PROBABILITY_MIN, 1.0))
         self._ranked = [_Ranked(truth == place, probabilities[:, place]) for place in self._areas()]

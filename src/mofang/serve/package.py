@@ -14,17 +14,17 @@ from mofang.core.canonical import sha256
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.engine.measure import BATCHES, TOLERANCE, Objective, cores, measure, planned
-from mofang.engine.predictor import PACKAGE_FORMAT, REPLAYED, Package, Predictor
+from mofang.engine.predictor import PACKAGE_FORMAT, PLAIN_FORMAT, REPLAYED, Package, Predictor
 from mofang.engine.replay import canonical_lines
 from mofang.fit.export import Graph
 from mofang.judge.evaluate import Evaluation
 from mofang.serve.card import model_card
 from mofang.serve.parity import check_lineage, gate, reference
 
-CARRIED = ("task", "inputs", "labels", "headline", "operators", "encoder", "family", "base_model")
+CARRIED = ("task", "inputs", "labels", "decide", "headline", "operators", "encoder", "family", "base_model")
 
 
-@stage(version=1, keyed_on="references", depends="machine")
+@stage(version=2, keyed_on="references", depends="machine")
 def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Objective = "throughput",
             seconds: Annotated[float, Field(gt=0, le=10)] = 0.3,
             requests: Annotated[int, Field(ge=16, le=1000)] = 64, seed: int = 0) -> Package:
@@ -47,7 +47,8 @@ def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Object
     lines = canonical_lines(predictor, records, expected)
     figures = _figures(evaluation.read_json("evaluation.json"))
     described: dict[str, Any] = {
-        "format": PACKAGE_FORMAT, **{name: about[name] for name in CARRIED if name in about},
+        "format": PACKAGE_FORMAT if about.get("decide") else PLAIN_FORMAT,
+        **{name: about[name] for name in CARRIED if name in about},
         "objective": objective, "engine": chosen, "engines": rows, "machine": _machine(),
         "licences": sorted({*graph.licences, *evaluation.licences, *about.get("licences", [])}),
         "evaluation": figures,
@@ -75,7 +76,7 @@ def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Object
 def _figures(report: dict[str, Any]) -> dict[str, Any]:
     """What a buyer asks first, out of the evaluation: rows, the figures with intervals, the baseline's beside
     them."""
-    beside = {name: report[name] for name in ("difference",) if name in report}
+    beside: dict[str, Any] = {name: report[name] for name in ("difference", "detection") if name in report}
     if "baseline" in report:
         beside["baseline"] = {name: report["baseline"][name] for name in ("family", "metrics")}
     return {name: report[name] for name in ("headline", "rows", "interval", "metrics")} | beside

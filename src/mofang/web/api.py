@@ -210,7 +210,7 @@ class Api:
 
         shop = self.shop.again()
         if last:
-            found = shop.last(last[:300], kind[:300]) if hasattr(shop, "last") else None
+            found = shop.last(last[:300], kind[:300])
             return JSONResponse(None if found is None else shown(found))
         return JSONResponse(shown(shop.find(name[:1300], kind[:300])))
 

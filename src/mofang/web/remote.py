@@ -16,6 +16,7 @@ from typing import Any
 
 from mofang.core.artifact import KINDS, Artifact, Part
 from mofang.core.errors import MofangError
+from mofang.core.given import with_given
 from mofang.core.lock import import_kind, locked
 from mofang.core.progress import Bar, progress
 from mofang.core.stage import Setting, Spec, places_of, spec_of
@@ -54,6 +55,7 @@ class RemoteShop:
         spec = spec_of(function)
         if spec.name not in locked()["stages"] or not spec.function.__module__.startswith("mofang."):
             raise MofangError("stage-own", stage=spec.name)
+        settings = with_given(spec.name, settings)
         checked = spec.check(settings)
         spec.bind(artifacts)  # a wrong input is said before anything is sent
         given = {one.name: self._plain(one, checked[one.name]) for one in spec.settings if one.name in settings}
@@ -123,14 +125,14 @@ def _reference(given: Any) -> Any:
 
 def lend(client: Client, source: str) -> str:
     """Upload a source of this machine; what it is called over there."""
-    from mofang.data.sources import source_files
+    from mofang.data.sources import on_disk, source_files
 
     path = Path(source).expanduser()
     if path.is_file():
         root, files = path.name, {path.name: path}
     else:
         root = re.sub(r"[\\/*?\[\]:]+", "-", source.rstrip("/").rpartition("/")[2]).strip("-.") or "files"
-        files = {one.name: one.path for one in source_files(source)}
+        files = {one.name: one.path for one in on_disk(source_files(source))}
     return f"upload:{client.upload(root, files)}/{root}"
 
 

@@ -43,6 +43,7 @@ class Reading:
     names: tuple[str, ...] = ()
     label: str = ""
     label_file: str = ""
+    sheet: str = ""
     max_cell_chars: int = 1_000_000
     blank_lines: list[int] = field(default_factory=lambda: [0], compare=False)
 
@@ -52,7 +53,7 @@ class Reading:
 
 
 Reader = Callable[[list[SourceFile], Reading, Reject], Iterator[Chunk]]
-READERS = ("csv", "jsonl", "parquet", "lines", "documents", "images", "pixels")
+READERS = ("csv", "jsonl", "parquet", "excel", "lines", "documents", "images", "pixels")
 
 
 def reader_named(name: str) -> Reader:
@@ -64,6 +65,8 @@ def reader_named(name: str) -> Reader:
         from mofang.data.readers.jsonl import read_jsonl as reader
     elif name == "parquet":
         from mofang.data.readers.parquet import read_parquet as reader
+    elif name == "excel":
+        from mofang.data.readers.excel import read_excel as reader
     elif name == "lines":
         from mofang.data.readers.texts import read_lines as reader
     elif name == "documents":

@@ -121,7 +121,7 @@ def read_csv(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[
     Encoding, delimiter and header are found out per file unless they are given.
     """
     for file in files:
-        if file.path.stat().st_size == 0:
+        if file.size_bytes == 0:
             reject(file.name, 0, "file-empty")
             continue
         encoding = how.encoding or detect_encoding(file)

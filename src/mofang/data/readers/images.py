@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
 from mofang.core.errors import MofangError
-from mofang.data.readers import CHUNK_BYTES, CHUNK_ROWS, Chunk, Reading, Reject
+from mofang.data.columns import text_of
+from mofang.data.readers import CHUNK_BYTES, CHUNK_ROWS, Chunk, Reading, Reject, reader_named
 from mofang.data.readers.delimited import read_csv
-from mofang.data.readers.jsonl import read_jsonl
 from mofang.data.sources import SourceFile
 
 FILE_BYTES = 64 * 2**20
@@ -18,35 +19,48 @@ PIXEL_CHUNK_ROWS = 512
 
 def read_images(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
     """Every image file as a record: ``image`` holds its name, the label comes from its folder or from the
-    label file.
+    label file, and ``folder`` is the path of the folders above, without the label's own.
 
     The bytes are taken as they are; whether they decode is looked at when the records are cleaned.
     """
     label = how.label or "label"
     labels = _labels_of(files, how, reject)
+    levels = 2 if labels is None else 1
     numbers: list[int] = []
-    columns: dict[str, list[Any]] = {"image": [], label: []}
+    columns: dict[str, list[Any]] = {"image": [], "folder": [], label: []}
     content: list[bytes] = []
     size = 0
     for number, file in enumerate((one for one in files if one.kind == "images"), 1):
-        try:
-            data = file.path.read_bytes() if file.path.stat().st_size <= FILE_BYTES else b""
-        except OSError as error:
-            reject(file.name, 0, "unreadable", str(error.strerror))
-            continue
+        data = _content(file, reject)
         if not data:
-            reason = "file-empty" if file.path.stat().st_size == 0 else "file-too-large"
-            reject(file.name, 0, reason)
             continue
         numbers.append(number)
         columns["image"].append(file.name)
+        columns["folder"].append("/".join(file.name.split("/")[:-levels]))
         columns[label].append(_label_of(file, labels))
         content.append(data)
         size += len(data)
         if len(numbers) >= CHUNK_ROWS or size > CHUNK_BYTES:
             yield Chunk("", numbers, columns, {"image": content})
-            numbers, columns, content, size = [], {"image": [], label: []}, [], 0
+            numbers, columns, content, size = [], {name: [] for name in columns}, [], 0
     yield Chunk("", numbers, columns, {"image": content})
+
+
+def _content(file: SourceFile, reject: Reject) -> bytes:
+    """The file's bytes; none if it was rejected."""
+    if not 0 < file.size_bytes <= FILE_BYTES:
+        reject(file.name, 0, "file-too-large" if file.size_bytes else "file-empty")
+        return b""
+    try:
+        if file.archive is None:
+            return file.path.read_bytes()
+        with file.open() as opened:
+            return opened.read()
+    except OSError as error:
+        reject(file.name, 0, "unreadable", str(error.strerror))
+    except MofangError as error:
+        reject(file.name, 0, "unreadable", str(error.values.get("reason", error.code)))
+    return b""
 
 
 def labels_by_image(files: list[SourceFile], label_file: str, label: str) -> list[str | None]:
@@ -60,36 +74,60 @@ def labels_by_image(files: list[SourceFile], label_file: str, label: str) -> lis
 def _label_of(file: SourceFile, labels: dict[str, str | None] | None) -> str | None:
     if labels is None:
         return file.folder or None
-    for name in (file.name, file.path.name, file.stem):
+    for name in names_of(file):
         if name in labels:
             return labels[name]
     return None
+
+
+def names_of(file: SourceFile) -> tuple[str, str, str]:
+    """What a label file may call an image: its path, its name, its name without the ending."""
+    return _plain(file.name), _plain(file.base), _plain(file.stem)
+
+
+def _plain(name: Any) -> str:
+    """A name in one spelling: composed characters (macOS splits them), forward slashes, no blanks at the ends."""
+    text = unicodedata.normalize("NFC", text_of(name) or "").strip().replace("\\", "/")
+    return text.removeprefix("./")
+
+
+def _by_number(images: set[str]) -> dict[str, str]:
+    """Whole number to the one name that it can mean: spreadsheets make 1 of 001."""
+    found: dict[str, str] = {}
+    for name in images:
+        if name.isascii() and name.isdigit():
+            number = str(int(name))
+            found[number] = "" if number in found else name
+    return {number: name for number, name in found.items() if name}
 
 
 def _labels_of(files: list[SourceFile], how: Reading, reject: Reject) -> dict[str, str | None] | None:
     """File name to label from the label file, or None where the folders are the classes."""
     if not how.label_file:
         return None
-    found = [file for file in files if file.name == how.label_file or file.path.name == how.label_file]
+    found = [file for file in files if file.name == how.label_file or file.base == how.label_file]
     if not found:
         raise MofangError("label-file-missing", file=how.label_file)
-    images = {
-        name for file in files if file.kind == "images" for name in (file.name, file.path.name, file.stem)
-    }
+    images = {name for file in files if file.kind == "images" for name in names_of(file)}
+    numbered = _by_number(images)
     labels: dict[str, str | None] = {}
-    read = read_jsonl if found[0].kind == "jsonl" else read_csv
-    for chunk in read(found, Reading(format="csv"), reject):
-        key = key_column(chunk.columns, images)
+    kind = found[0].kind if found[0].kind in ("jsonl", "excel", "parquet") else "csv"
+    for chunk in reader_named(kind)(found[:1], Reading(format=kind, sheet=how.sheet), reject):
+        names = {
+            column: [one if one in images else numbered.get(one, one) for one in map(_plain, values)]
+            for column, values in chunk.columns.items()
+        }
+        key = key_column(names, images)
         others = [name for name in chunk.columns if name != key]
         chosen = how.label if how.label in others else (others[0] if len(others) == 1 else "")
         if chunk.numbers and (key is None or not chosen):
             raise MofangError("label-file-columns", file=found[0].name, columns=", ".join(chunk.columns))
         for number, name, value in zip(
-            chunk.numbers, chunk.columns.get(key or "", []), chunk.columns.get(chosen, []), strict=True
+            chunk.numbers, names.get(key or "", []), chunk.columns.get(chosen, []), strict=True
         ):
-            if str(name) not in images:
-                reject(found[0].name, number, "image-missing", str(name))
-            labels[str(name)] = None if value in (None, "") else str(value)
+            if name not in images:
+                reject(found[0].name, number, "image-missing", name)
+            labels[name] = text_of(value) or None
     return labels
 
 

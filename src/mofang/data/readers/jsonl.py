@@ -20,7 +20,7 @@ SPACES = " \t\r\n\ufeff"
 def read_jsonl(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
     """All objects of JSON-lines files or JSON arrays; the columns are the keys of the objects."""
     for file in files:
-        if file.path.stat().st_size == 0:
+        if file.size_bytes == 0:
             reject(file.name, 0, "file-empty")
             continue
         encoding = how.encoding or detect_encoding(file)

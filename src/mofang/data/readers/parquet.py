@@ -12,13 +12,14 @@ from mofang.data.readers import CHUNK_ROWS, Chunk, Reading, Reject
 from mofang.data.sources import SourceFile
 
 MEDIA_ROWS = 64
+PACKED_BYTES_MOST = 512 * 2**20
 
 
 def read_parquet(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
     """All rows of Parquet files, row numbers counted from 1."""
     for file in files:
         try:
-            opened = pq.ParquetFile(file.path)
+            opened = pq.ParquetFile(_seekable(file))
         except (pa.ArrowInvalid, OSError) as error:
             reject(file.name, 0, "not-parquet", str(error))
             continue
@@ -31,6 +32,16 @@ def read_parquet(files: list[SourceFile], how: Reading, reject: Reject) -> Itera
                     number += batch.num_rows
             except (pa.ArrowInvalid, OSError) as error:  # the rest of a damaged file cannot be found again
                 reject(file.name, number, "not-parquet", str(error))
+
+
+def _seekable(file: SourceFile) -> Any:
+    """The file's path; of one in an archive its bytes, because Parquet is read from its end."""
+    if file.archive is None:
+        return file.path
+    if file.size_bytes > PACKED_BYTES_MOST:
+        raise OSError(f"{file.size_bytes} > {PACKED_BYTES_MOST} bytes in an archive")
+    with file.open() as opened:
+        return pa.BufferReader(opened.read())
 
 
 def _is_media(kind: pa.DataType) -> bool:

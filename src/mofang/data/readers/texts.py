@@ -18,7 +18,7 @@ def read_lines(files: list[SourceFile], how: Reading, reject: Reject) -> Iterato
     as the label."""
     label = how.label or "label"
     for file in files:
-        if file.path.stat().st_size == 0:
+        if file.size_bytes == 0:
             reject(file.name, 0, "file-empty")
             continue
         with open_text(file, how.encoding or detect_encoding(file)) as text:
@@ -63,11 +63,11 @@ def read_documents(files: list[SourceFile], how: Reading, reject: Reject) -> Ite
     labels: list[str | None] = []
     size = 0
     for number, file in enumerate(files, 1):
-        if file.path.stat().st_size > 4 * how.max_cell_chars:
+        if file.size_bytes > 4 * how.max_cell_chars:
             reject(file.name, 0, "cell-too-large", f"> {how.max_cell_chars}")
             continue
         with open_text(file, how.encoding or detect_encoding(file)) as text:
-            content = text.read()
+            content = text.read(how.max_cell_chars + 1)  # a packed file may be far larger than it looks
         if not is_clean(content):
             reject(file.name, 0, "undecodable")
         elif not content.strip():

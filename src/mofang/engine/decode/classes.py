@@ -11,9 +11,11 @@ from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array
 from mofang.engine.encode import Encoder, Record
 from mofang.engine.request import parse_records, request_form, request_schema
-from mofang.engine.task import Answer, Schema, Signature
+from mofang.engine.task import Answer, Decide, Schema, Signature
 
 UNEQUAL = 1.5     # the largest class over the smallest, from which accuracy flatters the large one
+RARE = 0.2        # of all records: a smaller class is rare …
+UNEVEN = 0.8      # … unless there are so many classes that this is nearly an even share
 DRAWS_MAX = 8     # times that an encoder is asked for more, should it draw records that no request could hold
 
 
@@ -25,9 +27,10 @@ class Classification:
     input_roles: ClassVar[frozenset[str]]
 
     def headline(self, counts: Mapping[str, int]) -> str:
-        """"accuracy", or "f1_macro" where classes are unequal and accuracy would hide the small ones."""
+        """"accuracy", or "f1_macro" where a class is rare or classes are unequal: accuracy would hide the small ones."""
         present = [count for count in counts.values() if count] or [1]
-        return "f1_macro" if max(present) > UNEQUAL * min(present) else "accuracy"
+        unequal = max(present) > UNEQUAL * min(present)
+        return "f1_macro" if unequal or is_rare(min(present) / sum(present), len(present)) else "accuracy"
 
     def request_schema(self, signature: Signature) -> Schema:
         """The JSON Schema of a request body."""
@@ -74,14 +77,31 @@ class Classification:
         return []
 
     def answer(self, signature: Signature, outputs: Mapping[str, Array]) -> list[Answer]:
-        """The likeliest label of each row and the probability of every label, rounded to six places."""
-        return class_answers(signature["labels"], outputs["probabilities"])
+        """The label of each row and the probability of every label, rounded to six places."""
+        return class_answers(signature["labels"], outputs["probabilities"], signature.get("decide"))
 
 
-def class_answers(labels: Sequence[str], probabilities: Array) -> list[Answer]:
-    """Probabilities float32 [B, K] to [{"label": …, "scores": {label: probability}}]; ties go to the
-    first."""
-    best = probabilities.argmax(axis=1).tolist()
+def is_rare(share: float, classes: int) -> bool:
+    """Whether the smallest class, with this share of the records, is so rare that a model may overlook it."""
+    return share < min(RARE, UNEVEN / classes)
+
+
+def chosen(labels: Sequence[str], probabilities: Array, decide: Decide | None = None) -> Array:
+    """The places of the labels that are answered, int64 [B], for probabilities [B, K].
+
+    The likeliest one (ties go to the first), or for two classes the one that is looked for wherever its probability
+    reaches the threshold.
+    """
+    if decide is None:
+        best: Array = probabilities.argmax(axis=1)
+        return best
+    positive = list(labels).index(decide["positive"])
+    return np.where(probabilities[:, positive] >= decide["threshold"], positive, 1 - positive)
+
+
+def class_answers(labels: Sequence[str], probabilities: Array, decide: Decide | None = None) -> list[Answer]:
+    """Probabilities float32 [B, K] to [{"label": …, "scores": {label: probability}}]."""
+    best = chosen(labels, probabilities, decide).tolist()
     rows = probabilities.tolist()
     scores = [{label: round(score, 6) for label, score in zip(labels, row, strict=True)} for row in rows]
     return [{"label": labels[top], "scores": each} for top, each in zip(best, scores, strict=True)]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from mofang.core.errors import MofangError
+from mofang.data.pixels import FORMATS, UnusableImageError, decoded, open_header
 from mofang.engine.arrays import Array, Arrays
 from mofang.engine.encode import Files, Record
 
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PIXELS_MAX = 50_000_000      # of one image, as many as cleaning lets pass: 150 MB once decoded
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, ZeroDivisionError,
-              struct.error)      # what Pillow's decoders raise on broken files
 SIDE_MAX = 64                # a fitted size is no larger, unless the caller names one
 SAMPLE = 2000                # images looked at to choose size, channels and standardisation
 
@@ -105,47 +101,25 @@ class ImageEncoder:
 
 def header_pixels(data: bytes) -> int:
     """Pixels that an image's header announces, without decoding it; 0 for what is no image."""
-    from PIL import Image as images
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", images.DecompressionBombWarning)
-            image = images.open(io.BytesIO(data), formats=FORMATS)
-    except UNREADABLE:
-        return 0
-    except images.DecompressionBombError:
-        return PIXELS_MAX + 1
-    return image.width * image.height
+        with open_header(data, PIXELS_MAX) as image:
+            return image.width * image.height
+    except UnusableImageError as error:
+        return PIXELS_MAX + 1 if error.reason == "image-too-large" else 0
 
 
 def open_image(data: bytes, *, at: str = "image") -> Image:
     """Decode an image, upright (EXIF) and opaque (over white), or refuse it in words.
 
-    The size is read from the header and capped before a pixel is decoded: a file of 20 kB can ask for a
-    gigabyte. `at` names the place in the request for the error.
+    The same code opens images when they are cleaned. `at` names the place in the request for the error.
     """
-    from PIL import Image as images
-    from PIL import ImageOps
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", images.DecompressionBombWarning)    # our own cap is lower
-            image = images.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > PIXELS_MAX:
-                raise MofangError("image-too-large", at=at, width=image.width, height=image.height,
-                                  most=PIXELS_MAX)
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-    except images.DecompressionBombError as error:
-        raise MofangError("image-too-large", at=at, width="?", height="?", most=PIXELS_MAX) from error
-    except UNREADABLE as error:
-        raise MofangError("image-unreadable", at=at, size=len(data), formats=", ".join(FORMATS)) from error
-    if upright.mode.startswith("I"):                # 16 bits a pixel: the upper eight
-        upright = images.fromarray((np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    if upright.has_transparency_data:
-        upright = upright.convert("RGBA")
-        upright = images.alpha_composite(images.new("RGBA", upright.size, "white"), upright).convert("RGB")
-    return upright
+        return decoded(open_header(data, PIXELS_MAX))
+    except UnusableImageError as error:
+        if error.reason == "image-too-large":
+            width, height = error.size if error.size[0] else ("?", "?")
+            raise MofangError("image-too-large", at=at, width=width, height=height, most=PIXELS_MAX) from error
+        raise MofangError("image-unreadable", at=at, size=len(data), formats=", ".join((*FORMATS, "HEIC"))) from error
 
 
 def _colourful(image: Image) -> bool:

@@ -23,6 +23,7 @@ class Averaged(Family):
     """The weighted sum of learned n-gram embeddings of ``width``, then one hidden layer."""
 
     tag: ClassVar[str] = "averaged"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
 
     terms: Annotated[int, Field(ge=1)] = 150_000
@@ -32,13 +33,14 @@ class Averaged(Family):
     epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     batch: Annotated[int, Field(ge=1)] = 64
+    balance: bool = False
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Learn the embeddings and the head together."""
         from mofang.engine.encode.ngrams import NgramEncoder
         from mofang.fit.loop.arrays import encode_ngrams
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.start import fit_network
+        from mofang.fit.loop.start import fit_network, weights_of
 
         train = material.train.records
         encoder = NgramEncoder.fit(train, material.columns("text"), max_terms=self.terms)
@@ -52,6 +54,7 @@ class Averaged(Family):
             patience=2,
             seed=conditions.seed,
             seconds=conditions.seconds,
+            class_weights=weights_of(material, self.balance),
         )
         return fit_network(
             lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture

@@ -25,6 +25,7 @@ class Encoder(Family):
     """
 
     tag: ClassVar[str] = "encoder"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
 
     layers: Annotated[int, Field(ge=1, le=48)] = 2
@@ -37,13 +38,14 @@ class Encoder(Family):
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     tokens: Annotated[int, Field(ge=64)] = 2048
     attention: str = "eager"
+    balance: bool = False
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Learn the vocabulary, then the encoder and its head together."""
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.start import fit_network
+        from mofang.fit.loop.start import fit_network, weights_of
 
         train = material.train.records
         encoder = TokenEncoder.fit(
@@ -71,6 +73,7 @@ class Encoder(Family):
             patience=2,
             seed=conditions.seed,
             seconds=conditions.seconds,
+            class_weights=weights_of(material, self.balance),
         )
         return fit_network(
             lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture

@@ -44,15 +44,17 @@ SEARCH_SHARE = 0.4  # of a time limit, for choosing the strength on a sample
 class Linear(Family):
     """Logistic regression.
 
-    ``c`` is the inverse strength of the L2 penalty; 0 tries three and lets validation choose.
+    ``c`` is the inverse strength of the L2 penalty; 0 tries three and lets validation choose. ``balance`` lets
+    all classes count alike, however rare.
     """
 
     tag: ClassVar[str] = "linear"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "image_classification", "table_classification")
 
     c: Annotated[float, Field(ge=0)] = 0.0
     terms: Annotated[int, Field(ge=1)] = 200_000
+    balance: bool = False
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Learn one weight per feature and class; when the time limit has passed, the best found so far
@@ -61,7 +63,7 @@ class Linear(Family):
         clock = _Clock(conditions.seconds)
         encoder, train, validation = _encoded(self, material)
         strengths = (self.c,) if self.c else TEXT_STRENGTHS if material.columns("text") else DENSE_STRENGTHS
-        search = _Search(material, train, validation)
+        search = _Search(material, train, validation, self.balance)
         sampled = search.sample(conditions.seed) if len(strengths) > 1 else None
         with conditions.progress("Fitting", "拟合中", total=len(strengths) + (sampled is not None)) as bar:
             if sampled is None:
@@ -147,8 +149,8 @@ class _Search:
     stays.
     """
 
-    def __init__(self, material: Material, train: Any, validation: Any) -> None:
-        self.material, self.train, self.validation = material, train, validation
+    def __init__(self, material: Material, train: Any, validation: Any, balance: bool) -> None:
+        self.material, self.train, self.validation, self.balance = material, train, validation, balance
         self.rows = np.arange(train.shape[0])
         self.curves: Curves = []
         self.found: list[_Found] = []
@@ -172,7 +174,8 @@ class _Search:
         labels, validation_labels = self.material.train.labels, self.material.validation.labels
         matrix = self.train if len(rows) == len(self.rows) else self.train[rows]
         tolerance = FINE if self.products <= 2 * PRODUCTS_MOST else ROUGH
-        problem = Logistic(matrix, labels[rows], len(self.material.labels), clock.late, tolerance)
+        counts = self.material.class_weights[labels[rows]] if self.balance else None
+        problem = Logistic(matrix, labels[rows], len(self.material.labels), clock.late, tolerance, counts)
         start = self.best.solution.flat if self.found else None
         for strength in strengths:
             if self.found and clock.late():

@@ -24,6 +24,7 @@ class Mlp(Family):
     """Dense layers of the widths in ``hidden``, with ReLU between them."""
 
     tag: ClassVar[str] = "mlp"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("image_classification", "table_classification")
 
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (256, 128)
@@ -31,12 +32,13 @@ class Mlp(Family):
     epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     batch: Annotated[int, Field(ge=1)] = 64
+    balance: bool = False
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Train on standardised values."""
         from mofang.fit.loop.arrays import encode_dense
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.start import fit_network
+        from mofang.fit.loop.start import fit_network, weights_of
         from mofang.fit.networks.dense import DenseNetwork, values_of
 
         encoder = dense_encoder(material)
@@ -53,6 +55,7 @@ class Mlp(Family):
             patience=8,
             seed=conditions.seed,
             seconds=conditions.seconds,
+            class_weights=weights_of(material, self.balance),
         )
         return fit_network(
             lambda: DenseNetwork(values, self.hidden, len(material.labels), self.dropout),

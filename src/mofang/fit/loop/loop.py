@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mofang.core import stopping
 from mofang.core.errors import MofangError
 from mofang.core.progress import Bar
 from mofang.engine.arrays import Array, Arrays
@@ -36,7 +37,8 @@ Augment = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 class Plan:
     """How long and how hard to train.
 
-    ``positions`` limits the padded positions of a batch, ``rows`` its rows.
+    ``positions`` limits the padded positions of a batch, ``rows`` its rows; ``class_weights`` is what a row of each
+    class counts in the loss (left out: all alike).
     """
 
     epochs: int
@@ -51,6 +53,7 @@ class Plan:
     seed: int = 0
     seconds: float = 0.0
     checkpoint_s: float = 30.0
+    class_weights: tuple[float, ...] = ()
 
 
 @dataclass
@@ -119,6 +122,7 @@ class Loop:
         self.validation, self.validation_labels = validation
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network.to(self.device)
+        self.weights = torch.tensor(plan.class_weights, device=self.device) if plan.class_weights else None
         self.batches = Batches(self.train.lengths, plan.rows, plan.positions, plan.seed)
         self.optimizer = _optimizer(network, plan)
         self.cursor = Cursor(steps=plan.epochs * len(self._groups(0)))
@@ -130,8 +134,9 @@ class Loop:
     def run(self, bar: Bar) -> Outcome:
         """Train to the end of the plan, to the time limit or until validation stops improving."""
         bar.advance(self.cursor.step)
-        while self.cursor.epoch < self.plan.epochs and not self.cursor.stopped:
-            self._epoch(bar)
+        with stopping.in_steps():
+            while self.cursor.epoch < self.plan.epochs and not self.cursor.stopped:
+                self._epoch(bar)
         self.network.load_state_dict(self.best)
         probabilities, _ = self._validate()
         cursor = self.cursor
@@ -189,7 +194,8 @@ class Loop:
             arrays = _tensors(self.train.batch(rows), self.device)
             if self.augment is not None:
                 arrays = self.augment(arrays, torch.default_generator)
-            loss = nn.functional.cross_entropy(self.network(**arrays), labels, reduction="sum")
+            logits = self.network(**arrays)
+            loss = nn.functional.cross_entropy(logits, labels, self.weights, reduction="sum")
             (loss / count).backward()  # type: ignore[no-untyped-call]
             cursor.loss_sum += float(loss.detach())
         cursor.rows += count
@@ -236,8 +242,11 @@ class Loop:
 
     def _checkpoint_when_due(self) -> None:
         late = deadline.is_past() and not self.cursor.stopped and self.cursor.epoch < self.plan.epochs
-        if late or time.monotonic() - self._saved >= self.plan.checkpoint_s:
+        stop = stopping.asked()
+        if late or stop or time.monotonic() - self._saved >= self.plan.checkpoint_s:
             self._save()
+        if stop:
+            raise stop
         if late:
             raise MofangError("time-is-up", step=self.cursor.step, steps=self.cursor.steps)
 

@@ -64,6 +64,11 @@ def fit_network(
     )
 
 
+def weights_of(material: Material, balance: bool) -> tuple[float, ...]:
+    """What each class counts in the loss where a family balances them; () where all rows count alike."""
+    return tuple(map(float, material.class_weights)) if balance else ()
+
+
 def restored(network: nn.Module, data: bytes) -> nn.Module:
     """The network with the weights of a fitted model."""
     network.load_state_dict(load(data))

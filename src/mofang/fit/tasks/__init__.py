@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 
 from mofang.core.errors import MofangError
@@ -10,10 +12,23 @@ from mofang.engine.task import TASKS
 from mofang.fit.family import Family
 from mofang.fit.size import Size
 
+CHEAP = ("linear", "xgboost")
+
 
 def candidates(task: str, size: Size) -> tuple[Family, ...]:
     """The families worth trying for a task and a size of data; ``select`` orders them by their estimates."""
     if task not in TASKS:
         raise MofangError("task-unknown", name=task, nearest=nearest(task, TASKS), known=", ".join(TASKS))
     found: tuple[Family, ...] = import_module(f"mofang.fit.tasks.{task}").candidates(size)
-    return found
+    return balanced(found) if size.is_uneven else found
+
+
+def balanced(families: Sequence[Family]) -> tuple[Family, ...]:
+    """For a rare class: the cheap families with classes as they are and with all counting alike, the dear ones only so,
+    because a network that starts on few examples of a class often never finds it.
+    """
+    found: list[Family] = []
+    for family in families:
+        alike = replace(family, balance=True)  # type: ignore[type-var]
+        found += [family, alike] if family.tag in CHEAP else [alike]
+    return tuple(found)

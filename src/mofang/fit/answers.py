@@ -1,0 +1,70 @@
+"""What a graph answers on labelled records: the truth beside its probabilities, as it will give them when it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mofang.core.artifact import Artifact
+from mofang.core.errors import MofangError
+from mofang.core.run import Run
+from mofang.data.records import RecordReader, Records
+from mofang.engine.arrays import Array
+from mofang.engine.encode import load_encoder
+from mofang.engine.measure import cores, start
+
+BATCH_ROWS = 256
+
+
+def truth_of(records: Records, about: dict[str, Any]) -> tuple[list[str], Array]:
+    """The ids and true classes (int64 [N], places in the model's labels) of labelled records.
+
+    Raises ``test-columns`` where a column is missing, ``test-labels`` for a label that the model does not know.
+    """
+    reader, labels = RecordReader(records), list(about["labels"])
+    missing = [one["name"] for one in about["inputs"] if one["name"] not in reader.roles]
+    if missing or about["label"] not in reader.roles:
+        raise MofangError("test-columns", columns=", ".join(missing or [about["label"]]))
+    places = {label: place for place, label in enumerate(labels)}
+    ids: list[str] = []
+    found: list[str] = []
+    for batch in reader.batches(media=False, columns=[about["label"]]):
+        ids += batch.column("id")
+        found += batch.column(about["label"])
+    unknown = sorted({str(label) for label in found} - set(places))
+    if unknown:
+        raise MofangError("test-labels", unknown=", ".join(unknown[:5]), labels=", ".join(labels))
+    if not ids:
+        raise MofangError("test-empty")
+    return ids, np.array([places[label] for label in found], dtype=np.int64)
+
+
+def probabilities_of(run: Run, name: str, graph: Artifact, records: Records, rows: int) -> Array:
+    """The graph's probabilities float32 [N, K] on records, as ONNX Runtime gives them.
+
+    ``graph`` holds about.json, model.onnx and ``encoder/``. Values were already changed by the operators when the
+    records were cleaned, so only the encoder is applied.
+    """
+    about = graph.read_json("about.json")
+    inside = [part.name for part in graph.parts if part.name.startswith("encoder/")]
+    files = {name.removeprefix("encoder/"): graph.path(name).read_bytes() for name in inside}
+    folder = run.scratch / f"graph-{name}"
+    graph.lay_out(folder)
+    return answers_of(run, folder, about, files, records, rows)
+
+
+def answers_of(run: Run, folder: Path, about: dict[str, Any], encoder: dict[str, bytes], records: Records,
+               rows: int) -> Array:
+    """The same for a folder with model.onnx, its about and its encoder's files."""
+    encode = load_encoder(about["encoder"], encoder).encode
+    runtime = start("onnx", folder, about, cores())
+    wanted: Sequence[str] = [one["name"] for one in about["inputs"]]
+    found = []
+    with run.progress("Answering", "作答中", total=rows) as bar:
+        for batch in RecordReader(records).batches(BATCH_ROWS, columns=wanted):
+            found.append(runtime.run(encode(batch.rows(wanted)))["probabilities"])
+            bar.advance(len(batch))
+    return np.concatenate(found)

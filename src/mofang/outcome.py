@@ -1,0 +1,103 @@
+"""What a model is, as facts: everything that ``mofang run`` and ``mofang show`` print, read from the shop and never computed
+anew, so that a look changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mofang.core.artifact import Artifact
+from mofang.core.shop import Named, Shop
+from mofang.recipe import Outcome
+
+NARROW = 0.01  # an interval of a difference below this width is narrow: both are simply about as good
+WIDE = 0.1     # an interval of the headline above this width leaves too much open
+
+
+def outcome_facts(outcome: Outcome) -> dict[str, Any]:
+    """What a run of a recipe came to, as JSON: the model's facts, and what is new about it."""
+    growth, comparison = outcome.growth, outcome.comparison
+    return {
+        **model_facts(outcome.package.shop, outcome.named),
+        "seconds": round(outcome.seconds, 2),
+        "unchanged": outcome.unchanged,
+        "previous": str(outcome.previous) if outcome.previous else None,
+        "growth": growth.to_dict() if growth is not None else None,
+        "comparison": comparison.read_json("comparison.json") if comparison else None,
+        "incomparable": outcome.incomparable or None,
+    }
+
+
+def model_facts(shop: Shop, named: Named) -> dict[str, Any]:
+    """A named model as JSON: candidates, test figures, mistakes, engines, what was left out, and how it compares with the
+    version before it, if that was looked at."""
+    package = shop.artifact(shop.ledger.get(named.entry))
+    described = package.read_json("package.json")
+    made = {kind: shop.ancestor(package.entry, kind)
+            for kind in ("evaluation", "model", "records", "cleaned", "snapshot", "graph")}
+    evaluation, model, snapshot = made["evaluation"], made["model"], made["snapshot"]
+    figures = evaluation.read_json("evaluation.json") if evaluation else {}
+    labelled = sum(snapshot.measures.get("counts", {}).values()) if snapshot else 0
+    before = shop.newest(named.name, named.version - 1) if named.version > 1 else None
+    comparison = comparison_of(shop, made["graph"], before) if before else None
+    return {
+        "model": str(named), "name": named.name, "entry": package.entry, "task": described["task"],
+        "labels": described["labels"], "licences": list(package.licences),
+        "headline": figures.get("headline"), "metrics": figures.get("metrics"),
+        "baseline": figures.get("baseline", {}).get("metrics"), "baseline_family": figures.get("baseline", {}).get("family"),
+        "baseline_decide": figures.get("baseline", {}).get("decide"),
+        "difference": figures.get("difference"), "test_rows": figures.get("rows"),
+        "majority_accuracy": figures.get("majority_accuracy"), "labelled": labelled,
+        "decide": described.get("decide"), "detection": figures.get("detection"), "alone": figures.get("alone"),
+        "undecided": undecided(figures), "examples_to_halve": examples_to_halve(figures, labelled),
+        "candidates": model.measures.get("candidates", []) if model else [],
+        "engine": described["engine"], "engines": described["engines"],
+        "mistakes": evaluation.read_json("mistakes.json") if evaluation else [],
+        "dropped": {**_counted(made["records"], "rejected"), **_counted(made["cleaned"], "dropped"),
+                    **_counted(snapshot, "rejected")},
+        "previous": str(before) if before else None,
+        "comparison": comparison.read_json("comparison.json") if comparison else None,
+    }
+
+
+def comparison_of(shop: Shop, graph: Artifact | None, before: Named) -> Artifact | None:
+    """The comparison of a graph with that of an earlier version, if one was made."""
+    earlier = shop.ancestor(before.entry, "graph")
+    if graph is None or earlier is None:
+        return None
+    for child in reversed(shop.ledger.children(graph.entry)):
+        entry = shop.ledger.get(child)
+        given = [one["digest"] for one in entry.body.get("inputs", []) if one["kind"] == "graph"]
+        if entry.body.get("output", {}).get("kind") == "comparison" and given == [graph.digest, earlier.digest]:
+            return shop.artifact(entry)
+    return None
+
+
+def examples_to_halve(figures: dict[str, Any], labelled: int) -> int | None:
+    """About how many more labelled examples would halve the intervals of the test part.
+
+    An estimate: their width falls with the square root of the test rows, so four times as many of them, and with them
+    of all examples, are needed. None where nothing is left undecided: the model beats the baseline (or does not) for
+    certain and its own figure is known to a few hundredths.
+    """
+    own = (figures.get("metrics") or {}).get(figures.get("headline"))
+    if not own or own["low"] is None or not labelled:
+        return None
+    if not undecided(figures) and own["high"] - own["low"] < WIDE:
+        return None
+    more = 3 * labelled
+    return round(more, 2 - len(str(more)))
+
+
+def undecided(figures: dict[str, Any]) -> bool:
+    """True if the test part is too small to say whether the model is better than the baseline. A model that is the
+    baseline, or as good to within a hundredth, is no such case."""
+    difference = (figures.get("difference") or {}).get(figures.get("headline"))
+    if not difference or difference["low"] is None:
+        return False
+    low, high = float(difference["low"]), float(difference["high"])
+    return low <= 0 <= high and high - low >= NARROW
+
+
+def _counted(artifact: Artifact | None, measure: str) -> dict[str, int]:
+    """How many records a stage left out, by reason."""
+    return dict(artifact.measures.get(measure, {})) if artifact else {}

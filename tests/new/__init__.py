@@ -1,0 +1,1 @@
+"""``mofang new`` on files in the shapes that people have."""
