@@ -142,7 +142,7 @@ def _speak(_ctx: click.Context, _option: click.Parameter, chosen: Any) -> None:
 
 @click.group(cls=Mofang, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--shop", "shop_path", metavar="FOLDER|URL",
-              help="The shop's folder (default: ./shop, searched upwards; MOFANG_SHOP), or the address of one on another machine.")
+              help="The shop's folder (default: ./shop, searched upwards; MOFANG_SHOP), or the address of one elsewhere.")
 @click.option("--lang", type=click.Choice(["en", "zh"]), is_eager=True, expose_value=False, callback=_speak,
               help="Language of the screen (default: the locale's; MOFANG_LANG).")
 @click.option("--verbose", is_flag=True, help="Show a traceback for unexpected errors.")

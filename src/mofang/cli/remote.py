@@ -210,8 +210,9 @@ def _width() -> int:
     return int(os.environ.get("COLUMNS", "160"))
 
 
-def run_at(context: Context, recipe: Path, budget: str, settings: dict[str, dict[str, Any]], as_json: bool) -> None:
+def run_at(context: Context, recipe: Path, budget: str, miss_cost: float | None, as_json: bool) -> None:
     """``mofang run`` with the recipe here and the work there; named and reported on there."""
+    from mofang.cli.make import settings_of
     from mofang.recipe import Budget, make_package
     from mofang.web.client import Client
     from mofang.web.remote import RemoteShop
@@ -221,7 +222,7 @@ def run_at(context: Context, recipe: Path, budget: str, settings: dict[str, dict
         shop = RemoteShop(client)
         began = time.monotonic()
         spent = Budget.parse(budget, shop.rates.get("machine_hour_micros"), shop.currency)
-        name, package = make_package(shop, recipe, spent, settings)
+        name, package = make_package(shop, recipe, spent, settings_of(miss_cost))
         body = {"name": name, "entry": package.entry, "seconds": time.monotonic() - began, "json": as_json, "width": _width()}
         with client.stream("/api/outcomes", body) as events:
             status = _printed(events, client)
