@@ -40,7 +40,7 @@ def backup(context: Context, folder: Path | None, keys: Path | None, keep: int |
     from mofang.core.backup import make_backup
 
     shop = _shop_here(context)
-    place = (folder or _usual_folder(shop)).absolute()
+    place = (folder or _usual_folder(shop)).resolve()
     if as_list:
         _list_backups(context, place, as_json, as_csv)
         return
@@ -109,7 +109,8 @@ def _list_backups(context: Context, place: Path, as_json: bool, as_csv: bool) ->
     whole, torn = survey(place)
     rows: list[dict[str, Any]] = [{
         "backup": one.name, "made": when(one.about["made_us"]), "entries": one.about["heads"]["ledger"][0], "rows": one.rows,
-        "checked": one.about["checked"], "state": "whole" if not (one.about["missing"] or one.about["wrong"]) else "shop was damaged",
+        "checked": one.about["checked"],
+        "state": "shop-damaged" if one.about["missing"] or one.about["wrong"] else "whole",
     } for one in whole] + [{"backup": path.name, "state": error.code} for path, error in torn]
     context.table(rows, {"backup": say("backup", "备份"), "made": say("made", "时间"), "entries": say("entries", "账本条目"),
                          "rows": say("rows", "行数"), "checked": say("checked", "核对"), "state": say("state", "状态")},
@@ -203,7 +204,8 @@ def _passphrase(*, twice: bool) -> str:
     if not sys.stdin.isatty():
         raise MofangError("passphrase-missing")
     again = say("Once more", "再输入一次") if twice else False
-    asked: str = click.prompt(say("Passphrase for the keys", "密钥文件的口令"), hide_input=True, confirmation_prompt=again, err=True)
+    words = say("Passphrase for the keys", "密钥文件的口令")
+    asked: str = click.prompt(words, hide_input=True, confirmation_prompt=again, err=True)
     return asked
 
 
@@ -224,7 +226,7 @@ def _lock_keys(context: Context, shop: Any, keys: Path, passphrase: str, *, quie
 
     number = lock_ring(shop.path, shop.settings, keys.resolve(), passphrase)
     if not quiet:
-        context.say("{n} keys in {path}, locked by your passphrase; forgotten, they are lost. Keep the file apart from the backup.",
+        context.say("{n} keys are in {path}, locked by your passphrase: forgotten, they are lost. Keep it apart from backups.",
                     "{n} 个密钥已写入 {path}，由口令锁住；忘记口令就无法找回。请与备份分开保管。", n=number, path=keys)
 
 
@@ -277,7 +279,8 @@ def _by_kind(found: list[Litter]) -> list[dict[str, Any]]:
     for kind, said in words.items():
         size_bytes = [one.size_bytes for one in found if one.kind == kind]
         if size_bytes:
-            rows.append({"kind": said, "number": len(size_bytes), "size": _size(sum(size_bytes)), "size_bytes": sum(size_bytes)})
+            total = sum(size_bytes)
+            rows.append({"kind": said, "number": len(size_bytes), "size": _size(total), "size_bytes": total})
     return rows
 
 
@@ -286,7 +289,7 @@ def export_all(context: Context, out: Path | None) -> None:
     from mofang.takeout import take_out
 
     shop = _shop_here(context)
-    place = (out or shop.path.with_name(f"{shop.path.name}-export")).absolute()
+    place = (out or shop.path.with_name(f"{shop.path.name}-export")).resolve()
     made = take_out(shop, place)
     context.say("All of {shop} is in {place}: {n} files, {size}; begin with README.md", "{shop} 的全部内容已导出到 {place}："
                 "{n} 个文件，{size}；请从 README.md 看起", shop=shop.path, place=place, n=f"{made.files:,}", size=_size(made.size_bytes))

@@ -204,10 +204,10 @@ class PostgreSQL(Transactions):
 
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Params]) -> None:
         """Many rows into a table at once, inside the open transaction."""
-        with self.lock, self.raw.cursor() as cursor:
-            with cursor.copy(f"copy {table}({', '.join(columns)}) from stdin") as sink:
-                for row in rows:
-                    sink.write_row(row)
+        statement = f"copy {table}({', '.join(columns)}) from stdin"
+        with self.lock, self.raw.cursor() as cursor, cursor.copy(statement) as sink:
+            for row in rows:
+                sink.write_row(row)
 
     def rollback(self) -> None:
         self.raw.rollback()

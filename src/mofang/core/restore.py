@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mofang.core import tables
-from mofang.core.backup import LIST, MARGIN_BYTES, MANIFEST, OBJECTS, Backup, at_work, read_backup, survey
+from mofang.core.backup import LIST, MANIFEST, MARGIN_BYTES, OBJECTS, Backup, at_work, read_backup, survey
 from mofang.core.canonical import file_digest, sync_folder
 from mofang.core.copying import full_disk_told, link_or_copy, remove_tree, require_room, sync_all
 from mofang.core.database import Database, FrozenSQLite, PostgreSQL, open_database
@@ -85,6 +85,8 @@ def restore_backup(backup: Backup, into: Path, *, keys: dict[str, bytes] | None 
     ``disk-full``; then nothing is left in the place.
     """
     began = time.monotonic()
+    if database and not database.startswith(("postgresql://", "postgres://")):
+        raise MofangError("database-not-postgresql", address=database.rpartition("@")[2])
     if int(backup.about["shop"]["format"]) > newest():
         raise MofangError("shop-format", path=str(backup.place), format=backup.about["shop"]["format"], known=newest())
     into = into.absolute()
@@ -189,8 +191,7 @@ def _compare(backup: Backup, work: Path, database: str) -> list[str]:
 def _compare_rows(backup: Backup, work: Path, address: str) -> list[str]:
     """Copy the rows into PostgreSQL and compare them, in one transaction; rows of an interrupted restore are known again."""
     shared = open_database(address)
-    if not isinstance(shared, PostgreSQL):
-        raise MofangError("database-not-postgresql", address=address.partition("@")[2] or address)
+    assert isinstance(shared, PostgreSQL)
     try:
         if "entry" in tables.tables_of(shared) and shared.rows("select count(*) from entry")[0][0]:
             try:

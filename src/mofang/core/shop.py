@@ -310,12 +310,18 @@ class Shop:
     # Checking
 
     def verify(self) -> list[str]:
-        """Everything that does not fit: chains, folded tables, missing or changed objects. Empty if all is well."""
-        from mofang.core.foreign import verify_foreign
+        """Everything that does not fit: chains, folded tables, missing or changed objects. Empty if all is well.
 
-        for journal in self.journals.names():
-            lock.import_fold(journal)
-        wrong = self.ledger.verify() + self.journals.verify() + verify_foreign(self)
+        Chains and tables are read as of one moment: servers that go on meanwhile change nothing of what is compared.
+        """
+        from mofang.core.foreign import verify_foreign
+        from mofang.core.moment import moment
+        from mofang.core.tables import check_books
+
+        self.journals.make_tables()
+        with moment(self) as seen:
+            wrong = check_books(seen.ledger, seen.control)
+        wrong += verify_foreign(self)
         checked: dict[str, str | None] = {}
         for entry in self.ledger.entries("done", "seal"):
             for part in entry.body["output"]["parts"]:

@@ -87,7 +87,7 @@ def mentioned(shop: Shop, going: set[Path]) -> set[str]:
                  "select document from foreign_entry")
     for text in _texts(shop.ledger.db, *of_ledger):
         found.update(DIGEST.findall(text))
-    for text in _texts(shop.control, "select body from journal where journal<>'usage'", "select digest from seal"):
+    for text in _texts(shop.journals.db, "select body from journal where journal<>'usage'", "select digest from seal"):
         found.update(DIGEST.findall(text))
     for place in (shop.path / "scratch").glob("*/parts.jsonl"):
         if place.parent not in going:
@@ -132,11 +132,15 @@ def _unmentioned(shop: Shop, needed: set[str], now_ns: int) -> Iterator[Litter]:
             continue
         for file in os.scandir(folder.path):
             about = file.stat(follow_symlinks=False)
-            changed_ns = max(about.st_mtime_ns, about.st_ctime_ns)
-            if file.name in needed or now_ns - changed_ns < YOUNG_S * 1e9:
+            if file.name in needed or now_ns - arrived_ns(about) < YOUNG_S * 1e9:
                 continue
             kind: Kind = "unmentioned" if DIGEST.fullmatch(file.name) else "torn"
             yield Litter(kind, Path(file.path), about.st_size, about.st_mtime_ns)
+
+
+def arrived_ns(about: os.stat_result) -> int:
+    """When a file came to where it lies: a rename or a link changes its inode, if not its bytes."""
+    return max(about.st_mtime_ns, about.st_ctime_ns)
 
 
 def _torn(place: Path, now_ns: int) -> Iterator[Litter]:
