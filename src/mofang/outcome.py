@@ -10,7 +10,7 @@ from mofang.core.shop import Named, Shop
 from mofang.recipe import Outcome
 
 NARROW = 0.01  # an interval of a difference below this width is narrow: both are simply about as good
-ROUND_FROM = 100
+WIDE = 0.1     # an interval of the headline above this width leaves too much open
 
 
 def outcome_facts(outcome: Outcome) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 2),
         "unchanged": outcome.unchanged,
         "previous": str(outcome.previous) if outcome.previous else None,
-        "growth": {"new": growth.new, "gone": growth.gone, "relabelled": growth.relabelled} if growth else None,
+        "growth": growth.to_dict() if growth is not None else None,
         "comparison": comparison.read_json("comparison.json") if comparison else None,
         "incomparable": outcome.incomparable or None,
     }
@@ -44,10 +44,11 @@ def model_facts(shop: Shop, named: Named) -> dict[str, Any]:
         "labels": described["labels"], "licences": list(package.licences),
         "headline": figures.get("headline"), "metrics": figures.get("metrics"),
         "baseline": figures.get("baseline", {}).get("metrics"), "baseline_family": figures.get("baseline", {}).get("family"),
+        "baseline_decide": figures.get("baseline", {}).get("decide"),
         "difference": figures.get("difference"), "test_rows": figures.get("rows"),
         "majority_accuracy": figures.get("majority_accuracy"), "labelled": labelled,
         "decide": described.get("decide"), "detection": figures.get("detection"), "alone": figures.get("alone"),
-        "examples_to_halve": examples_to_halve(figures, labelled),
+        "undecided": undecided(figures), "examples_to_halve": examples_to_halve(figures, labelled),
         "candidates": model.measures.get("candidates", []) if model else [],
         "engine": described["engine"], "engines": described["engines"],
         "mistakes": evaluation.read_json("mistakes.json") if evaluation else [],
@@ -72,20 +73,29 @@ def comparison_of(shop: Shop, graph: Artifact | None, before: Named) -> Artifact
 
 
 def examples_to_halve(figures: dict[str, Any], labelled: int) -> int | None:
-    """About how many more labelled examples would halve the interval of the difference to the baseline.
+    """About how many more labelled examples would halve the intervals of the test part.
 
-    An estimate: the width falls with the square root of the test rows, so four times as many of them, and with them of
-    all examples, are needed. None where the model is better or worse for certain, where it is the baseline itself, and
-    where the interval is narrow already.
+    An estimate: their width falls with the square root of the test rows, so four times as many of them, and with them
+    of all examples, are needed. None where nothing is left undecided: the model beats the baseline (or does not) for
+    certain and its own figure is known to a few hundredths.
     """
-    difference = (figures.get("difference") or {}).get(figures.get("headline"))
-    if not difference or difference["low"] is None or not labelled:
+    own = (figures.get("metrics") or {}).get(figures.get("headline"))
+    if not own or own["low"] is None or not labelled:
         return None
-    if difference["low"] > 0 or difference["high"] < 0 or difference["high"] - difference["low"] < NARROW:
+    if not undecided(figures) and own["high"] - own["low"] < WIDE:
         return None
     more = 3 * labelled
-    digits = len(str(more)) - 2
-    return round(more, -digits) if more >= ROUND_FROM else more
+    return round(more, 2 - len(str(more)))
+
+
+def undecided(figures: dict[str, Any]) -> bool:
+    """True if the test part is too small to say whether the model is better than the baseline. A model that is the
+    baseline, or as good to within a hundredth, is no such case."""
+    difference = (figures.get("difference") or {}).get(figures.get("headline"))
+    if not difference or difference["low"] is None:
+        return False
+    low, high = float(difference["low"]), float(difference["high"])
+    return low <= 0 <= high and high - low >= NARROW
 
 
 def _counted(artifact: Artifact | None, measure: str) -> dict[str, int]:

@@ -14,7 +14,7 @@ from mofang.core.shop import Shop
 from mofang.data.snapshot import Snapshot
 from mofang.fit.families import Linear, Mlp, Pretrained, Resnet, Xgboost
 from mofang.fit.family import Estimate
-from mofang.fit.select import select
+from mofang.fit.select import expected, select
 from mofang.fit.size import Size, size_of
 from mofang.fit.tasks import candidates
 from tests.fit.planted import ROLES, planted
@@ -139,3 +139,10 @@ def test_size_of_counts_what_matters(snapshots: dict[str, Snapshot]) -> None:
     assert size_of(snapshots[IMAGE]).length == 144
     assert size_of(snapshots[TABLE]).length == 3
     assert size_of(snapshots[TEXT]).language == "zh"
+
+
+def test_what_a_search_is_expected_to_take() -> None:
+    assert expected([2.0, 30.0, 500.0], 300.0) == 32.0, "the dear one does not fit"
+    assert expected([2.0, 30.0, 500.0], 900.0) == 532.0
+    assert expected([2000.0], 300.0) == 300.0, "the first is shortened"
+    assert expected([], 300.0) == 0.0

@@ -25,7 +25,7 @@ def test_new_says_what_it_found_and_run_ends_in_a_named_model(made: Made) -> Non
         assert words in made.new.out
     recipe = (made.folder / "reviews.py").read_text(encoding="utf-8")
     assert len(recipe.splitlines()) <= 40 and 'licence="own"' in recipe
-    for words in ("test accuracy", "(baseline", "reviews@1 is ready", "Candidates", "Engines", "mofang serve reviews",
+    for words in ("test accuracy", "(baseline", "reviews@1 is ready", "Candidates", "here it answers", "mofang serve reviews",
                   "Left out", "empty 1"):
         assert words in made.run.out
     assert "A new shop is made" in made.run.err
@@ -86,7 +86,7 @@ def test_from_customer_to_traced_invoice(copied: Callable[[str], Terminal], lang
         assert [(one["model"], one["units"], one["price"]) for one in used["usage"]] == [("reviews@1", 6, "0.03")], used
         assert server.stop() in (0, -signal.SIGTERM)
     _books(terminal, said, first.json["request_id"])
-    everything = b"".join(path.read_bytes() for path in (terminal.folder / "shop").rglob("*") if path.is_file())
+    everything = b"".join(path.read_bytes() for path in terminal.shop.rglob("*") if path.is_file())
     assert secret.encode() not in everything, "a key is shown once and stored nowhere"
 
 

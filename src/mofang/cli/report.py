@@ -89,28 +89,31 @@ def detection_lines(facts: dict[str, Any]) -> list[str]:
                          "(change it with --miss-cost)",
                          "  概率达到 {threshold} 即答“{positive}”，该阈值在验证集上选定：{chosen}（可用 --miss-cost 调整）",
                          positive=found["positive"], threshold=_threshold(found["threshold"]), chosen=chosen))
+        other = facts.get("baseline_decide")
+        if other and other["miss_cost"] != cost:
+            lines.append(say("  the baseline was not told that cost: give it the same miss_cost in the recipe to compare them",
+                             "  基线没有按这个代价选阈值：要公平比较，请在配方里给 baseline 同样的 miss_cost"))
     return lines
 
 
 def compared_lines(facts: dict[str, Any]) -> list[str]:
     """Whether the model beats the baseline for certain, and the version before it."""
     lines = []
+    if facts.get("undecided"):
+        lines.append(say("too few test rows to say whether it beats the baseline: difference {value:+.3f} "
+                         "[{low:+.3f}, {high:+.3f}]",
+                         "测试记录太少，还不能断定是否胜过基线：差 {value:+.3f} [{low:+.3f}, {high:+.3f}]",
+                         **facts["difference"][facts["headline"]]))
     if more := facts.get("examples_to_halve"):
-        difference = facts["difference"][facts["headline"]]
-        lines.append(say("Too few test rows to say whether it beats the baseline ({value:+.3f} [{low:+.3f}, {high:+.3f}]): about "
-                         "{more} more labelled examples would halve that interval (an estimate, by 1/√n)",
-                         "测试行太少，还不能断定是否胜过基线（{value:+.3f} [{low:+.3f}, {high:+.3f}]）：再增加约 {more} 条"
-                         "有标签的记录，区间可减半（按 1/√n 估算）", more=f"{more:,}", **difference))
+        lines.append(say("about {more} more labelled examples would halve these intervals (an estimate: they narrow with 1/√n)",
+                         "再增加约 {more} 条有标签的记录，这些区间可减半（估算：区间宽度与 1/√n 成正比）", more=f"{more:,}"))
     found = facts.get("comparison")
     if found:
-        words = {"better": ("better", "更好"), "worse": ("worse", "更差"), "cannot tell": ("cannot tell", "无法断定")}
         metric = say(*METRIC_WORDS.get(found["metric"], (found["metric"], found["metric"])))
-        lines.append(say("{verdict} than {previous} on the same {rows} test rows: {metric} {old:.3f} → {new:.3f}, difference "
-                         "{value:+.3f} [{low:+.3f}, {high:+.3f}]" if found["verdict"] != "cannot tell" else
-                         "cannot tell whether it is better than {previous}, on the same {rows} test rows: {metric} {old:.3f} → "
-                         "{new:.3f}, difference {value:+.3f} [{low:+.3f}, {high:+.3f}]",
+        lines.append(say("compared with {previous} on the same {rows} test rows: {verdict} – {metric} {old:.3f} → {new:.3f}, "
+                         "difference {value:+.3f} [{low:+.3f}, {high:+.3f}]",
                          "与 {previous} 在同样的 {rows} 条测试记录上比较：{verdict}。{metric} {old:.3f} → {new:.3f}，差 {value:+.3f} "
-                         "[{low:+.3f}, {high:+.3f}]", verdict=say(*words[found["verdict"]]), previous=facts["previous"],
+                         "[{low:+.3f}, {high:+.3f}]", verdict=say(*VERDICTS[found["verdict"]]), previous=facts["previous"],
                          rows=f"{found['rows']:,}", metric=metric, old=found["previous"]["value"], new=found["new"]["value"],
                          **found["difference"]))
     elif reason := facts.get("incomparable"):
@@ -119,6 +122,7 @@ def compared_lines(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
+VERDICTS = {"better": ("better", "更好"), "worse": ("worse", "更差"), "cannot tell": ("cannot tell", "无法断定")}
 INCOMPARABLE = {
     "labels": ("the labels are not the same", "标签不同"),
     "columns": ("it reads columns that are no longer there", "旧模型所用的列已不存在"),
@@ -173,13 +177,13 @@ def _grown(context: Context, growth: dict[str, int] | None, previous: str | None
     """``2,013 new rows, 4 changed``."""
     if growth is None:
         return
-    words = [(growth["new"], "{n} new rows", "新增 {n} 行"), (growth["relabelled"], "{n} changed", "{n} 行改了标签"),
-             (growth["gone"], "{n} gone", "{n} 行不见了")]
+    words = [(growth["added"], "{n} new rows", "新增 {n} 行"), (growth["changed"], "{n} changed", "{n} 行有改动"),
+             (growth["gone"] - (growth["new"] - growth["added"]), "{n} gone", "{n} 行不见了")]
     told = [say(en, zh, n=f"{count:,}") for count, en, zh in words if count]
     if told:
         context.say("Since {previous}: {told}", "自 {previous} 以来：{told}", previous=previous, told=say(", ", "，").join(told))
     else:
-        context.say("Since {previous}: no new rows, no changed labels", "自 {previous} 以来：没有新行，标签也没有改动", previous=previous)
+        context.say("Since {previous}: no new rows, none changed", "自 {previous} 以来：没有新行，也没有改动", previous=previous)
 
 
 def _suspects(context: Context, facts: dict[str, Any]) -> None:
@@ -187,8 +191,8 @@ def _suspects(context: Context, facts: dict[str, Any]) -> None:
     alone = facts.get("alone") or {}
     whole = ((facts["metrics"] or {}).get(facts["headline"]) or {}).get("value")
     for name in alone.get("suspects", [])[:3]:
-        context.say('⚠ "{name}" alone reaches {value:.3f}, the whole model {whole:.3f}. Is it known at the moment you ask? If it is '
-                    "filled in afterwards or repeats the label, take it out of the inputs in the recipe and run again.",
+        context.say('⚠ "{name}" alone reaches {value:.3f}, the whole model {whole:.3f}. Is it known at the moment you ask? '
+                    "If it is filled in afterwards or repeats the label, take it out of the inputs in the recipe and run again.",
                     "⚠ 仅凭“{name}”一列就有 {value:.3f}，整个模型为 {whole:.3f}。预测时真的已经知道这一列吗？如果它是事后才填的，"
                     "或只是标签的另一种写法，请把它从配方的输入列中去掉，再运行一次。", name=name, value=alone["columns"][name], whole=whole)
 
@@ -204,7 +208,8 @@ def _candidates(context: Context, rows: list[dict[str, Any]]) -> None:
 def _family(row: dict[str, Any]) -> str:
     """A family's name, and the settings that tell it from its siblings."""
     settings = {name: value for name, value in row.get("settings", {}).items() if name not in ("tag", "version")}
-    shown = ", ".join(f"{name}={value}" for name, value in settings.items())
+    balanced = [say("balanced", "类别均衡")] if settings.pop("balance", False) else []
+    shown = ", ".join([*balanced, *(f"{name}={value}" for name, value in settings.items())])
     return f"{row['family']} ({_cut(shown)})" if shown else str(row["family"])
 
 

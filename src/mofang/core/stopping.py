@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_open_steps = 0
-_asked: Stopped | None = None
-
 
 class Stopped(KeyboardInterrupt):
     """Stopped by a signal; the exit status is 128 and its number, as shells have it."""
@@ -17,31 +14,35 @@ class Stopped(KeyboardInterrupt):
         self.status = 128 + number
 
 
+class _Process:
+    """Signals come to the whole process, so this is one for all."""
+
+    steps = 0
+    asked: Stopped | None = None
+
+
 def stop(number: int) -> None:
     """A signal came: raise ``Stopped``, or remember it while somebody works in steps."""
-    global _asked
-    _asked = Stopped(number)
-    if not _open_steps:
-        raise _asked
+    _Process.asked = Stopped(number)
+    if not _Process.steps:
+        raise _Process.asked
 
 
 @contextmanager
 def in_steps() -> Iterator[None]:
     """Inside this block a signal only asks; whoever works here looks with ``asked`` after each step."""
-    global _open_steps
-    _open_steps += 1
+    _Process.steps += 1
     try:
         yield
     finally:
-        _open_steps -= 1
+        _Process.steps -= 1
 
 
 def asked() -> Stopped | None:
     """The stop that was asked for, to be raised once everything is written down."""
-    return _asked
+    return _Process.asked
 
 
 def forget() -> None:
     """A new command begins: what was asked of an earlier one no longer holds."""
-    global _asked
-    _asked = None
+    _Process.asked = None

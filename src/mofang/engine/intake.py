@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from mofang.data.sources import SourceFile
 
 BATCH = 256
-FILE_LIKE = re.compile(r"\S+\.(csv|tsv|txt|jsonl?|ndjson|parquet|xlsx|xlsm|xls|ods|zip|gz|png|jpe?g|bmp|gif|webp|tiff?|heic|heif)", re.I)
+Placed = tuple[int | str, dict[str, Any]]  # where a record stands: the number of its row or line, or an image's name
+FILE_LIKE = re.compile(
+    r"\S+\.(csv|tsv|txt|jsonl?|ndjson|parquet|xlsx|xlsm|xls|ods|zip|gz|png|jpe?g|bmp|gif|webp|tiff?|hei[cf])", re.I
+)
 
 
 def records_from(signature: Signature, given: str, stream: TextIO) -> Iterator[list[dict[str, Any]]]:
@@ -26,21 +29,43 @@ def records_from(signature: Signature, given: str, stream: TextIO) -> Iterator[l
     object is a record as in an HTTP body; anything else is a text itself. Raises ``input-not-readable`` where a
     path or text does not fit the model, ``row-unreadable`` for a row of a file that is no record.
     """
+    for batch in placed_from(signature, given, stream):
+        yield [record for _, record in batch]
+
+
+def placed_from(signature: Signature, given: str, stream: TextIO) -> Iterator[list[Placed]]:
+    """The same, each record with where it stands: so an answer can be put beside what was asked."""
     if given == "-":
-        yield from _batches(_line(signature, line) for line in _decoded(stream) if line.strip())
+        lines = enumerate(_decoded(stream), 1)
+        yield from _batches((number, _line(signature, line)) for number, line in lines if line.strip())
         return
+    path = given_path(given)
+    if path is None:
+        yield [(1, _line(signature, given))]
+    else:
+        yield from _batches(_from_path(signature, path))
+
+
+class PlainText(str):
+    """A text that is no path, whatever it looks like: it came from another machine."""
+
+    __slots__ = ()
+
+
+def given_path(given: str) -> Path | None:
+    """The file or folder that was given, or None where it is a text itself; ``source-missing`` for a file that is not there."""
+    if isinstance(given, PlainText):
+        return None
     path = Path(given)
     try:
-        there = path.exists()
+        if path.exists():
+            return path
     except OSError:  # a long text is no file name
-        there = False
-    if there:
-        yield from _batches(_from_path(signature, path))
-    elif FILE_LIKE.fullmatch(given.strip()):
+        return None
+    if FILE_LIKE.fullmatch(given.strip()):
         beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
         raise MofangError("source-missing", source=given, nearest=nearest(path.name, beside))
-    else:
-        yield [_line(signature, given)]
+    return None
 
 
 def _decoded(stream: TextIO) -> Iterator[str]:
@@ -79,13 +104,13 @@ def _parsed(signature: Signature, record: dict[str, Any]) -> dict[str, Any]:
     return parse_records(signature, record)[0][0]
 
 
-def _from_path(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
+def _from_path(signature: Signature, path: Path) -> Iterator[Placed]:
     roles = [one["role"] for one in signature["inputs"]]
     if roles == ["image"]:
         name = signature["inputs"][0]["name"]
         for image in _images(path):
             with image.open() as file:
-                yield {name: file.read()}
+                yield image.name, {name: file.read()}
     elif roles == ["text"] and path.is_file() and path.suffix.lower() in (".txt", ""):
         yield from _lines(signature, path)
     else:
@@ -103,17 +128,17 @@ def _images(path: Path) -> list[SourceFile]:
     return found
 
 
-def _lines(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
+def _lines(signature: Signature, path: Path) -> Iterator[Placed]:
     """Each line of a text file, in whichever encoding it is."""
     from mofang.data.sources import SourceFile
     from mofang.data.textfile import detect_encoding, open_text
 
     file = SourceFile(path, path.name)
     with open_text(file, detect_encoding(file)) as lines:
-        yield from (_line(signature, line) for line in lines if line.strip())
+        yield from ((number, _line(signature, line)) for number, line in enumerate(lines, 1) if line.strip())
 
 
-def _columns(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
+def _columns(signature: Signature, path: Path) -> Iterator[Placed]:
     """Rows of a table file, only the columns that the model takes, each value as its role wants it."""
     from mofang.data.rows import rows_of
 
@@ -125,7 +150,8 @@ def _columns(signature: Signature, path: Path) -> Iterator[dict[str, Any]]:
             columns = ", ".join(map(str, row))
             raise MofangError("input-column-missing", path=str(path), column=missing[0], columns=columns)
         try:
-            yield _parsed(signature, {one["name"]: _value(row[one["name"]], one["role"]) for one in signature["inputs"]})
+            values = {one["name"]: _value(row[one["name"]], one["role"]) for one in signature["inputs"]}
+            yield place, _parsed(signature, values)
         except (MofangError, ValueError) as error:
             reason = error.what if isinstance(error, MofangError) else str(error)
             raise MofangError("row-unreadable", file=path.name, row=place, reason=reason.rstrip(".。")) from error
@@ -144,8 +170,8 @@ def _names(signature: Signature) -> str:
     return ", ".join(f"{one['name']} ({one['role']})" for one in signature["inputs"])
 
 
-def _batches(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
+def _batches(records: Iterable[Placed]) -> Iterator[list[Placed]]:
+    batch: list[Placed] = []
     for record in records:
         batch.append(record)
         if len(batch) >= BATCH:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -22,6 +23,7 @@ from mofang.fit.train import Model, train
 HEADROOM = 4.0  # a first candidate is trained whole where its estimate fits so often into the budget
 FIRST_REACH = 10.0  # and tried at all up to an estimate of so many budgets
 SHORTEST_S = 0.1
+ANNOUNCED_S = 60.0  # a longer search is announced
 
 
 @stage(version=3, depends="machine")
@@ -45,6 +47,15 @@ def select(
     proposed = families or candidates(snapshot.read_json("about.json")["task"], size)
     estimates = {family: family.estimate(size).seconds(rate) for family in proposed}
     ordered = sorted(proposed, key=lambda family: estimates[family])
+    expected_s = expected([estimates[family] for family in ordered], budget_s)
+    if expected_s >= ANNOUNCED_S:
+        run.announce(
+            "Trying up to {kinds} kinds of model: about {minutes} min, at most {budget} min.",
+            "最多尝试 {kinds} 种模型：约 {minutes} 分钟，至多 {budget} 分钟。",
+            kinds=len(ordered),
+            minutes=f"{expected_s / 60:.1f}",
+            budget=f"{budget_s / 60:.1f}",
+        )
     trial = Trial(run, snapshot, seed, budget_s)
     for family in ordered:
         trial.attempt(family, estimates[family])
@@ -60,6 +71,15 @@ def select(
         validation=trial.table[chosen]["validation"],
     )
     return trial.models[chosen]
+
+
+def expected(estimates_s: Sequence[float], budget_s: float) -> float:
+    """Seconds that a search will take, by the rules of ``Trial``, if every estimate (cheap to dear) holds."""
+    left_s = budget_s
+    for place, estimate_s in enumerate(estimates_s):
+        if estimate_s <= left_s * (FIRST_REACH if place == 0 else 1):
+            left_s -= min(left_s, estimate_s)
+    return budget_s - left_s
 
 
 class Trial:

