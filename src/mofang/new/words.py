@@ -223,7 +223,7 @@ def _percent(count: int, rows: int) -> str:
 def cost_line(estimate: dict[str, Any]) -> str:
     """How long a run will take, and what it costs."""
     took = _duration(estimate["seconds"])
-    bound = say(", the budget ends the search", "，预算用尽时结束搜索") if estimate["binds"] else ""
+    bound = say(" (a larger budget would try more)", "（加大预算会再多试几种）") if estimate["binds"] else ""
     money = estimate["money"] or say("rate not set: mofang rates", "费率未设定：mofang rates")
     return say(
         "a run takes about {took} on this machine{bound}; money: {money}",
