@@ -32,6 +32,8 @@ WORDS = (
     Word("invoice", "账单",
          "What a customer owes for a month; each line leads back to model, data and licence. Not a tax document.",
          "客户一个月的应付款；每一行都能追溯到模型、数据和许可。账单不是税务发票。"),
+    Word("credit note", "冲减", "Money given back for what was charged, with its reason; it stands on the next invoice.",
+         "退还的已收费用，连同原因列在下一张账单上。"),
     Word("artifact", "产物", "Any sealed result: named parts, each a file under its SHA-256.",
          "任何已封存的结果：若干有名字的部分，每部分是一个以 SHA-256 命名的文件。"),
     Word("stage", "阶段", "A step as a plain function: artifacts before the star, settings after it.",

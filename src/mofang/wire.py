@@ -38,8 +38,8 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "") -> Desk:
     if not named:
         raise MofangError("nothing-to-serve")
     served = [serve_model(shop, one, engine) for one in named]
-    return Desk(Directory(shop.control.again(), shop.secret("keys")), Meter(shop.control.again(), utc_offset=shop_offset(shop)), served,
-                shop.control.again())
+    meter = Meter(shop.control.again(), utc_offset=shop_offset(shop))
+    return Desk(Directory(shop.control.again(), shop.secret("keys")), meter, served, shop.control.again())
 
 
 def newest_packages(shop: Shop) -> list[Named]:

@@ -36,7 +36,7 @@ WRONG_VALUES = [
     (("new", "nowhere.csv"), "source-missing"),
     (("new", "reviews.csv"), "recipe-exists"),
     (("price", "set", "reviews", "cheap"), "amount-unreadable"),
-    (("price", "set", "reviews", "1", "--starts", "2020-01-01"), "price-in-the-past"),
+    (("price", "set", "reviews", "1/1000", "--starts", "2020-01-01"), "price-in-the-past"),
     (("customer", "new", "Book Shop"), "customer-exists"),
     (("customer", "new", ""), "setting-refused"),
     (("key", "revoke", "zzzzzzzz"), "key-not-found"),

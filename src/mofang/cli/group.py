@@ -13,6 +13,7 @@ import click
 from mofang.cli.context import Context
 from mofang.core.errors import MofangError
 from mofang.core.language import current_language, language_of, say, set_language
+from mofang.core.resume import typed
 
 # name: (module, English, Chinese); the groups are the four headings of the help screen
 COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
@@ -30,7 +31,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "invoice": ("sell", "bill a customer for a period", "为客户出具一个周期的账单"),
     },
     ("Look back", "回看"): {
-        "status": ("look", "the day on one screen (also: bare mofang)", "一屏看完今天（直接输入 mofang 也可）"),
+        "status": ("status", "the day on one screen (also: bare mofang)", "一屏看完今天（直接输入 mofang 也可）"),
         "models": ("look", "list named models", "列出有名字的模型"),
         "runs": ("look", "list runs, also failed and unfinished ones", "列出运行记录，含失败和未完成的"),
         "trace": ("look", "from a result back to data, licence and cost", "从结果追溯到数据、许可和成本"),
@@ -126,9 +127,9 @@ def _speak(_ctx: click.Context, _option: click.Parameter, chosen: Any) -> None:
 @click.pass_context
 def cli(ctx: click.Context, shop_path: str | None, verbose: bool) -> None:
     """Mofang 模坊: from your own records to a model that you can sell."""
-    ctx.obj = Context(shop_path or os.environ.get("MOFANG_SHOP") or "", verbose)
+    ctx.obj = Context(shop_path or os.environ.get("MOFANG_SHOP") or "", verbose, ctx.invoked_subcommand or "")
     if ctx.invoked_subcommand is None:
-        from mofang.cli.look import status
+        from mofang.cli.status import status
 
         ctx.invoke(status)
 
@@ -136,6 +137,7 @@ def cli(ctx: click.Context, shop_path: str | None, verbose: bool) -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line; the exit status. 1 for a user's mistake, 2 for wrong usage, 130 after Ctrl-C."""
     set_language(language_of(_chosen_language()))
+    typed(arguments)
     try:
         found = cli.main(arguments, prog_name="mofang", standalone_mode=False)
         return found if isinstance(found, int) else 0

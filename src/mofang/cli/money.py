@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--by", type=click.Choice(["model", "customer", "month"]), default="model", show_default=True, help="What the lines are.")
+@click.option("--by", type=click.Choice(["model", "customer", "month"]), default="model", show_default=True,
+              help="What the lines are.")
 @listing
 @pass_context
 def costs(context: Context, by: str, as_json: bool, as_csv: bool) -> None:
@@ -52,7 +53,9 @@ def _row(line: Line, by: str, currency: str) -> dict[str, Any]:
     def money(micros: int | None, estimated: bool = False) -> str:
         if micros is None:
             return say("rate not set", "未设费率")
-        return f"≈ {format_micros(round_half_even_minor(micros, currency), currency)}" if estimated else format_micros(micros, currency)
+        if not estimated:
+            return format_micros(micros, currency)
+        return f"≈ {format_micros(round_half_even_minor(micros, currency), currency)}"
 
     serving = say("not measured", "未测量") if line.serving_s is None else money(line.serving, True)
     row: dict[str, Any] = {"name": line.name, "requests": line.requests, "units": line.units, "tests": line.test_requests,

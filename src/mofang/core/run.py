@@ -25,6 +25,7 @@ from mofang.core.identity import new_id, now_us
 from mofang.core.language import say
 from mofang.core.ledger import Entry
 from mofang.core.progress import Bar, progress
+from mofang.core.resume import note_resume
 from mofang.core.stage import Spec, spec_of
 
 if TYPE_CHECKING:
@@ -212,6 +213,7 @@ def _perform(shop: Shop, spec: Spec, key: str, identity: dict[str, Any], setting
     run = Run(shop, key, spec, settings, bound, shop.path / "scratch" / key)
     references = [one.reference() for one in run.inputs]
     said = {"stage": spec.name, "version": spec.version, "settings": spec.changed(settings), "inputs": references}
+    note_resume(run.scratch)
     start = shop.ledger.append("start", key, shop.actor, said)
     began, (cpu_began, _) = time.monotonic(), used()
     try:

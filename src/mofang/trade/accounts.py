@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mofang.core import lock
 from mofang.core.clock import UTC_OFFSET
+from mofang.core.database import Database
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
 
@@ -22,6 +24,14 @@ if TYPE_CHECKING:
 def shop_offset(shop: Shop) -> str:
     """On which clock this shop's days and months begin and end."""
     return str(shop.settings.get("utc_offset") or UTC_OFFSET)
+
+
+def open_books(shop: Shop) -> Database:
+    """The database of trade with all its tables, also in a shop that has sold nothing yet."""
+    for journal in ("customers", "keys", "prices", "usage", "invoices"):
+        lock.import_fold(journal)
+    shop.journals.make_tables()
+    return shop.control
 
 
 def accounts(shop: Shop) -> list[tuple[Customer, Balance]]:

@@ -192,7 +192,8 @@ def _unsealed(shop: Shop, journal: str, account: str = "") -> Iterator[tuple[Any
     condition, params = (" and account=?", (account,)) if account else ("", ())
     sql = f"""select id, account, at_us, kind, body, seq from journal where journal=? and writer=? and seq>?{condition}
         order by seq limit {PAGE}"""
-    for writer, newest in sorted(shop.control.rows("select writer, max(seq) from journal where journal=? group by writer", (journal,))):
+    sql_writers = "select writer, max(seq) from journal where journal=? group by writer order by writer"
+    for writer, newest in shop.control.rows(sql_writers, (journal,)):
         seq = done.get(writer, 0)
         while seq < newest and (page := shop.control.rows(sql, (journal, writer, seq, *params))):
             yield from page

@@ -14,7 +14,7 @@ from typing import Any
 from mofang.core.history import Spent, spent_by_day
 from mofang.core.lineage import elsewhere_line, lineage_cost
 from mofang.core.shop import Shop
-from mofang.trade.accounts import shop_offset
+from mofang.trade.accounts import open_books, shop_offset
 from mofang.trade.claims import invoices_of
 from mofang.trade.customers import credit_notes, customers
 
@@ -66,7 +66,7 @@ def money_spent(shop: Shop, spent: Spent) -> tuple[int | None, bool]:
 
 def by_model(shop: Shop) -> list[Line]:
     """Every model that was named or asked, by name."""
-    shop.journals.make_tables()
+    open_books(shop)
     used: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     sql = "select model, test, sum(requests), sum(units), sum(micros) from usage_day group by model, test"
     for row in shop.control.rows(sql):
@@ -103,7 +103,7 @@ def _serving_s(shop: Shop, used: list[tuple[Any, ...]], packages: dict[str, str]
 
 def by_customer(shop: Shop) -> list[Line]:
     """Every customer: what its answers earned, was billed and was given back. Compute belongs to models, not to them."""
-    shop.journals.make_tables()
+    open_books(shop)
     used: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     sql = "select account, test, sum(requests), sum(units), sum(micros) from usage_day group by account, test"
     for row in shop.control.rows(sql):
@@ -124,7 +124,7 @@ def by_month(shop: Shop) -> list[Line]:
     from mofang.core.clock import day_of
     from mofang.core.history import sum_days
 
-    shop.journals.make_tables()
+    open_books(shop)
     used: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     sql = "select day, test, sum(requests), sum(units), sum(micros) from usage_day group by day, test"
     for row in shop.control.rows(sql):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+from mofang.core import lock
 from mofang.core.action import Act, action
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
@@ -195,6 +196,8 @@ def credit_note(act: Act, *, customer: str, amount: str,
     Usage rows are never changed; the note says beside them why less is owed. The same reason twice is one note; with
     another amount it is refused. No more can be given back than was charged, and only what can be paid (whole cents).
     """
+    lock.import_fold("usage")
+    act.shop.journals.make_tables()
     with turn(act, "customers") as db:
         found = find_customer(db, customer)
         micros = parse_amount(amount, found.currency)

@@ -13,6 +13,7 @@ import os
 import socket
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Statistics:
                 await asyncio.to_thread(self._tell)
                 await asyncio.sleep(EVERY_S)
         finally:
-            self.path.unlink(missing_ok=True)
+            attempt(partial(self.path.unlink, missing_ok=True))
 
     def _tell(self) -> None:
         fault = attempt(self.write)
