@@ -240,7 +240,8 @@ def _mistakes(context: Context, mistakes: list[dict[str, Any]]) -> None:
 
 
 def _first(record: dict[str, Any]) -> str:
-    return _cut("  ".join(str(value) for name, value in record.items() if name != "id"))
+    values = [value for name, value in record.items() if name != "id"]
+    return _cut("  ".join(f"{value:.10g}" if isinstance(value, float) else "–" if value is None else str(value) for value in values))
 
 
 def _cut(text: str) -> str:
