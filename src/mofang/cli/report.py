@@ -127,6 +127,7 @@ INCOMPARABLE = {
     "labels": ("the labels are not the same", "标签不同"),
     "columns": ("it reads columns that are no longer there", "旧模型所用的列已不存在"),
     "preparation": ("the records are cleaned otherwise now", "记录的清洗方式变了"),
+    "elsewhere": ("it was made in another shop", "旧版本是在另一个模坊里制作的"),
     "trained-on": ("it was trained on some of today's test rows", "旧模型训练时用过现在的部分测试记录"),
 }
 
@@ -239,7 +240,8 @@ def _mistakes(context: Context, mistakes: list[dict[str, Any]]) -> None:
 
 
 def _first(record: dict[str, Any]) -> str:
-    return _cut("  ".join(str(value) for name, value in record.items() if name != "id"))
+    values = [value for name, value in record.items() if name != "id"]
+    return _cut("  ".join(f"{value:.10g}" if isinstance(value, float) else "–" if value is None else str(value) for value in values))
 
 
 def _cut(text: str) -> str:
