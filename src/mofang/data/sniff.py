@@ -84,7 +84,7 @@ def sniff(
 def _rows(source: str, files: list[SourceFile], format: str, given: Given) -> Finding:
     """Tables and texts: read the first rows and look at their columns."""
     sheet, sheets, header = sheet_of(files[0], given.sheet) if format == "excel" else ("", (), True)
-    how = reading_of(files[0], format, given.encoding, given.delimiter, given.label, sheet)
+    how = reading_of(files, format, given.encoding, given.delimiter, given.label, sheet)
     look = look_at(source, files, how)
     if not look.rows:
         raise nothing_read(source, look.rejected)

@@ -258,7 +258,7 @@ def _rows(finding: Finding) -> str:
 def files_shown(finding: Finding) -> str:
     """Format, encoding, delimiter and number of files."""
     parts = [finding.format, *([finding.encoding] if finding.encoding else [])]
-    if finding.format == "csv":
+    if finding.format == "csv" and finding.delimiter:
         parts.append(
             {
                 ",": say("comma", "逗号"),

@@ -7,6 +7,7 @@ import csv
 import re
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from io import TextIOWrapper
 
 from mofang.core.errors import MofangError
@@ -115,35 +116,39 @@ def _literal_quotes(taken: Sequence[str], delimiter: str, width: int) -> bool:
     return delimiter == "\t" and width > 1 and all(line.count("\t") == width - 1 for line in taken)
 
 
-def read_csv(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
-    """All rows of delimited files.
+@dataclass(frozen=True)
+class Heading:
+    """How one file of a source is read: found out from its first lines unless it was given."""
 
-    Encoding, delimiter and header are found out per file unless they are given. A later file without a header has the
-    columns of the first that had one, if it is as wide.
+    file: str
+    encoding: str
+    delimiter: str
+    header: bool
+    names: list[str]
+    first: list[str]
+
+
+def headings(files: Sequence[SourceFile], how: Reading) -> Iterator[tuple[SourceFile, Heading | None]]:
+    """Each file with its heading; None for one that holds nothing.
+
+    A later file without a header has the columns of the first that had one, if it is as wide.
     """
     known: list[str] = []
     for file in files:
-        if file.size_bytes == 0:
-            reject(file.name, 0, "file-empty")
-            continue
-        encoding = how.encoding or detect_encoding(file)
-        delimiter = how.delimiter or detect_delimiter(sample_lines(file, encoding, how.skip_lines), file)
-        with open_text(file, encoding) as text:
-            yield from _read_file(text, file, delimiter, known, how, reject)
+        heading = _heading(file, known, how) if file.size_bytes else None
+        if heading and heading.header and not known:
+            known += heading.names
+        yield file, heading
 
 
-def _read_file(
-    text: TextIOWrapper, file: SourceFile, delimiter: str, known: list[str], how: Reading, reject: Reject
-) -> Iterator[Chunk]:
-    lines = _Lines(text)
-    for _ in range(how.skip_lines):
-        next(lines, None)
+def _heading(file: SourceFile, known: list[str], how: Reading) -> Heading | None:
+    encoding = how.encoding or detect_encoding(file)
+    sample = sample_lines(file, encoding, how.skip_lines)
+    delimiter = how.delimiter or detect_delimiter(sample, file)
     csv.field_size_limit(FIELD_CHARS)
-    sample = sample_lines(file, text.encoding, how.skip_lines)
     head = [row for row in csv.reader(sample, delimiter=delimiter) if row]
     if not head:
-        reject(file.name, 0, "file-empty")
-        return
+        return None
     if (
         how.delimiter
         and len(head) > 2
@@ -153,17 +158,32 @@ def _read_file(
         raise MofangError("delimiter-wrong", file=file.name, header=head[0][0])
     header = _has_header(head, known) if how.header == "auto" else how.header == "yes"
     names = _names(head, header, how)
-    if header and not known:
-        known += names
-    elif not header and known and len(names) == len(known):
+    if not header and len(names) == len(known) and not how.names:
         names = list(known)
-    if header:
-        while not next(csv.reader(lines, delimiter=delimiter), None):
+    return Heading(file.name, encoding, delimiter, header, names, head[0])
+
+
+def read_csv(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
+    """All rows of delimited files; how each is read is found out by itself (see ``headings``)."""
+    for file, heading in headings(files, how):
+        if heading is None:
+            reject(file.name, 0, "file-empty")
+            continue
+        with open_text(file, heading.encoding) as text:
+            yield from _read_file(text, heading, how, reject)
+
+
+def _read_file(text: TextIOWrapper, heading: Heading, how: Reading, reject: Reject) -> Iterator[Chunk]:
+    lines = _Lines(text)
+    for _ in range(how.skip_lines):
+        next(lines, None)
+    if heading.header:
+        while not next(csv.reader(lines, delimiter=heading.delimiter), None):
             lines.begin_row()
-    rows = _rows(lines, delimiter, len(names), file.name, how, reject)
-    if header:
-        rows = _without(rows, head[0], how)
-    yield from _chunks(rows, names, file.name, how, reject)
+    rows = _rows(lines, heading.delimiter, len(heading.names), heading.file, how, reject)
+    if heading.header:
+        rows = _without(rows, heading.first, how)
+    yield from _chunks(rows, heading.names, heading.file, how, reject)
 
 
 def _without(
