@@ -71,15 +71,15 @@ def main() -> int:
         sys.stdin = open("stdin" if os.path.exists("stdin") else os.devnull, encoding="utf-8")  # noqa: SIM115
         return run(list(lent.given["argv"]))
     sys.stdout = cast(TextIO, Screen(events))
-    status = 0
-    while lent is not None:
+    while True:
         set_language(language_of(lent.language))
         status = _answer(events, lent)
         send(events, {"ended": status})
         line = asked.readline() if status < 128 else b""
-        lent = Handover(**orjson.loads(line)) if line else None
-        _handed[:] = [lent] if lent else []
-    return status
+        if not line:
+            return status
+        lent = Handover(**orjson.loads(line))
+        _handed[:] = [lent]
 
 
 def send(events: BinaryIO, event: dict[str, Any]) -> None:
