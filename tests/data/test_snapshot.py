@@ -143,6 +143,7 @@ def test_missing_labels_and_small_classes_are_set_aside(shop: Shop, tmp_path: Pa
         (ROWS, {"label": "lable"}, "column-missing"),
         (ROWS, {"inputs": ("user",)}, "input-not-usable"),
         (ROWS, {"group": "usr"}, "column-missing"),
+        ([(text, label, "u1", day) for text, label, _, day in ROWS], {"group": "user"}, "groups-too-few"),
     ],
 )
 def test_first_day_mistakes(

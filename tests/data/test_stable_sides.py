@@ -113,6 +113,19 @@ def test_a_stretch_that_is_tested_is_never_older_than_what_it_follows() -> None:
     assert (both[:100] == first).all() and (both[190:] == TEST).all() and (both[100:180] == TRAIN).all() and len(cuts) == 2
 
 
+@pytest.mark.parametrize("groups", [3, 4, 7])
+def test_a_few_groups_still_make_three_parts_that_stay(shop: Shop, tmp_path: Path, groups: int) -> None:
+    rows = [(text, "xy"[i // groups % 2], f"机位{i % groups}", "2024-01-01") for i, text in enumerate(texts(120))]
+    made, cleaned = split(shop, gathered(shop, tmp_path / "a.csv", rows), group="user")
+    was = sides(made)
+    assert set(was.values()) == {"train", "validation", "test"}
+    assert len({(side, row[2]) for row in rows for side in [was[row[0]]]}) == groups
+    more = [(text, "xy"[i % 2], f"机位{i % (groups + 2)}", "2024-01-01") for i, text in enumerate(texts(60, 1))]
+    now = sides(split(shop, gathered(shop, tmp_path / "b.csv", [*more, *rows]), made, cleaned, group="user")[0])
+    assert {text: now[text] for text in was} == was
+    assert len({(now[row[0]], row[2]) for row in [*rows, *more]}) == groups + 2, "a group stays whole as it grows"
+
+
 # Copies
 
 

@@ -24,6 +24,7 @@ from mofang.data.survivors import Ids, ids_of, places_in
 PARTS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = 0, 1, 2
 UNKNOWN = -1
+GROUPS_LEAST = 3  # one for each part
 
 Sides = npt.NDArray[np.int8]
 Numbers = npt.NDArray[np.uint64]
@@ -146,6 +147,24 @@ def _joined(settled: Sides, earlier: Sides, rows: npt.NDArray[np.int64], belong:
     joined = settled.copy()
     joined[rows[new]] = most[group][new]
     return joined
+
+
+def with_every_part(sides: Sides, keys: Numbers, usable: npt.NDArray[np.bool_], shares: Shares) -> Sides:
+    """The sides of groups, dealt out anew where so few groups leave a part empty: in the order of their keys the first
+    to the test part, the next to the validation part, whole groups until each has its share, the rest to training."""
+    names, group, rows = np.unique(keys[usable], return_inverse=True, return_counts=True)
+    if len(names) < GROUPS_LEAST or len(np.unique(sides[usable])) == len(PARTS):
+        return sides
+    total = rows.sum()
+    dealt = np.full(len(names), TRAIN, np.int8)
+    place = 0
+    for side, share, left in ((TEST, shares.test, 2), (VALIDATION, shares.validation, 1)):
+        taken = 0
+        while taken < share * total and place < len(names) - left:
+            dealt[place], taken, place = side, taken + rows[place], place + 1
+    found = sides.copy()
+    found[usable] = dealt[group]
+    return found
 
 
 # Time

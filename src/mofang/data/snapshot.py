@@ -24,8 +24,10 @@ from mofang.data.columns import text_of
 from mofang.data.records import Batch, RecordReader, Records, RecordWriter
 from mofang.data.roles import ID, INPUT_ROLES, field, with_role
 from mofang.data.sides import (
+    GROUPS_LEAST,
     PARTS,
     TRAIN,
+    UNKNOWN,
     Cut,
     Earlier,
     Shares,
@@ -36,6 +38,7 @@ from mofang.data.sides import (
     side_of,
     sides_by_time,
     tie_numbers,
+    with_every_part,
     written,
 )
 from mofang.data.survivors import packed, ties_of
@@ -93,7 +96,7 @@ def snapshot(
     sorted_out = _sort_out(reader, columns, shares, earlier, ties_of(records), run.scratch)
     reasons = _reasons(sorted_out, min_per_class)
     counts = _counts(sorted_out, reasons)
-    _require_usable(label, counts, reasons, min_per_class)
+    _require_usable(columns, sorted_out, counts, reasons, min_per_class)
     _write(run, reader, sorted_out, reasons, columns.kept(), label)
     about = {
         "format": SNAPSHOT_FORMAT,
@@ -126,6 +129,7 @@ class _Sorted:
     classes: npt.NDArray[np.int32]
     names: list[str]
     cuts: list[Cut]
+    groups: int = 0
 
 
 @dataclass(frozen=True)
@@ -207,7 +211,10 @@ def _sort_out(
     if by_time:
         classes[np.isnan(moments) & (classes >= 0)] = -2
         sides, cuts = sides_by_time(moments, classes >= 0, shares, earlier.cuts)
-    return _Sorted(settle(sides, before, keys, tied), classes, list(known), cuts)
+    groups = len(np.unique(keys)) if group and not by_time else 0
+    if groups and (before == UNKNOWN).all():
+        sides = with_every_part(sides, keys, classes >= 0, shares)
+    return _Sorted(settle(sides, before, keys, tied), classes, list(known), cuts, groups)
 
 
 def _labels(batch: Batch, label: str) -> list[str | None]:
@@ -239,19 +246,24 @@ def _counts(found: _Sorted, reasons: npt.NDArray[np.uint8]) -> dict[str, dict[st
 
 
 def _require_usable(
-    label: str, counts: dict[str, dict[str, int]], reasons: npt.NDArray[np.uint8], min_per_class: int
+    columns: _Columns,
+    found: _Sorted,
+    counts: dict[str, dict[str, int]],
+    reasons: npt.NDArray[np.uint8],
+    min_per_class: int,
 ) -> None:
+    label, empty = columns.label, [part for part in PARTS if not counts[part]]
     if not counts["train"] and (reasons == REASONS.index("class-too-small")).any():
         raise MofangError("classes-too-small", label=label, rows=len(reasons), least=min_per_class)
+    if empty and 0 < found.groups < GROUPS_LEAST:
+        raise MofangError("groups-too-few", group=columns.group, groups=found.groups, least=GROUPS_LEAST)
     if not counts["train"]:
         raise MofangError("no-labelled-records", label=label, rows=len(reasons))
     if len(counts["train"]) < 2:
         raise MofangError("one-class", label=label, name=next(iter(counts["train"])))
-    for part in PARTS:
-        if not counts[part]:
-            raise MofangError(
-                "part-empty", part=part, rows=sum(sum(found.values()) for found in counts.values())
-            )
+    if empty:
+        rows = sum(sum(one.values()) for one in counts.values())
+        raise MofangError("part-empty", part=empty[0], rows=rows)
 
 
 def _write(
