@@ -17,7 +17,8 @@ from mofang.core.language import say
 @click.command()
 @click.argument("model", required=False)
 @click.option("--all", "everything", is_flag=True, help="All of the shop, into a folder that needs no Mofang to read.")
-@click.option("--out", type=click.Path(path_type=Path), help="The file (default: NAME-VERSION.mofang here); with --all, the folder.")
+@click.option("--out", type=click.Path(path_type=Path),
+              help="The file (default: NAME-VERSION.mofang here); with --all, the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def export(context: Context, model: str | None, everything: bool, out: Path | None, as_json: bool) -> None:
@@ -116,7 +117,7 @@ def _facts(parcel: Any, shops: list[Any], tried: dict[str, Any]) -> dict[str, An
     sources = [{name: one["settings"][name] for name in ("source", *SAID) if one["settings"].get(name)}
                for one in views if one["settings"].get("source")]
     return {
-        "name": parcel.name, "shops": [{"shop": one.label, "id": one.id, "fingerprint": one.fingerprint, "known": known}
+        "name": parcel.name, "shops": [{"shop": one.title, "id": one.id, "fingerprint": one.fingerprint, "known": known}
                                        for one, known in shops],
         "task": parcel.described["task"], "evaluation": parcel.described["evaluation"], "licences": list(parcel.licences),
         "sources": sources, "requests": tried["requests"], "engine": tried["engine"],
@@ -128,9 +129,10 @@ def _show(context: Context, facts: dict[str, Any]) -> None:
 
     sender, *earlier = facts["shops"]
     context.say("{name} from shop {shop}", "{name}，来自模坊 {shop}", name=facts["name"], shop=sender["shop"])
-    context.say("  fingerprint  {fingerprint}  ({known})", "  指纹      {fingerprint}  （{known}）", fingerprint=sender["fingerprint"],
-                known=say("known here", "已认识") if sender["known"] else say("new here: compare it with what that shop tells you",
-                                                                       "第一次见：请与对方告知的指纹核对"))
+    known = say("known here", "已认识") if sender["known"] else say("new here: compare it with what that shop tells you",
+                                                              "第一次见：请与对方告知的指纹核对")
+    context.say("  fingerprint  {fingerprint}  ({known})", "  指纹      {fingerprint}  （{known}）", known=known,
+                fingerprint=sender["fingerprint"])
     for one in earlier:
         context.say("  rests on     shop {shop}  {fingerprint}", "  其上游    模坊 {shop}  {fingerprint}", **one)
     context.say("  test part    {figure}", "  测试集    {figure}", figure=figure(facts["evaluation"]))
@@ -159,11 +161,11 @@ def fingerprint(context: Context, as_json: bool) -> None:
     from mofang.core.foreign import known_shops
 
     me, known = identity(context.shop), known_shops(context.shop)
-    rows = [{"shop": one.label, "id": one.id, "fingerprint": one.fingerprint} for one in known]
+    rows = [{"shop": one.title, "id": one.id, "fingerprint": one.fingerprint} for one in known]
     if as_json:
         _json({"id": me["id"], "name": me["name"], "fingerprint": me["fingerprint"], "known": rows})
         return
-    context.say("{shop}  {fingerprint}", "{shop}  {fingerprint}", shop=shop_label(me["id"], me["name"]), fingerprint=me["fingerprint"])
+    context.console.print(f"{shop_label(me['id'], me['name'])}  {me['fingerprint']}", markup=False)
     if rows:
         context.table(rows, {"shop": say("known shop", "认识的模坊"), "fingerprint": say("fingerprint", "指纹"), "id": "id"})
     context.next("mofang export MODEL")

@@ -145,19 +145,18 @@ def open_envelope(data: bytes, name: str = "ancestry") -> Document:
 
 def open_document(data: bytes, signature: Any, name: str = "ancestry") -> Document:
     """The checked document behind these bytes: signed, canonical, whole, and true to itself."""
+    from mofang.core.form import check_form
+
     signer = check_signature(signature, CONTEXT, data)
     document = strict_json(data, name)
     if not isinstance(document, dict) or canonical(document) != data:
         raise MofangError("parcel-json", name=name)
     if document.get("ancestry") != ANCESTRY_FORMAT:
         raise MofangError("parcel-format", format=document.get("ancestry"), known=ANCESTRY_FORMAT)
-    try:
-        shop = document["shop"]
-        if signer != shop["fingerprint"] or signature["public_key"] != shop["public_key"]:
-            raise MofangError("signature-wrong")
-        check(document)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise MofangError("ancestry-broken", entry=repr(error)) from None
+    check_form(data)
+    if (signer, signature["public_key"]) != (document["shop"]["fingerprint"], document["shop"]["public_key"]):
+        raise MofangError("signature-wrong")
+    check(document)
     return document
 
 

@@ -36,9 +36,14 @@ class ForeignShop:
     fingerprint: str
 
     @property
-    def label(self) -> str:
+    def title(self) -> str:
         """Its name, or the beginning of its id."""
         return shop_label(self.id, self.name)
+
+    @property
+    def label(self) -> str:
+        """Its name and the beginning of its key's fingerprint: any shop may call itself by another's name."""
+        return f"{self.title} {self.fingerprint[:9]}"
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,8 @@ def contradictions(db: Database, documents: Sequence[Document]) -> None:
         shop = document["shop"]
         for one in document["entries"]:
             known = foreign_entry(db, shop["id"], one["id"])
-            if known and (known.content != one["content"] or known.view["licences"] != one["view"]["licences"]):
+            told = [known.view[name] == one["view"][name] for name in ("licences", "output", "inputs")] if known else []
+            if known and (known.content != one["content"] or not all(told)):
                 raise MofangError("ancestry-contradicts", shop=shop_label(shop["id"], shop["name"]), entry=one["id"])
 
 

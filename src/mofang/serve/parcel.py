@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from mofang.core.ancestry import CONTEXT, ancestry, identity, shop_label
+from mofang.core.ancestry import CONTEXT, ancestry, identity, open_document, shop_label
 from mofang.core.artifact import Artifact
 from mofang.core.canonical import canonical, file_digest, sha256, sync_folder
 from mofang.core.errors import MofangError
@@ -75,8 +75,10 @@ def export_parcel(shop: Shop, model: str, out: Path | None = None,
     """Write a package with everything that another shop needs to check, sell and trace it.
 
     Complete or not at all: the file appears under its name when it is whole. ``tick`` hears of every piece in bytes.
-    Raises ``not-permitted``, ``file-exists-already``, ``package-damaged``.
+    Raises ``not-permitted``, ``file-exists-already``, ``package-damaged``, and what another shop would raise.
     """
+    from mofang.serve.border import check_part
+
     if not shop.permit(shop.actor, "release"):
         raise MofangError("not-permitted", actor=shop.actor.name, may="release")
     package, name = package_named(shop, model)
@@ -86,11 +88,15 @@ def export_parcel(shop: Shop, model: str, out: Path | None = None,
                        file=default_file(name)).encode()
     files: dict[str, list[Any]] = {part.name: [part.kind, part.digest, part.size_bytes] for part in package.parts}
     document = ancestry(shop, package, name, files | {README: ["txt", sha256(text), len(text)]})
+    signature = sign(shop, CONTEXT, document)
+    entries = len(open_document(document, signature)["entries"])  # never send what another shop would refuse
+    for part in package.parts:
+        check_part(package.path(part.name), part.name)
     beside = out.with_name(f".{out.name}.{os.getpid()}.new")
     try:
         with beside.open("wb") as file:
             _write(file, package, {README: text, ANCESTRY: document,
-                                   SIGNATURE: canonical(sign(shop, CONTEXT, document))}, tick)
+                                   SIGNATURE: canonical(signature)}, tick)
         digest, size_bytes = file_digest(beside), beside.stat().st_size
         if out.exists() and file_digest(out) != digest:
             raise MofangError("file-exists-already", path=str(out))
@@ -100,7 +106,7 @@ def export_parcel(shop: Shop, model: str, out: Path | None = None,
         beside.unlink(missing_ok=True)
     body = {"decision": "export", "inputs": [package.reference()], "file": out.name, "sha256": digest}
     shop.ledger.append("decision", f"export:{package.entry}", shop.actor, body)
-    return Sent(out, name, digest, size_bytes, me["fingerprint"], document.count(b'"content":'))
+    return Sent(out, name, digest, size_bytes, me["fingerprint"], entries)
 
 
 def _write(file: IO[bytes], package: Artifact, own: dict[str, bytes], tick: Callable[[float], None]) -> None:
