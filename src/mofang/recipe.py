@@ -127,10 +127,6 @@ def make_package(shop: Any, path: Path, budget: Budget, settings: Settings | Non
             raise MofangError("recipe-shape", path=str(path))
         try:
             package = main(shop, budget)
-        except MofangError as error:
-            if error.code == "source-missing" and shop.last(name, "package") is not None:
-                raise MofangError("source-gone", source=error.values.get("source", ""), name=name) from error
-            raise
         except MISTAKES as error:
             line = _line_in(path, error)
             if line is None:

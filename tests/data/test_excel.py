@@ -17,6 +17,7 @@ from mofang.data.columns import rounded_numbers
 from mofang.data.formats import detect_format
 from mofang.data.readers.excel import look_at_sheets
 from mofang.data.sources import source_files
+from tests.data.compound import xls
 from tests.data.test_readers import read
 
 
@@ -35,7 +36,14 @@ def book(path: Path, **sheets: list[list[Any]]) -> Path:
 ORDERS = [["订单号", "评论", "金额", "日期"], *([f"A{i}", f"第{i}条评论", i * 1.5, datetime.date(2024, 1, 1 + i % 28)] for i in range(40))]
 
 
-def test_the_sheet_with_the_table_is_read_and_its_header_found_below_titles(tmp_path: Path) -> None:
+def read_about(shop: Shop, path: Path) -> dict[str, Any]:
+    """What collecting wrote down of its source."""
+    made = shop.run(collect, source=str(path), licence="own", categories=("订单号",))
+    found: dict[str, Any] = made.read_json("about.json")["source"]
+    return found
+
+
+def test_the_sheet_with_the_table_is_read_and_its_header_found_below_titles(shop: Shop, tmp_path: Path) -> None:
     path = tmp_path / "销售.xlsx"
     made = openpyxl.load_workbook(book(path, 说明=[["本表由财务部制作"]] * 60, 数据=[[], [None, "2024 年销售明细"], [None, "制表人：张三", "2024-02-01"], []]))
     sheet = made["数据"]
@@ -52,6 +60,7 @@ def test_the_sheet_with_the_table_is_read_and_its_header_found_below_titles(tmp_
     assert rows[2]["金额"] == 3 and isinstance(rows[2]["金额"], int)
     found = look_at_sheets(source_files(str(path))[0])
     assert (found.chosen, found.header_row) == ("数据", 4)
+    assert read_about(shop, path)["sheets"] == {"销售.xlsx": "数据"}
     assert [(one.name, one.visible) for one in found.sheets] == [("说明", True), ("数据", True), ("字典", False)]
     assert read(path, "excel", sheet="说明")[0][0] == {"column_1": "本表由财务部制作"}
     with pytest.raises(MofangError) as caught:
@@ -90,6 +99,15 @@ def test_a_repeated_header_and_a_sheet_without_one(tmp_path: Path) -> None:
     assert [row["text"] for row in read(book(tmp_path / "a.xlsx", s=rows), "excel")[0]] == ["good film", "bad film"]
     rows = [[5.1, 3.5, "setosa"], [4.9, 3.0, "setosa"]] * 5
     assert read(book(tmp_path / "b.xlsx", s=rows), "excel")[0][1] == {"column_1": 4.9, "column_2": 3, "column_3": "setosa"}
+
+
+def test_notes_above_a_sparse_table_and_names_of_two_lines(tmp_path: Path) -> None:
+    sparse = [[f"v{i}" if (i + j) % 3 == 0 else None for j in range(10)] for i in range(40)]
+    head = [["客户反馈登记表"], ["制表人：张三", "部门：销售", "时间：一月"], [f"列{j}" for j in range(10)]]
+    rows, _ = read(book(tmp_path / "a.xlsx", s=[*head, *sparse]), "excel")
+    assert list(rows[0]) == head[2] and len(rows) == 40
+    rows, _ = read(book(tmp_path / "b.xlsx", s=[[None, "评论\n内容", "标签"], *[[i, f"评论{i}", "好"] for i in range(9)]]), "excel")
+    assert rows[0] == {"column_1": 0, "评论 内容": "评论0", "标签": "好"}
 
 
 @pytest.mark.parametrize(
@@ -141,6 +159,17 @@ def test_ods_and_texts_that_only_look_like_spreadsheets(tmp_path: Path) -> None:
     with pytest.raises(MofangError) as caught:
         read(tmp_path / "page.xls", "excel")
     assert caught.value.code == "spreadsheet-web-page"
+
+
+def test_a_workbook_of_excel_97(tmp_path: Path) -> None:
+    rows = [["评论", "金额"], *([f"第{i}条", i * 1.5] for i in range(30))]
+    (tmp_path / "旧表.xls").write_bytes(xls(rows))
+    found, rejected = read(tmp_path / "旧表.xls", "excel")
+    assert not rejected and len(found) == 30 and found[2] == {"评论": "第2条", "金额": 3}
+    (tmp_path / "旧表.xls").write_bytes(xls(rows, locked=True))
+    with pytest.raises(MofangError) as caught:
+        read(tmp_path / "旧表.xls", "excel")
+    assert caught.value.code == "spreadsheet-locked"
 
 
 def hostile(tmp_path: Path, kind: str) -> Path:

@@ -9,9 +9,24 @@ from pathlib import Path
 from mofang.core.journal import NewRow
 from mofang.core.migrate import newest
 from mofang.core.shop import Shop
+from mofang.serve.admit import admit, check_shops
+from mofang.serve.border import open_parcel
+from mofang.serve.trial import trial
 from tests.core.kernel_stages import count, split
+from tests.serve.parcels import make_model, send
 
 HERE = Path(__file__).parent
+
+
+def bring(shop: Shop, folder: Path) -> None:
+    """A package from another shop, for the tables of other shops' entries."""
+    other = Shop.open(folder / "other")
+    make_model(other, folder)
+    unpacked = folder / "unpacked"
+    unpacked.mkdir()
+    parcel = open_parcel(send(other, folder / "reviews.mofang"), unpacked)
+    check_shops(shop, parcel)
+    admit(shop, parcel, trial(unpacked))
 
 
 def main() -> None:
@@ -25,6 +40,7 @@ def main() -> None:
         shop.journals.record("notes", [NewRow("said", {"text": "你好"}, account="cus_1")])
         shop.seal("notes")
         shop.journals.record("notes", [NewRow("said", {"text": "again"}, account="cus_1")])
+        bring(shop, Path(folder))
         assert shop.verify() == []
         for database in (shop.ledger.db, shop.control):
             database.rows("pragma wal_checkpoint(truncate)")

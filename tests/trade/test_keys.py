@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
+from mofang.core.token import ALPHABET, check_digits
 from mofang.trade.customers import customer_new
 from mofang.trade.keys import (
-    ALPHABET,
     DAY_US,
     Pepper,
-    check_digits,
     check_key,
     key_new,
     key_revoke,

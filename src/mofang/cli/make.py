@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mofang.cli.context import Context, NewFile, pass_context
+from mofang.cli.context import Context, Given, NewFile, pass_context
 from mofang.core.errors import MofangError
 
 
@@ -38,7 +38,7 @@ def new(context: Context, /, path: str, as_json: bool, **flags: Any) -> None:
     from mofang.new import write_recipe
 
     given = {name: value for name, value in flags.items() if value is not None}
-    shop = context.shop if context.place else None
+    shop = context.shop if not context.remote and context.place else None
     if shop:
         given |= {"rates": shop.rates, "currency": shop.currency, "cache": shop.path / "cache"}
     made = write_recipe(path, **given)
@@ -68,12 +68,21 @@ def run(context: Context, recipe: Path, budget: str, miss_cost: float | None, as
     from mofang.cli.stopping import stoppable
     from mofang.recipe import Budget, run_recipe
 
+    if context.remote:
+        from mofang.cli.remote import run_at
+
+        run_at(context, recipe, budget, miss_cost, as_json)
+        return
     shop = context.shop
     spent = Budget.parse(budget, shop.rates.get("machine_hour_micros"), shop.currency)
-    settings = {stage: {"miss_cost": miss_cost} for stage in ("export", "baseline")} if miss_cost else {}
     with stoppable():
-        outcome = run_recipe(shop, recipe, spent, settings)
+        outcome = run_recipe(shop, recipe, spent, settings_of(miss_cost))
     report(context, outcome, as_json)
+
+
+def settings_of(miss_cost: float | None) -> dict[str, dict[str, float]]:
+    """What the flags of ``run`` put in the place of a recipe's own settings."""
+    return {stage: {"miss_cost": miss_cost} for stage in ("export", "baseline")} if miss_cost else {}
 
 
 @click.command()
@@ -90,7 +99,7 @@ def show(context: Context, model: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("model")
-@click.argument("given", required=False, metavar="[TEXT|FILE|-]")
+@click.argument("given", type=Given(), required=False, metavar="[TEXT|FILE|-]")
 @click.option("--out", type=NewFile(), help="Write the answers to this file, each with the number of its row (.csv or .jsonl).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @pass_context

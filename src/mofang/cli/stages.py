@@ -8,10 +8,34 @@ from typing import Any
 
 import click
 
-from mofang.cli.context import Context, short
+from mofang.cli.child import require_lent
+from mofang.cli.context import Context, OnDiskText, short
 from mofang.core.errors import MofangError
-from mofang.core.lock import import_stage
+from mofang.core.language import say
+from mofang.core.lock import import_stage, locked
 from mofang.core.stage import Setting, Spec
+
+
+class Stages(click.Group):
+    """Every stage by its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The stages of stages.lock; none is imported."""
+        return list(locked()["stages"])
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """One stage's command."""
+        return stage_command(name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Names alone: a description would import every stage."""
+        with formatter.section(say("Single stages", "单个阶段")):
+            formatter.write_text(", ".join(self.list_commands(ctx)))
+
+
+def stages_group() -> click.Command:
+    """``mofang stage NAME``: for stages whose name is also a command's."""
+    return Stages("stage", help=say("Run a single stage by its name.", "按名字运行单个阶段。"))
 
 
 def stage_command(name: str) -> click.Command | None:
@@ -38,7 +62,8 @@ def _option(setting: Setting) -> click.Option:
         return click.Option([flag, setting.name], type=click.Choice([str(one) for one in typing.get_args(annotation)]), **shown)
     kinds = {int: "INTEGER", float: "NUMBER"}
     metavar = kinds.get(annotation, "A,B" if many else setting.name.upper())
-    return click.Option([flag, setting.name], type=str, metavar=metavar, **shown)
+    kind = OnDiskText() if setting.on_disk else str
+    return click.Option([flag, setting.name], type=kind, metavar=metavar, **shown)
 
 
 def _show(setting: Setting) -> str:
@@ -60,6 +85,7 @@ def _callback(spec: Spec) -> Callable[..., None]:
         artifacts = [_input(context, one.kind.kind, given.pop(one.name)) for one in spec.inputs]
         settings = {s.name: _value(s, given[s.name]) for s in spec.settings if given.get(s.name) is not None}
         _nested(spec, settings, ctx.args)
+        require_lent(context.shop, spec, settings)
         made = context.shop.run(spec.function, *artifacts, **settings)
         named = f"  {context.shop.name(name, made)}" if name else ""
         context.console.print(f"{made.kind} {short(made.entry)}{named}", markup=False)

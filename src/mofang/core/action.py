@@ -6,11 +6,12 @@ are one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mofang.core.errors import MofangError
+from mofang.core.database import Database
 from mofang.core.identity import Actor
 from mofang.core.journal import NewRow, Row
 from mofang.core.stage import Spec, read_signature, spec_of
@@ -64,11 +65,18 @@ class Act:
         return self.shop.control.transaction()
 
 
+@contextmanager
+def turn(act: Act, journal: str) -> Iterator[Database]:
+    """The transaction in which an action reads, decides and records; for each journal one action at a time."""
+    with act.shop.journals.db.transaction():
+        act.record(journal)  # no rows: makes the tables where they are missing, and waits for its turn
+        yield act.shop.control
+
+
 def act(shop: Shop, function: Callable[..., Any], **settings: Any) -> Any:
     """Take an action: permission first, then the settings' rules, then the function."""
     spec = spec_of(function)
     assert isinstance(spec, ActionSpec)
-    if not shop.permit(shop.actor, spec.may):
-        raise MofangError("not-permitted", actor=shop.actor.name, may=spec.may)
+    shop.require(spec.may)
     shop.journals.make_tables()
     return function(Act(shop, shop.actor), **spec.check(settings))

@@ -21,18 +21,36 @@ class Actor:
     roles: frozenset[str] = field(default_factory=frozenset)
 
 
+# What a person may be let do. ``owner`` is everything, people too; the three in BRINGS_LOOK bring ``look`` with them.
+ROLES = ("look", "label", "train", "release", "money")
+BRINGS_LOOK = frozenset({"train", "release", "money"})
+EVERYTHING = "everything"
+
+_acting: list[Actor] = []  # at most one
+
+
+def act_as(actor: Actor) -> None:
+    """From now on this process acts for somebody with these roles, and no variable of its environment changes that.
+
+    Only the child process of a console calls it, before anything else (``cli/child.py``).
+    """
+    _acting[:] = [actor]
+
+
 def local_actor() -> Actor:
-    """The person at this machine's keyboard: owner of the shop, so every role."""
+    """The person at this machine's keyboard: owner of the shop, so every role; in a console's child whom it acts for."""
+    if _acting:
+        return _acting[0]
     try:
         name = os.environ.get("MOFANG_ACTOR") or getpass.getuser()
     except (KeyError, OSError):  # a container without a user entry
         name = f"uid-{os.getuid()}"
-    return Actor(name=name, roles=frozenset({"everything"}))
+    return Actor(name=name, roles=frozenset({EVERYTHING}))
 
 
 def permit_roles(actor: Actor, may: str) -> bool:
     """Allow what the actor's roles name; ``everything`` allows all."""
-    return "everything" in actor.roles or may in actor.roles
+    return EVERYTHING in actor.roles or may in actor.roles
 
 
 def refuse(_actor: Actor, _may: str) -> bool:

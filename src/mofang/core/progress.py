@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 SHOW_AFTER_S = 1.0
+TELL_EVERY_S = 0.25
+
+Listener = Callable[[str, float, float | None, str], None]
+_listeners: list[Listener] = []  # at most one
+
+
+def tell(listener: Listener) -> None:
+    """Tell progress to somebody else than this terminal: words, done, total, detail. A console's child does so."""
+    _listeners[:] = [listener]
 
 
 class Bar:
@@ -24,6 +33,7 @@ class Bar:
         self.detail = ""
         self._live = live
         self._began = time.monotonic()
+        self._told = 0.0
         self._shown: Progress | None = None
         self._task: TaskID | None = None
 
@@ -38,7 +48,13 @@ class Bar:
         self._draw()
 
     def _draw(self) -> None:
-        if not self._live or time.monotonic() - self._began < SHOW_AFTER_S:
+        now = time.monotonic()
+        if not self._live or now - self._began < SHOW_AFTER_S:
+            return
+        if _listeners:
+            if now - self._told >= TELL_EVERY_S:
+                self._told = now
+                _listeners[0](self.words, self.done, self.total, self.detail)
             return
         if self._shown is None:
             self._shown = _bar()
@@ -46,6 +62,13 @@ class Bar:
             self._task = self._shown.add_task(self.words, total=self.total, detail="")
         assert self._task is not None
         self._shown.update(self._task, completed=self.done, detail=self.detail)
+
+    def at(self, done: float, total: float | None, words: str) -> None:
+        """Draw what a bar elsewhere has come to."""
+        self.done, self.total, self.detail = done, total, words
+        self._draw()
+        if self._shown is not None and self._task is not None:
+            self._shown.update(self._task, total=total)
 
     def close(self) -> None:
         """Take the bar off the screen."""
@@ -67,7 +90,7 @@ def _bar() -> Progress:
 @contextmanager
 def progress(words: str, total: float | None = None) -> Iterator[Bar]:
     """A bar on the terminal's error stream; silent where that is no terminal."""
-    bar = Bar(words, total, live=sys.stderr.isatty())
+    bar = Bar(words, total, live=bool(_listeners) or sys.stderr.isatty())
     try:
         yield bar
     finally:

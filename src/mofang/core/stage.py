@@ -23,6 +23,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 SourceDigest = Callable[[Any, dict[str, Any]], str]
 
 
+class OnDisk:
+    """Marks a text setting that names a place on the disk: from another machine only uploads may stand there."""
+
+
 @dataclass(frozen=True)
 class Input:
     """One artifact parameter."""
@@ -45,6 +49,11 @@ class Setting:
     def required(self) -> bool:
         """True if the signature gives no default."""
         return self.default is inspect.Parameter.empty
+
+    @property
+    def on_disk(self) -> bool:
+        """True if the setting names a place on the disk."""
+        return any(isinstance(one, OnDisk) for one in typing.get_args(self.annotation)[1:])
 
     @property
     def variant(self) -> type[Variant] | None:
@@ -118,6 +127,14 @@ class Spec:
                 found[setting.name] = dumped[setting.name]
         return found
 
+    def places(self, settings: dict[str, Any]) -> dict[str, str]:
+        """Every place on the disk that these settings name, by ``setting`` or ``setting.field`` of a variant."""
+        found = {one.name: str(settings[one.name]) for one in self.settings if one.on_disk and settings.get(one.name)}
+        for name, value in settings.items():
+            if isinstance(value, Variant):
+                found |= {f"{name}.{inner}": text for inner, text in places_of(value).items()}
+        return found
+
     def json_schema(self) -> dict[str, Any]:
         """JSON schema of the settings (HTTP body, form)."""
         found: dict[str, Any] = self.model.model_json_schema()
@@ -150,6 +167,13 @@ class Spec:
             tuple(values) if wanted.many else (values[0] if values else None)
             for wanted, values in zip(self.inputs, bound, strict=True)
         ]
+
+
+def places_of(variant: Variant) -> dict[str, str]:
+    """The fields of a variant that name a place on the disk."""
+    hints = typing.get_type_hints(type(variant), include_extras=True)
+    return {name: str(getattr(variant, name)) for name, hint in hints.items()
+            if any(isinstance(one, OnDisk) for one in typing.get_args(hint)[1:])}
 
 
 STAGES: dict[str, Spec] = {}

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mofang.core.errors import MofangError
+from mofang.core.language import say
 
 DIRECTORY_BYTES_MOST = 256 * 2**20
 TOTAL_BYTES_MOST = 256 * 2**30
@@ -71,7 +72,8 @@ class Archive:
         total = sum(info.file_size for info in self._infos)
         overlapping = sum(info.compress_size for info in self._infos) > packed
         if total > TOTAL_BYTES_MOST or overlapping or (total > BOMB_BYTES and total > BOMB_RATIO * packed):
-            raise MofangError("archive-bomb", file=self.path.name, mb=f"{packed / 2**20:,.1f}", unpacked_mb=f"{total / 2**20:,.0f}")
+            sizes = {"mb": f"{packed / 2**20:,.1f}", "unpacked_mb": f"{total / 2**20:,.0f}"}
+            raise MofangError("archive-bomb", file=self.path.name, **sizes)
 
     def _list(self) -> list[Entry]:
         repaired = repaired_names([(info.orig_filename, bool(info.flag_bits & 0x800)) for info in self._infos])
@@ -118,7 +120,7 @@ def _require_small_directory(path: Path) -> None:
         tail = file.read()
     place = tail.rfind(END_RECORD)
     if place < 0 or len(tail) < place + 16:
-        raise MofangError("archive-broken", file=path.name, reason="no end record")
+        raise MofangError("archive-broken", file=path.name, reason=say("its end is missing", "文件不完整，缺少结尾"))
     size: int = struct.unpack_from("<I", tail, place + 12)[0]
     if DIRECTORY_BYTES_MOST < size < 0xFFFFFFFF:
         raise MofangError("archive-bomb", file=path.name, mb=f"{path.stat().st_size / 2**20:,.1f}", unpacked_mb="?")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Annotated, Any, Literal
 
@@ -28,7 +29,9 @@ from mofang.data.textfile import is_clean
 
 Format = Literal["auto", "csv", "jsonl", "parquet", "excel", "lines", "documents", "images", "pixels"]
 Columns = tuple[str, ...]
+TABLES = ("csv", "jsonl", "parquet", "excel")
 FILES_LISTED = 1000
+FILES_LOOKED = 200
 SAMPLE_ROWS = 5000
 
 
@@ -68,7 +71,7 @@ def collect(
     each file, and of a workbook without ``sheet`` the sheet that looks most like a table. Numbers of 16 and more
     digits that a spreadsheet has rounded are counted by column.
     """
-    files, left_out, chosen, label_file = _files(source, format, label_file)
+    files, left_out, chosen, label_file = _files(run, source, format, label_file)
     how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, sheet, max_cell_chars)
     wanted = _roles({"text": text, "number": numbers, "category": categories, "image": (image,)})
     beside = _roles(
@@ -76,12 +79,13 @@ def collect(
     )
     about: dict[str, Any] = {"licence": licence, "origin": origin, "consent": consent}
     about["source"] = _about_source(source, files, left_out, chosen, run)
+    if chosen == "excel":
+        about["source"]["sheets"] = how.sheets  # filled while the workbooks are read, and written after that
     run.licence(licence)
     with run.part("rejected.parquet") as path, RejectedFile(path) as rejected:
         for name, reason in sources.refused_entries(files):
             rejected.add(name, 0, reason)
-        rounded: Counter[str] = Counter()
-        rows, roles = _write(run, files, how, wanted, beside, about, rejected, rounded)
+        rows, roles, noted = _write(run, files, how, wanted, beside, about, rejected)
         rejected.require_share(rows, bad_share)
         if not rows:
             raise MofangError("no-records", source=source)
@@ -91,14 +95,13 @@ def collect(
         "files": len(files),
         "files_left_out": len(left_out),
     }
-    found = {"rounded_numbers": dict(rounded)} if rounded else {}
-    run.measure(**counts, rejected=dict(rejected.counts), format=chosen, columns=roles, **found)
+    run.measure(**counts, rejected=dict(rejected.counts), format=chosen, columns=roles, **noted.measures())
     return run.result(Records)
 
 
-def _files(source: str, format: str, label_file: str) -> tuple[list[SourceFile], list[SourceFile], str, str]:
+def _files(run: Run, source: str, format: str, label_file: str) -> tuple[list[SourceFile], list[SourceFile], str, str]:
     """The files to read, those left out, the format, and the label file beside images."""
-    found = sources.source_files(source)
+    found = sources.source_files(source, run.shop)
     chosen = detect_format(found) if format == "auto" else format
     if chosen == "images" and not label_file:
         label_file = find_label_file(found)
@@ -136,15 +139,18 @@ def _write(
     beside: dict[str, str],
     about: dict[str, Any],
     rejected: RejectedFile,
-    rounded: Counter[str],
-) -> tuple[int, dict[str, str]]:
-    """Read, convert, number and write all records; how many there are, and their columns with roles."""
+) -> tuple[int, dict[str, str], _Noted]:
+    """Read, convert, number and write all records; how many there are, their columns with roles, and what was noted."""
+    noted = _Noted()
     chunks: Iterator[Chunk] = (
         _without_id(chunk) for chunk in reader_named(how.format)(files, how, rejected.add) if chunk.numbers
     )
     head, chunks = _sample(chunks)
     if not head:
-        return 0, {}
+        return 0, {}, noted
+    found = {name for chunk in head for name in chunk.columns}
+    if len(files) > 1 and not found.issuperset([*wanted, *beside]):
+        head += _first_chunks(files, how)
     roles = choose_roles(head, wanted, beside, how)
     ids = RecordIds(run.secret("records"), roles, run.scratch / "ids")
     rows = 0
@@ -152,8 +158,7 @@ def _write(
     total = sum(file.size_bytes for file in files)
     with RecordWriter(run, roles=roles, about=about) as writer, run.progress("Collecting", "正在收集") as bar:
         for chunk in chunks:
-            for name in suspected:
-                rounded[name] += rounded_numbers(chunk.columns.get(name, ()))
+            noted.look(chunk, roles, suspected)
             columns, media, count = convert(chunk, roles, rejected.add)
             if count:
                 columns[ID] = ids.ids(columns, media, count)
@@ -161,7 +166,29 @@ def _write(
                 rows += count
                 bar.advance(count)
                 bar.note(f"{chunk.file or how.format} ({total / 2**20:.1f} MB)")
-    return rows, roles
+    return rows, roles, noted
+
+
+@dataclass
+class _Noted:
+    """What was seen on the way: rounded numbers by column, and which files lack a column."""
+
+    rounded: Counter[str] = field(default_factory=Counter)
+    lacking: set[tuple[str, str]] = field(default_factory=set)
+
+    def look(self, chunk: Chunk, roles: dict[str, str], suspected: Sequence[str]) -> None:
+        """Take note of one chunk."""
+        self.lacking.update((name, chunk.file) for name in roles if name not in chunk.columns)
+        for name in suspected:
+            self.rounded[name] += rounded_numbers(chunk.columns.get(name, ()))
+
+    def measures(self) -> dict[str, dict[str, int]]:
+        """As figures of the run; nothing for what did not occur."""
+        found = {
+            "rounded_numbers": dict(self.rounded),
+            "files_without": dict(Counter(name for name, _ in self.lacking)),
+        }
+        return {name: counts for name, counts in found.items() if counts}
 
 
 def _without_id(chunk: Chunk) -> Chunk:
@@ -181,6 +208,14 @@ def _sample(chunks: Iterator[Chunk]) -> tuple[list[Chunk], Iterator[Chunk]]:
         if sum(len(one.numbers) for one in head) >= SAMPLE_ROWS or chunk.media:
             break
     return head, chain(head, chunks)
+
+
+def _first_chunks(files: list[SourceFile], how: Reading) -> list[Chunk]:
+    """The first rows of every file: a column that is asked for may stand in the later ones only."""
+    if how.format not in TABLES:
+        return []
+    firsts = (next(reader_named(how.format)([file], how, lambda *_: None), None) for file in files[:FILES_LOOKED])
+    return [_without_id(chunk) for chunk in firsts if chunk is not None]
 
 
 def choose_roles(

@@ -81,8 +81,9 @@ def _sorted(records: Artifact) -> tuple[Ids, npt.NDArray[np.uint64]]:
 
 def _stream(records: Artifact) -> Iterator[tuple[Ids, npt.NDArray[np.uint64]]]:
     reader = RecordReader(records)
+    known: dict[Any, int] = {}
     label = next(iter(with_role(reader.roles, "label")), "")
     for batch in reader.batches(BATCH_ROWS, media=False, columns=[label] if label else []):
         values = batch.column(label) if label else [None] * len(batch)
-        keys = [label_key(text_of(value)) for value in values]
+        keys = [known[value] if value in known else known.setdefault(value, label_key(text_of(value))) for value in values]
         yield packed(batch.column(ID)), np.array(keys, np.uint64)

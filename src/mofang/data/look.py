@@ -14,7 +14,7 @@ from mofang.data.columns import Profile, number_of
 from mofang.data.finding import Remark
 from mofang.data.places import require_same_columns
 from mofang.data.readers import Reading, reader_named
-from mofang.data.readers.delimited import detect_delimiter, looks_like_header, sample_lines
+from mofang.data.readers.delimited import detect_delimiter, headings, looks_like_header, sample_lines
 from mofang.data.sources import PACKAGE, SourceFile
 from mofang.data.textfile import detect_encoding, is_clean
 
@@ -42,24 +42,27 @@ class Look:
 
 
 def name_of(source: str) -> str:
-    """A name for the model from the name of its source: lower case, without endings and signs."""
+    """A name for the model from the name of its source: lower case, without endings and signs; of a glob what stands
+    before its first wildcard."""
     path = Path(source.removeprefix(PACKAGE)).expanduser()
-    parts = [
-        part
-        for part in (path if path.name else path.resolve()).resolve().parts
-        if not re.search(r"[*?\[]", part)
-    ]
+    parts = [re.split(r"[*?\[]", part)[0] for part in (path if path.name else path.resolve()).resolve().parts]
     for part in reversed(parts):
-        stem = re.sub(r"(\.(csv|tsv|tab|psv|jsonl?|ndjson|parquet|pq|txt|text|gz|xlsx|xlsm|xls|ods|zip))+$", "", part, flags=re.I)
+        stem = re.sub(
+            r"(\.(csv|tsv|tab|psv|jsonl?|ndjson|parquet|pq|txt|text|gz|xlsx|xlsm|xls|ods|zip))+$", "", part, flags=re.I
+        )
         plain = re.sub(r"[^\w]+", "-", stem.lower()).strip("-_")[:40]
         if plain and plain not in GENERIC and re.search(r"[^\W\d_]", plain):
             return plain
     return "model"
 
 
-def reading_of(file: SourceFile, format: str, encoding: str, delimiter: str, label: str, sheet: str = "") -> Reading:
-    """How to read the files, told from the first one."""
-    header = "auto"
+def reading_of(
+    files: Sequence[SourceFile], format: str, encoding: str, delimiter: str, label: str, sheet: str = ""
+) -> Reading:
+    """How to read the files, told from the first ones; what differs between them is left to be found out from each."""
+    file, header = files[0], "auto"
+    if format == "csv" and len(files) > 1:
+        return _reading_of_several(files, encoding, delimiter)
     if format not in ("parquet", "excel"):
         encoding = encoding or detect_encoding(file)
     if format == "csv" and file.size_bytes:
@@ -79,6 +82,13 @@ def reading_of(file: SourceFile, format: str, encoding: str, delimiter: str, lab
     )
 
 
+def _reading_of_several(files: Sequence[SourceFile], encoding: str, delimiter: str) -> Reading:
+    """Several files are each looked at when they are read: next month's may come from another program."""
+    how = Reading(format="csv", encoding=encoding, delimiter=delimiter)
+    named = any(one.header for _, one in headings(files[:FILES_COMPARED], how) if one is not None)
+    return Reading(format="csv", encoding=encoding, delimiter=delimiter, header="auto" if named else "no")
+
+
 def sheet_of(file: SourceFile, wanted: str) -> tuple[str, tuple[Remark, ...], bool]:
     """(the sheet that is read, if the workbook holds several; what to say of them; whether the sheet has a header)."""
     from mofang.data.readers.excel import look_at_sheets
@@ -94,16 +104,12 @@ def sheet_of(file: SourceFile, wanted: str) -> tuple[str, tuple[Remark, ...], bo
 def look_at(source: str, files: list[SourceFile], how: Reading) -> Look:
     """The first rows of a source, and the columns of its first files, which must be those of one table."""
     rejected: Counter[str] = Counter()
-
-    def reject(file: str, row: int, reason: str, *_: str) -> None:
-        rejected.update([reason])
-
     headers = _headers(files, how) if how.format in ("csv", "jsonl", "parquet", "excel") else []
     require_same_columns(source, headers)
     columns: dict[str, list[Any]] = {}
     rows = chars = 0
     complete = True
-    for chunk in reader_named(how.format)(files, how, reject):
+    for chunk in reader_named(how.format)(files, how, lambda file, row, reason, *_: rejected.update([reason])):
         if rows >= LOOK_ROWS or chars >= LOOK_CHARS or rows * len(columns) >= LOOK_CELLS:
             complete = False
             break
@@ -121,6 +127,9 @@ def _headers(files: Sequence[SourceFile], how: Reading) -> list[tuple[str, froze
     """(file, its columns) of the first files, each from its first rows."""
     if len(files) < 2:
         return []
+    if how.format == "csv":
+        compared = headings(files[:FILES_COMPARED], how)
+        return [(file.name, frozenset(one.names if one else ())) for file, one in compared]
     found = []
     for file in files[:FILES_COMPARED]:
         chunk = next(iter(reader_named(how.format)([file], how, lambda *_: None)), None)

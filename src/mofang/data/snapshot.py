@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,12 +89,12 @@ def snapshot(
     if validation + test >= 1:
         raise MofangError("split-too-large", validation=validation, test=test)
     shares, earlier = Shares(validation, test, seed), Earlier(previous)
-    sorted_out = _sort_out(reader, _Columns(label, names, group, time), shares, earlier, ties_of(records), run.scratch)
+    columns = _Columns(label, names, group, time)
+    sorted_out = _sort_out(reader, columns, shares, earlier, ties_of(records), run.scratch)
     reasons = _reasons(sorted_out, min_per_class)
     counts = _counts(sorted_out, reasons)
     _require_usable(label, counts, reasons, min_per_class)
-    columns = list(dict.fromkeys([*names, label, *filter(None, (group, time))]))
-    _write(run, reader, sorted_out, reasons, columns, label)
+    _write(run, reader, sorted_out, reasons, columns.kept(), label)
     about = {
         "format": SNAPSHOT_FORMAT,
         "task": task,
@@ -104,13 +104,7 @@ def snapshot(
         "counts": {part: {"rows": sum(found.values()), "classes": found} for part, found in counts.items()},
         "operators": reader.about.get("operators", []),
         "licences": list(run.input_licences),
-        "split": {
-            "by": "time" if time else "group" if group else "content",
-            "validation": validation,
-            "test": test,
-            "seed": seed,
-            **({"cuts": written(sorted_out.cuts)} if time else {}),
-        },
+        "split": columns.split(shares, sorted_out.cuts),
     }
     run.write_json("about.json", about)
     rejected = np.bincount(reasons, minlength=len(REASONS))
@@ -142,6 +136,15 @@ class _Columns:
     inputs: list[str]
     group: str
     time: str
+
+    def kept(self) -> list[str]:
+        """The columns that the parts hold, in order."""
+        return list(dict.fromkeys([*self.inputs, self.label, *filter(None, (self.group, self.time))]))
+
+    def split(self, shares: Shares, cuts: Sequence[Cut]) -> dict[str, Any]:
+        """How the records were split, as about.json says it."""
+        by = "time" if self.time else "group" if self.group else "content"
+        return {"by": by, **asdict(shares), **({"cuts": written(cuts)} if self.time else {})}
 
 
 def _only_label(reader: RecordReader) -> str:

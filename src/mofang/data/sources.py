@@ -18,12 +18,17 @@ from pydantic import Field
 from mofang.core.canonical import digest_of, file_digest, write_durably
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
+from mofang.core.stage import OnDisk
+from mofang.core.uploads import PREFIX as UPLOAD
+from mofang.core.uploads import uploaded
 from mofang.data.archives import Archive, archive_at, checked
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
-Source = Annotated[str, Field(min_length=1, description="a file, a folder, a glob, a zip archive, or package:name/path")]
+Source = Annotated[
+    str, Field(min_length=1, description="a file, a folder, a glob, a zip archive, or package:name/path"), OnDisk()
+]
 
 PACKAGE = "package:"
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".heic", ".heif")
@@ -46,6 +51,7 @@ ENDINGS = {
 }
 IGNORED_NAMES = {"thumbs.db", "desktop.ini", "__macosx", "__pycache__"}
 FRESH_S = 2.0
+MODELS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -106,12 +112,16 @@ def ending_of(path: Path | str) -> str:
     return names[-1].strip() if names else ""
 
 
-def source_files(source: str) -> list[SourceFile]:
-    """All files of a source in a stable order; a zip archive (or those that a glob matches) gives its entries.
+def source_files(source: str, shop: Shop | None = None) -> list[SourceFile]:
+    """All files of a source in a stable order; a zip archive (or those that a glob matches) gives its entries, and
+    ``upload:ID/NAME`` are the files that somebody lent to this shop.
 
     Raises ``source-missing``, ``package-missing``, ``source-empty`` (a folder, glob or archive without files), and
     what archives raise.
     """
+    if source.startswith(UPLOAD) and shop is not None:
+        folder, digests = uploaded(shop, source)
+        return _inside_archives([SourceFile(folder / name, name) for name in sorted(digests)])
     if source.startswith(PACKAGE):
         root, pattern = _inside_package(source)
     else:
@@ -120,6 +130,8 @@ def source_files(source: str) -> list[SourceFile]:
         found = _inside_archives([SourceFile(root, root.name)])
     elif root.is_dir():
         found = sorted(_walk(root), key=lambda file: file.name)
+        if all(ending_of(file.base) == ARCHIVE_ENDING for file in found):
+            found = _inside_archives(found)
     elif re.search(r"[*?\[]", root.name + pattern) or re.search(r"[*?\[]", str(root)):
         found = _inside_archives(_glob(root))
     else:
@@ -211,8 +223,32 @@ def source_digest(shop: Shop, settings: dict[str, Any]) -> str:
 
     A file whose size and time of change are as at the last look is not read again.
     """
-    digests = file_digests(on_disk(source_files(settings["source"])), shop.path / "cache")
+    try:
+        files = source_files(settings["source"], shop)
+    except MofangError as error:
+        if error.code not in ("source-missing", "source-empty"):
+            raise
+        raise _gone(shop, settings["source"]) or error from error
+    digests = file_digests(on_disk(files), shop.path / "cache")
     return digest_of(sorted(digests.items()))
+
+
+def _gone(shop: Shop, source: str) -> MofangError | None:
+    """What to say of a source that was there when it was last read: when that was, and which models live on."""
+    read = None
+    for entry in shop.ledger.entries("done", "reuse"):
+        same = entry.body["stage"] == "collect" and entry.body["settings"].get("source") == source
+        read = entry if same and entry.owner == shop.actor.owner else read
+    if read is None:
+        return None
+    made, waiting = {read.id}, [read.id]
+    while waiting:
+        fresh = set(shop.ledger.children(waiting.pop())) - made
+        made |= fresh
+        waiting += fresh
+    models = [str(one) for one in shop.names() if one.entry in made]
+    day = time.strftime("%Y-%m-%d", time.localtime(read.at_us / 1e6))
+    return MofangError("source-gone", source=source, day=day, models=", ".join(models[:MODELS_SHOWN]) or "-")
 
 
 def file_digests(files: list[SourceFile], cache: Path) -> dict[str, str]:

@@ -59,6 +59,7 @@ def encoding_of(sample: bytes, whole: bool = True) -> str:
 
 
 def decodes(data: bytes, encoding: str) -> bool:
+    """True if these bytes are text in this encoding; a character cut off at the end does no harm."""
     try:
         codecs.getincrementaldecoder(encoding)().decode(data)
     except UnicodeDecodeError:
@@ -85,6 +86,7 @@ def looks_western(sample: bytes) -> bool:
 
 
 def common_share(sample: bytes, encoding: str) -> float:
+    """The share of the commonest characters of a script among those beyond ASCII, were this the encoding."""
     text = sample.decode(encoding, errors="ignore")
     foreign = [character for character in text if character > "\x7f"]
     common = set(COMMON[encoding])

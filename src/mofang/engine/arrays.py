@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tokenize
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,10 @@ def from_npy(data: bytes) -> Array:
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):
         raise ValueError(f"a .npy file of version {version}, only (1, 0) is read")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    try:
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except (tokenize.TokenError, SyntaxError) as error:  # numpy reads a broken header as Python 2 would write it
+        raise ValueError(f"the .npy header cannot be read: {error}") from error
     if dtype.hasobject or fortran:
         raise ValueError("a .npy file of Python objects or in Fortran order is not read")
     body = memoryview(data)[stream.tell():]

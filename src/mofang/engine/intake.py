@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 BATCH = 256
 Placed = tuple[int | str, dict[str, Any]]  # where a record stands: the number of its row or line, or an image's name
 FILE_LIKE = re.compile(
-    r"\S+\.(csv|tsv|txt|jsonl?|ndjson|parquet|xlsx|xlsm|xls|ods|zip|gz|png|jpe?g|bmp|gif|webp|tiff?|heic|heif)", re.I)
+    r"\S+\.(csv|tsv|txt|jsonl?|ndjson|parquet|xlsx|xlsm|xls|ods|zip|gz|png|jpe?g|bmp|gif|webp|tiff?|hei[cf])", re.I
+)
 
 
 def records_from(signature: Signature, given: str, stream: TextIO) -> Iterator[list[dict[str, Any]]]:
@@ -45,9 +46,16 @@ def placed_from(signature: Signature, given: str, stream: TextIO) -> Iterator[li
         yield from _batches(_from_path(signature, path))
 
 
+class PlainText(str):
+    """A text that is no path, whatever it looks like: it came from another machine."""
+
+    __slots__ = ()
+
+
 def given_path(given: str) -> Path | None:
-    """The file or folder that was given, or None where it is a text itself; ``source-missing`` for a file that is not
-    there."""
+    """The file or folder that was given, or None where it is a text itself; ``source-missing`` for a file that is not there."""
+    if isinstance(given, PlainText):
+        return None
     path = Path(given)
     try:
         if path.exists():

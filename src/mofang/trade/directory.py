@@ -15,9 +15,10 @@ from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import Journals
+from mofang.core.token import Pepper
 from mofang.serve.boundary import attempt
 from mofang.trade.customers import Customer, customers
-from mofang.trade.keys import Key, Pepper, check_key, keys
+from mofang.trade.keys import Key, check_key, keys
 from mofang.trade.prices import Price, price_at, prices
 
 POLL_S = 0.25

@@ -1,33 +1,25 @@
 """Keys: how a customer's program shows who it is. Shown once, stored as a keyed hash, revoked within a second.
 
-A key is ``mf_live_<id>_<secret><check>``: the id finds the row, the secret (190 bits) is compared as HMAC-SHA256 under
-the shop's own pepper in constant time, and the check (CRC-32) lets a mistyped or leaked key be recognised without
-asking anybody. A random secret of this size needs no slow hash.
+A key is a token (``core/token.py``) that begins with ``mf_live_`` or ``mf_test_``.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
-import re
-import secrets
-import zlib
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
-
-from mofang.core.action import Act, action
+from mofang.core import token as tokens
+from mofang.core.action import Act, action, turn
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import NewRow, Row, fold
-from mofang.trade.customers import find_customer, turn
+from mofang.core.rule import Rule
+from mofang.core.token import DAY_US, ID_LENGTH, Pepper
+from mofang.trade.customers import find_customer
 
-ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-ID_LENGTH, SECRET_LENGTH, CHECK_LENGTH = 12, 32, 6
-TOKEN = re.compile(r"mf_(live|test)_([0-9A-Za-z]{12})_([0-9A-Za-z]{32})([0-9A-Za-z]{6})")
-DAY_US = 86_400_000_000
+TOKEN = tokens.pattern("live", "test")
 
 TABLES = (
     """create table if not exists key(id text primary key, account text not null, hash text not null,
@@ -88,50 +80,23 @@ def keys(db: Database, account: str = "") -> list[Key]:
     return [Key(row[0], row[1], row[2], bool(row[3]), tuple(json.loads(row[4])), *row[5:]) for row in found]
 
 
-def check_digits(text: str) -> str:
-    """CRC-32 of the text in six characters of base 62."""
-    number, digits = zlib.crc32(text.encode()), []
-    for _ in range(CHECK_LENGTH):
-        number, digit = divmod(number, 62)
-        digits.append(ALPHABET[digit])
-    return "".join(reversed(digits))
-
-
 def new_token(test: bool) -> tuple[str, str]:
     """A fresh (id, token)."""
-    def drawn(length: int) -> str:
-        return "".join(secrets.choice(ALPHABET) for _ in range(length))
-
-    id, secret = drawn(ID_LENGTH), drawn(SECRET_LENGTH)
-    head = f"mf_{'test' if test else 'live'}_{id}_{secret}"
-    return id, head + check_digits(head)
+    return tokens.new_token("test" if test else "live")
 
 
 def token_id(token: str) -> str:
     """The id inside a token, or a refusal that says whether the token is mistyped or no key at all."""
-    match = TOKEN.fullmatch(token)
-    if match is None or check_digits(token[:-CHECK_LENGTH]) != token[-CHECK_LENGTH:]:
+    id = tokens.id_in(token, TOKEN)
+    if id is None:
         raise MofangError("key-mistyped")
-    return match[2]
-
-
-class Pepper:
-    """HMAC-SHA256 (RFC 2104) of whole tokens under a shop's secret; the secret is mixed in once, not per request."""
-
-    def __init__(self, secret: bytes) -> None:
-        self._begun = hmac.new(secret, digestmod="sha256")
-
-    def hash(self, token: str) -> str:
-        """The keyed hash of a token, in hexadecimal."""
-        mixed = self._begun.copy()
-        mixed.update(token.encode())
-        return mixed.hexdigest()
+    return id
 
 
 def check_key(known: dict[str, Key], pepper: Pepper, token: str, at_us: int) -> Key:
     """The key that a token belongs to, if it is good now; otherwise why not, told only to who holds the secret."""
     key = known.get(token[8 : 8 + ID_LENGTH])
-    same = hmac.compare_digest(pepper.hash(token), key.hash if key else "0" * 64)
+    same = pepper.same(token, key.hash if key else "")
     if key is None or not same:
         token_id(token)  # a mistyped key gets the more helpful refusal
         raise MofangError("key-unknown")
@@ -142,12 +107,13 @@ def check_key(known: dict[str, Key], pepper: Pepper, token: str, at_us: int) -> 
     return key
 
 
-Days = Annotated[float, Field(ge=0, le=3660, allow_inf_nan=False)]
+Label = Annotated[str, Rule(max_length=100)]
+Days = Annotated[float, Rule(ge=0, le=3660, finite=True)]
 
 
-@action(may="sell")
+@action(may="money")
 def key_new(act: Act, *, customer: str, test: bool = False, models: tuple[str, ...] = (), days: Days = 0,
-            label: Annotated[str, Field(max_length=100)] = "") -> IssuedKey:
+            label: Label = "") -> IssuedKey:
     """Give a customer a key; it is shown this once.
 
     ``test`` keys are metered, free and never invoiced. ``models`` limits the key to those models, ``days`` ends it
@@ -161,7 +127,7 @@ def key_new(act: Act, *, customer: str, test: bool = False, models: tuple[str, .
         return _issue(act, found.id, test, tuple(sorted(set(models))), label, expires_us)
 
 
-@action(may="sell")
+@action(may="money")
 def key_revoke(act: Act, *, key: str) -> Key:
     """End a key now. Running servers refuse it within a second; revoking twice changes nothing."""
     with turn(act, "keys") as db:
@@ -171,7 +137,7 @@ def key_revoke(act: Act, *, key: str) -> Key:
     return find_key(db, found.id)
 
 
-@action(may="sell")
+@action(may="money")
 def key_rotate(act: Act, *, key: str, overlap_days: Days = 7) -> IssuedKey:
     """Give a new key with the same rights; the old one goes on working for the overlap, so that nothing stops."""
     with turn(act, "keys") as db:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mofang.core.action import Act, action
+from mofang.core.action import Act, action, turn
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import NewRow, Row, fold
 from mofang.core.money import MICROS, PER_UNITS, charge, format_micros, known, parse_price
-from mofang.trade.customers import turn
 
 EXAMPLES = (1, 40_000)
 
@@ -79,7 +78,7 @@ def price_at(versions: tuple[Price, ...] | list[Price], at_us: int) -> Price | N
     return None
 
 
-@action(may="sell")
+@action(may="money")
 def price_set(act: Act, *, model: str, price: str, currency: str = "CNY", starts: str = "") -> Price:
     """Set a model's price per unit from now on, or from a moment in the future.
 

@@ -33,7 +33,8 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read the files of a source; empty means that it is found out from each file."""
+    """How to read the files of a source; empty means that it is found out from each file. ``blank_lines`` and
+    ``sheets`` (the sheet read of each workbook) are written while reading."""
 
     format: str
     encoding: str = ""
@@ -46,6 +47,7 @@ class Reading:
     sheet: str = ""
     max_cell_chars: int = 1_000_000
     blank_lines: list[int] = field(default_factory=lambda: [0], compare=False)
+    sheets: dict[str, str] = field(default_factory=dict, compare=False)
 
     def count_blank(self) -> None:
         """A blank line is no record; it is counted so that the sums add up."""

@@ -7,6 +7,7 @@ import csv
 import re
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from io import TextIOWrapper
 
 from mofang.core.errors import MofangError
@@ -115,33 +116,39 @@ def _literal_quotes(taken: Sequence[str], delimiter: str, width: int) -> bool:
     return delimiter == "\t" and width > 1 and all(line.count("\t") == width - 1 for line in taken)
 
 
-def read_csv(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
-    """All rows of delimited files.
+@dataclass(frozen=True)
+class Heading:
+    """How one file of a source is read: found out from its first lines unless it was given."""
 
-    Encoding, delimiter and header are found out per file unless they are given.
+    file: str
+    encoding: str
+    delimiter: str
+    header: bool
+    names: list[str]
+    first: list[str]
+
+
+def headings(files: Sequence[SourceFile], how: Reading) -> Iterator[tuple[SourceFile, Heading | None]]:
+    """Each file with its heading; None for one that holds nothing.
+
+    A later file without a header has the columns of the first that had one, if it is as wide.
     """
+    known: list[str] = []
     for file in files:
-        if file.size_bytes == 0:
-            reject(file.name, 0, "file-empty")
-            continue
-        encoding = how.encoding or detect_encoding(file)
-        delimiter = how.delimiter or detect_delimiter(sample_lines(file, encoding, how.skip_lines), file)
-        with open_text(file, encoding) as text:
-            yield from _read_file(text, file, delimiter, how, reject)
+        heading = _heading(file, known, how) if file.size_bytes else None
+        if heading and heading.header and not known:
+            known += heading.names
+        yield file, heading
 
 
-def _read_file(
-    text: TextIOWrapper, file: SourceFile, delimiter: str, how: Reading, reject: Reject
-) -> Iterator[Chunk]:
-    lines = _Lines(text)
-    for _ in range(how.skip_lines):
-        next(lines, None)
+def _heading(file: SourceFile, known: list[str], how: Reading) -> Heading | None:
+    encoding = how.encoding or detect_encoding(file)
+    sample = sample_lines(file, encoding, how.skip_lines)
+    delimiter = how.delimiter or detect_delimiter(sample, file)
     csv.field_size_limit(FIELD_CHARS)
-    sample = sample_lines(file, text.encoding, how.skip_lines)
     head = [row for row in csv.reader(sample, delimiter=delimiter) if row]
     if not head:
-        reject(file.name, 0, "file-empty")
-        return
+        return None
     if (
         how.delimiter
         and len(head) > 2
@@ -149,13 +156,61 @@ def _read_file(
         and max(delimiter_scores(sample).values()) > 0.9
     ):
         raise MofangError("delimiter-wrong", file=file.name, header=head[0][0])
-    header = looks_like_header(head) if how.header == "auto" else how.header == "yes"
+    header = _has_header(head, known) if how.header == "auto" else how.header == "yes"
     names = _names(head, header, how)
-    if header:
-        while not next(csv.reader(lines, delimiter=delimiter), None):
+    if not header and len(names) == len(known) and not how.names:
+        names = list(known)
+    return Heading(file.name, encoding, delimiter, header, names, head[0])
+
+
+def read_csv(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
+    """All rows of delimited files; how each is read is found out by itself (see ``headings``)."""
+    for file, heading in headings(files, how):
+        if heading is None:
+            reject(file.name, 0, "file-empty")
+            continue
+        with open_text(file, heading.encoding) as text:
+            yield from _read_file(text, heading, how, reject)
+
+
+def _read_file(text: TextIOWrapper, heading: Heading, how: Reading, reject: Reject) -> Iterator[Chunk]:
+    lines = _Lines(text)
+    for _ in range(how.skip_lines):
+        next(lines, None)
+    if heading.header:
+        while not next(csv.reader(lines, delimiter=heading.delimiter), None):
             lines.begin_row()
-    yield from _chunks(
-        _rows(lines, delimiter, len(names), file.name, how, reject), names, file.name, how, reject
+    rows = _rows(lines, heading.delimiter, len(heading.names), heading.file, how, reject)
+    if heading.header:
+        rows = _without(rows, heading.first, how)
+    yield from _chunks(rows, heading.names, heading.file, how, reject)
+
+
+def _without(
+    rows: Iterator[tuple[int, list[str]]], header: list[str], how: Reading
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows that do not repeat the header, as those of files put one after another do."""
+    for number, row in rows:
+        if row == header:
+            how.count_blank()
+        else:
+            yield number, row
+
+
+def _has_header(head: Sequence[Sequence[str]], known: Sequence[str]) -> bool:
+    """True if the first row names the columns. Beside a file whose header is known, names that come again decide, and
+    a row as wide with none of them is a header only if numbers stand below it."""
+    if not known:
+        return looks_like_header(head)
+    first = [cell.strip().lstrip("\ufeff") for cell in head[0]]
+    shared = len(set(first) & {name.split("\0")[0] for name in known})
+    if shared:
+        return 2 * shared >= min(len(first), len(known))
+    if len(first) != len(known):
+        return looks_like_header(head)
+    rest = [row for row in head[1:] if len(row) == len(first)]
+    return any(
+        cell and not NUMBER.fullmatch(cell) and _numeric([row[place] for row in rest]) for place, cell in enumerate(first)
     )
 
 

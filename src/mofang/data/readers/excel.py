@@ -14,6 +14,7 @@ from typing import IO, Any
 import orjson
 
 from mofang.core.errors import MofangError
+from mofang.core.language import say
 from mofang.core.nearest import nearest
 from mofang.data.readers import CHUNK_BYTES, CHUNK_ROWS, Chunk, Reading, Reject, workbook
 from mofang.data.readers.delimited import looks_like_header, read_csv
@@ -22,6 +23,7 @@ from mofang.data.sources import SourceFile, ending_of
 FILE_BYTES = 512 * 2**20
 HEAD_ROWS = 300
 HEADER_WITHIN = 60
+HEADER_AFTER = 10
 ENOUGH_FILLED = 0.75  # of the usual number of cells: titles and notes have fewer
 ZIPPED, COMPOUND = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
@@ -93,6 +95,7 @@ def read_excel(files: list[SourceFile], how: Reading, reject: Reject) -> Iterato
 
 def _read_file(file: SourceFile, how: Reading, reject: Reject) -> Iterator[Chunk]:
     with _workbook(file, how.sheet) as opened:
+        how.sheets[file.name] = opened.look.chosen
         rows = _counted(opened.rows, how)
         if how.skip_lines:
             rows = (row for row in rows if row[0] > how.skip_lines)
@@ -136,6 +139,7 @@ def _header_of(head: Sequence[Row], across: Sequence[tuple[int, int, int]], how:
     usual = sorted(filled)[len(filled) * 3 // 4]
     enough = max(1, min(2, usual), int(ENOUGH_FILLED * usual + 0.5))
     start = next((place for place, count in enumerate(filled[:HEADER_WITHIN]) if count >= enough), 0)
+    start = _fuller_header(head, filled, start)
     number, cells = head[start]
     body = [row for _, row in head[start + 1 :]]
     is_header = how.header == "yes" or (how.header == "auto" and _names_columns(cells, body))
@@ -145,6 +149,16 @@ def _header_of(head: Sequence[Row], across: Sequence[tuple[int, int, int]], how:
         return _Header(_given(names, how), 0, number - 1)
     above = head[start - 1] if start else (0, [])
     return _Header(_given(_unique(cells, used, _spread(above, across, number)), how), number, number, tuple(cells))
+
+
+def _fuller_header(head: Sequence[Row], filled: Sequence[int], start: int) -> int:
+    """A row of names soon after the first candidate that is far fuller: where most cells of the table are empty, notes
+    above it are as full as its rows."""
+    for place in range(start + 1, min(start + HEADER_AFTER, len(head))):
+        if filled[place] >= max(1.5 * filled[start], ENOUGH_FILLED * max(filled)):
+            cells, body = head[place][1], [row for _, row in head[place + 1 :]]
+            return place if body and _names_columns(cells, body) else start
+    return start
 
 
 def _names_columns(cells: Sequence[Any], body: Sequence[Sequence[Any]]) -> bool:
@@ -158,7 +172,8 @@ def _names_columns(cells: Sequence[Any], body: Sequence[Sequence[Any]]) -> bool:
     )
     if typed and len(set(texts)) == len(texts):
         return True
-    return looks_like_header([["" if cell is None else str(cell) for cell in row] for row in (cells, *body)])
+    first = ["" if cell is None else " ".join(str(cell).split()) for cell in cells]
+    return looks_like_header([first, *(["" if cell is None else str(cell) for cell in row] for row in body)])
 
 
 def _spread(above: Row, across: Sequence[tuple[int, int, int]], number: int) -> dict[int, str]:
@@ -255,7 +270,7 @@ def _require_workbook(file: SourceFile) -> None:
                 raise MofangError("spreadsheet-locked", file=file.name)
             return
     if not start.startswith(ZIPPED):
-        raise MofangError("spreadsheet-broken", file=file.name, reason="neither xlsx, xls nor ods")
+        raise MofangError("spreadsheet-broken", file=file.name, reason=say("neither xlsx, xls nor ods", "既不是 xlsx，也不是 xls 或 ods"))
 
 
 @contextmanager
@@ -301,7 +316,7 @@ def _frames(child: subprocess.Popen[bytes], file: SourceFile) -> Iterator[Any]:
         data = child.stdout.read(int.from_bytes(size, "big")) if len(size) == 4 else b""
         if not data or len(data) < int.from_bytes(size, "big"):
             if child.wait() == 1:
-                raise MofangError("spreadsheet-broken", file=file.name, reason="unexpected content")
+                raise MofangError("spreadsheet-broken", file=file.name, reason=say("unexpected content", "内容无法识别"))
             raise MofangError("spreadsheet-too-large", file=file.name, most_mb=FILE_BYTES // 2**20)
         frame = orjson.loads(data)
         if frame == {}:

@@ -119,13 +119,27 @@ def rows_of(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
             running[column] = bottom, cells[column]
 
 
+def opened(path: str) -> Any:
+    """The workbook, told by its content; of an old one that fails the error of its own kind, which knows of passwords."""
+    from python_calamine import CalamineError, CalamineWorkbook
+
+    if path == "-":
+        return CalamineWorkbook.from_filelike(io.BytesIO(sys.stdin.buffer.read()))
+    try:
+        with open(path, "rb") as file:
+            return CalamineWorkbook.from_filelike(file)
+    except CalamineError:
+        if not path.lower().endswith(".xls"):
+            raise
+        return CalamineWorkbook.from_path(path)
+
+
 def main(path: str, wanted: str, only_look: bool) -> None:
     """Send the sheets and, unless only a look is wanted, the rows of the wanted one (or the likeliest)."""
     import python_calamine
 
-    source = io.BytesIO(sys.stdin.buffer.read()) if path == "-" else open(path, "rb")  # noqa: SIM115
     try:
-        workbook = python_calamine.CalamineWorkbook.from_filelike(source)
+        workbook = opened(path)
         known = [one.name for one in workbook.sheets_metadata]
         if wanted and wanted not in known:
             send({"error": "sheet-missing", "sheets": known})

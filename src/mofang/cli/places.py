@@ -1,0 +1,56 @@
+"""Where each command runs when the shop is on another machine, and which role it takes. A command that is not here is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Place = Literal["remote", "here", "server"]
+
+
+@dataclass(frozen=True)
+class Access:
+    """``remote`` runs at the shop for whoever has the role, ``here`` needs no shop, ``server`` is typed at the shop only.
+
+    ``brings`` are the names of files that the command writes where it is typed, without being told a name.
+    """
+
+    place: Place
+    role: str = ""
+    brings: tuple[str, ...] = ()
+
+
+HERE, SERVER = Access("here"), Access("server")
+LOOK, TRAIN, RELEASE, MONEY, PEOPLE = (Access("remote", role) for role in ("look", "train", "release", "money", "people"))
+
+COMMANDS: dict[str, Access] = {
+    "new": HERE, "run": HERE, "show": LOOK, "predict": LOOK,
+    "serve": SERVER, "console": SERVER, "sell": MONEY,
+    "customer new": MONEY, "customer limit": MONEY, "customer list": MONEY, "customer top-up": MONEY,
+    "customer credit-note": MONEY,
+    "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,
+    "price set": MONEY, "price list": MONEY,
+    "invoice": Access("remote", "money", ("INV-*.pdf",)),
+    "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "costs": MONEY, "verify": LOOK,
+    "backup": SERVER, "restore": SERVER, "sweep": SERVER,
+    "export": Access("remote", "release", ("*.mofang",)), "import": SERVER, "fingerprint": LOOK,
+    "invite": PEOPLE, "people list": PEOPLE, "people remove": PEOPLE, "people roles": PEOPLE, "join": HERE,
+    "demo": HERE, "matrix": HERE, "rates": MONEY, "settings": MONEY, "doctor": HERE, "explain": HERE,
+}
+STAGE = TRAIN
+
+
+def access_of(words: list[str]) -> tuple[str, Access] | None:
+    """The command that an argument list begins with, and who may run it where; None for anything unknown.
+
+    ``words`` come from outside: an option before the command, such as ``--shop``, is no command and so refused.
+    """
+    from mofang.core.lock import locked
+
+    first = words[0] if words else ""
+    both = " ".join(words[:2])
+    if first in COMMANDS:
+        return first, COMMANDS[first]
+    if both in COMMANDS:
+        return both, COMMANDS[both]
+    return (first, STAGE) if first.replace("-", "_") in locked()["stages"] else None
