@@ -241,7 +241,12 @@ def _mistakes(context: Context, mistakes: list[dict[str, Any]]) -> None:
 
 def _first(record: dict[str, Any]) -> str:
     values = [value for name, value in record.items() if name != "id"]
-    return _cut("  ".join(f"{value:.10g}" if isinstance(value, float) else "–" if value is None else str(value) for value in values))
+    return _cut("  ".join(map(_plain, values)))
+
+
+def _plain(value: Any) -> str:
+    """A cell as a person would write it: 41, not 41.0."""
+    return "–" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _cut(text: str) -> str:

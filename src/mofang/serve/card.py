@@ -24,7 +24,8 @@ def _english(package: Card) -> list[str]:
         f"- **Test part**: {figures['rows']} records that training never saw; 95 % bootstrap intervals.", "",
         *_table(figures, ("figure", "this model", "baseline")), "",
         *_found(package, "Of 100 test records that are `{positive}` it finds {found} [{low}, {high}]; "
-                "of 100 that are `{other}` it falsely alarms at {alarms}.", "It answers `{positive}` from a probability of {threshold:.3g} on."),
+                "of 100 that are `{other}` it falsely alarms at {alarms}.",
+                "It answers `{positive}` from a probability of {threshold:.3g} on."),
         f"Served by {engine['engine']} on {engine['threads']} thread(s), in batches of {engine['batch']}:",
         f"median {engine['p50_ms']} ms a batch, {engine['samples_per_s']} records a second",
         f"({machine['processor']}, {machine['cores']} cores).", "",
