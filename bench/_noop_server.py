@@ -71,4 +71,5 @@ def desk_over(shop: Shop) -> Desk:
 if __name__ == "__main__":
     stocked = stock(Path(sys.argv[1]), USUAL)
     if len(sys.argv) > 2:
-        run_server(desk_over(stocked), "127.0.0.1", int(sys.argv[2]), ready=lambda address: print(address, flush=True))
+        run_server(desk_over(stocked), "127.0.0.1", int(sys.argv[2]), ready=lambda address: print(address, flush=True),
+                   folder=stocked.path / "scratch")

@@ -33,6 +33,12 @@ def loopback_only() -> Iterator[None]:
     socket.getaddrinfo = plain
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests remember their shops somewhere else than in the home of whoever runs them."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def english() -> None:
     set_language("en")

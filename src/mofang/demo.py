@@ -64,12 +64,8 @@ def run_demo(folder: Path, budget: str, console: Console) -> None:
     made = play.mofang("run", str(RECIPE), "--budget", budget)
     play.title("2  Ask it, without server or key", "2  直接询问，不需要服务器和密钥")
     play.mofang("predict", "reviews", TEXTS[0])
-    play.title("3  Find a customer, a price, a key", "3  添加客户、定价、签发密钥")
-    if "示范书店" not in play.mofang("customer", "list", "--json", show=False):
-        play.mofang("customer", "new", "示范书店")
-    play.mofang("price", "set", "reviews", "5.00/1000")
-    token = next(word for word in play.mofang("key", "new", "示范书店", show=False).split() if word.startswith("mf_live_"))
-    console.print(say("  (shown once: {start}…)", "  （只显示一次：{start}…）", start=token[:16]), markup=False)
+    play.title("3  Sell it: customer, price and key in one", "3  出售：客户、价格、密钥一步完成")
+    token = _sell(play)
     play.title("4  Serve and answer paid requests", "4  启动服务，应答付费请求")
     answered = _serve_and_ask(play, token)
     play.title("5  Bill them", "5  出具账单")
@@ -80,6 +76,19 @@ def run_demo(folder: Path, budget: str, console: Console) -> None:
     seconds = round(time.monotonic() - began)
     console.print(say("The demo took {seconds} s.", "演示用时 {seconds} 秒。", seconds=seconds))
     (play.folder / "demo.json").write_text(json.dumps(_facts(play, answered, document, seconds), indent=1, ensure_ascii=False))
+
+
+def _sell(play: Stage) -> str:
+    """The key of the demo's customer; where an earlier demo gave one, a new one in its place."""
+    sold = json.loads(play.mofang("sell", "reviews", "--to", "示范书店", "--price", "5.00/1000", "--json", "--yes", show=False))
+    token = sold["token"]
+    if token is None:
+        shown = play.mofang("key", "rotate", sold["key"], "--lost", "--yes", show=False)
+        token = next(word for word in shown.split() if word.startswith("mf_live_"))
+    play.console.print(say("{customer} may now ask {model}: ¥5.00 for 1,000 calls", "{customer} 现在可以调用 {model}：每 1,000 次 ¥5.00",
+                           customer=sold["customer"], model=sold["model"]), markup=False)
+    play.console.print(say("  (key, shown once: {start}…)", "  （密钥，只显示一次：{start}…）", start=token[:16]), markup=False)
+    return str(token)
 
 
 def _serve_and_ask(play: Stage, token: str) -> dict[str, Any]:
@@ -151,6 +160,7 @@ def _last_screen(play: Stage, made: str, answered: dict[str, Any], document: dic
     play.console.print(made[start:].rstrip() if start >= 0 else made, markup=False)
     play.console.print(say("\n{n} requests answered and metered", "\n已应答并计量 {n} 次请求", n=answered["requests"]))
     play.mofang("invoice")
+    play.mofang("costs")
     play.mofang("trace", document["number"], "1")
     play.mofang("verify")
 

@@ -32,6 +32,8 @@ WORDS = (
     Word("invoice", "账单",
          "What a customer owes for a month; each line leads back to model, data and licence. Not a tax document.",
          "客户一个月的应付款；每一行都能追溯到模型、数据和许可。账单不是税务发票。"),
+    Word("credit note", "冲减", "Money given back for what was charged, with its reason; it stands on the next invoice.",
+         "退还的已收费用，连同原因列在下一张账单上。"),
     Word("console", "控制台", "The shop in a browser, and the door through which invited people work in it from other machines.",
          "在浏览器里看模坊，也是受邀的人从其他机器使用它的入口。"),
     Word("role", "角色", "What a person may do from another machine: look, label, train, release, money, or owner.",

@@ -24,11 +24,12 @@ def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: 
     """
     from mofang.web.server import run_server
 
-    run_server(desk_of(shop, names, engine), host, port, ready=ready)
+    run_server(desk_of(shop, names, engine), host, port, ready=ready, folder=shop.path / "scratch")
 
 
 def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "") -> Desk:
     """The desk over this shop's customers, keys, prices and meter; every thread gets a connection of its own."""
+    from mofang.trade.accounts import shop_offset
     from mofang.trade.desk import Desk
     from mofang.trade.directory import Directory
     from mofang.trade.meter import Meter
@@ -37,8 +38,8 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "") -> Desk:
     if not named:
         raise MofangError("nothing-to-serve")
     served = [serve_model(shop, one, engine) for one in named]
-    return Desk(Directory(shop.control.again(), shop.secret("keys")), Meter(shop.control.again()), served,
-                shop.control.again())
+    meter = Meter(shop.control.again(), utc_offset=shop_offset(shop))
+    return Desk(Directory(shop.control.again(), shop.secret("keys")), meter, served, shop.control.again())
 
 
 def newest_packages(shop: Shop) -> list[Named]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import io
 import json
 import os
 import re
@@ -14,6 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import urlsplit
 
 START_S = 60.0
@@ -81,6 +84,32 @@ class Terminal:
         """A new key's token."""
         shown = self.type("key", "new", customer, *more).out
         return next(word for word in shown.split() if word.startswith("mf_"))
+
+
+class Inside(Terminal):
+    """The same without a process for each command, which saves half a second each; servers are processes all the same."""
+
+    def type(self, *words: str, given: str = "", status: int | None = 0) -> Done:
+        """Call what ``python -m mofang`` calls, standing in the folder."""
+        from mofang.cli.group import run
+
+        out, err = io.StringIO(), io.StringIO()
+        before, folder = dict(os.environ), Path.cwd()
+        os.environ.clear()
+        os.environ.update(self.environment)
+        os.chdir(self.folder)
+        streams = (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), mock.patch("sys.stdin", io.StringIO(given)))
+        try:
+            with streams[0], streams[1], streams[2]:
+                ended = run(list(words))
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            os.chdir(folder)
+        done = Done(ended, out.getvalue(), err.getvalue())
+        assert "Traceback" not in done.err, done.err
+        assert status is None or done.status == status, f"mofang {' '.join(words)}: {done}"
+        return done
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def test_a_key_lives(terminal: Terminal, server: Server) -> None:
     terminal.type("customer", "top-up", "书店", "1", "--reference", "transfer 7")
     assert "already booked" in terminal.type("customer", "top-up", "书店", "1", "--reference", "transfer 7").out
     assert soon(server, live, "ok", codes)
-    terminal.type("key", "revoke", live.split("_")[2])
+    terminal.type("key", "revoke", live.split("_")[2], "--yes")
     began = time.monotonic()
     assert soon(server, live, "key-revoked", codes), "revoked within a second on the running server"
     assert time.monotonic() - began < REVOKED_WITHIN_S + 0.5

@@ -32,7 +32,7 @@ from mofang.trade.billing import (
     remake,
     trace_line,
 )
-from mofang.trade.customers import customer_new
+from mofang.trade.customers import credit_note, customer_new
 from mofang.trade.invoices import Bill, UsageRow, bill_of, bounds, period_at
 from mofang.trade.prices import price_set
 
@@ -57,6 +57,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(OCTOBER + DAY_US)
     for module in ("mofang.core.journal", "mofang.trade.billing", "mofang.trade.prices"):
         monkeypatch.setattr(f"{module}.now_us", clock)
+    monkeypatch.setattr("mofang.trade.billing.behind_us", lambda *_: 0)  # the ledger's own clock is not turned
     return clock
 
 
@@ -272,6 +273,71 @@ def test_a_running_month_is_billed_only_when_asked_for_early(desk: Desk) -> None
     assert pdf.startswith(b"%PDF-") and invoices_of(desk.shop.control) == []
     assert desk.bill("2026-11", early=True).period == "2026-11"
     refused("usage-none", lambda: invoice_preview(desk.shop, "Acme 艾可美"))
+
+
+def test_a_preview_seals_nothing_and_says_what_the_bill_will_say(desk: Desk) -> None:
+    desk.use(*range(1, 30), at_us=NOVEMBER)
+    before = desk.shop.ledger.head()
+    seen = [invoice_preview(desk.shop, "Acme 艾可美", "2026-11")[0] for _ in range(3)]
+    assert desk.shop.ledger.head() == before and desk.shop.seals("usage") == [], "looking writes nothing"
+    issued = invoice_document(desk.shop, desk.bill("2026-11", early=True).number)
+    for shown in seen:
+        assert shown["total_micros"] == issued["total_micros"]
+        assert [{**line, "seals": 0} for line in shown["lines"]] == [{**line, "seals": 0} for line in issued["lines"]]
+    desk.use(40)
+    later = invoice_preview(desk.shop, "Acme 艾可美", "2026-12")[0]
+    assert [line["units"] for line in later["lines"]] == [40], "what came after the bill, sealed or not"
+
+
+def test_a_credit_note_comes_off_the_next_bills_until_it_is_used_up(desk: Desk) -> None:
+    desk.use(1000, 1000, at_us=NOVEMBER)  # ¥10
+    note = desk.shop.act(credit_note, customer="Acme 艾可美", amount="8", reason="wrong price")
+    assert desk.shop.act(credit_note, customer="Acme 艾可美", amount="8", reason="wrong price").repeated
+    refused("credit-note-differs", lambda: desk.shop.act(credit_note, customer="Acme 艾可美", amount="7", reason="wrong price"))
+    refused("credit-note-too-large", lambda: desk.shop.act(credit_note, customer="Acme 艾可美", amount="2.01", reason="more"))
+    refused("credit-note-amount", lambda: desk.shop.act(credit_note, customer="Acme 艾可美", amount="0.001", reason="less"))
+    desk.shop.act(credit_note, customer="Acme 艾可美", amount="2", reason="a gift")
+    shown = invoice_preview(desk.shop, "Acme 艾可美", "2026-11")[0]
+    assert [one["amount_micros"] for one in shown["credits"]] == [-8_000_000, -2_000_000] and shown["total_micros"] == 0
+    first = desk.bill("2026-11", early=True)
+    document = invoice_document(desk.shop, first.number)
+    assert (document["total_micros"], document["credits"][0]["reason"]) == (0, "wrong price")
+    assert first.fixed["notes"] == [[note.id, 8_000_000], [first.fixed["notes"][1][0], 2_000_000]]
+    assert remake(desk.shop, first.number) == {"invoice.json": True, "invoice.pdf": True}
+    desk.use(1000)  # ¥5
+    second = invoice_document(desk.shop, desk.bill("2026-12", early=True).number)
+    assert second["total_micros"] == 5_000_000 and "credits" not in second, "no note is used twice"
+    assert desk.shop.verify() == []
+
+
+def test_what_is_left_of_a_note_waits_for_the_next_bill(desk: Desk) -> None:
+    desk.use(1000, at_us=OCTOBER + DAY_US)  # ¥5
+    desk.use(1000, at_us=NOVEMBER)  # ¥5
+    desk.shop.act(credit_note, customer="Acme 艾可美", amount="7", reason="wrong price")
+    desk.clock.at_us = NOVEMBER + DAY_US
+    totals = [invoice_document(desk.shop, desk.bill(month, early=True).number)["total_micros"] for month in ("2026-10", "2026-11")]
+    assert totals == [0, 3_000_000]
+
+
+@pytest.mark.parametrize("offset", ["+00:00", "-11:00", "+14:00"])
+def test_a_month_ends_on_the_shops_own_clock(desk: Desk, offset: str) -> None:
+    desk.shop.change_settings(utc_offset=offset)
+    last = bounds("2026-11", offset)[1]
+    desk.use(1, at_us=last - 1_000_000)
+    desk.use(2, at_us=last + 1_000_000)
+    bills = [invoice_document(desk.shop, desk.bill(month, early=True).number) for month in ("2026-11", "2026-12")]
+    assert [[line["units"] for line in one["lines"]] for one in bills] == [[1], [2]]
+    assert bills[0]["period"]["utc_offset"] == offset
+
+
+def test_a_clock_that_is_behind_stops_new_bills(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.use(1, at_us=NOVEMBER)
+    first = desk.bill("2026-11", early=True)
+    monkeypatch.setattr("mofang.trade.billing.behind_us", lambda *_: 3_600_000_000)
+    refused("clock-behind", lambda: desk.bill("2026-12", early=True))
+    assert desk.bill("2026-11") == first, "what was issued can still be read"
+    desk.use(1)
+    assert desk.bill("2026-12", early=True, clock_checked=True).number.endswith("-0002")
 
 
 def test_prices_change_within_a_month(desk: Desk) -> None:

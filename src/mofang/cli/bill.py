@@ -38,9 +38,12 @@ def show_document(context: Context, document: dict[str, Any], pdf: Path | None, 
     if as_csv:
         context.table(rows, words, as_csv=True)
         return
-    context.say("Invoice {number}  {customer}  {period}", "账单 {number}  {customer}  {period}", period=document["period"],
+    context.say("Invoice {number}  {customer}  {period}", "账单 {number}  {customer}  {period}", period=document["period"]["name"],
                 number=document.get("number") or say("(preview)", "（预览）"), customer=document["customer"]["name"])
     context.table(rows, words)
+    for one in document.get("credits", ()):
+        context.say("credit note: {reason}  {money}", "冲减：{reason}  {money}", reason=one["reason"],
+                    money=format_micros(one["amount_micros"], currency))
     context.say("total {total}", "合计 {total}", total=format_micros(document["total_micros"], currency))
     if pdf:
         context.say("written to {path}", "已写入 {path}", path=pdf)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -23,12 +22,20 @@ if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
 
+GAP = 3  # blanks between two columns
+# commands that look at what is there or sell it: where there is no shop they were typed in the wrong folder; the second
+# kind may begin one where its place is named
+LOOKS = frozenset(("predict", "serve", "sell", "invoice", "models", "runs", "trace", "verify", "costs", "show"))
+KEEPS = frozenset(("customer", "key", "price", "rates", "settings"))
+
+
 @dataclass
 class Context:
     """The command's surroundings; the shop is opened at first use."""
 
     shop_path: str = ""
     verbose: bool = False
+    command: str = ""
 
     @property
     def remote(self) -> bool:
@@ -46,14 +53,34 @@ class Context:
 
     @cached_property
     def shop(self) -> Shop:
-        """The shop; made if this command is the first that needs one, which it says."""
+        """The shop; made if this command makes something of records, which it says. Others need one that is there.
+
+        Raises ``shop-elsewhere`` (or ``shop-none``) with the way to the nearest or the last used one.
+        """
+        from mofang.core.remembered import remember
         from mofang.core.shop import Shop
 
         place = self.place
         if place is None:
+            if self.shop_path and self.command in LOOKS:
+                raise MofangError("shop-missing", path=self.shop_path)
+            if not self.shop_path and self.command in LOOKS | KEEPS:
+                raise self._wrong_folder()
             place = Path(self.shop_path or "shop")
+            remember(place)
             click.echo(say("A new shop is made in {path}.", "在 {path} 新建模坊。", path=place), err=True)
+        elif handed() is None:
+            remember(place)
         return Shop.open(place)
+
+    def _wrong_folder(self) -> MofangError:
+        """Nobody wants an empty shop to look at: where the nearest or the last used one is."""
+        from mofang.core.remembered import below, last_used, way_to
+
+        found = below(Path.cwd()) or last_used()
+        if found is None:
+            return MofangError("shop-none", folder=str(Path.cwd()))
+        return MofangError("shop-elsewhere", folder=str(Path.cwd()), shop=str(found), way=way_to(found))
 
     @cached_property
     def place(self) -> Path | None:
@@ -70,13 +97,27 @@ class Context:
 
     def say(self, en: str, zh: str, **values: object) -> None:
         """Print one sentence in the language of the screen."""
-        self.console.print(say(en, zh, **values), markup=False)
+        click.echo(say(en, zh, **values))
 
     def next(self, *commands: str) -> None:
         """What to type next."""
-        self.console.print(say("Next:", "下一步："), style="bold")
+        click.echo(click.style(say("Next:", "下一步："), bold=True))
         for command in commands:
-            self.console.print(f"  {command}", markup=False, style="cyan")
+            click.echo(click.style(f"  {command}", fg="cyan"))
+
+    def confirm(self, changes: Sequence[str], yes: bool) -> None:
+        """Show what will change and ask; ``yes`` is the flag for scripts. Where nobody can answer, nothing waits.
+
+        Raises ``yes-needed`` without a terminal, ``not-confirmed`` where the answer was no.
+        """
+        if yes or not changes:
+            return
+        if not sys.stdin.isatty():
+            raise MofangError("yes-needed", changes=" ".join(changes))
+        for line in changes:
+            click.echo(line, err=True)
+        if not click.confirm(say("Go on?", "继续吗？"), err=True):
+            raise MofangError("not-confirmed")
 
     def table(self, rows: Sequence[dict[str, Any]], headings: dict[str, str], *, as_json: bool = False,
               as_csv: bool = False, title: str = "") -> None:
@@ -86,6 +127,8 @@ class Context:
 
             click.echo(orjson.dumps(list(rows), option=orjson.OPT_INDENT_2, default=str).decode())
         elif as_csv:
+            import csv
+
             writer = csv.DictWriter(sys.stdout, list(headings), extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
@@ -93,6 +136,33 @@ class Context:
             self._draw(rows, headings, title)
 
     def _draw(self, rows: Sequence[dict[str, Any]], headings: dict[str, str], title: str) -> None:
+        """Lines in columns; only a table too wide for the screen is handed to rich, which takes longer than most lists."""
+        from rich.cells import cell_len
+
+        cells = [list(headings.values()), *([_shown(row.get(key)) for key in headings] for row in rows)]
+        widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+        wide = sum(widths) + GAP * (len(widths) - 1) + 2 > self.width
+        if wide or title or any("\n" in cell for line in cells for cell in line):
+            self._fold(rows, headings, title)
+            return
+        right = [bool(rows) and all(isinstance(row.get(key), int | float | None) for row in rows) for key in headings]
+
+        def lined(line: list[str]) -> str:
+            padded = [" " * (width - cell_len(cell)) + cell if to_right else cell + " " * (width - cell_len(cell))
+                      for cell, width, to_right in zip(line, widths, right, strict=True)]
+            return " " + (" " * GAP).join(padded) + " "
+
+        rule = " " + "─" * (sum(widths) + GAP * (len(widths) - 1)) + " "
+        head = click.style(lined(cells[0]), bold=True) if sys.stdout.isatty() else lined(cells[0])
+        click.echo("\n".join(["", head, rule, *map(lined, cells[1:]), ""]))
+
+    @property
+    def width(self) -> int:
+        """Columns of the screen; 160 where it is none (COLUMNS)."""
+        lent = handed()
+        return lent.width if lent else self.console.width if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+
+    def _fold(self, rows: Sequence[dict[str, Any]], headings: dict[str, str], title: str) -> None:
         from rich import box
         from rich.table import Table
         from rich.text import Text
@@ -141,6 +211,20 @@ class Given(click.ParamType[Any]):
     """A text, a file or folder that is there, or ``-`` for standard input: what a person wants answered."""
 
     name = "text"
+
+
+class LentFile(click.Path):
+    """A file that is there and read; its command itself says so where it is not."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+
+class NewPlace(click.Path):
+    """A file to be written, or a folder to write it into under its own name."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
 
 
 class OnDiskText(click.ParamType[Any]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import keyword
 import os
 import sys
 from typing import Any
@@ -14,6 +15,7 @@ from mofang.cli.child import handed
 from mofang.cli.context import Context
 from mofang.core.errors import MofangError
 from mofang.core.language import current_language, language_of, say, set_language
+from mofang.core.resume import typed
 
 # name: (module, English, Chinese); the groups are the four headings of the help screen
 COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
@@ -25,30 +27,40 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     },
     ("Sell", "销售"): {
         "serve": ("sell", "answer requests over HTTP, metered", "通过 HTTP 应答请求并计量"),
+        "sell": ("offer", "sell a model to a customer: customer, price and key in one", "把模型卖给客户：客户、价格、密钥一步完成"),
         "customer": ("sell", "add, list and top up customers", "添加、查看客户，给客户充值"),
         "key": ("sell", "issue, list, rotate and revoke keys", "签发、查看、轮换和吊销密钥"),
-        "price": ("sell", "set and list prices", "设定和查看价格"),
+        "price": ("offer", "set and list prices", "设定和查看价格"),
         "invoice": ("sell", "bill a customer for a period", "为客户出具一个周期的账单"),
     },
     ("Look back", "回看"): {
-        "status": ("look", "the day on one screen (also: bare mofang)", "一屏看完今天（直接输入 mofang 也可）"),
+        "status": ("status", "the day on one screen (also: bare mofang)", "一屏看完今天（直接输入 mofang 也可）"),
         "models": ("look", "list named models", "列出有名字的模型"),
         "runs": ("look", "list runs, also failed and unfinished ones", "列出运行记录，含失败和未完成的"),
         "trace": ("look", "from a result back to data, licence and cost", "从结果追溯到数据、许可和成本"),
+        "costs": ("money", "what was earned, what it cost, what is left", "收入、成本和毛利"),
         "verify": ("look", "check the ledger, the journals and every file", "核对账本、日志和每一个文件"),
+        "backup": ("keep", "copy the shop while it serves, and check the copy", "不停机备份模坊并核对副本"),
+        "restore": ("keep", "make a shop out of a backup, equal in every byte", "从备份恢复模坊，逐字节一致"),
     },
     ("More", "更多"): {
         "demo": ("more", "a model's whole life on real reviews", "用真实评论走完模型的一生"),
+        "export": ("travel", "write a model into one file for another shop", "把模型写成一个文件，带到另一个模坊"),
+        "import": ("travel", "take in a model from another shop's file", "导入另一个模坊的模型文件"),
+        "fingerprint": ("travel", "this shop's key, to compare by telephone", "本店公钥的指纹，供对方核对"),
+        "sweep": ("keep", "remove what nobody needs, after showing it", "清理无用的文件，先列出再询问"),
         "matrix": ("more", "what works for which kind of model", "哪些功能适用于哪类模型"),
         "console": ("console", "the shop in a browser, and for people on other machines", "在浏览器里看模坊，也供其他机器上的人使用"),
         "invite": ("people", "let somebody work in this shop from another machine", "邀请他人从别的机器使用这个模坊"),
         "people": ("people", "list and remove people, and change what they may do", "查看、移除成员，更改其权限"),
         "join": ("people", "take up an invitation to a shop", "接受一个模坊的邀请"),
-        "rates": ("more", "say what a machine hour costs", "设定机器每小时的成本"),
+        "rates": ("money", "say what a machine hour costs", "设定机器每小时的成本"),
+        "settings": ("money", "seller, tax number, time zone: what bills say of you", "卖方名称、税号、时区等账单设置"),
         "doctor": ("more", "say in words what is missing here", "用文字说明本机缺少什么"),
         "explain": ("more", "explain a word", "解释一个词"),
     },
 }
+STAGE = "stage"  # `mofang stage export`: a stage by its name, also where a command has the same one
 PLACES = {name: place for group in COMMANDS.values() for name, place in group.items()}
 
 
@@ -58,16 +70,16 @@ class Mofang(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         from mofang.core.lock import locked
 
-        return [*PLACES, *locked()["stages"]]
+        return [*PLACES, STAGE, *locked()["stages"]]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in PLACES:
             module = importlib.import_module(f"mofang.cli.{PLACES[name][0]}")
-            command: click.Command = getattr(module, name)
+            command: click.Command = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
             return self._kept(self._spoken(command))
-        from mofang.cli.stages import stage_command
+        from mofang.cli.stages import stage_command, stages_group
 
-        found = stage_command(name)
+        found = stages_group() if name == STAGE else stage_command(name)
         return found and self._kept(found)
 
     def _kept(self, command: click.Command) -> click.Command:
@@ -110,7 +122,7 @@ class Mofang(click.Group):
         for (en, zh), commands in COMMANDS.items():
             with formatter.section(say(en, zh)):
                 formatter.write_dl([(name, say(place[1], place[2])) for name, place in commands.items()])
-        stages = ", ".join(locked()["stages"])
+        stages = ", ".join(f"{STAGE} {name}" if name in PLACES else name for name in locked()["stages"])
         with formatter.section(say("Single stages", "单个阶段")):
             formatter.write_text(stages or "-")
 
@@ -138,10 +150,10 @@ def _speak(_ctx: click.Context, _option: click.Parameter, chosen: Any) -> None:
 @click.pass_context
 def cli(ctx: click.Context, shop_path: str | None, verbose: bool) -> None:
     """Mofang 模坊: from your own records to a model that you can sell."""
-    ctx.obj = _shop_named(shop_path, verbose)
+    ctx.obj = _shop_named(shop_path, verbose, ctx.invoked_subcommand or "")
     if ctx.invoked_subcommand is not None:
         return
-    from mofang.cli.look import status
+    from mofang.cli.status import status
 
     if ctx.obj.remote:
         from mofang.cli.remote import forward
@@ -150,16 +162,17 @@ def cli(ctx: click.Context, shop_path: str | None, verbose: bool) -> None:
     ctx.invoke(status)
 
 
-def _shop_named(shop_path: str | None, verbose: bool = False) -> Context:
+def _shop_named(shop_path: str | None, verbose: bool = False, command: str = "") -> Context:
     """The shop that was named; in a console's child the one it was handed, whatever else is said."""
     lent = handed()
-    return Context(lent.shop if lent else shop_path or os.environ.get("MOFANG_SHOP") or "", verbose)
+    return Context(lent.shop if lent else shop_path or os.environ.get("MOFANG_SHOP") or "", verbose, command)
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line; the exit status. 1 for a user's mistake, 2 for wrong usage, 130 after Ctrl-C."""
     lent = handed()
     set_language(language_of(lent.language if lent else _chosen_language()))
+    typed(arguments)
     try:
         found = cli.main(arguments, prog_name="mofang", standalone_mode=False)
         return found if isinstance(found, int) else 0

@@ -1,56 +1,11 @@
-"""Look back: status, models, runs, trace, verify."""
+"""Look back: models, runs, trace, verify."""
 
 from __future__ import annotations
-
-import shutil
-from typing import Any
 
 import click
 
 from mofang.cli.context import Context, listing, pass_context, short, when
 from mofang.core.language import say
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@pass_context
-def status(context: Context, as_json: bool) -> None:
-    """The day on one screen: models, what was earned, what is unfinished, and what to type next."""
-    if context.place is None:
-        context.say("There is no shop here yet.", "这里还没有模坊。")
-        context.next("mofang new YOUR-FILE", "mofang demo")
-        return
-    from mofang.core.history import unfinished
-    from mofang.core.money import format_micros
-    from mofang.trade.earnings import earned_today
-
-    shop = context.shop
-    models, open_runs, today = shop.names("package"), unfinished(shop.ledger), earned_today(shop)
-    free_bytes = shutil.disk_usage(shop.path).free
-    facts: dict[str, Any] = {
-        "models": [str(one) for one in models], "requests_today": today.requests, "earned_today_micros": today.micros,
-        "unfinished": [{"stage": one.body["stage"], "entry": one.id} for one in open_runs], "disk_free_bytes": free_bytes,
-    }
-    if not shop.permit(shop.actor, "money"):
-        del facts["earned_today_micros"]
-    if as_json:
-        import orjson
-
-        click.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
-        return
-    latest = {one.name: one for one in reversed(models)}
-    context.say("Shop {path}", "模坊 {path}", path=shop.path)
-    context.say("  models      {models}", "  模型        {models}", models=", ".join(map(str, latest.values())) or "–")
-    if shop.permit(shop.actor, "money"):
-        context.say("  today       {n} requests, {money} earned", "  今天        {n} 次请求，收入 {money}", n=today.requests,
-                    money=format_micros(today.micros, shop.currency))
-    for one in open_runs[-3:]:
-        context.say("  unfinished  {stage} since {when}: run the same recipe again, it continues",
-                    "  未完成      {stage}（{when} 起）：再运行同一份配方即可继续", stage=one.body["stage"], when=when(one.at_us))
-    context.say("  disk        {free} GB free", "  磁盘        剩余 {free} GB", free=f"{free_bytes / 1e9:.1f}")
-    first = next(iter(latest.values()), None)
-    context.next(*([f"mofang predict {first.name} …", f"mofang serve {first.name}"] if first else ["mofang new YOUR-FILE"]),
-                 "mofang verify")
 
 
 @click.command()
@@ -63,7 +18,7 @@ def models(context: Context, as_json: bool, as_csv: bool) -> None:
     shop = context.shop
     rows = []
     for one in shop.names("package"):
-        artifact = shop.artifact(shop.ledger.get(one.entry))
+        artifact = shop.parts_of(shop.ledger.get(one.entry))
         rows.append({"model": str(one), "headline": package_figure(artifact), "licences": ", ".join(artifact.licences),
                      "entry": short(one.entry)})
     context.table(rows, {"model": say("model", "模型"), "headline": say("on the test part", "测试集"),

@@ -1,4 +1,4 @@
-"""More: demo, matrix, rates, doctor, explain."""
+"""More: demo, matrix, doctor, explain."""
 
 from __future__ import annotations
 
@@ -33,25 +33,6 @@ def matrix(context: Context, as_json: bool, as_csv: bool) -> None:
     rows, tasks = matrix_rows()
     context.table(rows, {"verb": say("verb", "功能"), **{task: task.replace("_", " ") for task in tasks}},
                   as_json=as_json, as_csv=as_csv)
-
-
-@click.command()
-@click.option("--machine-hour", help="What an hour of this machine costs, e.g. ¥3.")
-@click.option("--kwh", help="What a kilowatt-hour costs, e.g. ¥0.8.")
-@pass_context
-def rates(context: Context, machine_hour: str | None, kwh: str | None) -> None:
-    """Say what compute costs; until then money reads "rate not set"."""
-    from mofang.core.money import format_micros, parse_amount
-
-    shop = context.shop
-    given = {"machine_hour_micros": machine_hour, "kwh_micros": kwh}
-    changed = {name: parse_amount(text) for name, text in given.items() if text}
-    if changed:
-        shop.set_rates(**changed)
-    for name, words in (("machine_hour_micros", say("machine hour", "机器小时")), ("kwh_micros", say("kWh", "千瓦时"))):
-        value = shop.rates.get(name)
-        shown = say("not set", "未设定") if value is None else format_micros(value, shop.currency)
-        context.console.print(f"{words}: {shown}", markup=False)
 
 
 @click.command()

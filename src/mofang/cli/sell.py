@@ -1,4 +1,4 @@
-"""Sell: serve, customer, key, price, invoice."""
+"""Sell: serve, customer, key, invoice."""
 
 from __future__ import annotations
 
@@ -98,6 +98,28 @@ def customer_top_up(context: Context, customer: str, amount: str, reference: str
                 again=say(" (already booked; nothing changed)", "（此前已入账，没有重复）") if made.repeated else "")
 
 
+@customer.command("credit-note")
+@click.argument("customer")
+@click.argument("amount")
+@click.option("--reason", required=True, help="Why; it stands on the next invoice. The same reason is never booked twice.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_context
+def customer_credit_note(context: Context, customer: str, amount: str, reason: str, yes: bool) -> None:
+    """Give back part of what was charged: usable at once, and a line of the next invoice."""
+    from mofang.core.money import format_micros, parse_amount
+    from mofang.trade import customers
+
+    shop = context.shop
+    context.confirm([say("{customer} gets {money} back: {reason}. It cannot be taken back.",
+                         "将向 {customer} 退还 {money}：{reason}。此操作无法撤销。", customer=customer, reason=reason,
+                         money=format_micros(parse_amount(amount, shop.currency), shop.currency))], yes)
+    made = shop.act(customers.credit_note, customer=customer, amount=amount, reason=reason)
+    context.say("{money} given back to {customer}{again}", "已向 {customer} 退还 {money}{again}", customer=customer,
+                money=format_micros(made.micros, shop.currency),
+                again=say(" (already booked; nothing changed)", "（此前已登记，没有重复）") if made.repeated else "")
+    context.next(f"mofang invoice {shlex.quote(customer)} --preview", "mofang customer")
+
+
 @click.group(cls=Names)
 def key() -> None:
     """Issue, list, rotate and revoke keys; alone, the list."""
@@ -120,12 +142,19 @@ def key_new(context: Context, /, **settings: Any) -> None:
 @key.command("rotate")
 @click.argument("key")
 @click.option("--overlap-days", default=7.0, show_default=True, help="How long the old key goes on working.")
+@click.option("--lost", is_flag=True, help="The old key was lost or seen by others: it ends now.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_context
-def key_rotate(context: Context, /, **settings: Any) -> None:
-    """Give a new key with the same rights."""
+def key_rotate(context: Context, key: str, overlap_days: float, lost: bool, yes: bool) -> None:
+    """Give a new key with the same rights; with --lost the old one ends now."""
     from mofang.trade import keys
 
-    _show_key(context, context.shop.act(keys.key_rotate, **settings))
+    if lost:
+        context.confirm([_key_ends(context, key)], yes)
+    made = context.shop.act(keys.key_rotate, key=key, overlap_days=0 if lost else overlap_days)
+    if lost:
+        context.say("The old key ended now; running servers refuse it within a second.", "旧密钥已立即失效；运行中的服务在一秒内拒绝它。")
+    _show_key(context, made)
 
 
 def _show_key(context: Context, made: Any) -> None:
@@ -137,15 +166,29 @@ def _show_key(context: Context, made: Any) -> None:
     context.say("Keep it now: it is not stored and cannot be shown again.", "请立即保存：系统不保存明文，之后无法再次显示。")
 
 
+def _key_ends(context: Context, key: str) -> str:
+    """What ending a key now means, for whom."""
+    from mofang.trade.accounts import customer_names
+    from mofang.trade.keys import find_key
+
+    names = customer_names(context.shop)
+    found = find_key(context.shop.control, key)
+    return say("Key {id} of {customer} ends now, for good: requests with it are refused within a second.",
+               "客户 {customer} 的密钥 {id} 将立即失效，无法恢复：使用它的请求在一秒内被拒绝。", id=found.id, customer=names[found.account])
+
+
 @key.command("revoke")
 @click.argument("key")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_context
-def key_revoke(context: Context, key: str) -> None:
+def key_revoke(context: Context, key: str, yes: bool) -> None:
     """End a key now; running servers refuse it within a second."""
     from mofang.trade import keys
 
+    context.confirm([_key_ends(context, key)], yes)
     made = context.shop.act(keys.key_revoke, key=key)
     context.say("key {id} is revoked", "密钥 {id} 已吊销", id=made.id)
+    context.next("mofang key")
 
 
 @key.command("list")
@@ -164,42 +207,10 @@ def key_list(context: Context, as_json: bool, as_csv: bool) -> None:
              "label": say("label", "备注"), "models": say("models", "模型"), "made": say("made", "签发"),
              "ends": say("ends", "到期"), "revoked": say("revoked", "吊销")}
     context.table(rows, words, as_json=as_json, as_csv=as_csv)
-
-
-@click.group(cls=Names)
-def price() -> None:
-    """Set and list prices; alone, the list."""
-
-
-@price.command("set")
-@click.argument("model")
-@click.argument("price")
-@click.option("--starts", default="", help="From when on (2026-12-01); now if left out.")
-@pass_context
-def price_set(context: Context, model: str, price: str, starts: str) -> None:
-    """Set what a model costs from now on, e.g. 5.00/1000. Earlier use keeps its price."""
-    from mofang.trade import prices
-
-    context.shop.named(model, "package")
-    made = context.shop.act(prices.price_set, model=model.partition("@")[0], price=price, starts=starts,
-                            currency=context.shop.currency)
-    context.say("price {version} of {model}:", "{model} 的第 {version} 版价格：", version=made.version, model=made.model)
-    for calls, cost in made.examples():
-        context.say("  {calls} {word} {cost}", "  {calls} 次调用收费 {cost}", calls=f"{calls:,}", cost=cost,
-                    word="call costs" if calls == 1 else "calls cost")
-
-
-@price.command("list")
-@listing
-@pass_context
-def price_list(context: Context, as_json: bool, as_csv: bool) -> None:
-    """List all versions of all prices."""
-    from mofang.trade.accounts import all_prices
-
-    rows = [{"model": one.model, "version": one.version, "per_1000": one.exact(1000), "currency": one.currency,
-             "from": when(one.from_us)} for one in all_prices(context.shop)]
-    context.table(rows, {"model": say("model", "模型"), "version": say("version", "版本"), "per_1000": say("per 1,000", "每千次"),
-                         "currency": say("currency", "货币"), "from": say("from", "生效")}, as_json=as_json, as_csv=as_csv)
+    if rows and not (as_json or as_csv):
+        context.say("A key is shown once. Lost? Give a new one; with --lost the old one ends now:",
+                    "密钥只显示一次。丢失了？换发新密钥；加上 --lost，旧密钥立即失效：")
+        context.next("mofang key rotate KEY --lost", "mofang key revoke KEY")
 
 
 @click.command()
@@ -207,29 +218,34 @@ def price_list(context: Context, as_json: bool, as_csv: bool) -> None:
 @click.option("--period", help="The month, e.g. 2026-11 (default: this month).")
 @click.option("--preview", is_flag=True, help="Show what the invoice would say; nothing is issued.")
 @click.option("--early", is_flag=True, help="Bill a month that is not over; later use goes on the next invoice.")
+@click.option("--clock-checked", is_flag=True, help="The clock is right, though the shop holds something from later.")
 @click.option("--out", type=NewFile(), help="Where to write the PDF (or, NAME.json, the JSON).")
 @listing
 @pass_context
-def invoice(context: Context, customer: str | None, period: str | None, preview: bool, early: bool, out: Path | None,
-            as_json: bool, as_csv: bool) -> None:
+def invoice(context: Context, customer: str | None, period: str | None, preview: bool, early: bool, clock_checked: bool,
+            out: Path | None, as_json: bool, as_csv: bool) -> None:
     """Bill a customer for a period. Without a CUSTOMER, list the invoices."""
     from mofang.cli.bill import list_invoices, show_document
+
+    if customer is None:
+        list_invoices(context, as_json, as_csv)
+        return
     from mofang.core.canonical import canonical
     from mofang.core.language import current_language
     from mofang.trade import billing
 
     shop = context.shop
-    if customer is None:
-        list_invoices(context, as_json, as_csv)
-        return
-    language = current_language()
+    language = shop.settings.get("invoice_language") or current_language()
     if preview:
         document, pdf = billing.invoice_preview(shop, customer, period or "", language)
         if out:
             out.write_bytes(canonical(document) if out.suffix == ".json" else pdf)
         show_document(context, document, out, as_json, as_csv)
+        if not (as_json or as_csv):
+            context.next(f"mofang invoice {shlex.quote(customer)} --period {document['period']['name']}")
         return
-    claim = shop.act(billing.invoice_issue, customer=customer, period=period, language=language, early=early)
+    claim = shop.act(billing.invoice_issue, customer=customer, period=period, language=language, early=early,
+                     clock_checked=clock_checked)
     written = billing.save_pdf(shop, claim.number, out or Path(f"{claim.number}.pdf"))
     show_document(context, billing.invoice_document(shop, claim.number), written, as_json, as_csv)
     if not (as_json or as_csv):

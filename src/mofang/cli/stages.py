@@ -11,8 +11,31 @@ import click
 from mofang.cli.child import require_lent
 from mofang.cli.context import Context, OnDiskText, short
 from mofang.core.errors import MofangError
-from mofang.core.lock import import_stage
+from mofang.core.language import say
+from mofang.core.lock import import_stage, locked
 from mofang.core.stage import Setting, Spec
+
+
+class Stages(click.Group):
+    """Every stage by its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The stages of stages.lock; none is imported."""
+        return list(locked()["stages"])
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """One stage's command."""
+        return stage_command(name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Names alone: a description would import every stage."""
+        with formatter.section(say("Single stages", "单个阶段")):
+            formatter.write_text(", ".join(self.list_commands(ctx)))
+
+
+def stages_group() -> click.Command:
+    """``mofang stage NAME``: for stages whose name is also a command's."""
+    return Stages("stage", help=say("Run a single stage by its name.", "按名字运行单个阶段。"))
 
 
 def stage_command(name: str) -> click.Command | None:

@@ -6,9 +6,11 @@ power cuts lost acknowledged commits; with FULL none (tests/faults).
 
 from __future__ import annotations
 
+import itertools
+import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,6 +19,7 @@ from mofang.core.errors import MofangError
 
 Params = Sequence[Any]
 Dialect = Literal["sqlite", "postgresql"]
+PAGES_AT_ONCE = 2048
 
 
 class Database(Protocol):
@@ -32,6 +35,9 @@ class Database(Protocol):
 
     def many(self, sql: str, params: Iterable[Params]) -> None:
         """Execute one statement for each row of parameters."""
+
+    def pages(self, sql: str, params: Params = (), size: int = 1000) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of a query, so many at a time, for tables that do not fit in memory."""
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -104,15 +110,57 @@ class SQLite(Transactions):
         with self.lock:
             self.raw.executemany(sql, params)
 
+    def pages(self, sql: str, params: Params = (), size: int = 1000) -> Iterator[list[tuple[Any, ...]]]:
+        cursor = self.raw.execute(sql, params)
+        while page := cursor.fetchmany(size):
+            yield page
+
     def rollback(self) -> None:
         if self.raw.in_transaction:
             self.raw.execute("rollback")
+
+    def copy_to(self, target: str | Path, tick: Callable[[int, int], object]) -> None:
+        """Copy all pages into a new file, as this connection sees them; durable when this returns.
+
+        Synced piece by piece: one large sync at the end would keep a server on the same disk waiting for its own.
+        ``tick`` gets the pages that are left, and how many there are.
+        """
+        sink = sqlite3.connect(target, isolation_level=None)
+        sink.execute("pragma journal_mode=off")
+        sink.execute("pragma synchronous=off")
+        descriptor = os.open(target, os.O_RDONLY)
+
+        def step(_status: int, left: int, total: int) -> None:
+            os.fsync(descriptor)
+            tick(left, total)
+
+        try:
+            with self.lock:
+                self.raw.backup(sink, pages=PAGES_AT_ONCE, progress=step)
+        finally:
+            sink.close()
+            os.fsync(descriptor)
+            os.close(descriptor)
 
     def again(self) -> SQLite:
         return SQLite(self.path)
 
     def close(self) -> None:
         self.raw.close()
+
+
+class FrozenSQLite(SQLite):
+    """A SQLite file that nobody writes any more, such as one in a backup: read without leaving a file beside it."""
+
+    def __init__(self, path: str | Path) -> None:
+        Transactions.__init__(self)
+        self.path = str(path)
+        place = f"{Path(path).resolve().as_uri()}?mode=ro&immutable=1"
+        self.raw = sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False)
+        self.raw.execute("pragma mmap_size=8589934592")
+
+    def again(self) -> FrozenSQLite:
+        return FrozenSQLite(self.path)
 
 
 PRAGMAS = ("pragma busy_timeout=30000", "pragma journal_mode=wal", "pragma synchronous=full", "pragma foreign_keys=on")
@@ -147,6 +195,20 @@ class PostgreSQL(Transactions):
         with self.lock, self.raw.cursor() as cursor:
             cursor.executemany(_percent(sql), list(params))
 
+    def pages(self, sql: str, params: Params = (), size: int = 1000) -> Iterator[list[tuple[Any, ...]]]:
+        """Read on the server's side; a cursor of this kind lives in a transaction."""
+        with self.raw.transaction(), self.raw.cursor(name=f"pages_{next(_cursors)}") as cursor:
+            cursor.execute(_percent(sql), params or None)
+            while page := cursor.fetchmany(size):
+                yield page
+
+    def load(self, table: str, columns: Sequence[str], rows: Iterable[Params]) -> None:
+        """Many rows into a table at once, inside the open transaction."""
+        statement = f"copy {table}({', '.join(columns)}) from stdin"
+        with self.lock, self.raw.cursor() as cursor, cursor.copy(statement) as sink:
+            for row in rows:
+                sink.write_row(row)
+
     def rollback(self) -> None:
         self.raw.rollback()
 
@@ -155,6 +217,9 @@ class PostgreSQL(Transactions):
 
     def close(self) -> None:
         self.raw.close()
+
+
+_cursors = itertools.count()
 
 
 def _percent(sql: str) -> str:

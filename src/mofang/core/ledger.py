@@ -7,7 +7,7 @@ hold digests and opaque ids, never content of records.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,6 +35,16 @@ SCHEMA = (
     "create table if not exists lease(key text primary key, holder text not null, until_us bigint not null)",
     """create table if not exists once(
         key text not null, name text not null, value text not null, primary key(key, name))""",
+)
+
+
+FOREIGN_SCHEMA = (  # other shops' entries, folded from imported packages (foreign.py)
+    """create table if not exists foreign_shop(
+        shop text primary key, name text not null, currency text not null, fingerprint text not null, document text not null)""",
+    """create table if not exists foreign_entry(
+        shop text not null, id text not null, seq bigint not null, at_us bigint not null, kind text not null,
+        content text not null, view text not null, document text not null, primary key(shop, id))""",
+    "create index if not exists foreign_entry_id on foreign_entry(id)",
 )
 
 
@@ -75,11 +85,12 @@ def content_digest(id: str, kind: str, key: str, owner: str, at_us: int, body: s
 class Ledger:
     """The one chain of a shop."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, make: bool = True) -> None:
         self.db = db
-        with db.transaction():
-            for statement in SCHEMA:
-                db.run(statement)
+        if make:
+            with db.transaction():
+                for statement in (*SCHEMA, *FOREIGN_SCHEMA):
+                    db.run(statement)
 
     def append(self, kind: EntryKind, key: str, actor: Actor, body: dict[str, Any], id: str = "") -> Entry:
         """Write one entry; it is durable when this returns. An id that exists already is returned as it is."""
@@ -120,6 +131,20 @@ class Ledger:
         if not found:
             raise MofangError("entry-unknown", entry=id)
         return entry_from(found[0])
+
+    def links(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Entries as the chain holds them, oldest first: all that their digest covers, and the link before their own."""
+        found = []
+        for at in range(0, len(ids), 500):
+            some = ids[at:at + 500]
+            sql = f"""select e.seq, e.id, e.kind, e.key, e.owner, e.at_us, e.body, e.chain, coalesce(earlier.chain, '')
+                      from entry as e left join entry as earlier on earlier.seq = e.seq - 1
+                      where e.id in ({','.join('?' * len(some))})"""
+            for seq, id, kind, key, owner, at_us, text, chain, previous in self.db.rows(sql, some):
+                found.append({"seq": seq, "id": id, "kind": kind, "key": key, "owner": owner, "at_us": at_us, "text": text,
+                              "body": sha256(text.encode()), "content": content_digest(id, kind, key, owner, at_us, text),
+                              "previous": previous, "chain": chain})
+        return sorted(found, key=lambda row: int(row["seq"]))
 
     def by_prefix(self, prefix: str, limit: int = 10) -> list[Entry]:
         """Entries whose id starts with the prefix (an id's upper bound is the prefix with its last letter raised)."""

@@ -29,7 +29,7 @@ PACKAGE = Path(mofang.__file__).parent
 LOCK = PACKAGE / "stages.lock"
 FLOORS = ("data", "engine", "fit", "judge", "manage", "serve", "trade", "watch", "web")
 PARSING = threading.Lock()  # Python 3.11 cannot build syntax trees in two threads at once
-CORE_THAT_SHAPES_BYTES = ("mofang.core.metrics", "mofang.core.merkle", "mofang.core.money")
+CORE_THAT_SHAPES_BYTES = ("mofang.core.clock", "mofang.core.metrics", "mofang.core.merkle", "mofang.core.money")
 
 
 @cache

@@ -15,9 +15,18 @@ from typing import Any
 from mofang.core.canonical import sync_file, sync_folder, write_durably
 from mofang.core.database import Database, SQLite, open_database
 from mofang.core.errors import MofangError
+from mofang.core.ledger import FOREIGN_SCHEMA
 
 Step = Callable[[Database, Database, dict[str, Any]], None]
-STEPS: tuple[Step, ...] = ()  # the n-th brings format n to n + 1: (ledger, control, settings) → changed in place
+
+
+def other_shops(ledger: Database, control: Database, settings: dict[str, Any]) -> None:
+    """Format 2: the tables of other shops' entries (decision 014). Packages that an older shop imported: none."""
+    for statement in FOREIGN_SCHEMA:
+        ledger.run(statement)
+
+
+STEPS: tuple[Step, ...] = (other_shops,)  # the n-th brings format n to n + 1: (ledger, control, settings) → changed in place
 OLDEST = 1
 SETTINGS = "mofang.json"
 FILES = ("ledger.db", "meter.db")

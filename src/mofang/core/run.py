@@ -25,6 +25,7 @@ from mofang.core.identity import new_id, now_us
 from mofang.core.language import say
 from mofang.core.ledger import Entry
 from mofang.core.progress import Bar, announce, progress
+from mofang.core.resume import note_resume
 from mofang.core.stage import Spec, spec_of
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ class Cost:
 
     def to_dict(self, rates: dict[str, Any]) -> dict[str, Any]:
         """The cost with money in micros, or None where no machine rate is set."""
-        per_hour = rates.get("machine_hour_micros")
+        per_hour, per_kwh = rates.get("machine_hour_micros"), rates.get("kwh_micros") or 0
+        energy_wh = self.cpu_s * self.WATTS_PER_CORE / 3600
         return {"wall_s": round(self.wall_s, 3), "cpu_s": round(self.cpu_s, 3), "gpu_s": round(self.gpu_s, 3),
-                "peak_mb": round(self.peak_mb, 1), "energy_wh": round(self.cpu_s * self.WATTS_PER_CORE / 3600, 4),
-                "micros": None if per_hour is None else round(self.wall_s * per_hour / 3600)}
+                "peak_mb": round(self.peak_mb, 1), "energy_wh": round(energy_wh, 4),
+                "micros": None if per_hour is None else round(self.wall_s * per_hour / 3600 + energy_wh / 1000 * per_kwh)}
 
 
 def used() -> tuple[float, float]:
@@ -214,6 +216,7 @@ def _perform(shop: Shop, spec: Spec, key: str, identity: dict[str, Any], setting
     run = Run(shop, key, spec, settings, bound, shop.path / "scratch" / key)
     references = [one.reference() for one in run.inputs]
     said = {"stage": spec.name, "version": spec.version, "settings": spec.changed(settings), "inputs": references}
+    note_resume(run.scratch)
     start = shop.ledger.append("start", key, shop.actor, said)
     began, (cpu_began, _) = time.monotonic(), used()
     try:
@@ -283,6 +286,24 @@ def leased(shop: Shop, key: str) -> Iterator[bool]:
         beat.join()
         with shop.ledger.db.transaction():
             shop.ledger.db.run("delete from lease where key=? and holder=?", (key, holder))
+
+
+@contextmanager
+def lease_if_free(shop: Shop, key: str) -> Iterator[bool]:
+    """Hold a key's lease for a moment if nobody has it, so that no run of this key begins meanwhile; never waits."""
+    holder = f"{new_id('holder')} {socket.gethostname()} {os.getpid()}"
+    free = _take(shop, key, holder)
+    try:
+        yield free
+    finally:
+        with shop.ledger.db.transaction():
+            shop.ledger.db.run("delete from lease where key=? and holder=?", (key, holder))
+
+
+def lives(shop: Shop, key: str) -> bool:
+    """Whether somebody is at work on the run with this key."""
+    held = shop.ledger.db.rows("select holder from lease where key=? and until_us>=?", (key, now_us()))
+    return bool(held) and not _is_dead(held[0][0])
 
 
 def _take(shop: Shop, key: str, holder: str) -> bool:

@@ -26,6 +26,7 @@ from mofang.core.executor import Executor, executor_named
 from mofang.core.given import with_given
 from mofang.core.identity import Actor, Permit, local_actor, new_id, now_us, permit_roles
 from mofang.core.journal import SEAL_FORMAT, Journals, Row, rows_table
+from mofang.core.kept import note_kept
 from mofang.core.ledger import Entry, Ledger
 from mofang.core.migrate import SETTINGS, bring_up_to_date, newest
 from mofang.core.nearest import nearest
@@ -121,8 +122,15 @@ class Shop:
 
     def set_rates(self, **rates: int) -> None:
         """State what compute costs, in micros of the currency."""
-        self.settings["rates"] = {**self.rates, **rates}
-        write_durably(self.path / SETTINGS, json.dumps(self.settings, indent=1).encode())
+        self.change_settings(rates={**self.rates, **rates})
+
+    def change_settings(self, **changes: Any) -> None:
+        """Write settings into ``mofang.json``, beside what others wrote there meanwhile; None takes one away."""
+        written = json.loads((self.path / SETTINGS).read_text(encoding="utf-8")) | changes
+        self.settings.update(written)
+        for name in [name for name, value in changes.items() if value is None]:
+            del self.settings[name], written[name]
+        write_durably(self.path / SETTINGS, json.dumps(written, indent=1, ensure_ascii=False).encode())
 
     def secret(self, name: str) -> bytes:
         """A 32-byte secret by name, made at first use and readable by this user only."""
@@ -158,12 +166,16 @@ class Shop:
 
     def artifact(self, entry: Entry) -> Artifact:
         """The artifact that an entry made."""
+        kind = entry.body.get("output", {}).get("kind", "")
+        if kind not in KINDS:
+            lock.import_kind(kind)
+        return self.parts_of(entry, KINDS.get(kind, Artifact))
+
+    def parts_of(self, entry: Entry, cls: type[Artifact] = Artifact) -> Artifact:
+        """The same as no more than its parts: nothing of its kind is imported, so that a list of many is quick."""
         output = entry.body.get("output")
         if output is None:
             raise MofangError("entry-without-artifact", entry=entry.id, kind=entry.kind)
-        if output["kind"] not in KINDS:
-            lock.import_kind(output["kind"])
-        cls = KINDS.get(output["kind"], Artifact)
         parts = tuple(Part(*part) for part in output["parts"])
         return cls(self, entry.id, parts, "", tuple(entry.body.get("licences", ())), entry.body.get("measures", {}))
 
@@ -171,8 +183,7 @@ class Shop:
 
     def name(self, name: str, artifact: Artifact) -> Named:
         """Give an artifact a name; the same artifact keeps its version, a new one gets the next."""
-        if not NAME.fullmatch(name):
-            raise MofangError("name-invalid", name=name)
+        self.checked_name(name)
         owner, db = self.actor.owner, self.ledger.db
         with db.transaction():
             newest = self.newest(name)
@@ -185,6 +196,13 @@ class Shop:
             db.run("insert into name(owner, name, version, kind, entry) values(?,?,?,?,?)",
                    (owner, name, made.version, made.kind, made.entry))
         return made
+
+    @staticmethod
+    def checked_name(name: str) -> str:
+        """The name as it is, or ``name-invalid``."""
+        if not NAME.fullmatch(name):
+            raise MofangError("name-invalid", name=name)
+        return name
 
     def _same(self, one: str, other: str) -> bool:
         return one == other or self.ledger.get(one).body["lineage"] == self.ledger.get(other).body["lineage"]
@@ -322,10 +340,18 @@ class Shop:
     # Checking
 
     def verify(self) -> list[str]:
-        """Everything that does not fit: chains, folded tables, missing or changed objects. Empty if all is well."""
-        for journal in self.journals.names():
-            lock.import_fold(journal)
-        wrong = self.ledger.verify() + self.journals.verify()
+        """Everything that does not fit: chains, folded tables, missing or changed objects. Empty if all is well.
+
+        Chains and tables are read as of one moment: servers that go on meanwhile change nothing of what is compared.
+        """
+        from mofang.core.foreign import verify_foreign
+        from mofang.core.moment import moment
+        from mofang.core.tables import check_books
+
+        self.journals.make_tables()
+        with moment(self) as seen:
+            wrong = check_books(seen.ledger, seen.control)
+        wrong += verify_foreign(self)
         checked: dict[str, str | None] = {}
         for entry in self.ledger.entries("done", "seal"):
             for part in entry.body["output"]["parts"]:
@@ -333,4 +359,5 @@ class Shop:
                     checked[part[2]] = self.store.check(part[2])
                 if checked[part[2]]:
                     wrong.append(f"{part[0]} of {entry.id} is {checked[part[2]]} ({part[2][:12]})")
+        note_kept(self.path, "verify", wrong=len(wrong), head=self.ledger.head()[1])
         return wrong

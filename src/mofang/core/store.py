@@ -31,12 +31,20 @@ class Store:
         """True if the object is there (its bytes are checked by ``check``)."""
         return self.path(digest).exists()
 
+    def held(self) -> set[str]:
+        """The digests of all objects that are there."""
+        found: set[str] = set()
+        for folder in os.scandir(self.root):
+            if folder.is_dir():
+                found.update(file.name for file in os.scandir(folder.path))
+        return found
+
     def keep(self, source: Path) -> tuple[str, int]:
         """Move a finished file into the store; its digest and size in bytes."""
         sync_file(source)
         digest, size_bytes = file_digest(source), source.stat().st_size
         home = self.path(digest)
-        if home.exists():
+        if self._touch(home):
             source.unlink()
             return digest, size_bytes
         home.parent.mkdir(exist_ok=True)
@@ -53,6 +61,16 @@ class Store:
             source.unlink()
         sync_folder(home.parent)
         return digest, size_bytes
+
+    def _touch(self, home: Path) -> bool:
+        """True if the object is there; its time is then now, so that a sweep that was about to remove it lets it be."""
+        try:
+            os.utime(home)
+        except FileNotFoundError:
+            return False
+        except PermissionError:  # another user's, in a shop of several
+            return home.exists()
+        return True
 
     def check(self, digest: str) -> str | None:
         """None if the object is whole, else ``missing`` or ``changed``."""

@@ -7,11 +7,22 @@ ledger.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from mofang.core.ancestry import shop_label
+from mofang.core.errors import MofangError
+from mofang.core.foreign import (
+    IMPORT,
+    ForeignEntry,
+    foreign_by_prefix,
+    foreign_entries,
+    foreign_entry,
+    foreign_shop,
+)
 from mofang.core.language import say
 from mofang.core.ledger import Entry, Ledger
+from mofang.core.lineage import lineage_cost as lineage_cost
 from mofang.core.money import format_micros
 
 if TYPE_CHECKING:
@@ -43,6 +54,8 @@ class Node:
     licences: tuple[str, ...] = ()
     cost: dict[str, Any] = field(default_factory=dict)
     again: bool = False
+    shop: str = ""  # the other shop that this step was made in; empty for this one
+    currency: str = ""  # of that shop's money
     below: tuple[Node, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,6 +75,8 @@ def ancestors(ledger: Ledger, entry: str, within: str = "", seen: set[str] | Non
         return _node(ledger, found, within, again=True)
     seen.add(entry)
     below = []
+    if brought := found.body.get("foreign"):
+        below.append(foreign_ancestors(ledger, brought["shop"], brought["entry"], seen=seen))
     if found.body.get("returned"):  # an outer run that hands on what a nested run made
         below.append(ancestors(ledger, found.body["returned"], seen=seen))
     shown = {one.entry for node in below for one in walk(node)}
@@ -69,6 +84,33 @@ def ancestors(ledger: Ledger, entry: str, within: str = "", seen: set[str] | Non
         if given["entry"] not in shown or not below:
             below.append(ancestors(ledger, given["entry"], given.get("within", ""), seen))
     return _node(ledger, found, within, below=tuple(below))
+
+
+def foreign_ancestors(ledger: Ledger, shop: str, entry: str, within: str = "", seen: set[str] | None = None) -> Node:
+    """What an entry of another shop was made from, as far as that shop showed it; of its records it says who holds them.
+
+    What came from this shop originally goes on in its own ledger. Raises ``entry-unknown``.
+    """
+    seen = set() if seen is None else seen
+    found = foreign_entry(ledger.db, shop, entry)
+    if found is None:
+        return ancestors(ledger, entry, within, seen)
+    if f"{shop}/{entry}" in seen:
+        return _foreign_node(ledger, found, within, again=True)
+    seen.add(f"{shop}/{entry}")
+    below = []
+    if found.view.get("returned"):
+        below.append(foreign_ancestors(ledger, shop, found.view["returned"], seen=seen))
+    shown = {one.entry for node in below for one in walk(node)}
+    for given in found.view["inputs"]:
+        if given["entry"] not in shown or not below:
+            below.append(foreign_ancestors(ledger, shop, given["entry"], given["within"], seen))
+    if brought := found.view.get("foreign"):
+        below.append(foreign_ancestors(ledger, brought["shop"], brought["entry"], seen=seen))
+    node = _foreign_node(ledger, found, within, below=tuple(below))
+    if below:
+        return node
+    return replace(node, below=(Node(stage="records", facts={"held_by": node.shop}, shop=node.shop),))
 
 
 def descendants(ledger: Ledger, entry: str, seen: set[str] | None = None) -> Node:
@@ -87,48 +129,47 @@ def descendants(ledger: Ledger, entry: str, seen: set[str] | None = None) -> Nod
     return _node(ledger, found, below=tuple(descendants(ledger, child.id, seen) for child in made))
 
 
+def foreign_descendants(ledger: Ledger, shop: str, entry: str, seen: set[str] | None = None) -> Node:
+    """Everything known to be made from an entry of another shop: there, and here from the packages it became."""
+    seen = set() if seen is None else seen
+    known = {one.id: one for one in foreign_entries(ledger.db, shop)}
+    found = known.get(entry)
+    if found is None:
+        return descendants(ledger, entry, seen)
+    if f"{shop}/{entry}" in seen:
+        return _foreign_node(ledger, found, again=True)
+    seen.add(f"{shop}/{entry}")
+    below = [foreign_descendants(ledger, shop, one.id, seen) for one in known.values() if entry in one.references]
+    for other, id in _brought_by(ledger, shop, entry):
+        below.append(foreign_descendants(ledger, other, id, seen) if other else descendants(ledger, id, seen))
+    return _foreign_node(ledger, found, below=tuple(below))
+
+
+def _brought_by(ledger: Ledger, shop: str, entry: str) -> Iterator[tuple[str, str]]:
+    """The imports of this package: (shop, entry) of other shops, then ("", entry) of this one."""
+    brought = {"shop": shop, "entry": entry}
+    for row in ledger.db.rows("select shop from foreign_shop order by shop"):
+        for one in foreign_entries(ledger.db, row[0]):
+            if (one.view.get("foreign") or {}).items() >= brought.items():
+                yield one.shop, one.id
+    for own in ledger.entries("done"):
+        if own.body.get("stage") == IMPORT and own.body["foreign"].items() >= brought.items():
+            yield "", own.id
+
+
+def find_foreign(ledger: Ledger, text: str) -> ForeignEntry | None:
+    """An entry of another shop by the unique beginning of its id, or None; raises ``id-ambiguous``."""
+    found = foreign_by_prefix(ledger.db, text) if "_" in text else []
+    if len(found) > 1 and found[0].id != text:
+        raise MofangError("id-ambiguous", id=text, first=found[0].id, second=found[1].id)
+    return found[0] if found else None
+
+
 def walk(node: Node) -> Iterator[Node]:
     """The node and all nodes below it."""
     yield node
     for one in node.below:
         yield from walk(one)
-
-
-def lineage_cost(ledger: Ledger, *entries: str) -> dict[str, Any]:
-    """What it took to make these entries with everything behind them: each run's own cost, counted once.
-
-    Nested runs and the originals of reused results count. ``micros`` is None as long as one of the runs had
-    no rate.
-    """
-    total: dict[str, Any] = {
-        "wall_s": 0.0,
-        "cpu_s": 0.0,
-        "gpu_s": 0.0,
-        "energy_wh": 0.0,
-        "micros": 0,
-        "runs": 0,
-    }
-    waiting, seen = list(entries), set()
-    while waiting:
-        id = waiting.pop()
-        if id in seen:
-            continue
-        seen.add(id)
-        body = ledger.get(id).body
-        waiting += [given["entry"] for given in [*body.get("inputs", []), *body.get("nested", [])]]
-        waiting += [body[name] for name in ("returned", "of") if body.get(name)]
-        own = body.get("cost", {}).get("own")
-        if own is None or body.get(
-            "of"
-        ):  # seals and decisions cost nothing; a reuse cost what its original did
-            continue
-        total["runs"] += 1
-        for name in ("wall_s", "cpu_s", "gpu_s", "energy_wh"):
-            total[name] = round(total[name] + own[name], 4)
-        total["micros"] = (
-            None if None in (total["micros"], own["micros"]) else total["micros"] + own["micros"]
-        )
-    return total
 
 
 def _node(
@@ -137,10 +178,12 @@ def _node(
     body = entry.body
     settings = dict(body.get("settings", {}))
     facts = {name: settings.pop(name) for name in SOURCE_FACTS if name in settings}
-    facts |= {name: body[name] for name in ("of", "journal", "number") if body.get(name)}
+    facts |= {name: body[name] for name in ("of", "journal", "number", "file") if body.get(name)}
+    if brought := body.get("foreign"):
+        facts |= {"from_shop": shop_label(brought["shop"], brought["name"]), "fingerprint": brought["fingerprint"]}
     output = body.get("output", {})
     return Node(
-        stage=body.get("stage", entry.kind),
+        stage=body.get("stage") or body.get("decision") or entry.kind,
         kind=output.get("kind", ""),
         entry=entry.id,
         within=within,
@@ -154,6 +197,22 @@ def _node(
         again=again,
         below=below,
     )
+
+
+def _foreign_node(
+    ledger: Ledger,
+    entry: ForeignEntry,
+    within: str = "",
+    *,
+    again: bool = False,
+    below: tuple[Node, ...] = (),
+) -> Node:
+    """A step that another shop made, marked with that shop."""
+    shop = foreign_shop(ledger.db, entry.shop)
+    assert shop is not None, "a foreign entry comes with its shop"
+    made = Entry(entry.seq, entry.id, "done", "", "", entry.at_us, entry.view, "")
+    node = _node(ledger, made, within, again=again, below=below)
+    return replace(node, name="", shop=shop.label, currency=shop.currency)
 
 
 def _name(ledger: Ledger, entry: str) -> str:
@@ -172,6 +231,8 @@ def headline(node: Node) -> str:
     pieces = [what, node.name, node.entry[:SHORT_ID]]
     if node.kind and node.stage != node.kind:
         pieces.append(say("by {stage}", "由 {stage} 得到", stage=node.stage))
+    if node.shop:
+        pieces.append(say("@ shop {shop}", "@ 模坊 {shop}", shop=node.shop))
     if node.again:
         pieces.append(say("(shown above)", "（见上）"))
     return "  ".join(piece for piece in pieces if piece)
@@ -181,6 +242,7 @@ def details(node: Node, currency: str = "CNY") -> list[str]:
     """The lines below a step's headline: facts, settings that were chosen, licences, cost."""
     if node.again:
         return []
+    currency = node.currency or currency
     facts = [_fact(name, value, currency) for name, value in node.facts.items() if value not in ("", None)]
     lines = [*filter(None, [" · ".join(fact for fact in facts if len(fact) < LONGEST_VALUE)]),
              *(fact for fact in facts if len(fact) >= LONGEST_VALUE)]  # fmt: skip
@@ -229,6 +291,11 @@ LABELS = {
     "period": ("period", "账期"),
     "merkle_root": ("Merkle root", "默克尔根"),
     "ledger": ("ledger head", "总账指纹"),
+    "held_by": ("held by shop", "保存在模坊"),
+    "from_shop": ("from shop", "来自模坊"),
+    "fingerprint": ("key fingerprint", "公钥指纹"),
+    "file": ("file", "文件"),
+    "cost_elsewhere": ("cost in other shops", "其他模坊的成本"),
     "runs_behind": ("runs behind it", "背后的运行"),
     "cpu_s_behind": ("their CPU seconds", "其 CPU 秒数"),
     "cost_micros_behind": ("their cost", "其成本"),

@@ -7,6 +7,7 @@ not pass, however fast it is. One that cannot load the graph stands in the table
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+import mofang
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array, Arrays
 from mofang.engine.encode import Record
@@ -115,6 +117,12 @@ def choose(rows: Sequence[Row], objective: Objective) -> Row | None:
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine_facts() -> dict[str, Any]:
+    """What a table of engines says of the machine it was measured on."""
+    return {"processor": platform.machine(), "system": platform.system(), "cores": cores(),
+            "mofang": mofang.__version__}
 
 
 def chunks(records: Sequence[Record], size: int) -> list[Sequence[Record]]:

@@ -3,17 +3,15 @@ evidence."""
 
 from __future__ import annotations
 
-import platform
 from typing import Annotated, Any
 
 import orjson
 from pydantic import Field
 
-import mofang
 from mofang.core.canonical import sha256
 from mofang.core.run import Run
 from mofang.core.stage import stage
-from mofang.engine.measure import BATCHES, TOLERANCE, Objective, cores, measure, planned
+from mofang.engine.measure import BATCHES, TOLERANCE, Objective, machine_facts, measure, planned
 from mofang.engine.predictor import PACKAGE_FORMAT, PLAIN_FORMAT, REPLAYED, Package, Predictor
 from mofang.engine.replay import canonical_lines
 from mofang.fit.export import Graph
@@ -49,7 +47,7 @@ def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Object
     described: dict[str, Any] = {
         "format": PACKAGE_FORMAT if about.get("decide") else PLAIN_FORMAT,
         **{name: about[name] for name in CARRIED if name in about},
-        "objective": objective, "engine": chosen, "engines": rows, "machine": _machine(),
+        "objective": objective, "engine": chosen, "engines": rows, "machine": machine_facts(),
         "licences": sorted({*graph.licences, *evaluation.licences, *about.get("licences", [])}),
         "evaluation": figures,
         "parity": {"requests": len(records), "replayed": min(REPLAYED, len(records)), "tolerance": TOLERANCE,
@@ -80,8 +78,3 @@ def _figures(report: dict[str, Any]) -> dict[str, Any]:
     if "baseline" in report:
         beside["baseline"] = {name: report["baseline"][name] for name in ("family", "metrics")}
     return {name: report[name] for name in ("headline", "rows", "interval", "metrics")} | beside
-
-
-def _machine() -> dict[str, Any]:
-    return {"processor": platform.machine(), "system": platform.system(), "cores": cores(),
-            "mofang": mofang.__version__}

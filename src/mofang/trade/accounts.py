@@ -1,42 +1,76 @@
-"""Lists for the faces: customers with their balances, keys, prices, invoices of a shop."""
+"""Lists for the faces: customers with their balances, keys, prices, invoices of a shop.
+
+Each list imports what it reads and no more: a list is typed many times a day, and most of its time is importing.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from mofang.core import lock
+from mofang.core.clock import UTC_OFFSET
+from mofang.core.database import Database
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
-from mofang.trade.balance import Balance, balance_of
-from mofang.trade.billing import Claim, invoices_of
-from mofang.trade.customers import Customer, customers
-from mofang.trade.keys import Key, keys
-from mofang.trade.prices import Price, prices
+
+if TYPE_CHECKING:
+    from mofang.trade.balance import Balance
+    from mofang.trade.claims import Claim
+    from mofang.trade.customers import Customer
+    from mofang.trade.keys import Key
+    from mofang.trade.prices import Price
+
+
+def shop_offset(shop: Shop) -> str:
+    """On which clock this shop's days and months begin and end."""
+    return str(shop.settings.get("utc_offset") or UTC_OFFSET)
+
+
+def open_books(shop: Shop) -> Database:
+    """The database of trade with all its tables, also in a shop that has sold nothing yet."""
+    for journal in ("customers", "keys", "prices", "usage", "invoices"):
+        lock.import_fold(journal)
+    shop.journals.make_tables()
+    return shop.control
 
 
 def accounts(shop: Shop) -> list[tuple[Customer, Balance]]:
     """All customers, each with where it stands now."""
+    from mofang.trade.balance import balance_of
+    from mofang.trade.customers import customers
+
     shop.journals.make_tables()
     at_us = now_us()
-    return [(one, balance_of(shop.control, one.id, at_us)) for one in customers(shop.control)]
+    return [(one, balance_of(shop.control, one.id, at_us, shop_offset(shop))) for one in customers(shop.control)]
 
 
 def customer_names(shop: Shop) -> dict[str, str]:
     """The name of each customer by its id."""
+    from mofang.trade.customers import customers
+
     shop.journals.make_tables()
     return {one.id: one.name for one in customers(shop.control)}
 
 
 def all_keys(shop: Shop) -> list[Key]:
     """All keys, revoked ones too."""
+    from mofang.trade.keys import keys
+
     shop.journals.make_tables()
     return keys(shop.control)
 
 
 def all_prices(shop: Shop) -> list[Price]:
     """All versions of all prices."""
+    from mofang.trade.prices import prices
+
     shop.journals.make_tables()
     return prices(shop.control)
 
 
 def all_invoices(shop: Shop) -> list[Claim]:
     """All invoices in the order of their numbers."""
+    from mofang.trade.claims import invoices_of
+
     shop.journals.make_tables()
     return invoices_of(shop.control)

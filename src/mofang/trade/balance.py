@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from mofang.core.clock import UTC_OFFSET, day_of
 from mofang.core.database import Database
 from mofang.core.journal import Journals, NewRow, Row, fold
 from mofang.core.money import MICROS, PER_UNITS
@@ -29,12 +28,12 @@ TABLES = (
     """create table if not exists usage_day(account text not null, day text not null, model text not null,
         test integer not null, requests bigint not null, units bigint not null, micros bigint not null,
         primary key(account, day, model, test))""",
+    """create table if not exists usage_repeat(account text not null, day text not null, key text not null,
+        requests bigint not null, primary key(account, day, key))""",
 )
 
 
-HOUR_US = 3_600_000_000
 PIECE = 500  # values in one statement
-ZONE = timezone(timedelta(hours=8))  # the clock on which a customer's month of credit begins, as the bills' months do
 
 
 @dataclass(frozen=True)
@@ -67,28 +66,24 @@ class Change:
     over: bool = False
 
 
-def day_of(at_us: int) -> str:
-    """The calendar day of a moment on the shop's clock (UTC+8), such as ``2026-01-31``."""
-    return _day_named(at_us // HOUR_US)
-
-
-@lru_cache(maxsize=1024)
-def _day_named(hour: int) -> str:
-    return datetime.fromtimestamp(hour * 3600, ZONE).strftime("%Y-%m-%d")
-
-
 @fold("usage", tables=TABLES)
 def fold_usage(db: Database, rows: list[Row]) -> None:
-    """Sum the rows by customer, day and allotment; each table is written once however many rows come."""
+    """Sum the rows by customer, day and allotment; each table is written once however many rows come.
+
+    A row names its day where the shop keeps another clock than UTC+8.
+    """
     allotted: dict[tuple[str, str], Change] = defaultdict(Change)
     parts: dict[tuple[str, str, int], int] = defaultdict(int)
     days: dict[tuple[str, str, str, int], list[int]] = defaultdict(lambda: [0, 0, 0])
+    repeats: dict[tuple[str, str, str], int] = defaultdict(int)
     for row in rows:
         body = orjson.loads(row.text)
         if row.kind == "use":
             micros = body["micros"]
             exact = body["units"] * body["rate"]
-            day = days[row.account, day_of(row.at_us), body["model"], int(body["test"])]
+            day = days[row.account, body.get("day") or day_of(row.at_us), body["model"], int(body["test"])]
+            if body.get("repeat"):
+                repeats[row.account, body.get("day") or day_of(row.at_us), body["key"]] += 1
             day[0] += 1
             day[1] += body["units"]
             day[2] += micros
@@ -108,6 +103,7 @@ def fold_usage(db: Database, rows: list[Row]) -> None:
     _add(db, "carried", ("account", "model", "price"), ("part",), ((*k, part) for k, part in parts.items()))
     _add(db, "usage_day", ("account", "day", "model", "test"), ("requests", "units", "micros"),
          ((*k, *v) for k, v in days.items()))
+    _add(db, "usage_repeat", ("account", "day", "key"), ("requests",), ((*k, count) for k, count in repeats.items()))
     _fold_allotments(db, allotted)
 
 
@@ -152,11 +148,12 @@ def lock_accounts(db: Database, accounts: Sequence[str]) -> None:
         rows_in(db, sql, sorted(accounts))
 
 
-def balance_of(db: Database, account: str, at_us: int) -> Balance:
-    """Where a customer stands at a moment; exact inside the transaction that locked the account."""
+def balance_of(db: Database, account: str, at_us: int, utc_offset: str = UTC_OFFSET) -> Balance:
+    """Where a customer stands at a moment, with the month of the shop's clock; exact inside the transaction that
+    locked the account."""
     found = db.rows("select credit_micros, topped_up_micros from account where account=?", (account,))
     credit, topped_up = found[0] if found else (0, 0)
-    month = day_of(at_us)[:8] + "01"
+    month = day_of(at_us, utc_offset)[:8] + "01"
     sums = db.rows(
         """select coalesce((select sum(micros) from usage_day where account=?), 0),
             coalesce((select sum(micros) from usage_day where account=? and day>=?), 0),
@@ -166,15 +163,15 @@ def balance_of(db: Database, account: str, at_us: int) -> Balance:
     return Balance(credit, topped_up, debited, used, held)
 
 
-def usage_report(db: Database, customer: Customer, at_us: int) -> dict[str, Any]:
+def usage_report(db: Database, customer: Customer, at_us: int, utc_offset: str = UTC_OFFSET) -> dict[str, Any]:
     """A customer's running month: use by day and model, and what may still be spent. Amounts are decimal strings."""
-    month = day_of(at_us)[:7]
+    month = day_of(at_us, utc_offset)[:7]
     sql = """select day, model, test, requests, units, micros from usage_day
         where account=? and day>=? order by day, model, test"""
     days = [{"day": day, "model": model, "test": bool(test), "requests": requests, "units": units,
              "price": decimal(micros)}
             for day, model, test, requests, units, micros in db.rows(sql, (customer.id, f"{month}-01"))]
-    found = balance_of(db, customer.id, at_us)
+    found = balance_of(db, customer.id, at_us, utc_offset)
     return {"customer": customer.name, "month": month, "currency": customer.currency, "spent": decimal(found.month),
             "credit": decimal(found.credit), "prepaid": decimal(found.prepaid),
             "available": decimal(found.available + found.held), "usage": days}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,83 +17,52 @@ from typing import Any
 from mofang.core.action import Act, action
 from mofang.core.artifact import Sealed
 from mofang.core.canonical import canonical
+from mofang.core.clock import behind_us, local
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
-from mofang.core.journal import NewRow, Row, fold
+from mofang.core.journal import NewRow
 from mofang.core.language import Language, say
+from mofang.core.lineage import elsewhere_line, lineage_cost
 from mofang.core.merkle import Tree
 from mofang.core.shop import Shop
-from mofang.core.trace import Node, ancestors, lineage_cost
+from mofang.core.trace import Node, ancestors
 from mofang.trade import invoices
-from mofang.trade.customers import Customer, find_customer
+from mofang.trade.accounts import shop_offset
+from mofang.trade.claims import COLUMNS, Claim, claim_of, find_invoice, invoices_of
+from mofang.trade.customers import Customer, credit_notes, find_customer
 from mofang.trade.invoice_page import font, render
-from mofang.trade.invoices import Bill, Period, UsageRow, bill_of, bounds, period_at, usage_rows
+from mofang.trade.invoices import Bill, Loose, Period, UsageRow, bill_of, bounds, period_at, usage_rows
+from mofang.trade.settings import seller_of
 
 KIND = "usage"
 TERMS = ("customers", "prices")
+PAGE = 5000
 CLAIMS_MAX = 8  # another bill of the same account can come between so often before we call it our mistake
-
-TABLES = (
-    """create table if not exists invoice(number text primary key, account text not null,
-        period text not null, kind text not null, claim text not null, entry text not null,
-        total_micros bigint not null,
-        unique(account, period, kind))""",
-    "create table if not exists invoice_series(id integer primary key, last bigint not null)",
-    "insert into invoice_series(id, last) values(1, 0) on conflict(id) do nothing",
-)
-COLUMNS = "number, account, period, kind, claim, entry, total_micros"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A bill as the journal knows it; ``entry`` is empty until the document is made."""
-
-    number: str
-    account: str
-    period: str
-    kind: str
-    fixed: dict[str, Any]
-    entry: str
-    total_micros: int
-
-
-@fold("invoices", tables=TABLES)
-def fold_invoices(db: Database, rows: list[Row]) -> None:
-    """Claims take the next number, documents fill them in."""
-    for row in rows:
-        body = row.body
-        if row.kind == "claimed":
-            claim = canonical(body["claim"]).decode()
-            db.run(
-                f"insert into invoice({COLUMNS}) values(?,?,?,?,?,'',0)",
-                (body["number"], row.account, body["period"], body["kind"], claim),
-            )
-            db.run("update invoice_series set last=last+1 where id=1")
-        elif row.kind == "issued":
-            db.run(
-                "update invoice set entry=?, total_micros=? where number=?",
-                (body["entry"], body["total_micros"], body["number"]),
-            )
 
 
 @action(may="money")
 def invoice_issue(
-    act: Act, *, customer: str, period: Period | None = None, language: Language = "zh", early: bool = False
+    act: Act, *, customer: str, period: Period | None = None, language: Language = "zh", early: bool = False,
+    clock_checked: bool = False,
 ) -> Claim:
     """Bill a customer's month. Asked twice, the same invoice comes back.
 
     A month that still runs is refused unless ``early``; what comes after an early bill goes to the next one.
-    Without ``period`` it is the running month, on the clock of the shop. Raises ``invoice-month-running``
-    and the codes of the stage ``invoice``; a refused bill takes no number.
+    Without ``period`` it is the running month, on the clock of the shop. A machine whose clock is behind what
+    the shop has seen bills nothing, unless somebody has looked (``clock_checked``). Raises
+    ``invoice-month-running``, ``clock-behind`` and the codes of the stage ``invoice``; a refused bill takes no
+    number.
     """
     shop = act.shop
     shop.journals.make_tables()
     who = find_customer(shop.control, customer)
-    month = period or period_at(now_us(), utc_offset(shop))
+    month = period or period_at(now_us(), shop_offset(shop))
     claim = _known(shop.control, who.id, month)
     if claim is None:
-        if not early and now_us() < bounds(month, utc_offset(shop))[1]:
+        if not clock_checked:
+            require_clock(shop)
+        if not early and now_us() < bounds(month, shop_offset(shop))[1]:
             raise MofangError("invoice-month-running", period=month, customer=who.name)
         claim = _claim(act, who, month, language)
     if claim.entry:
@@ -116,36 +84,28 @@ def invoice_issue(
 def invoice_preview(
     shop: Shop, customer: str, period: str = "", language: Language = "zh"
 ) -> tuple[dict[str, Any], bytes]:
-    """What an invoice would say now, as document and PDF; it has no number, and nothing is claimed.
+    """What an invoice would say now, as document and PDF; it has no number, and nothing is claimed or sealed.
 
     A month that is billed already is previewed for what came since; raises ``usage-none`` if that is nothing.
     """
     shop.journals.make_tables()
     who = find_customer(shop.control, customer)
-    month = period or period_at(now_us(), utc_offset(shop))
-    document = _document(shop, who, month, _fix(shop, who, month, language))
+    month = period or period_at(now_us(), shop_offset(shop))
+    fixed = _fix(shop, who, month, language)
+    document = _document(shop, who, month, fixed, _loose(shop, who.id, fixed))
+    noted = _with_notes(shop, who.id, fixed, document)
+    if noted is not fixed:
+        document = _document(shop, who, month, noted, _loose(shop, who.id, fixed))
     return document, render(document, language)
 
 
-def find_invoice(db: Database, number: str) -> Claim:
-    """An invoice by its number, whatever the case."""
-    found = db.rows(f"select {COLUMNS} from invoice where number=?", (number.strip().upper(),))
-    if not found:
-        last = db.rows("select number from invoice order by number desc limit 1")
-        raise MofangError("invoice-unknown", number=number, last=last[0][0] if last else "-")
-    return _row(found[0])
-
-
-def invoices_of(db: Database, account: str = "") -> list[Claim]:
-    """All invoices, or one account's, in the order of their numbers."""
-    condition, params = (" where account=?", (account,)) if account else ("", ())
-    rows = db.rows(f"select {COLUMNS} from invoice{condition}", params)
-    return sorted(map(_row, rows), key=lambda claim: claim.fixed["sequence"])
-
-
-def utc_offset(shop: Shop) -> str:
-    """On which clock this shop's months begin and end."""
-    return str(shop.settings.get("utc_offset", invoices.UTC_OFFSET))
+def require_clock(shop: Shop) -> None:
+    """Refuse where this machine's clock says a time before what the shop has written already: ``clock-behind``."""
+    late = behind_us(shop.ledger.db, shop.control)
+    if late:
+        offset, now = shop_offset(shop), now_us()
+        raise MofangError("clock-behind", now=f"{local(now, offset):%Y-%m-%d %H:%M}",
+                          newest=f"{local(now + late, offset):%Y-%m-%d %H:%M}")
 
 
 # Claiming
@@ -156,13 +116,15 @@ def _claim(act: Act, who: Customer, month: str, language: Language) -> Claim:
     shop = act.shop
     font()  # a machine that cannot set the page refuses before a number is used up
     for _ in range(CLAIMS_MAX):
+        seal_terms(shop)
         fixed = _fix(shop, who, month, language)
         try:
-            _document(shop, who, month, fixed)  # refuses what cannot be billed, before a number is used up
+            document = _document(shop, who, month, fixed)  # refuses what cannot be billed, before a number is used up
         except MofangError:
             if known := _known(shop.control, who.id, month):  # billed by somebody else since we looked
                 return known
             raise
+        fixed = _with_notes(shop, who.id, fixed, document)
         with act.transaction():
             known = _known(shop.control, who.id, month, lock=True)
             if known:
@@ -179,18 +141,63 @@ def _claim(act: Act, who: Customer, month: str, language: Language) -> Claim:
 
 def _fix(shop: Shop, who: Customer, month: str, language: Language) -> dict[str, Any]:
     """Everything beside number and period that decides the document's bytes, as of now."""
-    for journal in ("usage", *TERMS):
-        shop.seal(journal)
-    shop.repair_seals()
     return {
         "issued_us": now_us(),
         "language": language,
-        "utc_offset": utc_offset(shop),
+        "utc_offset": shop_offset(shop),
         "head": list(shop.ledger.head()),
-        "seller": str(shop.settings.get("seller", invoices.SELLER)),
+        "seller": seller_of(shop, language, invoices.SELLER),
         "earlier": _earlier(shop.control, who.id),
         "seals": {journal: len(shop.seals(journal)) for journal in ("usage", *TERMS)},
     }
+
+
+def seal_terms(shop: Shop) -> None:
+    """Freeze what was used, and the customers and prices that it goes by."""
+    for journal in ("usage", *TERMS):
+        shop.seal(journal)
+    shop.repair_seals()
+
+
+def _with_notes(shop: Shop, account: str, fixed: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    """The claim with the credit notes that this bill takes off, oldest first, until nothing is left to pay.
+
+    What is left of a note waits for the next bill, as does one that no seal holds yet.
+    """
+    used: dict[str, int] = {}
+    for claim in invoices_of(shop.control, account):
+        for id, micros in claim.fixed.get("notes", ()):
+            used[id] = used.get(id, 0) + micros
+    left, notes = document["total_micros"], []
+    for one in credit_notes(shop.control, account):
+        micros = min(left, one.micros - used.get(one.id, 0))
+        if micros > 0 and one.at_us <= fixed["issued_us"]:
+            notes.append([one.id, micros])
+            left -= micros
+    return fixed | {"notes": notes} if notes else fixed
+
+
+def _loose(shop: Shop, account: str, fixed: dict[str, Any]) -> Loose:
+    """What no seal holds yet of this account's usage, and of the terms."""
+    number = fixed["seals"]["usage"] + 1
+    usage = (UsageRow(number, row[0], row[2], json.loads(row[4])) for row in _unsealed(shop, "usage", account) if row[3] == "use")
+    terms = ((row[0], row[1], row[3], row[4]) for journal in TERMS for row in _unsealed(shop, journal))
+    return Loose(usage, terms)
+
+
+def _unsealed(shop: Shop, journal: str, account: str = "") -> Iterator[tuple[Any, ...]]:
+    """(id, account, time, kind, body) of rows behind the last seal, writer by writer, as a seal would hold them."""
+    last = shop.journals.last_seal(journal)
+    done: dict[str, int] = json.loads(last[3]) if last else {}
+    condition, params = (" and account=?", (account,)) if account else ("", ())
+    sql = f"""select id, account, at_us, kind, body, seq from journal where journal=? and writer=? and seq>?{condition}
+        order by seq limit {PAGE}"""
+    sql_writers = "select writer, max(seq) from journal where journal=? group by writer order by writer"
+    for writer, newest in shop.control.rows(sql_writers, (journal,)):
+        seq = done.get(writer, 0)
+        while seq < newest and (page := shop.control.rows(sql, (journal, writer, seq, *params))):
+            yield from page
+            seq = page[-1][5]
 
 
 def _earlier(db: Database, account: str) -> list[list[int]]:
@@ -208,12 +215,7 @@ def _known(db: Database, account: str, month: str, *, lock: bool = False) -> Cla
         db.rows("select last from invoice_series where id=1 for update")
     sql = f"select {COLUMNS} from invoice where account=? and period=? and kind=?"
     found = db.rows(sql, (account, month, KIND))
-    return _row(found[0]) if found else None
-
-
-def _row(row: tuple[Any, ...]) -> Claim:
-    number, account, period, kind, claim, entry, total_micros = row
-    return Claim(number, account, period, kind, json.loads(claim), entry, total_micros)
+    return claim_of(found[0]) if found else None
 
 
 def _inputs(shop: Shop, fixed: dict[str, Any]) -> tuple[tuple[Sealed, ...], tuple[Sealed, ...]]:
@@ -224,18 +226,20 @@ def _inputs(shop: Shop, fixed: dict[str, Any]) -> tuple[tuple[Sealed, ...], tupl
 
 def _settings(claim: Claim) -> dict[str, Any]:
     names = ("issued_us", "head", "earlier", "seller", "utc_offset", "language")
-    return {name: claim.fixed[name] for name in names} | {
+    notes = {"notes": tuple(map(tuple, claim.fixed["notes"]))} if claim.fixed.get("notes") else {}
+    return notes | {name: claim.fixed[name] for name in names} | {
         "customer": claim.account,
         "period": claim.period,
         "number": claim.number,
     }
 
 
-def _document(shop: Shop, who: Customer, month: str, fixed: dict[str, Any]) -> dict[str, Any]:
+def _document(shop: Shop, who: Customer, month: str, fixed: dict[str, Any], loose: Loose | None = None) -> dict[str, Any]:
     """The document as the stage would make it, without a number and without an entry in the ledger."""
     usage, terms = _inputs(shop, fixed)
     settings = {name: fixed[name] for name in ("issued_us", "head", "earlier", "seller", "utc_offset")}
-    return invoices.document_of(usage, terms, customer=who.id, period=month, number="", **settings)
+    return invoices.document_of(usage, terms, customer=who.id, period=month, number="", notes=fixed.get("notes", ()),
+                                loose=loose, **settings)
 
 
 # Checking and tracing
@@ -361,6 +365,7 @@ def trace_line(shop: Shop, number: str, line: int, requests: int = 3) -> Node:
             "cost_micros_behind": say("rate not set", "未设费率")
             if behind["micros"] is None
             else behind["micros"],
+            "cost_elsewhere": elsewhere_line(behind),
         }
     except MofangError as error:
         if error.code != "entry-unknown":

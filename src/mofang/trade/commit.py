@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mofang.core.clock import UTC_OFFSET, day_of
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.journal import Journals, NewRow
@@ -25,6 +26,7 @@ from mofang.trade.replay import Stored, replay_name, same_request, store_answers
 
 Done = Callable[[Any], None]
 WANTED_FIRST, WANTED_MOST = 64, 8192  # requests' worth that an allotment is made for
+REPEAT = {"repeat": True}
 SHARE = 8  # an allotment takes at most this fraction of what is free beyond the need
 
 
@@ -66,6 +68,7 @@ class Charge:
     done: Done
     retry_key: str = ""
     digest: str = ""
+    repeat: bool = False  # an equal body came within the minute before, without a retry key
 
 
 @dataclass(slots=True, eq=False)
@@ -135,11 +138,13 @@ class Plan:
     journals: Journals
     db: Database
 
-    def __init__(self, purses: Purses, group: Sequence[Work], now_us: int, expires_us: int) -> None:
+    def __init__(self, purses: Purses, group: Sequence[Work], now_us: int, expires_us: int,
+                 utc_offset: str = UTC_OFFSET) -> None:
         self.purses = purses
         self.group = group
         self.now_us = now_us
         self.expires_us = now_us + expires_us
+        self.utc_offset = utc_offset
         self.outcome: dict[int, Any] = {}
         self.rows: list[NewRow] = []
         self.left: dict[str, int] = {}
@@ -280,7 +285,7 @@ class Plan:
             self.outcome[id(draw)] = None
         if short <= 0:
             return
-        available = balance_of(self.db, account, self.now_us).available
+        available = balance_of(self.db, account, self.now_us, self.utc_offset).available
         while draws and short > available:
             draw = draws.pop()
             short -= draw.micros
@@ -305,6 +310,7 @@ class Plan:
     def _charge(self, micros: dict[int, int]) -> None:
         """A usage row for each fresh charge that its allotment covers."""
         covered = []
+        day = {} if self.utc_offset == UTC_OFFSET else {"day": day_of(self.now_us, self.utc_offset)}
         for one in self.fresh:
             amount = micros[id(one)]
             if amount > self.left.get(one.account, 0):  # another process gave the allotment back, and spent it
@@ -314,7 +320,7 @@ class Plan:
                 self.left[one.account] -= amount
             body = {"request_id": one.request_id, "key": one.key, "model": one.model, "package": one.package,
                     "units": one.units, "price": one.price.version if one.price else None,
-                    "rate": one.price.rate if one.price else 0, "micros": amount, "test": one.test}
+                    "rate": one.price.rate if one.price else 0, "micros": amount, "test": one.test, **day, **(REPEAT if one.repeat else {})}
             self.rows.append(NewRow("use", body, id=one.request_id, account=one.account))
             covered.append(one)
         self.fresh = covered

@@ -6,18 +6,18 @@ What a customer may spend now is what was topped up and is unspent, and beyond i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from pydantic import Field
-
+from mofang.core import lock
 from mofang.core.action import Act, action, turn
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import new_id
 from mofang.core.journal import NewRow, Row, fold
-from mofang.core.money import format_micros, known, parse_amount
+from mofang.core.money import format_micros, known, parse_amount, round_half_even_minor
 from mofang.core.nearest import nearest
+from mofang.core.rule import Rule
 
 DEFAULT_CREDIT = "1000"
 
@@ -27,6 +27,8 @@ TABLES = (
         created_us bigint not null)""",
     """create table if not exists topup(account text not null, reference text not null, micros bigint not null,
         at_us bigint not null, primary key(account, reference))""",
+    """create table if not exists credit_note(id text primary key, account text not null, reason text not null,
+        micros bigint not null, at_us bigint not null, unique(account, reason))""",
 )
 
 
@@ -54,9 +56,21 @@ class TopUp:
     repeated: bool = False
 
 
+@dataclass(frozen=True)
+class CreditNote:
+    """Money given back for what was charged; ``repeated`` where this reason had been booked before."""
+
+    id: str
+    customer: str
+    reason: str
+    micros: int
+    at_us: int
+    repeated: bool = False
+
+
 @fold("customers", tables=TABLES)
 def fold_customers(db: Database, rows: list[Row]) -> None:
-    """New customers, changed limits and top-ups."""
+    """New customers, changed limits, top-ups and credit notes; a note can be spent like a payment."""
     for row in rows:
         body = row.body
         if row.kind == "customer":
@@ -66,8 +80,21 @@ def fold_customers(db: Database, rows: list[Row]) -> None:
             db.run("update account set credit_micros=? where account=?", (body["credit_micros"], row.account))
         elif row.kind == "top-up":
             db.run("insert into topup values(?,?,?,?)", (row.account, body["reference"], body["micros"], row.at_us))
-            db.run("update account set topped_up_micros=topped_up_micros+? where account=?",
-                   (body["micros"], row.account))
+            _pay_in(db, row)
+        elif row.kind == "credit-note":
+            db.run("insert into credit_note values(?,?,?,?,?)", (row.id, row.account, body["reason"], body["micros"], row.at_us))
+            _pay_in(db, row)
+
+
+def _pay_in(db: Database, row: Row) -> None:
+    db.run("update account set topped_up_micros=topped_up_micros+? where account=?", (row.body["micros"], row.account))
+
+
+def credit_notes(db: Database, account: str = "") -> list[CreditNote]:
+    """All credit notes, or one customer's, oldest first."""
+    condition, params = (" where account=?", (account,)) if account else ("", ())
+    sql = f"select id, account, reason, micros, at_us from credit_note{condition} order by at_us, id"
+    return [CreditNote(*row) for row in db.rows(sql, params)]
 
 
 COLUMNS = "account, name, currency, credit_micros, topped_up_micros, test, created_us"
@@ -97,7 +124,7 @@ def _customer(row: tuple[Any, ...]) -> Customer:
     return Customer(account, name, currency, credit, topped_up, bool(test), created)
 
 
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
+Name = Annotated[str, Rule(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
 
 
 @action(may="money")
@@ -130,7 +157,7 @@ def customer_limit(act: Act, *, customer: str, credit: str) -> Customer:
 
 @action(may="money")
 def customer_top_up(act: Act, *, customer: str, amount: str,
-                    reference: Annotated[str, Field(min_length=1, max_length=200)]) -> TopUp:
+                    reference: Annotated[str, Rule(min_length=1, max_length=200)]) -> TopUp:
     """Book a payment in advance. The same reference twice is one payment.
 
     ``reference`` names the payment (a transfer number, an order id): sending it again changes nothing, sending it
@@ -149,3 +176,32 @@ def customer_top_up(act: Act, *, customer: str, amount: str,
         if not before:
             act.record("customers", NewRow("top-up", {"reference": reference, "micros": micros}, account=found.id))
     return TopUp(found.id, reference, micros, found.currency, repeated=bool(before))
+
+
+@action(may="money")
+def credit_note(act: Act, *, customer: str, amount: str,
+                reason: Annotated[str, Rule(min_length=3, max_length=200)]) -> CreditNote:
+    """Give back part of what a customer was charged: it may be spent at once, and stands on the next invoice.
+
+    Usage rows are never changed; the note says beside them why less is owed. The same reason twice is one note; with
+    another amount it is refused. No more can be given back than was charged, and only what can be paid (whole cents).
+    """
+    lock.import_fold("usage")
+    act.shop.journals.make_tables()
+    with turn(act, "customers") as db:
+        found = find_customer(db, customer)
+        micros = parse_amount(amount, found.currency)
+        if micros == 0 or round_half_even_minor(micros, found.currency) != micros:
+            raise MofangError("credit-note-amount", amount=amount)
+        booked = credit_notes(db, found.id)
+        for one in booked:
+            if one.reason == reason.strip():
+                if one.micros != micros:
+                    raise MofangError("credit-note-differs", reason=reason, booked=format_micros(one.micros, found.currency))
+                return replace(one, repeated=True)
+        charged = int(db.rows("select coalesce(sum(micros), 0) from usage_day where account=?", (found.id,))[0][0])
+        left = charged - sum(one.micros for one in booked)
+        if micros > round_half_even_minor(left, found.currency):
+            raise MofangError("credit-note-too-large", customer=found.name, left=format_micros(max(0, left), found.currency))
+        row = act.record("customers", NewRow("credit-note", {"reason": reason.strip(), "micros": micros}, account=found.id))[0]
+    return CreditNote(row.id, found.id, reason.strip(), micros, row.at_us)

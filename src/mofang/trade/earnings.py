@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mofang.core.clock import day_of
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
-from mofang.trade.balance import day_of
+from mofang.trade.accounts import shop_offset
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Earned:
 
 def earned_today(shop: Shop) -> Earned:
     """Since midnight on the shop's clock."""
-    return earned_since(shop, day_of(now_us()))
+    return earned_since(shop, day_of(now_us(), shop_offset(shop)))
 
 
 def earned_since(shop: Shop, day: str) -> Earned:

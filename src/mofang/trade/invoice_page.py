@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import tomllib
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mofang.core.canonical import canonical, file_digest, sha256
+from mofang.core.clock import local
 from mofang.core.errors import MofangError
 from mofang.core.language import Language
 from mofang.core.money import format_micros, format_price
@@ -116,7 +116,8 @@ def page(document: dict[str, Any], language: Language) -> dict[str, Any]:
         "columns": words["columns"],
         "lines": [_line(line, words, currency) for line in document["lines"]],
         "totals": [(words["exact"], money(document["exact_micros"])),
-                   (words["rounding"], money(document["rounding_micros"]))],
+                   (words["rounding"], money(document["rounding_micros"])),
+                   *((words["credit"].format(**one), money(one["amount_micros"])) for one in document.get("credits", ()))],
         "total": (words["total"], money(document["total_micros"])),
         "check": words["check"],
         "steps": [step.format(minor=money(document["minor_micros"]), number=number or "…")
@@ -128,20 +129,9 @@ def page(document: dict[str, Any], language: Language) -> dict[str, Any]:
 
 
 def _line(line: dict[str, Any], words: dict[str, Any], currency: str) -> dict[str, str]:
-    notes = [words[name].format(**line) for name in ("requests", "late") if line[name]]
+    notes = [words[name].format(**line) for name in ("requests", "late", "repeats") if line.get(name)]
     return {"line": str(line["line"]), "model": line["model"], "note": " · ".join(notes),
             "package": words["package"].format(**line), "units": f"{line['units']:,}",
             "unit_price": format_price(line["price_micros"], currency).replace("/", " / "),
             "exact": format_micros(line["exact_micros"], currency),
             "amount": format_micros(line["amount_micros"], currency)}  # fmt: skip
-
-
-def local(us: int, utc_offset: str) -> datetime:
-    """A time as it stands on the clock of the period's zone, such as ``+08:00``."""
-    return datetime.fromtimestamp(us // 1_000_000, UTC) + shift(utc_offset)
-
-
-def shift(utc_offset: str) -> timedelta:
-    """An offset such as ``+08:00`` as a time difference."""
-    size = timedelta(hours=int(utc_offset[1:3]), minutes=int(utc_offset[4:6]))
-    return -size if utc_offset[0] == "-" else size

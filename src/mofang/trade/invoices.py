@@ -12,29 +12,29 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Annotated, Any
 
 import orjson
-from pydantic import Field
 
 from mofang.core.artifact import Artifact, Sealed
 from mofang.core.canonical import canonical
+from mofang.core.clock import UTC_OFFSET, local, shift
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.language import Language
 from mofang.core.merkle import Tree
 from mofang.core.money import MINOR_MICROS, PER_UNITS, round_half_even_minor
+from mofang.core.rule import Rule
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.trade import invoice_page
-from mofang.trade.invoice_page import local, shift
 
 INVOICE_FORMAT = 1
 SELLER = "模坊 Mofang"
-UTC_OFFSET = "+08:00"
 
-Period = Annotated[str, Field(pattern=r"^20\d\d-(0[1-9]|1[0-2])$")]
-UtcOffset = Annotated[str, Field(pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")]
+Period = Annotated[str, Rule(pattern=r"^20\d\d-(0[1-9]|1[0-2])$")]
+UtcOffset = Annotated[str, Rule(pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")]
 
 
 class Invoice(Artifact):
@@ -73,6 +73,15 @@ class Terms:
 
     customers: dict[str, dict[str, Any]]
     prices: dict[tuple[str, int], dict[str, Any]]
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loose:
+    """What no seal holds yet, for a preview: usage rows, and (id, account, kind, body) of customers and prices."""
+
+    usage: Iterable[UsageRow]
+    terms: Iterable[tuple[str, str, str, str]]
 
 
 @dataclass
@@ -86,6 +95,7 @@ class Line:
     requests: int = 0
     exact_micros: int = 0
     late: int = 0
+    repeats: int = 0
     seals: dict[int, int] = field(default_factory=dict)
     tree: Tree = field(default_factory=Tree)
 
@@ -99,6 +109,7 @@ class Line:
         self.requests += 1
         self.exact_micros += micros
         self.late += late
+        self.repeats += bool(row.body.get("repeat"))
         self.seals[row.seal] = self.seals.get(row.seal, 0) + 1
         self.tree.add(row.leaf())
 
@@ -112,19 +123,20 @@ def invoice(
     customer: str,
     period: Period,
     number: str = "",
-    issued_us: Annotated[int, Field(ge=0)] = 0,
+    issued_us: Annotated[int, Rule(ge=0)] = 0,
     head: tuple[int, str] = (0, ""),
     earlier: tuple[tuple[int, int, int], ...] = (),
     seller: str = SELLER,
     utc_offset: UtcOffset = UTC_OFFSET,
     language: Language = "zh",
+    notes: tuple[tuple[str, int], ...] = (),
 ) -> Invoice:
     """Bill a customer's usage of one month.
 
     ``customer`` is the account's id. ``earlier`` are the bills this account had before, oldest first, as
     (from, to, seals): a row stands on the first bill that reaches it. ``number``, ``issued_us`` and ``head``
     (the ledger's last entry, printed on the page) are fixed when the bill is claimed; without them they are
-    chosen once.
+    chosen once. ``notes`` are the credit notes (id, micros) that this bill takes off its total.
 
     Raises ``usage-none``, ``usage-unpriced``, ``usage-charge-wrong``, ``invoice-test-customer`` and
     ``font-missing``.
@@ -142,6 +154,7 @@ def invoice(
         earlier=earlier,
         seller=seller,
         utc_offset=utc_offset,
+        notes=notes,
     )
     run.write_bytes("invoice.json", canonical(document))
     run.write_bytes("invoice.pdf", invoice_page.render(document, language))
@@ -169,11 +182,15 @@ def document_of(
     earlier: Iterable[Sequence[int]],
     seller: str,
     utc_offset: str,
+    notes: Iterable[Sequence[Any]] = (),
+    loose: Loose | None = None,
 ) -> dict[str, Any]:
     """The whole bill as JSON, out of nothing but its arguments; the settings are those of the stage."""
     from_us, to_us = bounds(period, utc_offset)
-    bills = [Bill(*reach) for reach in earlier] + [Bill(from_us, to_us, len(usage))]
-    return {
+    bills = [Bill(*reach) for reach in earlier] + [Bill(from_us, to_us, len(usage) + (loose is not None))]
+    known = read_terms(terms, loose.terms if loose else ())
+    rows = chain(usage_rows(usage, customer), loose.usage if loose else ())
+    document = {
         "format": INVOICE_FORMAT,
         "kind": "usage",
         "number": number,
@@ -182,8 +199,18 @@ def document_of(
         "period": {"name": period, "from_us": from_us, "to_us": to_us, "utc_offset": utc_offset},
         "ledger": {"entries": head[0], "head": head[1]},
         "seals": [{"entry": one.entry, "digest": one.digest} for one in (*usage, *terms)],
-        **charges(usage_rows(usage, customer), read_terms(terms), customer, bills, period, usage),
+        **charges(rows, known, customer, bills, period, usage),
     }
+    return _less_notes(document, known, notes)
+
+
+def _less_notes(document: dict[str, Any], terms: Terms, notes: Iterable[Sequence[Any]]) -> dict[str, Any]:
+    """Credit notes stand below the lines and come off the total; a bill without them says nothing of them."""
+    credits = [{"note": id, "reason": terms.notes[id]["reason"], "amount_micros": -micros} for id, micros in notes]
+    if credits:
+        document["credits"] = credits
+        document["total_micros"] += sum(one["amount_micros"] for one in credits)
+    return document
 
 
 def charges(
@@ -259,6 +286,7 @@ def _finished(at: int, line: Line, currency: str, usage: tuple[Sealed, ...]) -> 
         "units": line.units,
         "requests": line.requests,
         "late": line.late,
+        **({"repeats": line.repeats} if line.repeats else {}),
         "exact_micros": line.exact_micros,
         "amount_micros": round_half_even_minor(line.exact_micros, currency),
         "merkle_root": line.tree.root().hex(),
@@ -295,16 +323,18 @@ def usage_rows(usage: tuple[Sealed, ...], account: str) -> Iterator[UsageRow]:
                 yield UsageRow(number, id, at_us, orjson.loads(body))
 
 
-def read_terms(terms: tuple[Sealed, ...]) -> Terms:
-    """Customers and price versions out of their sealed journals."""
+def read_terms(terms: tuple[Sealed, ...], loose: Iterable[tuple[str, str, str, str]] = ()) -> Terms:
+    """Customers, price versions and credit notes out of their sealed journals, and out of rows not sealed yet."""
     found = Terms({}, {})
-    for sealed in terms:
-        for _, account, kind, text in _sealed_rows(sealed, columns=("id", "account", "kind", "body")):
-            body = orjson.loads(text)
-            if kind == "customer":
-                found.customers[account] = body
-            elif kind == "price":
-                found.prices[body["model"], body["version"]] = body
+    sealed_rows = (row for sealed in terms for row in _sealed_rows(sealed, columns=("id", "account", "kind", "body")))
+    for id, account, kind, text in chain(sealed_rows, loose):
+        body = orjson.loads(text)
+        if kind == "customer":
+            found.customers[account] = body
+        elif kind == "price":
+            found.prices[body["model"], body["version"]] = body
+        elif kind == "credit-note":
+            found.notes[id] = body
     return found
 
 

@@ -9,14 +9,13 @@ import json
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
-
 from mofang.core import token as tokens
 from mofang.core.action import Act, action, turn
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import NewRow, Row, fold
+from mofang.core.rule import Rule
 from mofang.core.token import DAY_US, ID_LENGTH, Pepper
 from mofang.trade.customers import find_customer
 
@@ -108,12 +107,13 @@ def check_key(known: dict[str, Key], pepper: Pepper, token: str, at_us: int) -> 
     return key
 
 
-Days = Annotated[float, Field(ge=0, le=3660, allow_inf_nan=False)]
+Label = Annotated[str, Rule(max_length=100)]
+Days = Annotated[float, Rule(ge=0, le=3660, finite=True)]
 
 
 @action(may="money")
 def key_new(act: Act, *, customer: str, test: bool = False, models: tuple[str, ...] = (), days: Days = 0,
-            label: Annotated[str, Field(max_length=100)] = "") -> IssuedKey:
+            label: Label = "") -> IssuedKey:
     """Give a customer a key; it is shown this once.
 
     ``test`` keys are metered, free and never invoiced. ``models`` limits the key to those models, ``days`` ends it

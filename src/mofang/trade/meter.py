@@ -16,6 +16,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
+from mofang.core.clock import UTC_OFFSET
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
@@ -45,9 +46,10 @@ class Meter:
     twice a second) or ``stopped`` (a write failed in a way that only a restart can mend).
     """
 
-    def __init__(self, db: Database, *, expires_s: float = EXPIRES_S) -> None:
+    def __init__(self, db: Database, *, expires_s: float = EXPIRES_S, utc_offset: str = UTC_OFFSET) -> None:
         self.db = db
         self.expires_us = int(expires_s * 1_000_000)
+        self.utc_offset = utc_offset
         self.journals = Journals(db)
         make_table(db)
         self.purses = Purses()
@@ -136,7 +138,7 @@ class Meter:
     def _settle(self, group: list[Work]) -> list[Any]:
         """Commit a group; where that fails, the same refusal for each."""
         started_s = time.perf_counter()
-        plan = Plan(self.purses, group, now_us(), self.expires_us)
+        plan = Plan(self.purses, group, now_us(), self.expires_us, self.utc_offset)
         fault = attempt(partial(self._write, plan))
         if fault is not None:
             plan.undo()

@@ -6,7 +6,7 @@ import json
 
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
-from mofang.core.trace import Node, ancestors, descendants
+from mofang.core.trace import Node, ancestors, descendants, find_foreign, foreign_ancestors, foreign_descendants
 from mofang.trade.accounts import all_invoices
 from mofang.trade.billing import trace_line
 
@@ -22,6 +22,9 @@ def trace_tree(shop: Shop, name: str, line: int | None = None, *, forward: bool 
     if name.startswith("req_"):
         shop.require("money")
         return trace_request(shop, name)
+    if not shop.ledger.by_prefix(name, 1) and (abroad := find_foreign(shop.ledger, name)):
+        turned = foreign_descendants if forward else foreign_ancestors
+        return turned(shop.ledger, abroad.shop, abroad.id)
     found = shop.find(name)
     return descendants(shop.ledger, found.entry) if forward else ancestors(shop.ledger, found.entry, found.within)
 

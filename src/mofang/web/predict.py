@@ -7,7 +7,9 @@ framework's routing and validation cost more than the whole metering (bench/serv
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
 import orjson
@@ -16,6 +18,7 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import new_id
 from mofang.core.language import Language, language_of
 from mofang.trade.desk import Call, Reply
+from mofang.web.statistics import Statistics
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 DRAIN_BYTES_MAX = 65_536
@@ -101,11 +104,12 @@ class Body:
 
 
 class PredictApp:
-    """The ASGI application over a desk."""
+    """The ASGI application over a desk, and the statistics of what it answered."""
 
-    def __init__(self, desk: Desk[Any], *, body_bytes_max: int = BODY_BYTES_MAX) -> None:
+    def __init__(self, desk: Desk[Any], *, body_bytes_max: int = BODY_BYTES_MAX, statistics: Statistics | None = None) -> None:
         self.desk = desk
         self.body_bytes_max = body_bytes_max
+        self.statistics = statistics or Statistics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -113,12 +117,16 @@ class PredictApp:
             return
         assert scope["type"] == "http"
         headers = dict(scope["headers"])
+        began_s = perf_counter()
         request_id = new_id("req")
         body = Body(headers, receive, self.body_bytes_max)
         exchange = scope.get("extensions", {}).get("mofang")
         try:
             reply = await self._answer(scope, headers, body, request_id, exchange.gone if exchange else never)
+            if scope["path"].startswith(PREDICT):
+                self.statistics.took(perf_counter() - began_s)
         except MofangError as error:
+            self.statistics.refuse(error.code, error.status)
             reply = refusal(error, request_id, language_of(headers.get(b"accept-language", b"").decode("latin-1")))
             if not await body.drain():
                 reply = Reply(reply.status, reply.body, (*reply.headers, (b"connection", b"close")))
@@ -152,12 +160,16 @@ class PredictApp:
         return await self.desk.predict(who, call)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
+        telling: asyncio.Task[None] | None = None
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 await self.desk.open()
+                telling = asyncio.create_task(self.statistics.tell())
                 await send({"type": "lifespan.startup.complete"})
             else:
+                if telling is not None:
+                    telling.cancel()
                 await self.desk.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

@@ -1,0 +1,155 @@
+"""Sell: a model in one command, and prices."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mofang.cli.context import Context, Names, listing, pass_context, when
+from mofang.core.language import say
+
+if TYPE_CHECKING:
+    from mofang.core.shop import Shop
+    from mofang.trade.prices import Price
+    from mofang.trade.sale import Sold
+
+SAMPLES = {"text": "房间很干净", "number": 1, "category": "A"}
+
+
+@click.command()
+@click.argument("model")
+@click.option("--to", required=True, metavar="CUSTOMER", help="Who buys; made if there is no such customer.")
+@click.option("--price", default="", help="What calls cost, e.g. 5.00/1000 (default: the price that is set).")
+@click.option("--credit", default="", help="How much may be owed in a month, e.g. ¥1000 (prepaid customers: 0).")
+@click.option("--label", default="", help="A note for yourself.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def sell(context: Context, /, model: str, to: str, price: str, credit: str, label: str, yes: bool, as_json: bool) -> None:
+    """Sell a model to a customer: customer, price and live key in one. The key is shown this once.
+
+    Done again it makes no second customer and no second key, and says so.
+    """
+    from mofang.trade import sale
+
+    context.confirm(sale.plan_sale(context.shop, model, to, price, credit).doubts, yes)
+    sold = context.shop.act(sale.sell, model=model, to=to, price=price, credit=credit, label=label)
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(_facts(sold), option=orjson.OPT_INDENT_2).decode())
+        return
+    _show(context, sold)
+
+
+def _facts(sold: Sold) -> dict[str, Any]:
+    token = sold.issued.token if sold.issued else None
+    return {"model": sold.model, "customer": sold.customer.name, "account": sold.customer.id, "new_customer": sold.new_customer,
+            "credit_micros": sold.customer.credit_micros, "currency": sold.customer.currency,
+            "price_version": sold.price.version, "rate": sold.price.rate, "new_price": sold.new_price,
+            "key": sold.issued.id if sold.issued else sold.key.id if sold.key else None, "token": token}
+
+
+def _show(context: Context, sold: Sold) -> None:
+    from mofang.core.money import format_micros
+
+    who, name = sold.customer, sold.price.model
+    context.say("{customer} may now ask {model}{new}", "{customer} 现在可以调用 {model}{new}", customer=who.name, model=sold.model,
+                new=say(" (new customer)", "（新客户）") if sold.new_customer else "")
+    context.say("  credit  {credit} a month", "  额度  每月 {credit}", credit=format_micros(who.credit_micros, who.currency))
+    show_price(context, sold.price)
+    if sold.issued is None:
+        assert sold.key is not None
+        context.say("  key     {id}: given before, and still good; no second one was made",
+                    "  密钥  {id}：此前已签发，仍然有效；没有再签发第二个", id=sold.key.id)
+        context.next(f"mofang key rotate {sold.key.id} --lost", f"mofang key new {shlex.quote(who.name)}", f"mofang serve {name}")
+        return
+    context.say("  key     {id}", "  密钥  {id}", id=sold.issued.id)
+    click.echo(sold.issued.token)
+    context.say("Keep it now: it is not stored and cannot be shown again.", "请立即保存：系统不保存明文，之后无法再次显示。")
+    address = serving_address(context.shop, name)
+    context.say("The customer asks like this:", "客户这样调用：")
+    click.echo(curl(context.shop, name, sold.issued.token, address or "http://127.0.0.1:8080"))
+    if address:
+        context.next("mofang", f"mofang invoice {shlex.quote(who.name)} --preview")
+    else:
+        context.next(f"mofang serve {name}")
+
+
+def show_price(context: Context, price: Price) -> None:
+    """A price with what 1 and 40,000 calls cost."""
+    from mofang.core.money import format_price
+
+    examples = [say("{calls} {word} {cost}", "{calls} 次调用收费 {cost}", calls=f"{calls:,}", cost=cost,
+                    word="call costs" if calls == 1 else "calls cost") for calls, cost in price.examples()]
+    context.say("  price   {price} (version {version}): {examples}", "  价格  {price}（第 {version} 版）：{examples}",
+                price=format_price(price.rate, price.currency), version=price.version, examples=say(", ", "，").join(examples))
+
+
+def serving_address(shop: Shop, model: str) -> str:
+    """Where a running server of this shop answers for a model; empty if none does."""
+    from mofang.trade.live import serving
+
+    return next((one["address"] for one in serving(shop) if any(name.partition("@")[0] == model for name in one["models"])), "")
+
+
+def curl(shop: Shop, model: str, token: str, address: str) -> str:
+    """A line to paste that asks the model once."""
+    import json
+
+    about = shop.parts_of(shop.ledger.get(shop.named(model, "package").entry)).read_json("package.json")
+    record: dict[str, Any] = {}
+    for column in about.get("inputs", [{"name": "text", "role": "text"}]):
+        record[column["name"]] = "BASE64" if column.get("role") == "image" else SAMPLES.get(column.get("role", "text"), 1)
+    body = json.dumps(record, ensure_ascii=False).replace("BASE64", "'\"$(base64 < photo.png | tr -d '\\n')\"'")
+    return f"curl {address}/v1/predict/{model} -H 'authorization: Bearer {token}' -d '{body}'"
+
+
+@click.group(cls=Names)
+def price() -> None:
+    """Set and list prices; alone, the list."""
+
+
+@price.command("set")
+@click.argument("model")
+@click.argument("price")
+@click.option("--starts", default="", help="From when on (2026-12-01); now if left out.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_context
+def price_set(context: Context, model: str, price: str, starts: str, yes: bool) -> None:
+    """Set what a model costs from now on, e.g. 5.00/1000. Earlier use keeps its price.
+
+    A change of the price, and one that looks like a slip, shows what it comes to and asks.
+    """
+    from mofang.trade import prices
+    from mofang.trade.sale import price_doubts
+
+    name = context.shop.named(model, "package").name
+    _, before, doubts = price_doubts(context.shop, name, price)
+    context.confirm(doubts, yes)
+    made = context.shop.act(prices.price_set, model=name, price=price, starts=starts, currency=context.shop.currency)
+    context.say("price {version} of {model}:", "{model} 的第 {version} 版价格：", version=made.version, model=made.model)
+    for calls, cost in made.examples():
+        context.say("  {calls} {word} {cost}", "  {calls} 次调用收费 {cost}", calls=f"{calls:,}", cost=cost,
+                    word="call costs" if calls == 1 else "calls cost")
+    if before is not None and before.rate > made.rate:
+        context.say("What was answered before keeps its price. To give some of it back:",
+                    "此前的用量仍按原价。如需退还一部分：")
+        context.next("mofang customer credit-note CUSTOMER AMOUNT --reason \"…\"", "mofang customer")
+    else:
+        context.next(f"mofang sell {name} --to CUSTOMER", f"mofang serve {name}")
+
+
+@price.command("list")
+@listing
+@pass_context
+def price_list(context: Context, as_json: bool, as_csv: bool) -> None:
+    """List all versions of all prices."""
+    from mofang.trade.accounts import all_prices
+
+    rows = [{"model": one.model, "version": one.version, "per_1000": one.exact(1000), "currency": one.currency,
+             "from": when(one.from_us)} for one in all_prices(context.shop)]
+    context.table(rows, {"model": say("model", "模型"), "version": say("version", "版本"), "per_1000": say("per 1,000", "每千次"),
+                         "currency": say("currency", "货币"), "from": say("from", "生效")}, as_json=as_json, as_csv=as_csv)

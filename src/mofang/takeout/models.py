@@ -1,0 +1,75 @@
+"""Models and records of an export: every named model as a folder with an example that runs it, every set of records as
+Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from mofang.core.artifact import Part, manifest_digest
+from mofang.core.database import Database
+from mofang.takeout.folder import Folder, moment_of
+
+if TYPE_CHECKING:
+    from mofang.core.shop import Shop
+
+EXAMPLES = Path(__file__).with_name("examples")
+RECORD_KINDS = ("records", "cleaned", "snapshot")
+NEEDS = {"ngrams": "onnxruntime numpy", "tokens": "onnxruntime numpy tokenizers", "table": "onnxruntime numpy",
+         "image": "onnxruntime numpy pillow"}
+
+
+def write_models(folder: Folder, shop: Shop, ledger: Database) -> None:
+    """``models/NAME@VERSION``: the package's own files, ``encode.py`` and ``example.py``."""
+    sql = """select n.name, n.version, e.body from name as n join entry as e on e.id=n.entry
+             where n.kind='package' order by n.name, n.version"""
+    for name, version, text in ledger.rows(sql):
+        place = f"models/{name}@{version}"
+        parts = {part[0]: part[2] for part in orjson.loads(text)["output"]["parts"]}
+        for part, digest in parts.items():
+            folder.take(f"{place}/{part}", digest, shop.store)
+        if shop.store.has(parts.get("package.json", "")) and "canonical.jsonl" in parts:
+            about = orjson.loads(shop.store.path(parts["package.json"]).read_bytes())
+            for program, text in programs(about).items():
+                folder.write(f"{place}/{program}", [text.encode()])
+
+
+def programs(about: dict[str, Any]) -> dict[str, str]:
+    """``encode.py`` and ``example.py``: the model asked without Mofang, raw record in; none for an unknown encoder."""
+    kind = about.get("encoder", {}).get("name", "")
+    if kind not in NEEDS:
+        return {}
+    inputs = about["inputs"]
+    names = ", ".join(f'"{one["name"]}": …' for one in inputs)
+    usage, given = f"'{{{names}}}'", "json.loads(sys.argv[1])"
+    if len(inputs) == 1 and inputs[0]["role"] == "text":
+        usage, given = '"some text"', f'{{{orjson.dumps(inputs[0]["name"]).decode()}: sys.argv[1]}}'
+    if len(inputs) == 1 and inputs[0]["role"] == "image":
+        usage = "picture.png"
+        given = f'{{{orjson.dumps(inputs[0]["name"]).decode()}: base64.b64encode(open(sys.argv[1], "rb").read()).decode()}}'
+    filled = {"needs": NEEDS[kind], "settings": f"{kind}.json", "usage": usage.replace("\\", ""), "given": given}
+    head, own, tail = ((EXAMPLES / f"{name}.txt").read_text(encoding="utf-8").format(**filled) for name in ("head", kind, "tail"))
+    return {"encode.py": head + own, "example.py": tail}
+
+
+def write_records(folder: Folder, shop: Shop, ledger: Database) -> None:
+    """``records/``: everything that was collected, cleaned or frozen into a snapshot, each content once; and its list."""
+    rows: list[tuple[Any, ...]] = []
+    places: dict[str, str] = {}
+    for page in ledger.pages("select id, at_us, body from entry where kind in ('done', 'reuse') order by seq"):
+        for id, at_us, text in page:
+            body = orjson.loads(text)
+            output = body.get("output") or {}
+            if output.get("kind") not in RECORD_KINDS:
+                continue
+            parts = tuple(Part(*part) for part in output["parts"])
+            digest = manifest_digest(parts)
+            if digest not in places:
+                places[digest] = f"records/{output['kind']}-{id}"
+                for part in parts:
+                    folder.take(f"{places[digest]}/{part.name}", part.digest, shop.store)
+            rows.append((places[digest], output["kind"], id, body.get("stage", ""), moment_of(at_us),
+                         " ".join(body.get("licences", [])), (body.get("measures") or {}).get("rows", "")))
+    folder.table("records.csv", ("folder", "kind", "entry", "stage", "at", "licences", "rows"), rows)
