@@ -217,7 +217,7 @@ def test_every_command_has_a_place_and_its_files_are_seen() -> None:
     """A command that says nowhere who may run it fails here, and so does a path that nothing looks at."""
     import click
 
-    from mofang.cli.context import Given, NewFile
+    from mofang.cli.context import LentFile, NewFile, NewPlace
     from mofang.cli.places import COMMANDS as PLACES
     from mofang.cli.places import access_of
     from mofang.core.identity import ROLES
@@ -235,7 +235,7 @@ def test_every_command_has_a_place_and_its_files_are_seen() -> None:
         if access[1].place == "remote":
             assert access[1].role in {*ROLES, "people"}
             loose = [one.name for one in command.params if isinstance(one.type, click.Path | click.File)
-                     and not isinstance(one.type, NewFile | Given)]
+                     and not isinstance(one.type, NewFile | NewPlace | LentFile)]
             assert loose == [], f"mofang {' '.join(words)}: {loose} would name a path of the server"
 
     for group in COMMANDS.values():
