@@ -27,8 +27,12 @@ TRAIN_SHARE = 0.8
 # Seconds of each step there, beside the search: fixed, for each thousand rows, for each million characters or values.
 START_S = 2.5  # the process, the libraries, the shop
 COLLECT = (0.05, 0.02, 0.015)
-CLEAN = {"text_classification": (0.1, 0.038, 0.27), "table_classification": (0.05, 0.011, 0.0), "image_classification": (0.1, 0.65, 0.0)}
-DECODE = 0.012  # for each million pixels of a picture; cleaning and each candidate decode all of them
+CLEAN = {
+    "text_classification": (0.1, 0.038, 0.27),
+    "table_classification": (0.05, 0.011, 0.0),
+    "image_classification": (0.1, 0.65, 0.0),
+}
+DECODE, GLANCE = 0.02, 0.004  # for each million pixels of a picture: each candidate decodes all, cleaning a small version
 SNAPSHOT = (0.05, 0.007, 0.01)
 EXPORT_S = 0.5
 EVALUATE = (0.5, 0.1, 0.1)
@@ -98,7 +102,7 @@ def estimate_run(finding: Finding, *, budget_s: float, cache: Path | None = None
     plain = {
         "start": START_S,
         "collect": _step(COLLECT, rows, finding.bytes / 1e6 if pictures else signs),
-        "clean": _step(CLEAN[finding.task], rows, signs) + decode_s,
+        "clean": _step(CLEAN[finding.task], rows, signs) + decode_s * GLANCE / DECODE,
         "snapshot": _step(SNAPSHOT, rows, signs),
         "evaluate": _step(EVALUATE, 0.1 * learnt, 0.1 * signs) + 0.1 * decode_s,
         "export": EXPORT_S,
@@ -125,7 +129,9 @@ def size_told(finding: Finding, rows: int) -> Size:
     return Size(rows, max(len(finding.classes), 2), max(finding.length, 1.0), language, rarest)
 
 
-def search(task: str, size: Size, machine: Machine, budget_s: float, decode_s: float = 0.0) -> tuple[float, tuple[str, ...], bool]:
+def search(
+    task: str, size: Size, machine: Machine, budget_s: float, decode_s: float = 0.0
+) -> tuple[float, tuple[str, ...], bool]:
     """(seconds, kinds tried, whether the budget ends it) of ``select`` by its own rules: cheap to dear, what does not fit
     into what is left is passed over, the first is shortened to the budget."""
     from mofang.fit.tasks import candidates
@@ -166,7 +172,7 @@ def really(family: Family, size: Size, machine: Machine) -> float:
         return 0.3 * machine.slowness + LINEAR_TEXT * told.seconds(machine.rate)
     columns = 1 if size.classes == 2 else size.classes
     if family.tag == "linear":
-        return (0.05 + 3.5e-7 * size.rows * size.length * columns) * machine.slowness
+        return (0.1 + 5e-6 * size.rows + 1.3e-7 * size.rows * size.length * columns) * machine.slowness
     if family.tag == "xgboost":
         rounds = min(getattr(family, "rounds", 500), 9 / getattr(family, "learning_rate", 0.1))
         return rounds * columns * (0.001 + 1.5e-8 * size.rows * size.length) * machine.slowness
