@@ -18,9 +18,10 @@ def main(shop: Shop, budget: Budget):
         licence="BSD-3-Clause",                               # of the package; the data: UCI, CC-BY-4.0
         origin="UCI Breast Cancer Wisconsin (Diagnostic), by way of scikit-learn",
     )
-    cleaned = shop.run(clean, records)
-    data = shop.run(snapshot, cleaned / "kept", task="table_classification", label=LABEL, inputs=COLUMNS, test=0.25)
+    cleaned = shop.run(clean, records, shop.last(NAME, "cleaned"))
+    data = shop.run(snapshot, cleaned / "kept", shop.last(NAME, "snapshot"),  # an old row never changes sides
+                    task="table_classification", label=LABEL, inputs=COLUMNS, test=0.25)
     model = shop.run(select, data, budget_s=budget.seconds)
-    graph = shop.run(export, model)
+    graph = shop.run(export, model, data / "validation")
     evidence = shop.run(evaluate, graph, data / "test", shop.run(baseline, data))
     return shop.run(package, graph, evidence)

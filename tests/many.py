@@ -84,7 +84,7 @@ def id_at(prefix: str, at_us: int, number: int) -> str:
 
 def write_runs(shop: Shop, runs: int, began_us: int, chance: random.Random) -> list[str]:
     """Start and end of so many runs, six to a model; some failed, three never ended. Returns the names given."""
-    step_us = DAYS * DAY_US // (2 * runs + 110)
+    step_us = DAYS * DAY_US // (2 * runs + min(100, runs // 6) + 5)
     entries: list[tuple[Any, ...]] = []
     edges: list[tuple[str, str]] = []
     names: list[tuple[Any, ...]] = []

@@ -10,10 +10,11 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "bench" / "results" / "demo.json"
-BEGIN, END = "<!-- demo:begin -->", "<!-- demo:end -->"
+BLOCKS = ("screen", "demo")
 
 
 def rows(facts: dict[str, Any], chinese: bool) -> list[tuple[str, str]]:
@@ -41,10 +42,50 @@ def rows(facts: dict[str, Any], chinese: bool) -> list[tuple[str, str]]:
     ]
 
 
-def block(facts: dict[str, Any], chinese: bool) -> str:
-    """The table between the two marks."""
-    lines = [f"| {label} | {value} |" for label, value in rows(facts, chinese)]
-    return "\n".join([BEGIN, "| | |", "|---|---|", *lines, END])
+def commands(facts: dict[str, Any], chinese: bool) -> list[tuple[str, str]]:
+    """The first screen: each command of the founder's first day, and what it said in the demo."""
+    def pick(en: str, zh: str) -> str:
+        return zh if chinese else en
+
+    screen, metric = facts["screen"], facts["headline"]
+    found, base = facts["metrics"][metric], facts["baseline"][metric]
+    earned, billed = (f"¥{micros / 1e6:.2f}" for micros in (screen["earned_today_micros"], facts["invoice_total_micros"]))
+    sure = max(screen["said"]["scores"].values())
+    figures = f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+    return [
+        ("new reviews.csv", pick(f"looks: {screen['rows']:,} records, {screen['classes']} classes; writes a recipe, reviews.py",
+                                 f"查看：{screen['rows']:,} 条记录，{screen['classes']} 个类别；写出配方 reviews.py")),
+        ("run reviews.py", pick(f"test {metric} {figures} (baseline {base['value']:.3f})",
+                                f"测试集 {metric} {figures}（基线 {base['value']:.3f}）")),
+        ('predict reviews "房间很干净"', pick(f"{screen['said']['label']} {sure:.3f}; no server, no key",
+                                              f"{screen['said']['label']} {sure:.3f}；不需要服务器和密钥")),
+        ("serve reviews", pick("every answer is metered before it leaves; now in a second terminal:",
+                               "每个回答发出之前先记账；下面换一个终端：")),
+        ("sell reviews --to 示范书店 --price 5.00/1000", pick("customer, price and key in one; the key is shown once",
+                                                          "客户、价格、密钥一步完成；密钥只显示一次")),
+        ("", pick(f"the day on one screen: {facts['requests']} requests, {earned} earned",
+                  f"一屏看完今天：{facts['requests']} 次请求，收入 {earned}")),
+        ("invoice 示范书店 --early", pick(f"{screen['invoice']}, {billed}: PDF and JSON, each line traceable",
+                                      f"{screen['invoice']}，{billed}：PDF 和 JSON，每一行都可追溯")),
+    ]
+
+
+def block(name: str, facts: dict[str, Any], chinese: bool) -> str:
+    """What stands between the two marks of a block."""
+    if name == "screen":
+        pairs = commands(facts, chinese)
+        width = max(_width(command) for command, _ in pairs)
+        lines = [f"./mofang {command}{' ' * (width - _width(command))}   # {words}"
+                 for command, words in pairs]
+        lines = ["```bash", *lines, "```"]
+    else:
+        lines = ["| | |", "|---|---|", *(f"| {label} | {value} |" for label, value in rows(facts, chinese))]
+    return "\n".join([f"<!-- {name}:begin -->", *lines, f"<!-- {name}:end -->"])
+
+
+def _width(text: str) -> int:
+    """Columns on a screen: a Chinese sign takes two."""
+    return sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
 def main(arguments: list[str]) -> int:
@@ -58,7 +99,10 @@ def main(arguments: list[str]) -> int:
     stale = 0
     for name, chinese in (("README.md", False), ("README.zh.md", True)):
         text = (ROOT / name).read_text(encoding="utf-8")
-        new = re.sub(f"{BEGIN}.*?{END}", lambda _, chinese=chinese: block(facts, chinese), text, flags=re.DOTALL)
+        new = text
+        for kind in BLOCKS:
+            made = block(kind, facts, chinese)
+            new = re.sub(f"<!-- {kind}:begin -->.*?<!-- {kind}:end -->", lambda _, made=made: made, new, flags=re.DOTALL)
         if new != text:
             stale += 1
             if not check:

@@ -182,6 +182,13 @@ def http() -> Iterator[str]:
     yield from ("## HTTP", "", ("Whatever is not listed is 404. "
                  "Errors are `{\"error\": {\"code\", \"what\", \"fix\", \"request_id\"}}`."), "")
     yield from table(("request", "who", "meaning"), [(f"`{method} {path}`", who, words) for method, path, who, words in ENDPOINTS])
+    yield from ("", "### The console's API", "", ("`mofang console` answers it to people who have joined, with "
+                 "`Authorization: Bearer TOKEN`. What streams are lines of JSON until `{\"exit\": status}`."), "")
+    from mofang.web import api, pages
+
+    yield from table(("request", "role", "meaning"), [(f"`{one.method} {one.path}`", one.who, one.en) for one in api.ROUTES])
+    yield from ("", "Its pages, for a browser that came in by the one-time link or with a token:", "")
+    yield from table(("request", "role", "meaning"), [(f"`{one.method} {one.path}`", one.who, one.en) for one in pages.ROUTES])
     yield ""
     yield from table(("header", "meaning"), [(f"`{name}`", words) for name, words in HEADERS])
 

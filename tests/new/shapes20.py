@@ -126,7 +126,7 @@ def numeric_ids(at: Path, chance: random.Random) -> Path:
 
 def forecast(at: Path, chance: random.Random) -> Path:
     rows = []
-    for i in range(600):
+    for _ in range(600):
         tenure, calls = chance.randrange(60), chance.randrange(12)
         rows.append((day(chance, date(2023, 1, 1), 700), tenure, calls, chance.choice(["prepaid", "contract"]),
                      "yes" if calls + chance.gauss(0, 2) > 7 else "no"))

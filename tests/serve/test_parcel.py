@@ -181,6 +181,7 @@ def test_a_flipped_bit_in_any_part_is_found(parcel: Path, taker: Shop, tmp_path:
 
 # Noise: whatever is changed, the answer is a word and never a traceback
 
+NOISY = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 JSON = st.recursive(st.none() | st.booleans() | st.integers(-9, 2**70) | st.floats() | st.text(max_size=9),
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3), max_leaves=5)
 
@@ -193,7 +194,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=NOISY, deadline=None)
 @given(data=st.data())
 def test_any_change_of_the_ancestry_is_refused_or_can_be_traced(parcel: Path, taker: Shop, data: st.DataObject) -> None:
     box = Box(parcel)
@@ -223,7 +224,7 @@ def test_any_change_of_the_ancestry_is_refused_or_can_be_traced(parcel: Path, ta
         raise ZeroDivisionError  # undo
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=80, suppress_health_check=NOISY, deadline=None)
 @given(data=st.data())
 def test_any_change_of_a_graph_is_refused_or_harmless(parcel: Path, tmp_path: Path, data: st.DataObject) -> None:
     graph = bytearray(Box(parcel).parts["graph/model.onnx"])
@@ -235,7 +236,7 @@ def test_any_change_of_a_graph_is_refused_or_harmless(parcel: Path, tmp_path: Pa
         check_graph(path, "graph/model.onnx")
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=80, suppress_health_check=NOISY, deadline=None)
 @given(data=st.data())
 def test_any_change_of_the_file_is_refused(parcel: Path, tmp_path: Path, data: st.DataObject) -> None:
     whole = bytearray(parcel.read_bytes())

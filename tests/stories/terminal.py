@@ -51,6 +51,11 @@ class Terminal:
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
+    def shop(self) -> Path:
+        """The shop's folder."""
+        return self.folder / "shop"
+
+    @property
     def environment(self) -> dict[str, str]:
         """A plain environment: no shop and no language from outside; compiled modules are kept."""
         left_out = ("PYTHONDONTWRITEBYTECODE", "MOFANG_SHOP", "LC_ALL", "LC_MESSAGES", "LANG", "COLUMNS")
@@ -131,10 +136,10 @@ class Answer:
 
 
 class Server:
-    """``mofang serve`` on a free port, ended by its own process id."""
+    """``mofang serve`` (or another command that listens) on a free port, ended by its own process id."""
 
-    def __init__(self, terminal: Terminal, *words: str) -> None:
-        self.process = terminal.start("serve", *words, "--port", "0", start_new_session=True)
+    def __init__(self, terminal: Terminal, *words: str, command: str = "serve") -> None:
+        self.process = terminal.start(command, *words, "--port", "0", start_new_session=True)
         self.watchdog = threading.Timer(START_S, self.process.kill)
         self.watchdog.start()
         assert self.process.stdout is not None

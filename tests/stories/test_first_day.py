@@ -86,7 +86,7 @@ def test_from_customer_to_traced_invoice(copied: Callable[[str], Terminal], lang
         assert [(one["model"], one["units"], one["price"]) for one in used["usage"]] == [("reviews@1", 6, "0.03")], used
         assert server.stop() in (0, -signal.SIGTERM)
     _books(terminal, said, first.json["request_id"])
-    everything = b"".join(path.read_bytes() for path in (terminal.folder / "shop").rglob("*") if path.is_file())
+    everything = b"".join(path.read_bytes() for path in terminal.shop.rglob("*") if path.is_file())
     assert secret.encode() not in everything, "a key is shown once and stored nowhere"
 
 

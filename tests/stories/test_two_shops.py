@@ -58,7 +58,7 @@ def test_trained_here_sold_there_traced_back(terminal: Terminal, file: Path, tmp
     request, number = sold(seller)
     for name in ((number, "1"), (request,)):
         traced = seller.type("trace", *name).out
-        for words in ("reviews.csv", "许可证：own", "our own shop", "snapshot", "evaluation", "@ 模坊", "保存在模坊"):
+        for words in ("reviews.csv", "许可证：own", "our own shop", "snapshot", "evaluation", "@ shop_", fingerprint[:9], "保存在模坊"):
             assert words in traced, words
     assert "其他模坊的成本" in seller.type("trace", number, "1").out
     steps = nodes(seller.type("trace", number, "1", "--json").json)

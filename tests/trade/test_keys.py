@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
-from mofang.trade.customers import customer_new
 from mofang.core.token import ALPHABET, check_digits
+from mofang.trade.customers import customer_new
 from mofang.trade.keys import (
     DAY_US,
     Pepper,

@@ -114,7 +114,7 @@ def test_costs_add_up(many: Shop) -> None:
 def test_the_day_is_facts(many: Shop) -> None:
     told = today_of(many).to_dict()
     assert told["requests_month"] + told["test_requests_today"] >= told["requests_today"] > 0 and len(told["next"]) <= 3
-    assert told["owed_micros"] >= told["unbilled_micros"] > 0 and told["spent_month_micros"] is None
+    assert told["owed_micros"] >= told["unbilled_micros"] > 0 and told["spent_month_micros"] is None, told
     assert {"month-not-billed", "backup-never", "verify-old"} - {one["code"] for one in told["alerts"]} <= {"verify-old"}
 
 

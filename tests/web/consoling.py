@@ -44,7 +44,7 @@ class Reader:
 class Consoling:
     """One running console, ended with ``stop``."""
 
-    def __init__(self, shop: Shop) -> None:
+    def __init__(self, shop: Shop, **tls: str) -> None:
         self.shop = shop
         self.links: list[str] = []
         self.socket = listen("127.0.0.1", 0)
@@ -52,7 +52,7 @@ class Consoling:
         self.entrance = Entrance(shop, said=self.links.append)
         rules = Rules(frozenset({"127.0.0.1", "localhost"}), f"http://127.0.0.1:{self.port}", secure=False)
         app, self.jobs = console_app(shop, rules, self.entrance, allow)
-        self.server = uvicorn.Server(uvicorn.Config(app, **server_settings(timeout_graceful_shutdown=5)))
+        self.server = uvicorn.Server(uvicorn.Config(app, **server_settings(timeout_graceful_shutdown=5, **tls)))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
         self.thread.start()
         until = time.monotonic() + 20

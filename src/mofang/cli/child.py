@@ -71,15 +71,15 @@ def main() -> int:
         sys.stdin = open("stdin" if os.path.exists("stdin") else os.devnull, encoding="utf-8")  # noqa: SIM115
         return run(list(lent.given["argv"]))
     sys.stdout = cast(TextIO, Screen(events))
-    status = 0
-    while lent is not None:
+    while True:
         set_language(language_of(lent.language))
         status = _answer(events, lent)
         send(events, {"ended": status})
         line = asked.readline() if status < 128 else b""
-        lent = Handover(**orjson.loads(line)) if line else None
-        _handed[:] = [lent] if lent else []
-    return status
+        if not line:
+            return status
+        lent = Handover(**orjson.loads(line))
+        _handed[:] = [lent]
 
 
 def send(events: BinaryIO, event: dict[str, Any]) -> None:
@@ -115,13 +115,15 @@ class Screen:
 
 def _answer(events: BinaryIO, lent: Handover) -> int:
     """Run a stage, or name a package and report on it, and send what came of it; an error goes as code, what and fix."""
+    from mofang.cli.stopping import stoppable
     from mofang.core.errors import MofangError
 
     try:
-        if lent.what == "stage":
-            send(events, {"made": _stage(lent)})
-        else:
-            _finish(lent)
+        with stoppable():
+            if lent.what == "stage":
+                send(events, {"made": _stage(lent)})
+            else:
+                _finish(lent)
     except MofangError as error:
         send(events, {"error": error.to_dict()})
         return 1
@@ -174,7 +176,8 @@ def _finish(lent: Handover) -> None:
 
     context = Context(lent.shop)
     given = lent.given
-    outcome = finish(context.shop, given["name"], context.shop.find(given["entry"], "package"), time.monotonic() - given["seconds"])
+    outcome = finish(context.shop, given["name"], context.shop.find(given["entry"], "package"),
+                     time.monotonic() - given["seconds"])
     report(context, outcome, bool(given["json"]))
 
 

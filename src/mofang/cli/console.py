@@ -17,8 +17,8 @@ from mofang.core.language import say
 @click.option("--port", default=8090, show_default=True, help="Port; 0 takes a free one and prints it.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback unless you say otherwise.")
 @click.option("--address", default="", help="How people reach it, e.g. https://shop.example.com (default: where it listens).")
-@click.option("--certificate", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TLS certificate (PEM).")
-@click.option("--private-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The certificate's key (PEM).")
+@click.option("--certificate", type=click.Path(dir_okay=False, path_type=Path), help="TLS certificate (PEM).")
+@click.option("--private-key", type=click.Path(dir_okay=False, path_type=Path), help="The certificate's key (PEM).")
 @click.option("--behind-proxy", is_flag=True, help="A proxy in front of it speaks TLS and hands on the host's name.")
 @pass_context
 def console(context: Context, port: int, host: str, address: str, certificate: Path | None, private_key: Path | None,

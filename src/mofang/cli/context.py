@@ -69,7 +69,7 @@ class Context:
             place = Path(self.shop_path or "shop")
             remember(place)
             click.echo(say("A new shop is made in {path}.", "在 {path} 新建模坊。", path=place), err=True)
-        else:
+        elif handed() is None:
             remember(place)
         return Shop.open(place)
 
@@ -159,7 +159,8 @@ class Context:
     @property
     def width(self) -> int:
         """Columns of the screen; 160 where it is none (COLUMNS)."""
-        return self.console.width if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+        lent = handed()
+        return lent.width if lent else self.console.width if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
 
     def _fold(self, rows: Sequence[dict[str, Any]], headings: dict[str, str], title: str) -> None:
         from rich import box
@@ -210,6 +211,20 @@ class Given(click.ParamType[Any]):
     """A text, a file or folder that is there, or ``-`` for standard input: what a person wants answered."""
 
     name = "text"
+
+
+class LentFile(click.Path):
+    """A file that is there and read; its command itself says so where it is not."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+
+class NewPlace(click.Path):
+    """A file to be written, or a folder to write it into under its own name."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
 
 
 class OnDiskText(click.ParamType[Any]):

@@ -50,12 +50,12 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "fingerprint": ("travel", "this shop's key, to compare by telephone", "本店公钥的指纹，供对方核对"),
         "sweep": ("keep", "remove what nobody needs, after showing it", "清理无用的文件，先列出再询问"),
         "matrix": ("more", "what works for which kind of model", "哪些功能适用于哪类模型"),
-        "rates": ("money", "say what a machine hour costs", "设定机器每小时的成本"),
-        "settings": ("money", "seller, tax number, time zone: what bills say of you", "卖方名称、税号、时区等账单设置"),
         "console": ("console", "the shop in a browser, and for people on other machines", "在浏览器里看模坊，也供其他机器上的人使用"),
         "invite": ("people", "let somebody work in this shop from another machine", "邀请他人从别的机器使用这个模坊"),
         "people": ("people", "list and remove people, and change what they may do", "查看、移除成员，更改其权限"),
         "join": ("people", "take up an invitation to a shop", "接受一个模坊的邀请"),
+        "rates": ("money", "say what a machine hour costs", "设定机器每小时的成本"),
+        "settings": ("money", "seller, tax number, time zone: what bills say of you", "卖方名称、税号、时区等账单设置"),
         "doctor": ("more", "say in words what is missing here", "用文字说明本机缺少什么"),
         "explain": ("more", "explain a word", "解释一个词"),
     },
@@ -142,7 +142,7 @@ def _speak(_ctx: click.Context, _option: click.Parameter, chosen: Any) -> None:
 
 @click.group(cls=Mofang, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--shop", "shop_path", metavar="FOLDER|URL",
-              help="The shop's folder (default: ./shop, searched upwards; MOFANG_SHOP), or the address of one on another machine.")
+              help="The shop's folder (default: ./shop, searched upwards; MOFANG_SHOP), or the address of one elsewhere.")
 @click.option("--lang", type=click.Choice(["en", "zh"]), is_eager=True, expose_value=False, callback=_speak,
               help="Language of the screen (default: the locale's; MOFANG_LANG).")
 @click.option("--verbose", is_flag=True, help="Show a traceback for unexpected errors.")

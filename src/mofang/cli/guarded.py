@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mofang.cli.child import Handover
-from mofang.cli.context import Given, NewFile
+from mofang.cli.context import Given, LentFile, NewFile, NewPlace
 from mofang.core.errors import MofangError
 
 
@@ -18,8 +18,8 @@ def guarded(command: click.Command, handover: Handover) -> click.Command:
     kept = copy.copy(command)
     kept.params = [_param(one, handover) for one in command.params]
     if isinstance(command, click.Group):
-        assert isinstance(kept, click.Group)
-        kept.commands = {name: guarded(one, handover) for name, one in command.commands.items()}
+        found = command.get_command  # also where a group finds its commands only when they are asked for
+        kept.get_command = lambda ctx, name: (one := found(ctx, name)) and guarded(one, handover)  # type: ignore[attr-defined]
     return kept
 
 
@@ -27,6 +27,9 @@ def _param(param: click.Parameter, handover: Handover) -> click.Parameter:
     if isinstance(param.type, Given):
         param = copy.copy(param)
         param.type = _Lent(handover)
+    elif isinstance(param.type, LentFile):
+        param = copy.copy(param)
+        param.type = _Inside(click.Path(path_type=Path))
     elif isinstance(param.type, click.Path | click.File):
         param = copy.copy(param)
         param.type = _Inside(param.type)
@@ -57,7 +60,9 @@ class _Inside(click.ParamType[Any]):
         path = PurePosixPath(str(value))
         if path.is_absolute() or ".." in path.parts:
             raise MofangError("place-not-here", setting=(param.name if param else "") or "path", place=str(value))
-        if isinstance(self.inner, NewFile):
+        if isinstance(self.inner, NewFile | NewPlace):
+            if str(value).endswith("/"):  # a folder of the other machine's, to write into
+                Path(path).mkdir(parents=True, exist_ok=True)
             if Path(path).is_symlink():  # a file that was lent is only read
                 raise MofangError("file-not-writable", path=path)
             Path(path).parent.mkdir(parents=True, exist_ok=True)

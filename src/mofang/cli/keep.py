@@ -286,8 +286,11 @@ def _by_kind(found: list[Litter]) -> list[dict[str, Any]]:
 
 def export_all(context: Context, out: Path | None) -> None:
     """The whole shop as a folder of plain files, while it goes on serving; the same command again brings it up to date."""
+    from mofang.cli.child import handed
     from mofang.takeout import take_out
 
+    if handed() is not None:
+        raise MofangError("command-at-server", command="export --all")
     shop = _shop_here(context)
     place = (out or shop.path.with_name(f"{shop.path.name}-export")).resolve()
     made = take_out(shop, place)

@@ -68,17 +68,21 @@ def run(context: Context, recipe: Path, budget: str, miss_cost: float | None, as
     from mofang.cli.stopping import stoppable
     from mofang.recipe import Budget, run_recipe
 
-    settings = {stage: {"miss_cost": miss_cost} for stage in ("export", "baseline")} if miss_cost else {}
     if context.remote:
         from mofang.cli.remote import run_at
 
-        run_at(context, recipe, budget, settings, as_json)
+        run_at(context, recipe, budget, miss_cost, as_json)
         return
     shop = context.shop
     spent = Budget.parse(budget, shop.rates.get("machine_hour_micros"), shop.currency)
     with stoppable():
-        outcome = run_recipe(shop, recipe, spent, settings)
+        outcome = run_recipe(shop, recipe, spent, settings_of(miss_cost))
     report(context, outcome, as_json)
+
+
+def settings_of(miss_cost: float | None) -> dict[str, dict[str, float]]:
+    """What the flags of ``run`` put in the place of a recipe's own settings."""
+    return {stage: {"miss_cost": miss_cost} for stage in ("export", "baseline")} if miss_cost else {}
 
 
 @click.command()

@@ -26,14 +26,13 @@ LOOK, TRAIN, RELEASE, MONEY, PEOPLE = (Access("remote", role) for role in ("look
 COMMANDS: dict[str, Access] = {
     "new": HERE, "run": HERE, "show": LOOK, "predict": LOOK,
     "serve": SERVER, "console": SERVER, "sell": MONEY,
-    "customer new": MONEY, "customer limit": MONEY, "customer list": MONEY, "customer top-up": MONEY,
-    "customer credit-note": MONEY,
+    "customer new": MONEY, "customer limit": MONEY, "customer list": MONEY, "customer top-up": MONEY, "customer credit-note": MONEY,
     "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,
     "price set": MONEY, "price list": MONEY,
     "invoice": Access("remote", "money", ("INV-*.pdf",)),
-    "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "costs": MONEY, "verify": LOOK,
+    "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "verify": LOOK, "costs": MONEY,
     "backup": SERVER, "restore": SERVER, "sweep": SERVER,
-    "export": Access("remote", "release", ("*.mofang",)), "import": SERVER, "fingerprint": LOOK,
+    "export": Access("remote", "release", ("*.mofang",)), "import": RELEASE, "fingerprint": LOOK,
     "invite": PEOPLE, "people list": PEOPLE, "people remove": PEOPLE, "people roles": PEOPLE, "join": HERE,
     "demo": HERE, "matrix": HERE, "rates": MONEY, "settings": MONEY, "doctor": HERE, "explain": HERE,
 }
@@ -53,4 +52,6 @@ def access_of(words: list[str]) -> tuple[str, Access] | None:
         return first, COMMANDS[first]
     if both in COMMANDS:
         return both, COMMANDS[both]
+    if first == "stage" and len(words) > 1:
+        return (both, STAGE) if words[1].replace("-", "_") in locked()["stages"] else None
     return (first, STAGE) if first.replace("-", "_") in locked()["stages"] else None

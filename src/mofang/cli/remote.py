@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import click
 from click.core import ParameterSource
 
-from mofang.cli.context import Context, Given, NewFile, OnDiskText
+from mofang.cli.context import Context, Given, LentFile, NewFile, NewPlace, OnDiskText
 from mofang.cli.places import Access, access_of
 from mofang.core.errors import MofangError
 
@@ -80,6 +80,9 @@ class Plan:
         """Where a file that came back belongs; None for one that nobody asked for."""
         if name in self.written:
             return self.written[name]
+        folder, _, own = name.rpartition("/")
+        if folder in self.written and self.written[folder].is_dir():
+            return self.written[folder] / own
         return Path(name) if any("/" not in name and fnmatch.fnmatch(name, each) for each in self.access.brings) else None
 
 
@@ -119,8 +122,14 @@ def _text(client: Any, plan: Plan, param: click.Parameter, value: Any) -> str:
         from mofang.web.remote import lend
 
         return lend(client, str(value))
-    if isinstance(param.type, NewFile):
-        plan.written[name_there(value)] = Path(value)
+    if isinstance(param.type, NewFile | NewPlace):
+        there = name_there(value)
+        plan.written[there] = Path(value)
+        return there + ("/" if Path(value).is_dir() else "")
+    if isinstance(param.type, LentFile) and Path(value).is_file():
+        from mofang.web.remote import lend
+
+        plan.files[name_there(value)] = _set_id(lend(client, str(value)))
         return name_there(value)
     return str(value)
 
@@ -210,8 +219,9 @@ def _width() -> int:
     return int(os.environ.get("COLUMNS", "160"))
 
 
-def run_at(context: Context, recipe: Path, budget: str, settings: dict[str, dict[str, Any]], as_json: bool) -> None:
+def run_at(context: Context, recipe: Path, budget: str, miss_cost: float | None, as_json: bool) -> None:
     """``mofang run`` with the recipe here and the work there; named and reported on there."""
+    from mofang.cli.make import settings_of
     from mofang.recipe import Budget, make_package
     from mofang.web.client import Client
     from mofang.web.remote import RemoteShop
@@ -221,7 +231,7 @@ def run_at(context: Context, recipe: Path, budget: str, settings: dict[str, dict
         shop = RemoteShop(client)
         began = time.monotonic()
         spent = Budget.parse(budget, shop.rates.get("machine_hour_micros"), shop.currency)
-        name, package = make_package(shop, recipe, spent, settings)
+        name, package = make_package(shop, recipe, spent, settings_of(miss_cost))
         body = {"name": name, "entry": package.entry, "seconds": time.monotonic() - began, "json": as_json, "width": _width()}
         with client.stream("/api/outcomes", body) as events:
             status = _printed(events, client)

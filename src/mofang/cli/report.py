@@ -91,7 +91,7 @@ def detection_lines(facts: dict[str, Any]) -> list[str]:
                          positive=found["positive"], threshold=_threshold(found["threshold"]), chosen=chosen))
         other = facts.get("baseline_decide")
         if other and other["miss_cost"] != cost:
-            lines.append(say("  the baseline was not told that cost: give baseline the same miss_cost in the recipe to compare them",
+            lines.append(say("  the baseline was not told that cost: give it the same miss_cost in the recipe to compare them",
                              "  基线没有按这个代价选阈值：要公平比较，请在配方里给 baseline 同样的 miss_cost"))
     return lines
 
@@ -127,6 +127,7 @@ INCOMPARABLE = {
     "labels": ("the labels are not the same", "标签不同"),
     "columns": ("it reads columns that are no longer there", "旧模型所用的列已不存在"),
     "preparation": ("the records are cleaned otherwise now", "记录的清洗方式变了"),
+    "elsewhere": ("it was made in another shop", "旧版本是在另一个模坊里制作的"),
     "trained-on": ("it was trained on some of today's test rows", "旧模型训练时用过现在的部分测试记录"),
 }
 
@@ -239,7 +240,13 @@ def _mistakes(context: Context, mistakes: list[dict[str, Any]]) -> None:
 
 
 def _first(record: dict[str, Any]) -> str:
-    return _cut("  ".join(str(value) for name, value in record.items() if name != "id"))
+    values = [value for name, value in record.items() if name != "id"]
+    return _cut("  ".join(map(_plain, values)))
+
+
+def _plain(value: Any) -> str:
+    """A cell as a person would write it: 41, not 41.0."""
+    return "–" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _cut(text: str) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mofang.trade.today import Today
 
 WIDTH = 12
+MONEY = frozenset(("earned_today_micros", "earned_month_micros", "spent_today_micros", "spent_month_micros", "owed_micros",
+                   "unbilled_micros", "alerts"))  # what only the role money sees
 
 
 @click.command()
@@ -27,23 +29,24 @@ def status(context: Context, as_json: bool) -> None:
     from mofang.trade.today import today_of
 
     found = today_of(context.shop)
-    sees_money = context.shop.permit(context.shop.actor, "money")
+    may_see_money = context.shop.permit(context.shop.actor, "money")
     if as_json:
         import orjson
 
-        facts = {name: value for name, value in found.to_dict().items() if sees_money or not name.endswith("_micros")}
-        click.echo(orjson.dumps({"shop": str(context.shop.path), **facts}, option=orjson.OPT_INDENT_2).decode())
+        told = {"shop": str(context.shop.path), **found.to_dict()}
+        told = told if may_see_money else {name: value for name, value in told.items() if name not in MONEY}
+        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
         return
     context.say("Shop {path}", "模坊 {path}", path=context.shop.path)
     _line(say("models", "模型"), ", ".join(found.models[:8]) + (" …" if len(found.models) > 8 else "") or "–")
     _live(context, found)
-    if sees_money:
+    if may_see_money:
         _money(context, found)
     _runs(context, found)
     _line(say("disk", "磁盘"), say("{free:.1f} GB free", "剩余 {free:.1f} GB", free=found.disk_free_bytes / 1e9))
     _line(say("checked", "核对"), say("{when}; backup {backup}", "{when}；备份 {backup}", when=_ago(found.verified),
                                              backup=_ago(found.backed_up)))
-    for one in found.alerts:
+    for one in found.alerts if may_see_money else ():
         click.echo(click.style(f"! {one.words}", fg="yellow"))
     context.next(*found.next)
 

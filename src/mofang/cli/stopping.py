@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from mofang.core import stopping
 from mofang.core.language import say
@@ -42,9 +43,9 @@ def stoppable() -> Iterator[None]:
         raise asked
 
 
-def _restore(before: dict[int, object]) -> None:
+def _restore(before: Mapping[int, Any]) -> None:
     for number, handler in before.items():
-        signal.signal(number, handler)  # type: ignore[arg-type]
+        signal.signal(number, handler)
 
 
 def _first(number: int, _frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mofang.cli.context import Context, NewFile, pass_context
+from mofang.cli.context import Context, LentFile, NewFile, NewPlace, pass_context
 from mofang.core.errors import MofangError
 from mofang.core.language import say
 
@@ -17,8 +17,7 @@ from mofang.core.language import say
 @click.command()
 @click.argument("model", required=False)
 @click.option("--all", "everything", is_flag=True, help="All of the shop, into a folder that needs no Mofang to read.")
-@click.option("--out", type=click.Path(path_type=Path),
-              help="The file (default: NAME-VERSION.mofang here); with --all, the folder.")
+@click.option("--out", type=NewPlace(), help="The file (default: NAME-VERSION.mofang here); with --all, the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def export(context: Context, model: str | None, everything: bool, out: Path | None, as_json: bool) -> None:
@@ -60,7 +59,7 @@ def _send(context: Context, model: str, out: Path | None) -> Any:
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=LentFile())
 @click.option("--name", help="The model's name here (default: its name there).")
 @click.option("--from", "pinned", default="", metavar="FINGERPRINT", help="Take it only if this shop's key signed it.")
 @click.option("--yes", is_flag=True, help="Do not ask; for scripts.")
@@ -117,7 +116,7 @@ def _facts(parcel: Any, shops: list[Any], tried: dict[str, Any]) -> dict[str, An
     sources = [{name: one["settings"][name] for name in ("source", *SAID) if one["settings"].get(name)}
                for one in views if one["settings"].get("source")]
     return {
-        "name": parcel.name, "shops": [{"shop": one.label, "id": one.id, "fingerprint": one.fingerprint, "known": known}
+        "name": parcel.name, "shops": [{"shop": one.title, "id": one.id, "fingerprint": one.fingerprint, "known": known}
                                        for one, known in shops],
         "task": parcel.described["task"], "evaluation": parcel.described["evaluation"], "licences": list(parcel.licences),
         "sources": sources, "requests": tried["requests"], "engine": tried["engine"],
@@ -161,7 +160,7 @@ def fingerprint(context: Context, as_json: bool) -> None:
     from mofang.core.foreign import known_shops
 
     me, known = identity(context.shop), known_shops(context.shop)
-    rows = [{"shop": one.label, "id": one.id, "fingerprint": one.fingerprint} for one in known]
+    rows = [{"shop": one.title, "id": one.id, "fingerprint": one.fingerprint} for one in known]
     if as_json:
         _json({"id": me["id"], "name": me["name"], "fingerprint": me["fingerprint"], "known": rows})
         return

@@ -36,9 +36,14 @@ class ForeignShop:
     fingerprint: str
 
     @property
-    def label(self) -> str:
+    def title(self) -> str:
         """Its name, or the beginning of its id."""
         return shop_label(self.id, self.name)
+
+    @property
+    def label(self) -> str:
+        """Its name and the beginning of its key's fingerprint: any shop may call itself by another's name."""
+        return f"{self.title} {self.fingerprint[:9]}"
 
 
 @dataclass(frozen=True)

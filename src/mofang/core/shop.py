@@ -30,6 +30,7 @@ from mofang.core.kept import note_kept
 from mofang.core.ledger import Entry, Ledger
 from mofang.core.migrate import SETTINGS, bring_up_to_date, newest
 from mofang.core.nearest import nearest
+from mofang.core.stage import spec_of
 from mofang.core.store import Store
 
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
@@ -150,7 +151,7 @@ class Shop:
 
     def run(self, function: Callable[..., Any], *artifacts: Any, **settings: Any) -> Any:
         """Run a stage, or reuse what an equal run made before."""
-        return run.execute(self, function, artifacts, with_given(run.spec_of(function).name, settings))[0]
+        return run.execute(self, function, artifacts, with_given(spec_of(function).name, settings))[0]
 
     def act(self, function: Callable[..., Any], **settings: Any) -> Any:
         """Take an action, if this actor may."""
@@ -339,12 +340,18 @@ class Shop:
     # Checking
 
     def verify(self) -> list[str]:
-        """Everything that does not fit: chains, folded tables, missing or changed objects. Empty if all is well."""
-        from mofang.core.foreign import verify_foreign
+        """Everything that does not fit: chains, folded tables, missing or changed objects. Empty if all is well.
 
-        for journal in self.journals.names():
-            lock.import_fold(journal)
-        wrong = self.ledger.verify() + self.journals.verify() + verify_foreign(self)
+        Chains and tables are read as of one moment: servers that go on meanwhile change nothing of what is compared.
+        """
+        from mofang.core.foreign import verify_foreign
+        from mofang.core.moment import moment
+        from mofang.core.tables import check_books
+
+        self.journals.make_tables()
+        with moment(self) as seen:
+            wrong = check_books(seen.ledger, seen.control)
+        wrong += verify_foreign(self)
         checked: dict[str, str | None] = {}
         for entry in self.ledger.entries("done", "seal"):
             for part in entry.body["output"]["parts"]:

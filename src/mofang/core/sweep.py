@@ -7,6 +7,7 @@ very moment (``Store.keep`` touches what it finds). Backups hold files of their 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -83,15 +84,16 @@ def sweep(shop: Shop, found: list[Litter]) -> Swept:
 def mentioned(shop: Shop, going: set[Path]) -> set[str]:
     """Every digest in the ledger, the journals (usage rows mention none), the seals, and the parts of unfinished runs."""
     found: set[str] = set()
+    for place in (shop.path / "scratch").glob("*/parts.jsonl"):  # first: a run that ends meanwhile is in the ledger below
+        if place.parent not in going:
+            with contextlib.suppress(FileNotFoundError):
+                found.update(DIGEST.findall(place.read_text(encoding="utf-8", errors="replace")))
     of_ledger = ("select body from entry", "select value from once", "select document from foreign_shop",
                  "select document from foreign_entry")
     for text in _texts(shop.ledger.db, *of_ledger):
         found.update(DIGEST.findall(text))
     for text in _texts(shop.journals.db, "select body from journal where journal<>'usage'", "select digest from seal"):
         found.update(DIGEST.findall(text))
-    for place in (shop.path / "scratch").glob("*/parts.jsonl"):
-        if place.parent not in going:
-            found.update(DIGEST.findall(place.read_text(encoding="utf-8", errors="replace")))
     return found
 
 

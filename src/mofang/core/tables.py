@@ -192,4 +192,5 @@ def files_to_rows(folder: Path, target: PostgreSQL) -> None:
         for table in tables_of(with_file):
             copy_table(with_file, target, table)
         with_file.close()
-    target.rows("select setval(pg_get_serial_sequence('journal', 'position'), coalesce(max(position), 0) + 1, false) from journal")
+    sequence = "pg_get_serial_sequence('journal', 'position')"
+    target.rows(f"select setval({sequence}, coalesce(max(position), 0) + 1, false) from journal")

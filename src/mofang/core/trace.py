@@ -233,7 +233,7 @@ def headline(node: Node) -> str:
     if node.kind and node.stage != node.kind:
         pieces.append(say("by {stage}", "由 {stage} 得到", stage=node.stage))
     if node.shop:
-        pieces.append(say("@ shop {shop}", "@ 模坊 {shop}", shop=node.shop))
+        pieces.append(f"@ {node.shop}")
     if node.again:
         pieces.append(say("(shown above)", "（见上）"))
     return "  ".join(piece for piece in pieces if piece)

@@ -54,7 +54,8 @@ class Finding:
 
     ``inputs`` and ``left_out`` are (column, role or reason); ``rows`` were looked at; ``classes`` are those after
     ``map``, ``found`` those that the source holds. ``missing`` is (column, values that are not there). ``split`` says why
-    rows are kept together or in order. ``whole`` is how many rows there are in all, as far as can be told. ``length`` is what an estimate needs: mean characters of a text, values of an
+    rows are kept together or in order. ``whole`` is how many rows there are in all, as far as can be told.
+    ``length`` is what an estimate needs: mean characters of a text, values of an
     image at the model's size, or columns of a row.
     """
 

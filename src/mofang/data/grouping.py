@@ -20,26 +20,32 @@ GROUPS_LEAST = 15
 NAMED_GROUPS_LEAST = 20
 ROWS_A_GROUP = 1.5
 LARGEST_SHARE = 0.3
-ALIKE = 0.2          # of the way from chance to rows of one group always sharing their label
+ALIKE = 0.2  # of the way from chance to rows of one group always sharing their label
 ENOUGH = 3.0
 PEOPLE = re.compile(
     r"(?i:(^|[_\W])(user|customer|client|patient|subject|person|member|account|reviewer|author|buyer|seller|student|employee|"
-    r"speaker|driver|rider|owner|writer|annotator|worker|household|family|cookie|visitor|borrower|applicant)s?($|[_\W]|I[dD]$|id$|no$))"
+    r"speaker|driver|rider|"
+    r"owner|writer|annotator|worker|household|family|cookie|visitor|borrower|applicant)s?($|[_\W]|I[dD]$|id$|no$))"
     r"|用户|客户|顾客|会员|患者|病人|病历|住院|学生|学号|员工|工号|司机|账号|账户|买家|卖家|作者|借款人|申请人|家庭|身份证|手机|姓名|昵称|openid"
 )
 THINGS = re.compile(
-    r"(?i:(^|[_\W])(session|visit|conversation|dialog(ue)?|chat|thread|ticket|case|order|trip|device|machine|sensor|camera|store|shop|"
-    r"restaurant|hotel|seller|merchant|product|item|sku|asin|movie|book|video|article|document|doc|batch|lot|slide|scan|scene|site|"
+    r"(?i:(^|[_\W])(session|visit|conversation|dialog(ue)?|"
+    r"chat|thread|ticket|case|order|trip|device|machine|sensor|camera|store|shop|"
+    r"restaurant|hotel|seller|merchant|"
+    r"product|item|sku|asin|movie|book|video|article|document|doc|batch|lot|slide|scan|scene|site|"
     r"farm|vehicle|car|plot|sample|specimen|group|cluster|parent|episode)s?($|[_\W]|I[dD]$|id$|no$))"
     r"|会话|对话|工单|订单|单号|案件|案号|店铺|门店|商店|商家|商户|酒店|餐厅|商品|货号|产品|设备|机器|批次|批号|车辆|车牌|样本|样品|文档|文章|楼盘|小区"
 )
 IDS = re.compile(r"(?i:(^|[_\W])(id|uid|uuid|guid|no|number|code|key)$)|[a-z]I[dD]$|编号|号$|号码|代码|编码")
 CODE = re.compile(r"(?=.*\d)[A-Za-z0-9_\-#.]{3,40}")
 LATER = re.compile(
-    r"(?i:churn|default|attrition|next|future|will_|later|convert|conversion|repurchase|overdue|delinquen|bankrupt|fail(ure|ed)?$|"
+    r"(?i:churn|default|attrition|next|future|will_|later|convert|conversion|repurchase|"
+    r"overdue|delinquen|bankrupt|fail(ure|ed)?$|"
     r"breakdown|direction|movement|up_?down|rise|signal|forecast)|逾期|违约|流失|复购|下月|下周|次日|未来|是否会|转化|故障|涨跌|走势"
 )
-TIME_NAMES = re.compile(r"(?i:date|time|day|created|ordered|posted|timestamp|_at$|month|year)|日期|时间|日$|时刻|月份|年份|年度|^年$")
+TIME_NAMES = re.compile(
+    r"(?i:date|time|day|created|ordered|posted|timestamp|_at$|month|year)|日期|时间|日$|时刻|月份|年份|年度|^年$"
+)
 PARTS = 4
 DRIFT = 0.15
 UNLIKELY = 3.72  # standard deviations: one chance in ten thousand
@@ -89,7 +95,9 @@ def _kin(name: str, values: Sequence[Any], one: Profile, target: Any) -> Kin | N
         return None
     codish = one.pattern in ("uuid", "e-mail", "phone", "identity number") or bool(one.personal) or one.name == "source_id"
     if not codish:
-        codish = bool(one.top) and sum(bool(CODE.fullmatch(value)) and len(value) >= 4 for value, _ in one.top) >= 0.9 * len(one.top)
+        codish = bool(one.top) and sum(bool(CODE.fullmatch(value)) and len(value) >= 4 for value, _ in one.top) >= 0.9 * len(
+            one.top
+        )
     if one.numeric and (one.whole_share < 1 or not (person or thing or IDS.search(name) or one.mean_chars >= 6)):
         return None
     if not (person or thing or codish or IDS.search(name)):
@@ -153,14 +161,20 @@ def order_in(
     target = codes_of_labels(labels)
     for name, values in columns.items():
         one = found.get(name)
-        if one is None or name == label or not (one.pattern == "date" or (one.numeric and one.span and TIME_NAMES.search(name) and _stamps(one))):
+        if (
+            one is None
+            or name == label
+            or not (one.pattern == "date" or (one.numeric and one.span and TIME_NAMES.search(name) and _stamps(one)))
+        ):
             continue
         moments = np.array([np.nan if (moment := seconds_of(text_of(value))) is None else moment for value in values])
         usable = ~np.isnan(moments)
         if usable.sum() < 0.9 * (len(values) - sum(map(is_missing, values))):
             unclear.append(name)
             continue
-        if usable.sum() < 0.9 * len(values) or len(np.unique(moments[usable])) < (MOMENTS_LEAST if one.pattern else YEARS_LEAST):
+        if usable.sum() < 0.9 * len(values) or len(np.unique(moments[usable])) < (
+            MOMENTS_LEAST if one.pattern else YEARS_LEAST
+        ):
             continue
         order = Order(name, _why(moments, usable & (target >= 0), target, label, table))
         if best is None or (order.why and not best.why):

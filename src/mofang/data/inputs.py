@@ -13,8 +13,8 @@ from mofang.data.leaks import filled_afterwards, first_word_tells, label_in_text
 from mofang.data.splitting import Split
 
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
-DENSE = 1.5          # shuffled row numbers fill their range nearly
-LONG_NUMBER = 8      # digits of a number that only names its row
+DENSE = 1.5  # shuffled row numbers fill their range nearly
+LONG_NUMBER = 8  # digits of a number that only names its row
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,11 @@ def choose_inputs(
     told = _leaks(sample, labels, chosen, given, text_task, remarks)
     reasons |= {name: reason for name, reason in told.items() if name not in given.keep}
     if not text_task:
-        others = [name for name, reason in reasons.items() if reason in ("constant", "time", "not-a-value", "free-text", "too-many-values")]
+        others = [
+            name
+            for name, reason in reasons.items()
+            if reason in ("constant", "time", "not-a-value", "free-text", "too-many-values")
+        ]
         reasons |= dict.fromkeys(filled_afterwards(sample, labels, others), "afterwards")
     inputs = tuple((name, role(name)) for name in chosen if name not in reasons)
     return Chosen(inputs, tuple((name, reasons[name]) for name in found if name in reasons), tuple(remarks))

@@ -112,7 +112,8 @@ OF_TEXTS = {
     "部门",
 }  # in a table these are columns like others
 UNLIKELY = re.compile(
-    r"(^|[_\W])(lang(uage)?|locale|source|split|set|fold|train(ing)?|test|is_train|is_test|valid(ation)?|country|city|region|province|gender|sex|store|shop|product|brand|"
+    r"(^|[_\W])(lang(uage)?|locale|source|split|set|fold|train(ing)?|test|valid(ation)?|"
+    r"country|city|region|province|gender|sex|store|shop|product|brand|"
     r"platform|device|channel|year|month|day|date|time|version|verified|currency|author|user)($|[_\W])|语言|来源|城市|省份|性别|"
     r"店铺|商品|品牌|平台|渠道|年|月|日期|时间",
     re.I,
@@ -139,13 +140,7 @@ def label_guesses(profiles: Mapping[str, Profile], has_text: bool) -> list[Guess
     found = []
     for place, (name, one) in enumerate(profiles.items()):
         most = min(CLASSES_MOST, max(one.filled // 4, 2))
-        if (
-            one.distinct < 2
-            or one.distinct > most
-            or one.pattern
-            or one.personal
-            or (one.texty and not strong(name))
-        ):
+        if one.distinct < 2 or one.distinct > most or one.pattern or one.personal or (one.texty and not strong(name)):
             continue
         if one.numeric and (one.distinct > 100 if strong(name) else one.whole_share < 1):
             continue
@@ -177,15 +172,9 @@ def name_score(name: str, has_text: bool) -> float:
     if plain in fair:
         return 3.5
     pieces = re.split(r"[_\W]+", plain)
-    if not {pieces[0], pieces[-1]}.isdisjoint(STRONG) or any(
-        word in plain for word in STRONG if not word.isascii()
-    ):
+    if not {pieces[0], pieces[-1]}.isdisjoint(STRONG) or any(word in plain for word in STRONG if not word.isascii()):
         return 2.5
-    if (
-        pieces[-1] in fair
-        or plain.startswith("is_")
-        or any(word in plain for word in fair if not word.isascii())
-    ):
+    if pieces[-1] in fair or plain.startswith("is_") or any(word in plain for word in fair if not word.isascii()):
         return 2.0
     return -2.0 if UNLIKELY.search(plain) else 0.0
 
@@ -207,8 +196,7 @@ def choose_label(
     twins = [
         one
         for one in rivals
-        if determines(columns[one.name], columns[best.name])
-        and determines(columns[best.name], columns[one.name])
+        if determines(columns[one.name], columns[best.name]) and determines(columns[best.name], columns[one.name])
     ]
     if twins and len(twins) == len(rivals):  # the same classes as numbers and as words: people read words
         return max([best, *twins], key=lambda one: (not profiles[one.name].numeric, one.score)).name

@@ -20,16 +20,16 @@ from mofang.data.operators import normalise
 Codes = npt.NDArray[np.int64]
 BINS = 32
 ROWS_LEAST = 50
-SURE_GAIN = 0.98       # of the way from guessing the commonest class to being always right
+SURE_GAIN = 0.98  # of the way from guessing the commonest class to being always right
 LIKELY_GAIN = 0.9
-EASY_GAIN = 0.9        # the other columns together tell the label as well: the task is easy, nothing leaks
+EASY_GAIN = 0.9  # the other columns together tell the label as well: the task is easy, nothing leaks
 HARD_GAIN = 0.75
 TIMES_BETTER = 4.0
 COLUMNS_JOINED = 60
 PURE = 0.98
 FILLED_LEAST = 15
-EVIDENCE = 14.0        # nats: about one chance in a million
-NAMED_GAIN = 0.3       # of a column whose name says afterwards: with missing values, or without any
+EVIDENCE = 14.0  # nats: about one chance in a million
+NAMED_GAIN = 0.3  # of a column whose name says afterwards: with missing values, or without any
 WHOLE_GAIN = 0.6
 AFTERWARDS = re.compile(
     r"(?i:refund|return(ed)?_|chargeback|closed|closing|resol(ved|ution)|settle|cancel|terminat|complet(ed|ion)|finish|payout|"
@@ -74,7 +74,9 @@ def leaks(
             found[name] = Leak("afterwards", round(gains[name], 3))
     suspects = {name for name, gain in gains.items() if gain >= LIKELY_GAIN and name not in found}
     rest = [name for name in candidates if name not in suspects and name not in found]
-    joined = gain_of([codes[name] for name in sorted(rest, key=lambda one: -gains[one])[:COLUMNS_JOINED]], target) if rest else 1.0
+    joined = (
+        gain_of([codes[name] for name in sorted(rest, key=lambda one: -gains[one])[:COLUMNS_JOINED]], target) if rest else 1.0
+    )
     for name in suspects:
         much_better = joined < HARD_GAIN and 1 - joined >= TIMES_BETTER * (1 - gains[name])
         if (gains[name] >= SURE_GAIN and joined < EASY_GAIN) or much_better:
@@ -112,7 +114,10 @@ def codes_of(values: Sequence[Any]) -> Codes:
         cuts = distinct if len(distinct) <= BINS else np.unique(np.quantile(filled, np.linspace(0, 1, BINS + 1)[1:-1]))
         return np.where(np.isnan(numbers), 0, np.searchsorted(cuts, numbers) + 1)
     known: dict[str, int] = {}
-    return np.array([0 if is_missing(value) else known.setdefault((text_of(value) or "")[:200], len(known) + 1) for value in values], np.int64)
+    return np.array(
+        [0 if is_missing(value) else known.setdefault((text_of(value) or "")[:200], len(known) + 1) for value in values],
+        np.int64,
+    )
 
 
 def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64] | None:
@@ -177,8 +182,11 @@ def _divergence(pure: float, base: float) -> float:
 
 def label_in_text(texts: Sequence[Any], labels: Sequence[Any]) -> bool:
     """True if most texts hold their own label as a word, and not the others' labels."""
-    pairs = [(normalise(str(text)).casefold(), normalise(text_of(label) or "").casefold())
-             for text, label in zip(texts, labels, strict=True) if not is_missing(text) and not is_missing(label)]
+    pairs = [
+        (normalise(str(text)).casefold(), normalise(text_of(label) or "").casefold())
+        for text, label in zip(texts, labels, strict=True)
+        if not is_missing(text) and not is_missing(label)
+    ]
     pairs = pairs[:: max(len(pairs) // TEXTS_LOOKED, 1)]
     names = sorted({label for _, label in pairs})
     telling = [name for name in names if len(name) >= 2 and re.search(r"[^\W\d_]", name)]
@@ -196,7 +204,10 @@ def label_in_text(texts: Sequence[Any], labels: Sequence[Any]) -> bool:
 
 def first_word_tells(texts: Sequence[Any], labels: Sequence[Any]) -> bool:
     """True if how the texts begin (a mark in brackets, a first word) alone tells the label."""
-    firsts = [re.split(r"[\s:：,，;；|]", normalise(str(text)), maxsplit=1)[0][:20] if not is_missing(text) else None for text in texts]
+    firsts = [
+        re.split(r"[\s:：,，;；|]", normalise(str(text)), maxsplit=1)[0][:20] if not is_missing(text) else None
+        for text in texts
+    ]
     if len(set(firsts)) > 0.05 * len(firsts) + 5:
         return False
     target = codes_of_labels(labels)
@@ -205,4 +216,3 @@ def first_word_tells(texts: Sequence[Any], labels: Sequence[Any]) -> bool:
         return False
     codes = codes_of([value if value is None else f"\u2060{value}" for value in firsts])
     return gain_of([codes[known]], target[known]) >= LIKELY_GAIN
-

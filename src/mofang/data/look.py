@@ -47,7 +47,9 @@ def name_of(source: str) -> str:
     path = Path(source.removeprefix(PACKAGE)).expanduser()
     parts = [re.split(r"[*?\[]", part)[0] for part in (path if path.name else path.resolve()).resolve().parts]
     for part in reversed(parts):
-        stem = re.sub(r"(\.(csv|tsv|tab|psv|jsonl?|ndjson|parquet|pq|txt|text|gz|xlsx|xlsm|xls|ods|zip))+$", "", part, flags=re.I)
+        stem = re.sub(
+            r"(\.(csv|tsv|tab|psv|jsonl?|ndjson|parquet|pq|txt|text|gz|xlsx|xlsm|xls|ods|zip))+$", "", part, flags=re.I
+        )
         plain = re.sub(r"[^\w]+", "-", stem.lower()).strip("-_")[:40]
         if plain and plain not in GENERIC and re.search(r"[^\W\d_]", plain):
             return plain
@@ -102,16 +104,12 @@ def sheet_of(file: SourceFile, wanted: str) -> tuple[str, tuple[Remark, ...], bo
 def look_at(source: str, files: list[SourceFile], how: Reading) -> Look:
     """The first rows of a source, and the columns of its first files, which must be those of one table."""
     rejected: Counter[str] = Counter()
-
-    def reject(file: str, row: int, reason: str, detail: str = "", value: str = "") -> None:
-        rejected.update([reason])
-
     headers = _headers(files, how) if how.format in ("csv", "jsonl", "parquet", "excel") else []
     require_same_columns(source, headers)
     columns: dict[str, list[Any]] = {}
     rows = chars = 0
     complete = True
-    for chunk in reader_named(how.format)(files, how, reject):
+    for chunk in reader_named(how.format)(files, how, lambda file, row, reason, *_: rejected.update([reason])):
         if rows >= LOOK_ROWS or chars >= LOOK_CHARS or rows * len(columns) >= LOOK_CELLS:
             complete = False
             break

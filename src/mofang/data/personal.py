@@ -14,15 +14,19 @@ from typing import Any
 from mofang.data.columns import Profile, is_missing, text_of
 from mofang.data.operators import normalise
 
-PHONE = re.compile(r"(?<![\d.])(?:(?:\+|00)?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?![\d.]?\d)|(?<!\d)0\d{2,3}-\d{7,8}(?!\d)"
-                   r"|(?<![\d+])\+\d{1,3}[- ]\(?\d{2,4}\)?[- ]\d{3,4}[- ]\d{3,4}(?!\d)")
+PHONE = re.compile(
+    r"(?<![\d.])(?:(?:\+|00)?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?![\d.]?\d)|(?<!\d)0\d{2,3}-\d{7,8}(?!\d)"
+    r"|(?<![\d+])\+\d{1,3}[- ]\(?\d{2,4}\)?[- ]\d{3,4}[- ]\d{3,4}(?!\d)"
+)
 IDENTITY = re.compile(r"(?<![\dA-Za-z])[1-9]\d{5}(?:18|19|20)\d{9}[\dXx](?![\dA-Za-z])")
 MAIL = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}")
 CARD = re.compile(r"(?<![\d.])(?:62|4\d|5[1-5])\d{2}[- ]?\d{4}[- ]?\d{4}[- ]?\d{4}(?:[- ]?\d{1,3})?(?!\d)")
 MACHINE = re.compile(r"(?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\d.])")
 ADDRESS = re.compile(r"[省市区县镇乡村州].*[路街道巷弄号室栋楼幢]")
-SURNAMES = set("王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾萧田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦"
-               "付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤欧司诸上")
+SURNAMES = set(
+    "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾萧田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦"
+    "付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤欧司诸上"
+)
 CHECK_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 ADDRESS_NAMES = re.compile(r"(?i:(^|[_\W])(address|street|full_?name|contact)($|[_\W]))|住址|地址|收货人|联系人|姓名")
 COLUMN_SHARE = 0.6
@@ -76,17 +80,22 @@ def personal_column(values: Sequence[Any]) -> str:
     if not texts:
         return ""
     for kind, form, check in (*FORMS, ("address of a machine", MACHINE, bool)):
-        if _share(texts, lambda text, form=form, check=check: bool(form.fullmatch(text)) and check(text)) >= COLUMN_SHARE:  # type: ignore[misc]
+        whole = sum(bool(form.fullmatch(text)) and check(text) for text in texts)
+        if whole >= COLUMN_SHARE * len(texts):
             return kind
-    if _share(texts, lambda text: 8 <= len(text) <= 60 and bool(ADDRESS.search(text))) >= NAME_SHARE and len(set(texts)) >= NAMES_LEAST:
+    if (
+        _share(texts, lambda text: 8 <= len(text) <= 60 and bool(ADDRESS.search(text))) >= NAME_SHARE
+        and len(set(texts)) >= NAMES_LEAST
+    ):
         return "address"
-    named = _share(texts, lambda text: 2 <= len(text) <= 4 and text[0] in SURNAMES and all("\u4e00" <= sign <= "\u9fff" for sign in text))
+    named = _share(
+        texts, lambda text: 2 <= len(text) <= 4 and text[0] in SURNAMES and all("\u4e00" <= sign <= "\u9fff" for sign in text)
+    )
     return "name" if named >= NAME_SHARE and len(set(texts)) >= NAMES_LEAST else ""
 
 
 def _share(texts: Sequence[str], rule: Callable[[str], bool]) -> float:
     return sum(map(rule, texts)) / len(texts)
-
 
 
 def named_personal(one: Profile) -> str:

@@ -3,7 +3,6 @@ beside what the model sees, and whether the files themselves give the label away
 
 from __future__ import annotations
 
-import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -17,10 +16,11 @@ from mofang.data.formats import find_label_file
 from mofang.data.labelmap import plain_label
 from mofang.data.leaks import codes_of, codes_of_labels, gain_of
 from mofang.data.mapping import mapped, variants_map
+from mofang.data.pixels import SIDEWAYS, UnusableImageError, open_header
 from mofang.data.sources import SourceFile
 
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
-SIDE_MAX = 64          # engine/encode/image.py scales no larger unless it is told to
+SIDE_MAX = 64  # engine/encode/image.py scales no larger unless it is told to
 LOOKED = 120
 SAME_FILES_LOOKED = 5_000
 GROUPS_LEAST = 8
@@ -29,6 +29,9 @@ FRAMES_SHARE = 0.6
 TELLING = 0.9
 FACTS_LEAST = 60
 SMALL_FILE = 4 * 2**20
+PIXELS_MOST = 10**9
+ORIENTATION, PLACE_TAKEN = 0x0112, 0x8825
+GREY = ("L", "1", "I;16", "LA")
 
 
 def look_at_pictures(source: str, files: list[SourceFile], given: Given) -> Finding:
@@ -55,7 +58,11 @@ def look_at_pictures(source: str, files: list[SourceFile], given: Given) -> Find
         raise MofangError("one-class", label=label, name=next(iter(classes), "-"))
     group, why, kept = _group(images, labels, given, bool(label_file))
     size, said = _sizes(images, labels)
-    variants = [Remark("variants" if map else "variants-alone", {"names": " = ".join(merged[0]), "count": len(merged)})] if merged else []
+    variants = (
+        [Remark("variants" if map else "variants-alone", {"names": " = ".join(merged[0]), "count": len(merged)})]
+        if merged
+        else []
+    )
     return Finding(
         source=source,
         name=given.name,
@@ -106,9 +113,7 @@ def _require_clear_levels(images: Sequence[SourceFile], found: Counter[str]) -> 
         )
 
 
-def _group(
-    images: Sequence[SourceFile], labels: Sequence[str], given: Given, by_file: bool
-) -> tuple[str, str, list[Remark]]:
+def _group(images: Sequence[SourceFile], labels: Sequence[str], given: Given, by_file: bool) -> tuple[str, str, list[Remark]]:
     """(the column of folders above the class if it keeps pictures together, why, what to say)."""
     if given.group:
         return given.group, "asked", []
@@ -117,7 +122,11 @@ def _group(
     sizes = Counter(own)
     if len(sizes) >= GROUPS_LEAST and len(own) > 0.9 * len(images) and max(sizes.values()) <= 0.3 * len(images):
         return "folder", f"folders {len(sizes)}", []
-    films = Counter(f"{file.folder}/{found[1]}" for file in images if (found := FRAMES.fullmatch(file.name.rsplit('/', 1)[-1].rsplit('.', 1)[0])))
+    films = Counter(
+        f"{file.folder}/{found[1]}"
+        for file in images
+        if (found := FRAMES.fullmatch(file.name.rsplit("/", 1)[-1].rsplit(".", 1)[0]))
+    )
     long = {name: count for name, count in films.items() if count >= 3}
     spread = len({name.split("/")[-1] for name in long}) >= max(GROUPS_LEAST, 2 * len(set(labels)))
     if spread and sum(long.values()) >= FRAMES_SHARE * len(images):
@@ -128,21 +137,20 @@ def _group(
 
 def _sizes(images: Sequence[SourceFile], labels: Sequence[str]) -> tuple[float, list[Remark]]:
     """(values of an image at the model's size, what to say about sizes and about files that tell the label)."""
-    from PIL import Image
-
     step = max(len(images) // LOOKED, 1)
     facts: list[tuple[int, int, str, str]] = []
     named: list[str] = []
-    grey = 0
+    placed: int = 0
     for file, label in list(zip(images, labels, strict=True))[::step]:
+        with file.open() as opened:
+            data = opened.read(SMALL_FILE)
         try:
-            with file.open() as opened:
-                data = opened.read(SMALL_FILE)
-            with Image.open(io.BytesIO(data)) as image:
-                grey += image.mode in ("L", "1", "I;16")
-                facts.append((*image.size, str(image.format), image.mode))
+            with open_header(data, PIXELS_MOST) as image:
+                size = image.size[::-1] if image.getexif().get(ORIENTATION, 1) in SIDEWAYS else image.size
+                facts.append((*size, str(image.format), image.mode))
+                placed += bool(image.getexif().get_ifd(PLACE_TAKEN))
                 named.append(label)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # a run counts and keeps what does not decode
+        except UnusableImageError:  # a run counts and keeps what does not decode
             continue
     if not facts:
         return 32.0 * 32, []
@@ -154,9 +162,11 @@ def _sizes(images: Sequence[SourceFile], labels: Sequence[str]) -> tuple[float, 
         remarks = [Remark("image-whole", values)]
     else:
         remarks = [Remark("image-size", {**values, "to_width": sees[0], "to_height": sees[1]})]
+    if placed:
+        remarks.append(Remark("places", {"count": placed, "looked": len(facts)}))
     if told := _telling_fact([(fact, label) for fact, label in zip(facts, named, strict=True) if label]):
         remarks.append(Remark("files-tell", {"what": told}))
-    return float(sees[0] * sees[1] * (1 if grey == len(facts) else 3)), remarks
+    return float(sees[0] * sees[1] * (1 if all(mode in GREY for *_, mode in facts) else 3)), remarks
 
 
 def _telling_fact(facts: Sequence[tuple[tuple[int, int, str, str], str]]) -> str:
@@ -165,7 +175,14 @@ def _telling_fact(facts: Sequence[tuple[tuple[int, int, str, str], str]]) -> str
     if len(facts) < FACTS_LEAST or target.max() < 1:
         return ""
     names = ("width", "height", "format", "mode")
-    return next((name for place, name in enumerate(names) if gain_of([codes_of([fact[place] for fact, _ in facts])], target) >= TELLING), "")
+    return next(
+        (
+            name
+            for place, name in enumerate(names)
+            if gain_of([codes_of([fact[place] for fact, _ in facts])], target) >= TELLING
+        ),
+        "",
+    )
 
 
 def _copies(images: Sequence[SourceFile]) -> int:

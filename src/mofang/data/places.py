@@ -13,10 +13,54 @@ from mofang.data.sources import IGNORED_NAMES, PACKAGE, SourceFile, ending_of
 
 LOOK_ENTRIES = 50_000
 CODE = {
-    ".py", ".js", ".ts", ".tsx", ".jsx", ".java", ".go", ".rs", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".rb", ".php", ".swift", ".kt",
-    ".scala", ".sh", ".sql", ".css", ".scss", ".html", ".vue", ".ipynb", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".lock", ".gradle", ".mk",
+    ".py",
+    ".js",
+    ".ts",
+    ".tsx",
+    ".jsx",
+    ".java",
+    ".go",
+    ".rs",
+    ".c",
+    ".h",
+    ".cc",
+    ".cpp",
+    ".hpp",
+    ".cs",
+    ".rb",
+    ".php",
+    ".swift",
+    ".kt",
+    ".scala",
+    ".sh",
+    ".sql",
+    ".css",
+    ".scss",
+    ".html",
+    ".vue",
+    ".ipynb",
+    ".toml",
+    ".yaml",
+    ".yml",
+    ".cfg",
+    ".ini",
+    ".lock",
+    ".gradle",
+    ".mk",
 }
-CODE_SIGNS = {".git", ".hg", ".svn", "pyproject.toml", "setup.py", "package.json", "makefile", "cargo.toml", "go.mod", "pom.xml", "node_modules"}
+CODE_SIGNS = {
+    ".git",
+    ".hg",
+    ".svn",
+    "pyproject.toml",
+    "setup.py",
+    "package.json",
+    "makefile",
+    "cargo.toml",
+    "go.mod",
+    "pom.xml",
+    "node_modules",
+}
 TABLES = ("csv", "jsonl", "parquet", "excel")
 SHOP_SIGN = "mofang.json"
 SHOWN = 8

@@ -34,7 +34,6 @@ from mofang.data.mapping import mapped, stars_map, variants_map
 from mofang.data.personal import named_personal, personal_column
 from mofang.data.pictures import look_at_pictures
 from mofang.data.places import require_a_place_for_records, require_one_kind
-from mofang.data.readers import Reading
 from mofang.data.readers.delimited import doubled
 from mofang.data.sources import SourceFile, ending_of, source_files
 from mofang.data.splitting import choose_split, grouping_ids
@@ -64,7 +63,9 @@ def sniff(
     Raises ``label-unsure`` with the candidates where the evidence does not decide, ``label-not-found``, and the codes of
     places that hold no records.
     """
-    given = Given(name or name_of(source), task, label, tuple(inputs), encoding, delimiter, sheet, group, time, map, tuple(keep))
+    given = Given(
+        name or name_of(source), task, label, tuple(inputs), encoding, delimiter, sheet, group, time, map, tuple(keep)
+    )
     if task and task not in TASKS:
         raise MofangError("new-task-unknown", task=task, nearest=nearest(task, TASKS), tasks=", ".join(TASKS))
     require_a_place_for_records(source)
@@ -126,8 +127,19 @@ class _Labels:
     remarks: list[Remark]
 
 
-def _columns(look: Look, given: Given) -> dict[str, Any]:
-    """Task, label, inputs, split, classes and remarks from the columns' values."""
+@dataclass(frozen=True)
+class _Seen:
+    """The columns whole and as a sample of every ``step``-th row, and what they look like."""
+
+    look: Look
+    columns: dict[str, list[Any]]
+    sample: dict[str, list[Any]]
+    step: int
+    found: dict[str, Profile]
+
+
+def _seen(look: Look, given: Given) -> _Seen:
+    """The columns that hold plain values, without rows that a run will reject."""
     columns = {
         name: values
         for name, values in look.columns.items()
@@ -143,22 +155,37 @@ def _columns(look: Look, given: Given) -> dict[str, Any]:
         columns, look = without_rows(columns, look, misfits)
         sample = {name: values[::step] for name, values in columns.items()}
         found = profiles(sample)
+    return _Seen(look, columns, sample, step, found)
+
+
+def _columns(look: Look, given: Given) -> dict[str, Any]:
+    """Task, label, inputs, split, classes and remarks from the columns' values."""
+    seen = _seen(look, given)
+    look, columns, sample, found = seen.look, seen.columns, seen.sample, seen.found
     rounded = {name: count for name, values in sample.items() if (count := rounded_numbers(values))}
-    personal = {name: kind for name, values in sample.items() if (kind := found[name].personal or personal_column(values) or named_personal(found[name]))}
+    personal = {
+        name: kind
+        for name, values in sample.items()
+        if (kind := found[name].personal or personal_column(values) or named_personal(found[name]))
+    }
     label, texts = _label_and_texts(columns, sample, found, given, {**personal, **dict.fromkeys(rounded, "rounded")})
     task = given.task or (
         "text_classification" if (set(given.inputs) & set(texts) if given.inputs else texts) else "table_classification"
     )
     labels = _labels(label, columns[label], found[label], given, task == "text_classification")
     split = choose_split(columns, found, labels.values, label, texts, given, task)
-    chosen = choose_inputs(found, sample, labels.values[::step], label, given, texts, Inputs(task, personal, rounded, split))
+    chosen = choose_inputs(
+        found, sample, labels.values[:: seen.step], label, given, texts, Inputs(task, personal, rounded, split)
+    )
     if not chosen.inputs:
         raise MofangError("no-inputs", columns=", ".join(columns))
     twice = doubled(list(look.columns)) & {label, *(name for name, _ in chosen.inputs)}
     if twice:
         raise MofangError("column-doubled", column=min(twice), file=look.file)
     content = about_content(columns, [name for name, _ in chosen.inputs], task, labels.values)
-    spoiled = [Remark("rounded", {"name": name, "count": count, "looked": len(sample[name])}) for name, count in rounded.items()]
+    spoiled = [
+        Remark("rounded", {"name": name, "count": count, "looked": len(sample[name])}) for name, count in rounded.items()
+    ]
     return {
         **content,
         "rows": look.rows,
@@ -173,7 +200,14 @@ def _columns(look: Look, given: Given) -> dict[str, Any]:
         "split": split.why,
         "missing": missing_in({name: values for name, values in columns.items() if name != label}),
         **_classes_of(labels, look.rows),
-        "remarks": (*labels.remarks, *split.remarks, *chosen.remarks, *spoiled, *content["remarks"], *class_remarks(labels.classes)),
+        "remarks": (
+            *labels.remarks,
+            *split.remarks,
+            *chosen.remarks,
+            *spoiled,
+            *content["remarks"],
+            *class_remarks(labels.classes),
+        ),
     }
 
 
@@ -190,7 +224,9 @@ def _classes_of(labels: _Labels, rows: int) -> dict[str, Any]:
 def _require_named(look: Look, columns: dict[str, list[Any]], given: Given) -> None:
     for name in (given.label, given.group, given.time, *given.inputs, *given.keep):
         if name and name not in columns:
-            raise MofangError("column-missing", column=name, columns=", ".join(columns), nearest=nearest(name, columns), file=look.file)
+            raise MofangError(
+                "column-missing", column=name, columns=", ".join(columns), nearest=nearest(name, columns), file=look.file
+            )
 
 
 def _label_and_texts(
@@ -255,8 +291,9 @@ def _pixels(look: Look, label: str, given: Given) -> dict[str, Any]:
 def _require_classes(label: str, classes: Counter[str], one: Profile) -> None:
     if len(classes) < 2:
         raise MofangError("one-class", label=label, name=next(iter(classes), "-"))
-    if one.numeric and (len(classes) > 100 and classes.total() < 20 * len(classes) or one.whole_share < 0.9 and len(classes) > 10):
+    if one.numeric and (
+        len(classes) > 100 and classes.total() < 20 * len(classes) or one.whole_share < 0.9 and len(classes) > 10
+    ):
         raise MofangError("label-is-a-quantity", label=label, values=len(classes))
     if len(classes) > max(0.5 * classes.total(), 20):
         raise MofangError("label-of-many-values", label=label, values=len(classes), rows=classes.total())
-

@@ -26,7 +26,9 @@ from mofang.data.archives import Archive, archive_at, checked
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
-Source = Annotated[str, Field(min_length=1, description="a file, a folder, a glob, a zip archive, or package:name/path"), OnDisk()]
+Source = Annotated[
+    str, Field(min_length=1, description="a file, a folder, a glob, a zip archive, or package:name/path"), OnDisk()
+]
 
 PACKAGE = "package:"
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".heic", ".heif")

@@ -42,7 +42,9 @@ def choose_split(
         return Split(given.group, "" if given.group else given.time, "asked")
     table = task == "table_classification"
     kin = groups_in(columns, found, labels, [label, *texts, *given.inputs])
-    order, unclear = order_in({name: values for name, values in columns.items() if name not in given.inputs}, found, labels, label, table)
+    order, unclear = order_in(
+        {name: values for name, values in columns.items() if name not in given.inputs}, found, labels, label, table
+    )
     remarks = [Remark("times-unclear", {"name": name}) for name in unclear]
     if order and order.why in ("forecast", "series"):
         remarks += [Remark("also-group", {"name": kin[0].name, "groups": kin[0].groups})] if kin else []
@@ -60,4 +62,3 @@ def choose_split(
 def _said(kin: Kin) -> str:
     """Why a group: rows of one are alike (with how much), or there are simply several rows of each."""
     return f"group-alike {kin.groups}" if kin.alike >= 0.2 else f"group {kin.groups}"
-

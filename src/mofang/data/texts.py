@@ -24,11 +24,7 @@ def text_columns(found: dict[str, Profile], label: str) -> list[str]:
     likely = [
         name
         for name, one in found.items()
-        if name != label
-        and TEXT_NAMES.match(name)
-        and not one.numeric
-        and not one.pattern
-        and one.distinct_share > 0.1
+        if name != label and TEXT_NAMES.match(name) and not one.numeric and not one.pattern and one.distinct_share > 0.1
     ]
     if likely:
         return likely

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,33 @@ from mofang.fit.size import Size
 
 PROBE_FORMAT = 1
 PROBE_KEPT_S = 7 * 86_400.0
-REFERENCE_LOOP_S = 0.016   # what the plain loop below takes on the machine where the constants were measured
+REFERENCE_LOOP_S = 0.016  # what the plain loop below takes on the machine where the constants were measured
 TRAIN_SHARE = 0.8
 
 # Seconds of each step there, beside the search: fixed, for each thousand rows, for each million characters or values.
-START_S = 3.0              # the process, the libraries, the shop
-COLLECT = (0.05, 0.012, 0.03)
-CLEAN = (0.1, 0.02, 0.5)
-DECODE = 0.02              # for each million pixels of a picture; cleaning and each candidate decode all of them
-SNAPSHOT = (0.1, 0.006, 0.01)
-EXPORT_S = 1.0
-EVALUATE = (0.6, 0.02, 0.05)
-PACKAGE_S = 5.0
-REFUSED_S = 2.5            # a pretrained model that does not know the language says so after loading
+START_S = 2.5  # the process, the libraries, the shop
+COLLECT = (0.05, 0.02, 0.015)
+CLEAN = {"text_classification": (0.1, 0.038, 0.27), "table_classification": (0.05, 0.011, 0.0), "image_classification": (0.1, 0.65, 0.0)}
+DECODE = 0.012  # for each million pixels of a picture; cleaning and each candidate decode all of them
+SNAPSHOT = (0.05, 0.007, 0.01)
+EXPORT_S = 0.5
+EVALUATE = (0.5, 0.1, 0.1)
+PACKAGE_S = 4.5
+REFUSED_S = 1.0  # a pretrained model that does not know the language says so after loading
+TORCH_S = 2.5
+TORCH = ("mlp", "resnet", "averaged", "encoder", "pretrained")
+LINEAR_TEXT = 1.3
+TERMS_A_CHARACTER = {"zh": 0.21, "en": 0.06}
+TOKENS_A_CHARACTER = {"zh": 1.0, "en": 0.25}
+# Steps until the best pass, passes until then at most, passes without improvement that end it, what part of the family's
+# own operations is needed, and the steps and passes that the family plans: as trainings on real data went.
+STOPS = {
+    "averaged": (140.0, 18.0, 2, 1.0, 1300.0, 4),
+    "mlp": (350.0, 18.0, 8, 1.0, 1500.0, 10),
+    "resnet": (450.0, 24.0, 6, 1.0, 750.0, 6),
+    "encoder": (260.0, 9.0, 2, 1.1, 3000.0, 4),
+    "pretrained": (60.0, 3.0, 2, 0.7, 800.0, 2),
+}
 HEADROOM, FIRST_REACH = 4.0, 10.0  # as in select.py
 
 
@@ -84,7 +98,7 @@ def estimate_run(finding: Finding, *, budget_s: float, cache: Path | None = None
     plain = {
         "start": START_S,
         "collect": _step(COLLECT, rows, finding.bytes / 1e6 if pictures else signs),
-        "clean": _step(CLEAN, rows, signs if finding.task == "text_classification" else 0.0) + decode_s,
+        "clean": _step(CLEAN[finding.task], rows, signs) + decode_s,
         "snapshot": _step(SNAPSHOT, rows, signs),
         "evaluate": _step(EVALUATE, 0.1 * learnt, 0.1 * signs) + 0.1 * decode_s,
         "export": EXPORT_S,
@@ -92,7 +106,7 @@ def estimate_run(finding: Finding, *, budget_s: float, cache: Path | None = None
     }
     steps = {name: seconds * machine.slowness for name, seconds in plain.items() if name != "package"}
     steps["package"] = PACKAGE_S
-    search_s, tried, binds = search(finding.task, size, machine.rate, budget_s, TRAIN_SHARE * decode_s * machine.slowness)
+    search_s, tried, binds = search(finding.task, size, machine, budget_s, TRAIN_SHARE * decode_s * machine.slowness)
     steps["select"] = search_s
     return RunEstimate(sum(steps.values()), steps, binds, tried)
 
@@ -111,15 +125,16 @@ def size_told(finding: Finding, rows: int) -> Size:
     return Size(rows, max(len(finding.classes), 2), max(finding.length, 1.0), language, rarest)
 
 
-def search(task: str, size: Size, rate: float, budget_s: float, decode_s: float = 0.0) -> tuple[float, tuple[str, ...], bool]:
+def search(task: str, size: Size, machine: Machine, budget_s: float, decode_s: float = 0.0) -> tuple[float, tuple[str, ...], bool]:
     """(seconds, kinds tried, whether the budget ends it) of ``select`` by its own rules: cheap to dear, what does not fit
     into what is left is passed over, the first is shortened to the budget."""
     from mofang.fit.tasks import candidates
 
     proposed = candidates(task, size)
-    told = {family: family.estimate(size).seconds(rate) for family in proposed}
-    left, spent, tried = budget_s, 0.0, []
-    binds = False
+    told = {family: family.estimate(size).seconds(machine.rate) for family in proposed}
+    left, spent = budget_s, 0.0
+    tried: list[str] = []
+    binds = loaded = False
     for family in sorted(proposed, key=lambda one: told[one]):
         first = not tried
         if told[family] > left * (FIRST_REACH if first else 1):
@@ -128,7 +143,9 @@ def search(task: str, size: Size, rate: float, budget_s: float, decode_s: float 
         if refuses(family, size):
             spent, left = spent + REFUSED_S, max(0.0, left - REFUSED_S)
             continue
-        took = really(family, told[family]) + decode_s
+        took = really(family, size, machine) + decode_s
+        if family.tag in TORCH and not loaded:
+            took, loaded = took + TORCH_S * machine.slowness, True
         limit = left / 2 if first else left
         if first and told[family] * HEADROOM > left:
             took, limit = max(took, left), left
@@ -141,12 +158,38 @@ def search(task: str, size: Size, rate: float, budget_s: float, decode_s: float 
     return spent, tuple(tried), binds
 
 
-SPENT: dict[str, Sequence[tuple[float, float]]] = {}
+def really(family: Family, size: Size, machine: Machine) -> float:
+    """Seconds that a family needs. Its own estimate plans for all passes; validation stops most trainings earlier, and
+    the tables below say when that was on real data."""
+    told = family.estimate(size)
+    if family.tag == "linear" and size.language:
+        return 0.3 * machine.slowness + LINEAR_TEXT * told.seconds(machine.rate)
+    columns = 1 if size.classes == 2 else size.classes
+    if family.tag == "linear":
+        return (0.05 + 3.5e-7 * size.rows * size.length * columns) * machine.slowness
+    if family.tag == "xgboost":
+        rounds = min(getattr(family, "rounds", 500), 9 / getattr(family, "learning_rate", 0.1))
+        return rounds * columns * (0.001 + 1.5e-8 * size.rows * size.length) * machine.slowness
+    if family.tag not in STOPS:
+        return told.seconds(machine.rate)
+    best_steps, most, patience, share, planned_steps, least = STOPS[family.tag]
+    row_tokens = min(size.length * TOKENS_A_CHARACTER.get(size.language, 1.0), getattr(family, "max_length", 160))
+    batch = min(64.0, getattr(family, "tokens", 2048) / row_tokens) if family.tag in ("encoder", "pretrained") else 64.0
+    steps = max(size.rows / batch, 1.0)
+    planned = max(least, min(10 * least, planned_steps / steps))
+    passes = min(planned, patience + min(max(best_steps / steps, 3.0), most))
+    if family.tag == "mlp":
+        return 0.0042 * passes * steps * machine.slowness
+    if family.tag == "averaged":
+        return _averaged_s(size, passes * steps) * machine.slowness
+    shortened = replace(family, epochs=max(round(passes), 1)).estimate(size)  # type: ignore[call-arg]
+    return 1.0 + share * shortened.operations / machine.rate
 
 
-def really(family: Family, told_s: float) -> float:
-    """Seconds that a family needs, from what its own estimate says; early stopping makes most of them shorter."""
-    return told_s
+def _averaged_s(size: Size, steps: float) -> float:
+    """Each step updates the table of terms, which grows with the characters seen."""
+    terms = min(TERMS_A_CHARACTER.get(size.language, 0.06) * size.rows * size.length, 150_000)
+    return 0.5 + 1.5e-6 * size.rows * size.length + steps * (0.006 + 7e-9 * 64 * terms)
 
 
 def refuses(family: Family, size: Size) -> bool:
@@ -167,7 +210,9 @@ def machine_speed(cache: Path | None) -> Machine:
     found = Machine(multiply_rate(), plain_loop_s() / REFERENCE_LOOP_S)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(place, json.dumps({"sign": sign, "at": time.time(), "rate": found.rate, "slowness": found.slowness}).encode())
+        write_durably(
+            place, json.dumps({"sign": sign, "at": time.time(), "rate": found.rate, "slowness": found.slowness}).encode()
+        )
     except (OSError, MofangError):  # a cache that cannot be written costs the probe again
         pass
     return found

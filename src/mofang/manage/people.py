@@ -163,7 +163,7 @@ def join(shop: Shop, invitation: str, token: str) -> Person:
     return joined
 
 
-Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\W_]([\w .@-]*\w)?$")]
+Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\W_]([\w .@'’·-]*\w)?$")]
 Role = Literal["look", "label", "train", "release", "money", "owner"]
 Days = Annotated[float, Field(gt=0, le=3660, allow_inf_nan=False)]
 

@@ -96,9 +96,7 @@ def _ask(licence: str, origin: str) -> tuple[str, str]:
             ),
             default=UNKNOWN,
         )
-        origin = origin or click.prompt(
-            say("Where do they come from?", "数据来自哪里？"), default="", show_default=False
-        )
+        origin = origin or click.prompt(say("Where do they come from?", "数据来自哪里？"), default="", show_default=False)
     return licence.strip() or UNKNOWN, origin.strip()
 
 

@@ -118,13 +118,23 @@ def _collect_lines(finding: Finding, source: str, licence: str, origin: str) -> 
         *_inputs(finding),
         ("group", finding.group, ""),
         ("time", finding.time, ""),
-        ("licence", licence, say("state it before you sell: own, CC-BY-4.0, …", "出售之前请写明：own（自有）、CC-BY-4.0 等") if licence == UNKNOWN else ""),
+        (
+            "licence",
+            licence,
+            say("state it before you sell: own, CC-BY-4.0, …", "出售之前请写明：own（自有）、CC-BY-4.0 等")
+            if licence == UNKNOWN
+            else "",
+        ),
         ("origin", origin, "" if origin else say("where the records come from", "数据来源")),
     ]
-    lines = [line for name, value, note in settings if value or name in ("licence", "origin") for line in _setting(name, value, note)]
+    lines = [
+        line for name, value, note in settings if value or name in ("licence", "origin") for line in _setting(name, value, note)
+    ]
     shown = [f"# {say('left out', '未使用')}: {plain(text)}" for text in wrapped(left_out(finding))]
     if shown:
-        shown.append(f"# {say('(mofang new … --keep COLUMN brings one back)', '（mofang new … --keep 列名 可把某一列加回来）')}")
+        shown.append(
+            f"# {say('(mofang new … --keep COLUMN brings one back)', '（mofang new … --keep 列名 可把某一列加回来）')}"
+        )
     return lines + shown
 
 
@@ -175,6 +185,4 @@ def wrapped(pieces: list[str], between: str = "; ") -> list[str]:
 
 def plain(text: str) -> str:
     """A column's name may hold anything; in a comment or docstring it must stay on its line and end nothing."""
-    return (
-        "".join(sign if sign.isprintable() else " " for sign in text).replace('"""', "'''").replace("\\", "/")
-    )
+    return "".join(sign if sign.isprintable() else " " for sign in text).replace('"""', "'''").replace("\\", "/")

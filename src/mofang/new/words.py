@@ -43,7 +43,10 @@ SPLITS = {
         "rows of one are alike: {groups} groups, each on one side",
         "同组记录彼此相似：共 {groups} 组，同组记录在同一边",
     ),
-    "folders": ("folders above the classes: {groups}, each on one side", "类别之上的文件夹：共 {groups} 个，同一文件夹在同一边"),
+    "folders": (
+        "folders above the classes: {groups}, each on one side",
+        "类别之上的文件夹：共 {groups} 个，同一文件夹在同一边",
+    ),
     "forecast": ("later rows are to be told from earlier ones: the newest are tested", "要由过去推断以后：用最新的记录测试"),
     "series": ("one row after another in time: the newest are tested", "记录按时间先后排列：用最新的记录测试"),
     "drift": ("the classes' shares change over time: the newest are tested", "各类占比随时间变化：用最新的记录测试"),
@@ -72,12 +75,12 @@ REMARKS = {
         "标签是星级：归为 positive（好）和 negative（差），3 星留出；可用 --map 另行指定",
     ),
     "variants": (
-        "one class in several spellings, merged by a map: {names} ({count} classes)",
-        "同一类别有多种写法，已合并：{names}（{count} 类）",
+        "one class in several spellings, merged by a map: {names}",
+        "同一类别有多种写法，已合并：{names}",
     ),
     "variants-alone": (
-        "one class in several spellings: {names} ({count} classes); merge them with --map or in the source",
-        "同一类别有多种写法：{names}（{count} 类）；请用 --map 或在数据里合并",
+        "one class in several spellings: {names}; merge them with --map or in the source",
+        "同一类别有多种写法：{names}；请用 --map 或在数据里合并",
     ),
     "spelling": (
         "{before} spellings of labels (blanks, full width) come to {after} classes",
@@ -119,7 +122,10 @@ REMARKS = {
         "{name} is filled, or tells, as if the label were known already: left out; --keep {name} brings it back",
         "{name} 像是知道标签以后才填的：已去掉；--keep {name} 可加回来",
     ),
-    "also-group": ("{name} groups the rows too ({groups}); --group {name} splits by it", "{name} 也把记录分成了组（{groups} 组）；--group {name} 可按它划分"),
+    "also-group": (
+        "{name} groups the rows too ({groups}); --group {name} splits by it",
+        "{name} 也把记录分成了组（{groups} 组）；--group {name} 可按它划分",
+    ),
     "times-unclear": (
         "{name} cannot be put in order: is 3/4/2024 in March or in April? Write dates as 2024-04-03",
         "{name} 无法排序：3/4/2024 是三月还是四月？请把日期写成 2024-04-03",
@@ -132,16 +138,28 @@ REMARKS = {
         "pictures are about {width} × {height}; the model sees {to_width} × {to_height}, so smaller details are gone",
         "图片约 {width} × {height}；模型看到的是 {to_width} × {to_height}，更小的细节看不见",
     ),
-    "image-whole": ("pictures are about {width} × {height}; the model sees all of it", "图片约 {width} × {height}；模型看到的是完整尺寸"),
+    "image-whole": (
+        "pictures are about {width} × {height}; the model sees all of it",
+        "图片约 {width} × {height}；模型看到的是完整尺寸",
+    ),
+    "places": (
+        "personal data: {count} of {looked} photos carry the place where they were taken (GPS); the shop keeps them as they are",
+        "个人信息：{looked} 张照片中有 {count} 张带有拍摄地点（GPS）；模坊原样保存",
+    ),
     "files-tell": (
-        "the files' {what} alone tells the label: the classes come from different devices or programs, and a model may learn that",
+        "the files' {what} alone tells the label: the classes come from different devices or programs, and that may be all a "
+        "model learns",
         "仅凭文件的{what}就能说出标签：各类图片来自不同的设备或软件，模型可能学到的是这个",
     ),
     "frames": (
-        "names such as {names} look like series of one scene ({count}); give each its own folder above the class, so that it stays together",
+        "names such as {names} look like series of one scene ({count}); give each its own folder above the class, so that it "
+        "stays together",
         "{names} 这样的文件名像是同一场景的连拍（{count} 组）；请各放一个文件夹（在类别之上），以免被拆到两边",
     ),
-    "sheets": ("the file holds the sheets {names}; {sheet} is read (--sheet chooses another)", "文件里有工作表 {names}；读取的是 {sheet}（--sheet 可另选）"),
+    "sheets": (
+        "the file holds the sheets {names}; {sheet} is read (--sheet chooses another)",
+        "文件里有工作表 {names}；读取的是 {sheet}（--sheet 可另选）",
+    ),
 }
 FACTS = {"width": ("width", "宽度"), "height": ("height", "高度"), "format": ("format", "格式"), "mode": ("colour", "色彩")}
 
@@ -178,7 +196,7 @@ def _counts(finding: Finding) -> list[str]:
         n = f"{finding.set_aside:,}"
         lines.append(say("  set aside by the map: {n} records", "  因不在标签对应中而留出：{n} 条记录", n=n))
     if finding.copies:
-        lines.append(say("  exact copies: {n} records", "  完全重复：{n} 条记录", n=f"{finding.copies:,}"))
+        lines.append(say("  exact copies: {n}", "  完全重复：{n} 条", n=f"{finding.copies:,}"))
     missing = [(name, count) for name, count in finding.missing if name in dict(finding.inputs)]
     if missing:
         shown = ", ".join(f"{name} {_percent(count, finding.rows)}" for name, count in missing[:MISSING_SHOWN])
@@ -205,12 +223,14 @@ def _percent(count: int, rows: int) -> str:
 def cost_line(estimate: dict[str, Any]) -> str:
     """How long a run will take, and what it costs."""
     took = _duration(estimate["seconds"])
-    bound = say(", the budget ends the search", "，预算用尽时结束搜索") if estimate["binds"] else ""
+    bound = say(" (a larger budget would try more)", "（加大预算会再多试几种）") if estimate["binds"] else ""
     money = estimate["money"] or say("rate not set: mofang rates", "费率未设定：mofang rates")
     return say(
         "a run takes about {took} on this machine{bound}; money: {money}",
         "在这台机器上运行一次约需 {took}{bound}；费用：{money}",
-        took=took, bound=bound, money=money,
+        took=took,
+        bound=bound,
+        money=money,
     )
 
 
@@ -230,7 +250,9 @@ def _rows(finding: Finding) -> str:
     if finding.complete:
         return f"{finding.rows:,}"
     about = float(f"{finding.whole:.2g}")
-    return say("about {n} (the first {looked} looked at)", "约 {n}（已查看前 {looked}）", n=f"{about:,.0f}", looked=f"{finding.rows:,}")
+    return say(
+        "about {n} (the first {looked} looked at)", "约 {n}（已查看前 {looked}）", n=f"{about:,.0f}", looked=f"{finding.rows:,}"
+    )
 
 
 def files_shown(finding: Finding) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mofang.core import lock
-from mofang.core.ancestry import Document, carried_name, shop_label
+from mofang.core.ancestry import Document, carried_name
 from mofang.core.artifact import Artifact, Part, manifest_digest
 from mofang.core.canonical import digest_of, sha256
 from mofang.core.errors import MofangError
@@ -53,12 +53,12 @@ def check_shops(shop: Shop, parcel: Parcel, pinned: str = "") -> list[tuple[Fore
         said = ForeignShop(about["id"], about["name"], about["currency"], about["fingerprint"])
         if said.id == own:
             if said.fingerprint != fingerprint(public_key(shop)):
-                raise MofangError("signer-changed", shop=said.label, known=fingerprint(public_key(shop)), found=said.fingerprint)
+                raise MofangError("signer-changed", shop=said.title, known=fingerprint(public_key(shop)), found=said.fingerprint)
             continue
         known = foreign_shop(shop.ledger.db, said.id)
         sender = document is parcel.document
         if known and known.fingerprint != said.fingerprint and not (pinned and sender):
-            raise MofangError("signer-changed", shop=known.label, known=known.fingerprint, found=said.fingerprint)
+            raise MofangError("signer-changed", shop=known.title, known=known.fingerprint, found=said.fingerprint)
         if said.id not in [one.id for one, _ in found]:
             found.append((said, known is not None and known.fingerprint == said.fingerprint))
     contradictions(shop.ledger.db, [document for document in (parcel.document, *parcel.carried) if document["shop"]["id"] != own])
@@ -125,8 +125,3 @@ def _documents(parcel: Parcel, digest: str) -> list[tuple[str, Document]]:
     """The documents in the order in which the tables are folded: earlier shops' by digest, the sender's last."""
     earlier = zip(parcel.document["carried"], parcel.carried, strict=True)
     return [*sorted(earlier, key=lambda one: one[0]), (digest, parcel.document)]
-
-
-def sender_label(parcel: Parcel) -> str:
-    """How the sender is called on the screen."""
-    return shop_label(parcel.shop["id"], parcel.shop["name"])

@@ -23,6 +23,9 @@ def _english(package: Card) -> list[str]:
         f"- **Licences of what it was made from**: {', '.join(package['licences']) or 'none stated'}.",
         f"- **Test part**: {figures['rows']} records that training never saw; 95 % bootstrap intervals.", "",
         *_table(figures, ("figure", "this model", "baseline")), "",
+        *_found(package, "Of 100 test records that are `{positive}` it finds {found} [{low}, {high}]; "
+                "of 100 that are `{other}` it falsely alarms at {alarms}.",
+                "It answers `{positive}` from a probability of {threshold:.3g} on."),
         f"Served by {engine['engine']} on {engine['threads']} thread(s), in batches of {engine['batch']}:",
         f"median {engine['p50_ms']} ms a batch, {engine['samples_per_s']} records a second",
         f"({machine['processor']}, {machine['cores']} cores).", "",
@@ -40,12 +43,28 @@ def _chinese(package: Card) -> list[str]:
         f"- **训练材料的许可证**：{', '.join(package['licences']) or '未注明'}。",
         f"- **测试集**：{figures['rows']} 条训练中从未用过的记录；95% 自助法区间。", "",
         *_table(figures, ("指标", "本模型", "基线")), "",
+        *_found(package, "测试集中每 100 条 `{positive}` 能找出 {found} 条 [{low}, {high}]；"
+                "每 100 条 `{other}` 误报 {alarms} 条。", "概率达到 {threshold:.3g} 即答 `{positive}`。"),
         f"由 {engine['engine']} 提供服务（{engine['threads']} 线程，批量 {engine['batch']}）：",
         f"每批中位延迟 {engine['p50_ms']} 毫秒，每秒 {engine['samples_per_s']} 条",
         f"（{machine['processor']}，{machine['cores']} 核）。", "",
         "**局限**：以上指标只适用于与测试集相似的记录；概率未经校准；",
         "用于其他语言、来源或时期之前，请重新评测。",
     ]
+
+
+def _found(package: Card, counted: str, decided: str) -> list[str]:
+    """For two classes what is found and falsely alarmed, of 100 each, and from which probability on."""
+    found = package["evaluation"].get("detection")
+    if not found:
+        return []
+    hundred = {"found": found["found"]["value"], "low": found["found"]["low"], "high": found["found"]["high"],
+               "alarms": found["false_alarms"]["value"]}
+    shown = {name: f"{100 * value:.3g}" for name, value in hundred.items()}
+    lines = [counted.format(positive=found["positive"], other=found["other"], **shown)]
+    if found["threshold"] is not None:
+        lines.append(decided.format(positive=found["positive"], threshold=found["threshold"]))
+    return [*lines, ""]
 
 
 def _table(figures: Card, head: tuple[str, str, str]) -> list[str]:

@@ -74,7 +74,7 @@ def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Object
 def _figures(report: dict[str, Any]) -> dict[str, Any]:
     """What a buyer asks first, out of the evaluation: rows, the figures with intervals, the baseline's beside
     them."""
-    beside = {name: report[name] for name in ("difference", "detection") if name in report}
+    beside: dict[str, Any] = {name: report[name] for name in ("difference", "detection") if name in report}
     if "baseline" in report:
         beside["baseline"] = {name: report["baseline"][name] for name in ("family", "metrics")}
     return {name: report[name] for name in ("headline", "rows", "interval", "metrics")} | beside

@@ -21,7 +21,6 @@ from mofang.core.language import say
 from mofang.core.moment import moment
 from mofang.core.progress import progress
 from mofang.takeout.folder import Folder
-from mofang.takeout.readme import README
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -64,7 +63,7 @@ def take_out(shop: Shop, place: Path) -> Taken:
             write_records(folder, shop, seen.ledger)
         told = {name: shop.settings[name] for name in SETTINGS_TOLD if name in shop.settings}
         folder.write("settings.json", [orjson.dumps(told, option=orjson.OPT_INDENT_2)])
-        folder.write("README.md", [README.encode()])
+        folder.write("README.md", [Path(__file__).with_name("README.md").read_bytes()])
         about |= {"whole": True, "at_us": now_us(), "head": head, "missing": folder.missing}
         folder.write(ABOUT, [orjson.dumps(about, option=orjson.OPT_INDENT_2)])
         folder.finish()

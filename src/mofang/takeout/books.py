@@ -74,7 +74,7 @@ def _uses(db: Database) -> Iterator[tuple[Any, ...]]:
 
 def write_trade(folder: Folder, shop: Shop, ledger: Database, control: Database) -> None:
     """Customers, keys, prices and invoices as tables, every invoice as PDF and JSON."""
-    from mofang.trade.billing import invoices_of
+    from mofang.trade.claims import invoices_of
     from mofang.trade.customers import customers
     from mofang.trade.keys import keys
     from mofang.trade.prices import prices

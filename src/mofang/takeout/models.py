@@ -48,7 +48,7 @@ def programs(about: dict[str, Any]) -> dict[str, str]:
         usage, given = '"some text"', f'{{{orjson.dumps(inputs[0]["name"]).decode()}: sys.argv[1]}}'
     if len(inputs) == 1 and inputs[0]["role"] == "image":
         usage = "picture.png"
-        given = f'{{{orjson.dumps(inputs[0]["name"]).decode()}: base64.b64encode(Path(sys.argv[1]).read_bytes()).decode()}}'
+        given = f'{{{orjson.dumps(inputs[0]["name"]).decode()}: base64.b64encode(open(sys.argv[1], "rb").read()).decode()}}'
     filled = {"needs": NEEDS[kind], "settings": f"{kind}.json", "usage": usage.replace("\\", ""), "given": given}
     head, own, tail = ((EXAMPLES / f"{name}.txt").read_text(encoding="utf-8").format(**filled) for name in ("head", kind, "tail"))
     return {"encode.py": head + own, "example.py": tail}

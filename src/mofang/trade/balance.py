@@ -28,6 +28,8 @@ TABLES = (
     """create table if not exists usage_day(account text not null, day text not null, model text not null,
         test integer not null, requests bigint not null, units bigint not null, micros bigint not null,
         primary key(account, day, model, test))""",
+    """create table if not exists usage_repeat(account text not null, day text not null, key text not null,
+        requests bigint not null, primary key(account, day, key))""",
 )
 
 
@@ -73,12 +75,15 @@ def fold_usage(db: Database, rows: list[Row]) -> None:
     allotted: dict[tuple[str, str], Change] = defaultdict(Change)
     parts: dict[tuple[str, str, int], int] = defaultdict(int)
     days: dict[tuple[str, str, str, int], list[int]] = defaultdict(lambda: [0, 0, 0])
+    repeats: dict[tuple[str, str, str], int] = defaultdict(int)
     for row in rows:
         body = orjson.loads(row.text)
         if row.kind == "use":
             micros = body["micros"]
             exact = body["units"] * body["rate"]
             day = days[row.account, body.get("day") or day_of(row.at_us), body["model"], int(body["test"])]
+            if body.get("repeat"):
+                repeats[row.account, body.get("day") or day_of(row.at_us), body["key"]] += 1
             day[0] += 1
             day[1] += body["units"]
             day[2] += micros
@@ -98,6 +103,7 @@ def fold_usage(db: Database, rows: list[Row]) -> None:
     _add(db, "carried", ("account", "model", "price"), ("part",), ((*k, part) for k, part in parts.items()))
     _add(db, "usage_day", ("account", "day", "model", "test"), ("requests", "units", "micros"),
          ((*k, *v) for k, v in days.items()))
+    _add(db, "usage_repeat", ("account", "day", "key"), ("requests",), ((*k, count) for k, count in repeats.items()))
     _fold_allotments(db, allotted)
 
 

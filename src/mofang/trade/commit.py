@@ -26,6 +26,7 @@ from mofang.trade.replay import Stored, replay_name, same_request, store_answers
 
 Done = Callable[[Any], None]
 WANTED_FIRST, WANTED_MOST = 64, 8192  # requests' worth that an allotment is made for
+REPEAT = {"repeat": True}
 SHARE = 8  # an allotment takes at most this fraction of what is free beyond the need
 
 
@@ -67,6 +68,7 @@ class Charge:
     done: Done
     retry_key: str = ""
     digest: str = ""
+    repeat: bool = False  # an equal body came within the minute before, without a retry key
 
 
 @dataclass(slots=True, eq=False)
@@ -318,7 +320,7 @@ class Plan:
                 self.left[one.account] -= amount
             body = {"request_id": one.request_id, "key": one.key, "model": one.model, "package": one.package,
                     "units": one.units, "price": one.price.version if one.price else None,
-                    "rate": one.price.rate if one.price else 0, "micros": amount, "test": one.test, **day}
+                    "rate": one.price.rate if one.price else 0, "micros": amount, "test": one.test, **day, **(REPEAT if one.repeat else {})}
             self.rows.append(NewRow("use", body, id=one.request_id, account=one.account))
             covered.append(one)
         self.fresh = covered

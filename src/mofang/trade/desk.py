@@ -31,6 +31,7 @@ from mofang.trade.directory import Directory
 from mofang.trade.keys import Key
 from mofang.trade.meter import Meter
 from mofang.trade.prices import Price
+from mofang.trade.repeats import Repeats
 from mofang.trade.replay import Stored, check_retry_key, request_digest, same_request
 
 DEADLINE_S = 30.0  # for the prediction
@@ -116,6 +117,7 @@ class Quote:
     units: int
     reserved: int
     digest: str
+    repeat: bool
 
 
 class Outbox:
@@ -157,6 +159,7 @@ class Desk:
         for one in sorted(served, key=lambda one: int(one.name.partition("@")[2] or 0)):
             self.served[one.base] = one  # the newest version answers to the plain name
         self.running: set[tuple[str, str]] = set()  # retry keys being answered now
+        self.repeats = Repeats()
         self.pending: dict[asyncio.Future[Any], tuple[Ticket | None, float]] = {}
         self.outbox: Outbox
         self._sweeper: asyncio.Task[None]
@@ -227,7 +230,8 @@ class Desk:
         if call.arrays:
             told["arrays_sha256"] = arrays_digest(await asyncio.to_thread(served.model.encode, records))
         units = served.model.units(records)
-        quote = Quote(who, served, price, units, most_for(units, price), digest)
+        repeat = call.retry_key is None and self.repeats.seen(who.key.id, served.name, call.body)
+        quote = Quote(who, served, price, units, most_for(units, price), digest, repeat)
         await self._reserve(who.customer.id, quote.reserved)
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
         deadline_s = time.monotonic() + self.deadline_s
@@ -263,7 +267,7 @@ class Desk:
             raise MofangError("engine-failed", detail=f"its answer is no JSON: {error}") from error
         return Charge(call.request_id, who.customer.id, who.key.id, served.name, served.package, quote.units, price,
                       who.key.test, quote.reserved, body, partial(self.outbox.put, future), call.retry_key or "",
-                      quote.digest)
+                      quote.digest, quote.repeat)
 
     async def _reserve(self, account: str, micros: int) -> None:
         """Reserve in memory, or wait for the database where this process has not set enough aside."""

@@ -129,7 +129,7 @@ def page(document: dict[str, Any], language: Language) -> dict[str, Any]:
 
 
 def _line(line: dict[str, Any], words: dict[str, Any], currency: str) -> dict[str, str]:
-    notes = [words[name].format(**line) for name in ("requests", "late") if line[name]]
+    notes = [words[name].format(**line) for name in ("requests", "late", "repeats") if line.get(name)]
     return {"line": str(line["line"]), "model": line["model"], "note": " · ".join(notes),
             "package": words["package"].format(**line), "units": f"{line['units']:,}",
             "unit_price": format_price(line["price_micros"], currency).replace("/", " / "),

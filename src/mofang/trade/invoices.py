@@ -95,6 +95,7 @@ class Line:
     requests: int = 0
     exact_micros: int = 0
     late: int = 0
+    repeats: int = 0
     seals: dict[int, int] = field(default_factory=dict)
     tree: Tree = field(default_factory=Tree)
 
@@ -108,6 +109,7 @@ class Line:
         self.requests += 1
         self.exact_micros += micros
         self.late += late
+        self.repeats += bool(row.body.get("repeat"))
         self.seals[row.seal] = self.seals.get(row.seal, 0) + 1
         self.tree.add(row.leaf())
 
@@ -284,6 +286,7 @@ def _finished(at: int, line: Line, currency: str, usage: tuple[Sealed, ...]) -> 
         "units": line.units,
         "requests": line.requests,
         "late": line.late,
+        **({"repeats": line.repeats} if line.repeats else {}),
         "exact_micros": line.exact_micros,
         "amount_micros": round_half_even_minor(line.exact_micros, currency),
         "merkle_root": line.tree.root().hex(),

@@ -8,6 +8,7 @@ carries code or a path: files are uploaded under their digests, and the shop own
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ ROUTES = (
           written=False),
     Route("DELETE", "/api/jobs/{id}", "joined", "End what one began, as Ctrl-C does.", "结束自己发起的任务，等同 Ctrl-C。"),
 )
+log = logging.getLogger("mofang.console")
 Text = Annotated[str, Field(max_length=200_000)]
 Short = Annotated[str, Field(max_length=300)]
 Allow = Callable[[list[str]], tuple[str, str]]
@@ -208,7 +210,7 @@ class Api:
 
         shop = self.shop.again()
         if last:
-            found = shop.last(last[:300], kind[:300]) if hasattr(shop, "last") else None
+            found = shop.last(last[:300], kind[:300])
             return JSONResponse(None if found is None else shown(found))
         return JSONResponse(shown(shop.find(name[:1300], kind[:300])))
 
@@ -264,6 +266,11 @@ def handle_errors(app: FastAPI, page_error: Callable[[MofangError, Who | None], 
         first = error.errors()[0]
         place = ".".join(str(piece) for piece in first["loc"][1:]) or "body"
         return answer(request, MofangError("request-refused", place=place, rule=first["msg"]))
+
+    @app.exception_handler(Exception)
+    async def our_own(request: Request, error: Exception) -> Response:
+        log.error("%s %s: %s", request.method, request.url.path, type(error).__name__)
+        return answer(request, MofangError("console-fault", request=request.state.request_id))
 
     @app.exception_handler(HTTPException)
     async def unread(request: Request, error: HTTPException) -> Response:

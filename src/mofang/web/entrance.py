@@ -67,7 +67,7 @@ class Entrance:
 
     def __init__(self, shop: Shop, *, said: Callable[[str], None] = lambda _link: None) -> None:
         shop.journals.make_tables()
-        self.db = shop.control.again()
+        self.known = shop.control.again()
         self.pepper = Pepper(shop.secret(SECRET))
         self.owner = shop.actor
         self.limit = Limit()
@@ -78,12 +78,12 @@ class Entrance:
 
     def close(self) -> None:
         """End the connection to the shop."""
-        self.db.close()
+        self.known.close()
 
     def bearer(self, token: str, address: str) -> Who:
         """Whose personal token this is; a wrong one counts against its address."""
         try:
-            person = admit(self.db, self.pepper, token, now_us())
+            person = admit(self.known, self.pepper, token, now_us())
         except MofangError as error:
             if error.code != "token-expired" and self.limit.failed(address):
                 raise MofangError("too-many-tries") from None
@@ -119,7 +119,7 @@ class Entrance:
             return None
         if found.person == OWNER:
             return Who(OWNER, self.owner, found.form_token)
-        person = person_by_id(self.db, found.person, now_us())
+        person = person_by_id(self.known, found.person, now_us())
         return None if person is None else Who(person.id, person.actor(), found.form_token)
 
     def leave(self, secret: str) -> None:
@@ -128,7 +128,7 @@ class Entrance:
 
     def may_stay(self, person: str) -> bool:
         """False as soon as somebody was removed."""
-        return person == OWNER or person_by_id(self.db, person, now_us()) is not None
+        return person == OWNER or person_by_id(self.known, person, now_us()) is not None
 
     def _begin(self, person: str) -> str:
         secret = secrets.token_urlsafe(32)

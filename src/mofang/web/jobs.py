@@ -87,6 +87,7 @@ class Jobs:
         self.child = child
         self.jobs: dict[str, Job] = {}
         self._idle: list[Worker] = []
+        self._closing = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, who: Who, what: str, given: dict[str, Any], *, goes_on: bool = False, address: str = "", language: str = "en",
@@ -136,6 +137,7 @@ class Jobs:
 
     async def close(self) -> None:
         """End everything, as Ctrl-C does, and wait."""
+        self._closing.set()
         for job in list(self.jobs.values()):
             self._keep(self._end(job))
         for worker in self._idle:
@@ -253,7 +255,8 @@ class Jobs:
 
     async def _retire(self, worker: Worker) -> None:
         """A process that nobody gives work any more is let go."""
-        await asyncio.sleep(IDLE_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), IDLE_S)
         if worker in self._idle and worker.job is None:
             self._idle.remove(worker)
             await _tell(worker, b"", last=True)

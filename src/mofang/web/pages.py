@@ -72,8 +72,9 @@ class Pages:
 
     def add_to(self, app: FastAPI) -> None:
         """Answer every route of the table."""
-        handlers: tuple[Callable[..., Any], ...] = (self.status, self.models, self.model, self.ask, self.runs, self.run, self.invoices, self.invoice,
-                    self.login_page, self.login, self.enter, self.leave, self.join, self.language, self.style)
+        handlers: tuple[Callable[..., Any], ...] = (
+            self.status, self.models, self.model, self.ask, self.runs, self.run, self.invoices, self.invoice, self.login_page,
+            self.login, self.enter, self.leave, self.join, self.language, self.style)
         for route, handler in zip(ROUTES, handlers, strict=True):
             app.add_api_route(route.path, handler, methods=[route.method], response_model=None)
 

@@ -56,6 +56,7 @@ class RemoteShop:
         settings = with_given(spec.name, settings)
         if spec.name not in locked()["stages"] or not spec.function.__module__.startswith("mofang."):
             raise MofangError("stage-own", stage=spec.name)
+        settings = with_given(spec.name, settings)
         checked = spec.check(settings)
         spec.bind(artifacts)  # a wrong input is said before anything is sent
         given = {one.name: self._plain(one, checked[one.name]) for one in spec.settings if one.name in settings}
@@ -103,7 +104,8 @@ class RemoteShop:
         import_kind(told["kind"])
         parts = tuple(Part(*one) for one in told["parts"])
         cls = KINDS.get(told["kind"], Artifact)
-        return cls(self, told["entry"], parts, told["within"], tuple(told["licences"]), told["measures"])  # type: ignore[arg-type]
+        here: Any = self
+        return cls(here, told["entry"], parts, told["within"], tuple(told["licences"]), told["measures"])
 
 
 class _Elsewhere:

@@ -25,6 +25,7 @@ NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
 TOKENS_PER_CHARACTER = {"zh": 1.0, "en": 0.25}
 
 STEPS, EPOCHS_LEAST = 800, 2  # without a chosen number of epochs
+USUAL_EPOCHS = 5  # after so many, validation has usually stopped improving
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +117,10 @@ class Pretrained(Family):
         width, layers = config.get("hidden_size", 384), config.get("num_hidden_layers", 6)
         tokens = min(size.length * TOKENS_PER_CHARACTER.get(size.language, 1.0) + 2, self.max_length)
         per_token = 6 * 12 * width**2 * layers + 12 * layers * width * tokens
-        steps = self._epochs(size.rows, tokens) * size.rows * tokens / self.tokens
+        passed = self.epochs or min(self._epochs(size.rows, tokens), USUAL_EPOCHS)
+        steps = passed * size.rows * tokens / self.tokens
         table = config.get("vocab_size", 30522) * width
-        return Estimate(
-            10.0 + 0.02 * steps, 2.5 * per_token * tokens * size.rows * self.epochs + 200 * table * steps
-        )
+        return Estimate(10.0 + 0.02 * steps, 1.8 * per_token * tokens * size.rows * passed + 200 * table * steps)
 
     def _epochs(self, rows: int, tokens: float) -> int:
         return passes(self.epochs, rows, max(1, round(self.tokens / tokens)), STEPS, EPOCHS_LEAST)
