@@ -27,8 +27,9 @@ SKETCH_BYTES = VALUES + 4  # and the proportions as a 32-bit float
 BANDS, BITS = 8, 16
 NEIGHBOURS = 8
 RMS_MOST = 2.5  # of 255; re-saved photos differ by 0.3 to 1.7, two of the closest digits by 7
-RELATIVE_MOST = 0.2  # of the image's own contrast, so that pale images are told apart
-SPOT_MOST = 16  # no single place may differ by more: a scratch is small, and it is the news
+RELATIVE_MOST = 0.08  # of the image's own contrast
+CONTRAST_LEAST = 16.0  # in paler ones (forms, scans) what is written differs by less than saving again does
+SPOT_LEAST, SPOT_MOST, SPOT_SHARE = 6.0, 16.0, 0.4  # no place may differ by more: a scratch is small, and it is the news
 PROPORTION_MOST = 0.05
 SAMENESS_LEAST, SAMENESS_SHARE = 30, 0.05
 PAIRS_AT_ONCE = 4096
@@ -132,8 +133,9 @@ def _alike(sketches: Sketches, pairs: Places) -> npt.NDArray[np.bool_]:
     rms = np.sqrt((apart**2).mean(1))
     contrast = np.minimum(first[:, : SIDE * SIDE].std(1), second[:, : SIDE * SIDE].std(1))
     proportions = np.abs(_proportions(a) - _proportions(b)) <= PROPORTION_MOST
-    near = (rms <= RMS_MOST) & (apart.max(1) <= SPOT_MOST) & proportions
-    return np.asarray(near & ((rms <= RELATIVE_MOST * contrast) | (rms == 0)))
+    near = (rms <= RMS_MOST) & (apart.max(1) <= np.clip(SPOT_SHARE * contrast, SPOT_LEAST, SPOT_MOST)) & proportions
+    telling = (contrast >= CONTRAST_LEAST) & (rms <= RELATIVE_MOST * contrast)
+    return np.asarray(near & (telling | (rms == 0)))
 
 
 def _proportions(sketches: Sketches) -> npt.NDArray[np.float32]:
