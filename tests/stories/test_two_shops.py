@@ -47,7 +47,7 @@ def test_trained_here_sold_there_traced_back(terminal: Terminal, file: Path, tmp
     seller = Terminal(tmp_path / "server", "zh")
     shutil.copy(file, seller.folder / "from-the-office.mofang")
     refused = seller.type("import", "from-the-office.mofang", status=1)
-    assert refused.code == "confirm-needed" and "--yes" in refused.err
+    assert refused.code == "yes-needed" and "--yes" in refused.err
     fingerprint = terminal.type("fingerprint", "--json").json["fingerprint"]
     assert seller.type("import", "from-the-office.mofang", "--from", "0" * 32, "--yes", status=1).code == "signer-other"
     shown = seller.type("import", "from-the-office.mofang", "--from", fingerprint, "--yes").out

@@ -90,8 +90,8 @@ def import_(context: Context, file: Path, name: str | None, pinned: str, yes: bo
         facts = _facts(parcel, shops, tried)
         if not as_json:
             _show(context, facts)
-        if not yes:
-            _ask(name or parcel.name.partition("@")[0])
+        wanted = name or parcel.name.partition("@")[0]
+        context.confirm([say("It would be taken in as {name}.", "将导入为 {name}。", name=wanted)], yes)
         admitted = admit(shop, parcel, tried, name or "")
     if as_json:
         _json({**facts, "model": str(admitted.named), "entry": admitted.entry, "again": admitted.again,
@@ -141,14 +141,6 @@ def _show(context: Context, facts: dict[str, Any]) -> None:
                     words=" · ".join(one.values()))
     context.say("  checked      {n} canonical requests answered as there, by {engine}",
                 "  核对      {n} 条标准请求，回答与对方一致（{engine}）", n=facts["requests"], engine=facts["engine"])
-
-
-def _ask(name: str) -> None:
-    """Wait for a yes on a terminal; elsewhere say which flag to add."""
-    if not sys.stdin.isatty():
-        raise MofangError("confirm-needed", flag="--yes")
-    if not click.confirm(say("Take it in as {name}?", "导入为 {name}？", name=name)):
-        raise click.Abort
 
 
 @click.command()
