@@ -73,13 +73,14 @@ def test_each_kind_is_found_and_goes(shop: Shop) -> None:
     torn = age(_written(shop.store.root / "ab" / f".{'0' * 64}.77"), 2)
     torn_settings = age(_written(shop.path / ".mofang.json.99.new"), 1)
     cache = age(_written(shop.path / "cache" / "source-x.json"), 40)
+    older = age(_written(shop.path / "meter.db.format-1"), 40)
     finished = _written(shop.path / "scratch" / _a_key_that_is_done(shop) / "rest").parent
     found = litter(shop)
-    assert kinds(found) == {"finished": 1, "abandoned": 1, "unmentioned": 1, "torn": 2, "cache": 1}
+    assert kinds(found) == {"finished": 1, "abandoned": 1, "unmentioned": 1, "torn": 2, "cache": 1, "older": 1}
     assert next(one for one in found if one.kind == "unmentioned").size_bytes == len("nobody's")
     done = sweep(shop, found)
-    assert done.removed == 6 and done.spared == 0 and done.size_bytes == sum(one.size_bytes for one in found)
-    assert not [path for path in (old, unmentioned, torn, torn_settings, cache, finished) if path.exists()]
+    assert done.removed == 7 and done.spared == 0 and done.size_bytes == sum(one.size_bytes for one in found)
+    assert not [path for path in (old, unmentioned, torn, torn_settings, cache, older, finished) if path.exists()]
     assert shop.verify() == [] and litter(shop) == []
 
 

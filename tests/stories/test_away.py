@@ -62,8 +62,19 @@ def test_a_key_lives_from_another_machine(away: Away) -> None:
     with Server(away) as server:
         token = away.token("another", "--test")
         assert key_stories.soon(server, token, "ok")
-        away.type("key", "revoke", token.split("_")[2])
+        away.type("key", "revoke", token.split("_")[2], "--yes")
         assert key_stories.soon(server, token, "key-revoked")
+
+
+def test_files_go_and_come(away: Away) -> None:
+    """A model's file is written here, into a folder too; read from here it is looked at over there."""
+    (away.folder / "models").mkdir()
+    away.type("export", "reviews", "--out", "models")
+    assert [path.name for path in (away.folder / "models").iterdir()] == ["reviews-1.mofang"]
+    assert away.type("export", "reviews", "--out", "no/such/x.mofang", status=1).code == "file-not-writable"
+    assert away.type("import", "models/reviews-1.mofang", "--yes", status=1).code == "parcel-own"
+    assert away.type("import", "nowhere.mofang", status=1).code == "parcel-missing"
+    assert away.type("export", "--all", status=1).code == away.type("backup", status=1).code == "command-at-server"
 
 
 # The same screens

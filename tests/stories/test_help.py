@@ -15,7 +15,8 @@ from mofang.cli.group import run
 from tests.stories.terminal import Terminal
 
 CPU_S_MAX = 0.5
-HEAVY = {"torch", "pyarrow", "numpy", "sklearn", "transformers", "onnxruntime", "openvino", "pydantic", "rich", "pandas"}
+HEAVY = {"torch", "pyarrow", "numpy", "sklearn", "transformers", "onnxruntime", "openvino", "pydantic", "rich", "pandas",
+         "fastapi", "starlette", "uvicorn", "httpx", "jinja2"}
 
 
 def cpu_s(terminal: Terminal, *words: str) -> float:

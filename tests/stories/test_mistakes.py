@@ -53,7 +53,7 @@ WRONG_VALUES = [
     (("trace", "req_01m8174yazpexjj9v07nrzw13q"), "request-unknown"),
     (("predict", "reviews", "x", "--out", "no/such/folder/x"), "file-not-writable"),
     (("invoice", "Book Shop", "--preview", "--out", "."), "file-not-writable"),
-    (("--shop", "https://example.com", "status"), "shop-remote"),
+    (("--shop", "https://example.com", "status"), "shop-not-joined"),
 ]
 
 

@@ -274,7 +274,8 @@ def _by_kind(found: list[Litter]) -> list[dict[str, Any]]:
     words = {"finished": say("scratch of finished runs", "已结束运行的临时文件"),
              "abandoned": say("scratch of unfinished runs that nobody continued", "无人继续的未完成运行的临时文件"),
              "unmentioned": say("files that nothing mentions", "没有任何条目提到的文件"),
-             "torn": say("torn temporary files", "中断留下的临时文件"), "cache": say("old caches", "旧缓存")}
+             "torn": say("torn temporary files", "中断留下的临时文件"), "cache": say("old caches", "旧缓存"),
+             "older": say("databases from before an update", "升级之前的旧数据库")}
     rows = []
     for kind, said in words.items():
         size_bytes = [one.size_bytes for one in found if one.kind == kind]

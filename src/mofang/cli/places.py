@@ -26,7 +26,8 @@ LOOK, TRAIN, RELEASE, MONEY, PEOPLE = (Access("remote", role) for role in ("look
 COMMANDS: dict[str, Access] = {
     "new": HERE, "run": HERE, "show": LOOK, "predict": LOOK,
     "serve": SERVER, "console": SERVER, "sell": MONEY,
-    "customer new": MONEY, "customer limit": MONEY, "customer list": MONEY, "customer top-up": MONEY, "customer credit-note": MONEY,
+    "customer new": MONEY, "customer limit": MONEY, "customer list": MONEY, "customer top-up": MONEY,
+    "customer credit-note": MONEY,
     "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,
     "price set": MONEY, "price list": MONEY,
     "invoice": Access("remote", "money", ("INV-*.pdf",)),

@@ -123,6 +123,8 @@ def _text(client: Any, plan: Plan, param: click.Parameter, value: Any) -> str:
 
         return lend(client, str(value))
     if isinstance(param.type, NewFile | NewPlace):
+        if not Path(value).is_dir():
+            NewFile().convert(value, param, None)  # a folder that is not there is said before the work begins
         there = name_there(value)
         plan.written[there] = Path(value)
         return there + ("/" if Path(value).is_dir() else "")

@@ -33,7 +33,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 SERVING = re.compile(r"serving-(\d+)\.json")
 ASIDE = ".swept-"
 
-Kind = Literal["finished", "abandoned", "unmentioned", "torn", "cache"]
+Kind = Literal["finished", "abandoned", "unmentioned", "torn", "cache", "older"]
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,9 @@ def _torn(place: Path, now_ns: int) -> Iterator[Litter]:
 
 
 def _caches(place: Path, now_ns: int) -> Iterator[Litter]:
+    for path in place.glob("*.db.format-*"):  # left beside by a change of format; nothing opens them any more
+        if now_ns - arrived_ns(path.stat()) > CACHE_S * 1e9:
+            yield Litter("older", path, *_measured(path))
     for path in (place / "cache").rglob("*"):
         if path.is_file():
             size_bytes, changed_ns = _measured(path)

@@ -78,9 +78,7 @@ def collect(
         {"group": (group,), "time": (time,), "person": (person,), "other": keep, "label": (label,)}
     )
     about: dict[str, Any] = {"licence": licence, "origin": origin, "consent": consent}
-    about["source"] = _about_source(source, files, left_out, chosen, run)
-    if chosen == "excel":
-        about["source"]["sheets"] = how.sheets  # filled while the workbooks are read, and written after that
+    about["source"] = _about_source(source, files, left_out, how, run)
     run.licence(licence)
     with run.part("rejected.parquet") as path, RejectedFile(path) as rejected:
         for name, reason in sources.refused_entries(files):
@@ -114,7 +112,7 @@ def _roles(named: dict[str, Columns]) -> dict[str, str]:
 
 
 def _about_source(
-    source: str, files: list[SourceFile], left_out: list[SourceFile], format: str, run: Run
+    source: str, files: list[SourceFile], left_out: list[SourceFile], how: Reading, run: Run
 ) -> dict[str, Any]:
     there = sources.on_disk(files)
     digests = sources.file_digests(there, run.shop.path / "cache")
@@ -123,7 +121,8 @@ def _about_source(
     ]
     return {
         "given": source,
-        "format": format,
+        "format": how.format,
+        **({"sheets": how.sheets} if how.format == "excel" else {}),  # filled while reading, written after that
         "count": len(files),
         "digest": digest_of(sorted(digests.items())),
         "files": listed[:FILES_LISTED],

@@ -32,7 +32,7 @@ def write_ledger(folder: Folder, db: Database) -> list[Any]:
                 head[:] = [seq, chain]
                 content = content_digest(id, kind, key, owner, at_us, body)
                 yield orjson.dumps({"seq": seq, "id": id, "kind": kind, "at": moment_of(at_us), "at_us": at_us, "key": key,
-                                    "owner": owner, "content": content, "chain": chain, "body": orjson.loads(body)}) + b"\n"
+                                    "owner": owner, "content": content, "chain": chain, "body": orjson.Fragment(body)}) + b"\n"
 
     folder.write("ledger.jsonl", lines())
     names = db.rows("select name, version, kind, entry, owner from name order by name, version")
@@ -61,7 +61,8 @@ def _journal(db: Database, journal: str) -> Iterator[dict[str, Any]]:
 
 def _journal_lines(db: Database, journal: str) -> Iterator[bytes]:
     for row in _journal(db, journal):
-        yield orjson.dumps({**row, "body": orjson.loads(row["body"])}) + b"\n"
+        row["body"] = orjson.Fragment(row["body"])
+        yield orjson.dumps(row) + b"\n"
 
 
 def _uses(db: Database) -> Iterator[tuple[Any, ...]]:
