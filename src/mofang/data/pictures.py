@@ -157,8 +157,8 @@ def _sizes(images: Sequence[SourceFile], labels: Sequence[str]) -> tuple[float, 
     width, height = median(one[0] for one in facts), median(one[1] for one in facts)
     shrink = min(1.0, SIDE_MAX / max(width, height))
     sees = (max(round(width * shrink), 1), max(round(height * shrink), 1))
-    values = {"width": round(width), "height": round(height), "pixels": float(width * height)}
-    if sees == (values["width"], values["height"]):
+    values: dict[str, Any] = {"width": round(width), "height": round(height), "pixels": float(width * height)}
+    if sees[0] == values["width"] and sees[1] == values["height"]:
         remarks = [Remark("image-whole", values)]
     else:
         remarks = [Remark("image-size", {**values, "to_width": sees[0], "to_height": sees[1]})]

@@ -188,7 +188,7 @@ def really(family: Family, size: Size, machine: Machine) -> float:
         return 0.0042 * passes * steps * machine.slowness
     if family.tag == "averaged":
         return _averaged_s(size, passes * steps) * machine.slowness
-    shortened = replace(family, epochs=max(round(passes), 1)).estimate(size)  # type: ignore[call-arg]
+    shortened = replace(family, epochs=max(round(passes), 1)).estimate(size)  # type: ignore[type-var]
     return 1.0 + share * shortened.operations / machine.rate
 
 

@@ -147,13 +147,11 @@ REMARKS = {
         "个人信息：{looked} 张照片中有 {count} 张带有拍摄地点（GPS）；模坊原样保存",
     ),
     "files-tell": (
-        "the files' {what} alone tells the label: the classes come from different devices or programs, and that may be all a "
-        "model learns",
+        "the files' {what} alone tells the label: the classes come from different devices or programs; a model may learn that",
         "仅凭文件的{what}就能说出标签：各类图片来自不同的设备或软件，模型可能学到的是这个",
     ),
     "frames": (
-        "names such as {names} look like series of one scene ({count}); give each its own folder above the class, so that it "
-        "stays together",
+        "names such as {names} look like series of one scene ({count}); give each a folder above the class, to keep it together",
         "{names} 这样的文件名像是同一场景的连拍（{count} 组）；请各放一个文件夹（在类别之上），以免被拆到两边",
     ),
     "sheets": (
