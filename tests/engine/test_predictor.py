@@ -78,6 +78,23 @@ def test_many_records_and_very_long_texts_are_run_in_pieces(
     assert predictor.outputs([])["probabilities"].shape == (0, 2) and predictor.predict([]) == []
 
 
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_a_signal_after_an_engine_was_let_go_does_not_crash(text_graph: Path, engine: str) -> None:
+    """Ctrl-C once the engines were measured: in a process of its own, because it used to end it."""
+    code = f"""if True:
+        import gc, signal
+        from mofang.engine.predictor import Predictor
+        predictor = Predictor({str(text_graph)!r}, engine={engine!r})
+        predictor.predict([{{"text": "质量很好"}}])
+        del predictor
+        gc.collect()
+        signal.signal(signal.SIGINT, lambda *_: print("handled"))
+        signal.raise_signal(signal.SIGINT)"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and done.stdout == "handled\n", done
+
+
 def test_threads_get_their_own_answers(text_graph: Path) -> None:
     for engine in ("onnx", "openvino"):
         predictor = Predictor(text_graph, engine=engine, threads=1)

@@ -29,12 +29,11 @@ class OpenVinoRuntime:
 
     def __init__(self, path: Path, threads: int) -> None:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it would phone home
-        import openvino
 
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
                     "PERFORMANCE_HINT": "LATENCY"}
         try:
-            core = openvino.Core()
+            core = _core()
             self._model = core.compile_model(core.read_model(str(path)), "CPU", settings)
         except RuntimeError as error:
             raise MofangError("engine-refuses", engine=self.name, reason=_reason(error)) from error
@@ -86,3 +85,18 @@ def _reason(error: Exception) -> str:
     lines = [line.strip(" -") for line in str(error).splitlines()
              if line.strip() and "Exception from" not in line and "Check '" not in line]
     return (lines or [type(error).__name__])[-1]
+
+
+def _core() -> Any:
+    """One core for the whole process, never let go: it gives the thread a stack for signals (sigaltstack), and frees that
+    memory with itself, after which the next Ctrl-C or SIGTERM would crash the process."""
+    import openvino
+
+    with _MAKING:
+        if not _CORES:
+            _CORES.append(openvino.Core())
+    return _CORES[0]
+
+
+_CORES: list[Any] = []
+_MAKING = threading.Lock()
