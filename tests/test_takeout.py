@@ -131,7 +131,7 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(busy: Many, tmp_path: 
     monkeypatch.setattr(os, "replace", fills_up)
     with pytest.raises(MofangError) as refused:
         take_out(Shop.open(busy.path), tmp_path / "out")
-    assert refused.value.code == "disk-full-at" and not (tmp_path / "out" / "SHA256SUMS").exists()
+    assert refused.value.code == "disk-full" and not (tmp_path / "out" / "SHA256SUMS").exists()
     assert json.loads((tmp_path / "out" / "about.json").read_text())["whole"] is False
     made = take_out(Shop.open(busy.path), tmp_path / "out")
     assert made.files == len((tmp_path / "out" / "SHA256SUMS").read_text().splitlines())

@@ -314,7 +314,7 @@ def test_a_disk_that_fills_up_leaves_what_was_whole(stocked: Shop, tmp_path: Pat
         try:
             do()
         except MofangError as error:
-            assert error.code == "disk-full-at"
+            assert error.code == "disk-full"
     steps.stop()
     assert not list((tmp_path / "kept").glob(f"{NEW}mofang-*"))
     assert survey(tmp_path / "kept")[1] == []

@@ -32,14 +32,14 @@ def full_disk_told(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise MofangError("disk-full-at", place=place) from error
+            raise MofangError("disk-full", place=place) from error
         if error.errno in CLOSED:
             raise MofangError("folder-not-writable", place=place) from error
         raise
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (SQLITE_FULL, SQLITE_IOERR):
-            raise MofangError("disk-full-at", place=place) from error
+            raise MofangError("disk-full", place=place) from error
         if code in (SQLITE_READONLY, SQLITE_CANTOPEN):
             raise MofangError("folder-not-writable", place=place) from error
         raise

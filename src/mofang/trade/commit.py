@@ -320,7 +320,8 @@ class Plan:
                 self.left[one.account] -= amount
             body = {"request_id": one.request_id, "key": one.key, "model": one.model, "package": one.package,
                     "units": one.units, "price": one.price.version if one.price else None,
-                    "rate": one.price.rate if one.price else 0, "micros": amount, "test": one.test, **day, **(REPEAT if one.repeat else {})}
+                    "rate": one.price.rate if one.price else 0, "micros": amount, "test": one.test, **day,
+                    **(REPEAT if one.repeat else {})}
             self.rows.append(NewRow("use", body, id=one.request_id, account=one.account))
             covered.append(one)
         self.fresh = covered
