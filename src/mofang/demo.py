@@ -47,9 +47,10 @@ class Stage:
         self.console.print()
         self.console.rule(say(en, zh), align="left", style="cyan")
 
-    def mofang(self, *arguments: str, show: bool = True) -> str:
-        """Type one command; its output, which is also shown."""
-        self.console.print("$ mofang " + " ".join(arguments), markup=False, style="bold")
+    def mofang(self, *arguments: str, show: bool = True, typed: bool = True) -> str:
+        """Type one command; its output, which is also shown. One that is not ``typed`` only looks a figure up."""
+        if typed:
+            self.console.print(" ".join(("$ mofang", *arguments)), markup=False, style="bold")
         done = subprocess.run([sys.executable, "-m", "mofang", *arguments], check=False, cwd=self.folder,
                               env=self.environment, stdout=subprocess.PIPE, text=True, encoding="utf-8")
         if done.returncode:
@@ -76,8 +77,9 @@ def run_demo(folder: Path, budget: str, console: Console) -> None:
         play.title("6  Paid requests", "6  付费请求")
         answered = _paid(play, address, token)
         play.title("7  The day on one screen", "7  一屏看完今天")
+        time.sleep(1.2)  # a server tells of itself each second
         play.mofang()
-        today = json.loads(play.mofang("status", "--json", show=False))
+        today = json.loads(play.mofang("status", "--json", show=False, typed=False))
     play.title("8  Bill them, and trace the bill", "8  出具账单并追溯")
     document = json.loads(play.mofang("invoice", CUSTOMER, "--early", "--json", show=False))
     for words in (("invoice",), ("costs",), ("trace", document["number"], "1"), ("verify",)):
@@ -96,7 +98,7 @@ def _look(play: Stage) -> dict[str, Any]:
     known = play.folder / "new.json"
     if not (play.folder / "reviews.py").exists():
         play.mofang("new", *source)
-        told = json.loads(play.mofang("new", *source, "--out", "again.py", "--json", show=False))
+        told = json.loads(play.mofang("new", *source, "--out", "again.py", "--json", show=False, typed=False))
         (play.folder / "again.py").unlink()
         found = {name: told[name] for name in ("rows", "task")} | {"classes": len(told["classes"])}
         known.write_text(json.dumps(found))
@@ -140,6 +142,7 @@ def _served(play: Stage) -> Iterator[str]:
 
 def _paid(play: Stage, address: str, token: str) -> dict[str, Any]:
     """One request to look at, many more, and one with a wrong key."""
+    time.sleep(1)  # a running server learns of a new key within a second
     first = _ask(address, token, TEXTS[1], "demo-first")
     play.console.print(f"POST /v1/predict/reviews {{\"text\": \"{TEXTS[1]}\"}}", markup=False)
     play.console.print(json.dumps(first, ensure_ascii=False), markup=False)
