@@ -194,7 +194,7 @@ def test_owners_do_not_share_memo_names_or_ids(any_shop: Shop) -> None:
 
 def test_without_permission_nothing_runs(shop: Shop) -> None:
     looker = Shop(shop.path, Actor("li", roles=frozenset({"look"})))
-    with pytest.raises(MofangError, match="needs the role 'run'"):
+    with pytest.raises(MofangError, match="needs the role 'train'"):
         looker.run(count)
     assert CALLS == []
 

@@ -76,6 +76,7 @@ def invoice_issue(
                 "entry": made.entry,
                 "digest": made.digest,
                 "total_micros": made.measures["total_micros"],
+                "exact_micros": made.read_json("invoice.json")["exact_micros"],
             }
             act.record("invoices", NewRow("issued", body, account=who.id))
     return find_invoice(shop.control, claim.number)

@@ -24,7 +24,8 @@ COLUMNS = "number, account, period, kind, claim, entry, total_micros"
 
 @dataclass(frozen=True)
 class Claim:
-    """A bill as the journal knows it; ``entry`` is empty until the document is made."""
+    """A bill as the journal knows it; ``entry`` is empty until the document is made, and so is ``exact_micros``: what was
+    used, before it was rounded and notes were taken off."""
 
     number: str
     account: str
@@ -33,6 +34,7 @@ class Claim:
     fixed: dict[str, Any]
     entry: str
     total_micros: int
+    exact_micros: int | None = None
 
 
 @fold("invoices", tables=TABLES)
@@ -46,14 +48,19 @@ def fold_invoices(db: Database, rows: list[Row]) -> None:
                    (body["number"], row.account, body["period"], body["kind"], claim))
             db.run("update invoice_series set last=last+1 where id=1")
         elif row.kind == "issued":
-            db.run("update invoice set entry=?, total_micros=? where number=?",
-                   (body["entry"], body["total_micros"], body["number"]))
+            claim = json.loads(db.rows("select claim from invoice where number=?", (body["number"],))[0][0])
+            if "exact_micros" in body:
+                claim["exact_micros"] = body["exact_micros"]
+            db.run("update invoice set entry=?, total_micros=?, claim=? where number=?",
+                   (body["entry"], body["total_micros"], canonical(claim).decode(), body["number"]))
 
 
 def claim_of(row: tuple[Any, ...]) -> Claim:
     """A bill from its row."""
     number, account, period, kind, claim, entry, total_micros = row
-    return Claim(number, account, period, kind, json.loads(claim), entry, total_micros)
+    fixed = json.loads(claim)
+    exact_micros = fixed.pop("exact_micros", None)
+    return Claim(number, account, period, kind, fixed, entry, total_micros, exact_micros)
 
 
 def find_invoice(db: Database, number: str) -> Claim:

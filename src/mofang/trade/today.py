@@ -117,7 +117,8 @@ class Books:
         billed: dict[str, int] = {}
         for claim in self.claims:
             notes = sum(micros for _, micros in claim.fixed.get("notes", ()))
-            billed[claim.account] = billed.get(claim.account, 0) + claim.total_micros + notes
+            exact = claim.total_micros + notes if claim.exact_micros is None else claim.exact_micros
+            billed[claim.account] = billed.get(claim.account, 0) + exact
         self.open = {account: max(0, round_half_even_minor(balance.debited - billed.get(account, 0), shop.currency))
                      for account, balance in self.balances.items()}
 
