@@ -20,8 +20,8 @@ install-cluster:
 demo: install  ## real records become a model that answers a paid request  演示
 	@$(PY) -m mofang demo $(ARGS)
 
-test: install  ## the tests: under ten minutes on two cores  测试
-	$(PY) -m pytest -m "not cluster" --durations=10 $(ARGS)
+test: install  ## the tests, in two processes: under ten minutes on two cores  测试
+	$(PY) -m pytest -m "not cluster" -n 2 --dist loadfile --durations=10 $(ARGS)
 
 test-cluster: install-cluster  ## Ray, PostgreSQL, kills, power cuts: under eight minutes  集群测试
 	$(PY) -m pytest -m cluster --durations=10 $(ARGS)

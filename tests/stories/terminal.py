@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,8 @@ class Server:
             named["authorization"] = f"Bearer {key}"
         connection = http.client.HTTPConnection(urlsplit(self.address).netloc, timeout=30)
         try:
-            connection.request(method, path, data, named)
+            with suppress(BrokenPipeError, ConnectionResetError):  # a refusal may come while the body is still going out
+                connection.request(method, path, data, named)
             response = connection.getresponse()
             return Answer(response.status, {n.lower(): v for n, v in response.getheaders()}, response.read())
         finally:

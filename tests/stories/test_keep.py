@@ -172,9 +172,9 @@ def test_a_shop_that_was_put_into_git(terminal: Terminal) -> None:
     (terminal.folder / "shop" / ".gitignore").unlink()
     subprocess.run([*git, "add", "shop"], check=True)
     done = terminal.type("backup", "../kept")
-    assert "are in git" in done.out and "git rm -r --cached" in done.out and ".gitignore was gone" in done.out
+    assert "are in git" in done.out and "git rm -r -f --cached" in done.out and ".gitignore was gone" in done.out
     assert (terminal.folder / "shop" / ".gitignore").read_text() == "*\n"
-    subprocess.run([*git, "rm", "-r", "-q", "--cached", "shop"], check=True)
+    subprocess.run([*git, "rm", "-r", "-f", "-q", "--cached", "shop"], check=True)
     subprocess.run([*git, "add", "."], check=True)
     assert "in git" not in terminal.type("backup", "../kept", "--quick").out
 

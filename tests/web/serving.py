@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -66,7 +67,8 @@ class Serving:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             if key:
                 named["authorization"] = f"Bearer {key}"
-            connection.request(method, path, data, named)
+            with suppress(BrokenPipeError, ConnectionResetError):  # a refusal may come while the body is still going out
+                connection.request(method, path, data, named)
             response = connection.getresponse()
             return Answer(response.status, dict(response.getheaders()), response.read())
         finally:

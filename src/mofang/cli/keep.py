@@ -99,8 +99,8 @@ def _warn_of_git(context: Context, shop: Path) -> None:
     if found:
         context.say("✗ {n} files of the shop are in git, {first} among them: records and secrets do not belong there.",
                     "✗ 模坊有 {n} 个文件被放进了 git（例如 {first}）：记录和密钥不应放在那里。", n=len(found), first=found[0])
-        context.say("  Take them out: git rm -r --cached {path}. If they were pushed, issue new keys: mofang key rotate.",
-                    "  请移除：git rm -r --cached {path}。如果已经推送，请换发密钥：mofang key rotate。", path=shlex.quote(str(shop)))
+        context.say("  Take them out: git rm -r -f --cached {path}. If they were pushed, issue new keys: mofang key rotate.",
+                    "  请移除：git rm -r -f --cached {path}。如果已经推送，请换发密钥：mofang key rotate。", path=shlex.quote(str(shop)))
 
 
 def _list_backups(context: Context, place: Path, as_json: bool, as_csv: bool) -> None:

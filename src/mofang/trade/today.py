@@ -193,7 +193,7 @@ def _machine(shop: Shop, found: Today) -> list[Alert]:
     if tracked:
         alerts.append(Alert("in-git", say("{n} files of the shop are in git; records and keys do not belong there.",
                                           "模坊有 {n} 个文件被 git 跟踪；记录和密钥不应放进 git。", n=len(tracked)),
-                            f"git rm -r --cached {shlex.quote(str(shop.path))}"))
+                            f"git rm -r -f --cached {shlex.quote(str(shop.path))}"))
     for one in found.live:
         if one["silent_s"] > SILENT_S:
             alerts.append(Alert("server-silent", say(
