@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -58,7 +59,7 @@ class Load:
             connection.request("POST", "/v1/predict/noop", BODY, headers)
             response = connection.getresponse()
             told = json.loads(response.read())
-            self.seen.append((began, time.perf_counter() - began, response.status, told.get("request_id", "")))
+            self.seen.append((began, time.perf_counter() - began, response.status, told.get("request_id", "") if response.status == 200 else told["error"]["code"]))
             next_s = max(next_s + gap_s, time.perf_counter() - 1.0)  # late requests are not saved up for ever
 
     def between(self, from_s: float, to_s: float) -> dict[str, float]:
@@ -114,6 +115,8 @@ def measure(folder: Path, usage: int, runs: int) -> list[tuple[str, str, str]]:
     written = {row[0] for row in placed.control.rows("select id from journal where journal='usage' and at_us>?",
                                                      (int((time.time() - 3600) * 1e6),))}
     lost = len(load.seen) - len(ids) + len(set(ids) - written) + len(ids) - len(set(ids))
+    refused = Counter(code for _, _, status, code in load.seen if status != 200)
+    why = "".join(f" ({code} {count})" for code, count in refused.items())
     size = sum(path.stat().st_size for path in Path(first[2]["place"]).iterdir())
     backup_s, quick_s, restore_s = (end - begin for begin, end, _ in (first, second, back))
     before, during, restoring = load.between(quiet, quiet + QUIET_S), load.between(*first[:2]), load.between(*back[:2])
@@ -130,7 +133,7 @@ def measure(folder: Path, usage: int, runs: int) -> list[tuple[str, str, str]]:
         ("second backup, --quick, s", f"{quick_s:.1f}", ""),
         ("writers kept waiting, ms", f"{max(first[2]['held_ms'], second[2]['held_ms']):.2f}", "<= 5"),
         ("restored digest-equal, tables", str(back[2]["tables"] if back[2]["equal"] else 0), ">= 16"),
-        ("requests answered meanwhile", f"{len(ids):,}", ""),
+        ("requests answered meanwhile", f"{len(ids):,}{why}", ""),
         ("requests lost, refused, or not in the journal once", str(lost), "<= 0"),
         ("p50 / p99 / worst before, ms", latency(before), ""),
         ("p50 / p99 / worst during backup, ms", latency(during), ""),
