@@ -12,24 +12,15 @@ from typing import Any
 import pytest
 
 from tests.stories.conftest import Made
-from tests.stories.terminal import Terminal, eventually
+from tests.stories.terminal import Terminal, eventually, ledger_rows
 
 RUN = ("run", "reviews.py", "--budget", "1m")
 MEASURES_TIME = {"package"}  # its bytes hold measured milliseconds
 
 
 def entries(terminal: Terminal, sql: str = "select body from entry where kind='done' order by seq") -> list[Any]:
-    """What the ledger holds, read beside Mofang while it writes."""
-    place = terminal.folder / "shop" / "ledger.db"
-    if not place.exists():
-        return []
-    reader = sqlite3.connect(f"file:{place}?mode=ro", uri=True, timeout=10)
-    try:
-        return [row[0] for row in reader.execute(sql)]
-    except sqlite3.OperationalError:  # the tables are not made yet
-        return []
-    finally:
-        reader.close()
+    """What the ledger holds of finished runs, or what else is asked."""
+    return ledger_rows(terminal.folder, sql)
 
 
 def digests(terminal: Terminal) -> dict[str, set[str]]:

@@ -7,7 +7,6 @@ import os
 import pty
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -25,23 +24,9 @@ from mofang.fit.loop.loop import Loop
 from mofang.fit.train import train
 from tests.fit.planted import planted
 from tests.stories.conftest import Made
-from tests.stories.terminal import Terminal, eventually
+from tests.stories.terminal import Terminal, eventually, ledger_rows
 
 RUN = ("run", "reviews.py", "--budget", "1m")
-
-
-def entries(folder: Path, sql: str) -> list[Any]:
-    """What the ledger holds, read beside Mofang while it writes."""
-    place = folder / "shop" / "ledger.db"
-    if not place.exists():
-        return []
-    reader = sqlite3.connect(f"file:{place}?mode=ro", uri=True, timeout=10)
-    try:
-        return [row[0] for row in reader.execute(sql)]
-    except sqlite3.OperationalError:  # the tables are not made yet
-        return []
-    finally:
-        reader.close()
 
 
 STARTED = "select id from entry where kind='start'"
@@ -59,9 +44,9 @@ def fresh(made: Made, tmp_path: Path) -> Terminal:
 def finished(terminal: Terminal) -> None:
     """The same command goes on and ends well; no finished step was repeated and no lease is left."""
     assert "reviews@1 is ready" in terminal.type(*RUN).out
-    done = entries(terminal.folder, DONE)
+    done = ledger_rows(terminal.folder, DONE)
     assert done.count("collect") == done.count("clean") == done.count("snapshot") == 1
-    assert entries(terminal.folder, "select count(*) from lease") == [0]
+    assert ledger_rows(terminal.folder, "select count(*) from lease") == [0]
     assert terminal.type("verify", "--json").json["wrong"] == []
 
 
@@ -71,7 +56,7 @@ def test_two_runs_of_one_recipe_at_once_end_in_one_model(fresh: Terminal) -> Non
     outs = [one.communicate(timeout=150) for one in both]
     assert [one.returncode for one in both] == [0, 0], outs
     assert all('"model": "reviews@1"' in out for out, _ in outs), outs
-    done = entries(fresh.folder, DONE)
+    done = ledger_rows(fresh.folder, DONE)
     assert all(done.count(stage) == 1 for stage in ("collect", "clean", "snapshot", "select", "package")), done
     assert fresh.type("verify", "--json").json["wrong"] == []
 
@@ -79,7 +64,7 @@ def test_two_runs_of_one_recipe_at_once_end_in_one_model(fresh: Terminal) -> Non
 @pytest.mark.parametrize("sent", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)], ids=["terminated", "Ctrl-C twice"])
 def test_stopped_by_a_signal_it_says_how_to_go_on(fresh: Terminal, sent: tuple[signal.Signals, ...]) -> None:
     running = fresh.start(*RUN, start_new_session=True)
-    assert eventually(lambda: len(entries(fresh.folder, STARTED)) >= 2, 60)
+    assert eventually(lambda: len(ledger_rows(fresh.folder, STARTED)) >= 2, 60)
     for one in sent:
         running.send_signal(one)
     _, err = running.communicate(timeout=60)
@@ -94,10 +79,10 @@ def test_a_closed_terminal_ends_the_run_in_order(fresh: Terminal) -> None:
                                stdout=ours, stderr=ours, start_new_session=True,
                                preexec_fn=_controlling)  # noqa: PLW1509 (no thread of the tests holds anything)
     os.close(ours)
-    assert eventually(lambda: len(entries(fresh.folder, STARTED)) >= 2, 60)
+    assert eventually(lambda: len(ledger_rows(fresh.folder, STARTED)) >= 2, 60)
     os.close(theirs)
     assert running.wait(60) == 128 + signal.SIGHUP
-    assert entries(fresh.folder, "select count(*) from lease") == [0], "leases are given back"
+    assert ledger_rows(fresh.folder, "select count(*) from lease") == [0], "leases are given back"
     finished(fresh)
 
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import threading
-import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
-
-import uvicorn
 
 from mofang.cli.console import allow
 from mofang.core import token as tokens
@@ -20,8 +16,7 @@ from mofang.manage.people import join, person_invite, person_remove
 from mofang.web.console import console_app
 from mofang.web.entrance import Entrance
 from mofang.web.gate import Rules
-from mofang.web.protocol import server_settings
-from mofang.web.server import listen
+from tests.web.serving import InThread
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -41,31 +36,21 @@ class Reader:
     form_token: str
 
 
-class Consoling:
+class Consoling(InThread):
     """One running console, ended with ``stop``."""
 
     def __init__(self, shop: Shop, **tls: str) -> None:
         self.shop = shop
         self.links: list[str] = []
-        self.socket = listen("127.0.0.1", 0)
-        self.port = self.socket.getsockname()[1]
+        super().__init__()
         self.entrance = Entrance(shop, said=self.links.append)
         rules = Rules(frozenset({"127.0.0.1", "localhost"}), f"http://127.0.0.1:{self.port}", secure=False)
         app, self.jobs = console_app(shop, rules, self.entrance, allow)
-        self.server = uvicorn.Server(uvicorn.Config(app, **server_settings(timeout_graceful_shutdown=5, **tls)))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
-        self.thread.start()
-        until = time.monotonic() + 20
-        while not self.server.started and time.monotonic() < until:
-            time.sleep(0.01)
-        assert self.server.started
+        self.begin(app, **tls)
 
     def stop(self) -> None:
         """As SIGTERM does."""
-        self.server.should_exit = True
-        self.thread.join(30)
-        assert not self.thread.is_alive()
-        self.socket.close()
+        super().stop()
         self.entrance.close()
 
     def call(self, method: str, path: str, body: Any = None, *, token: str = "", cookie: str = "", **headers: str) -> Answer:

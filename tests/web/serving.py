@@ -31,20 +31,16 @@ class Fixed(Noop):
         self.predict = predict  # type: ignore[method-assign]
 
 
-class Serving:
-    """One running server."""
+class InThread:
+    """An application that uvicorn serves in a thread, on ``port``."""
 
-    def __init__(self, shop: Shop, models: dict[str, Any], *, deadline_s: float = 30.0, queue_max: int = 2048,
-                 body_bytes_max: int = 1 << 20) -> None:
-        again = shop.journals.db.again
-        served = [Served(name, f"run_{name}", model, Batcher(model.predict, queue_max=queue_max, batch_max=4))
-                  for name, model in models.items()]
-        self.desk = Desk(Directory(again(), shop.secret("keys")), Meter(again()), served, again(),
-                         deadline_s=deadline_s)
+    def __init__(self) -> None:
         self.socket = listen("127.0.0.1", 0)
-        self.port = self.socket.getsockname()[1]
-        app = PredictApp(self.desk, body_bytes_max=body_bytes_max)
-        self.server = uvicorn.Server(uvicorn.Config(app, **server_settings(timeout_graceful_shutdown=5)))
+        self.port: int = self.socket.getsockname()[1]
+
+    def begin(self, app: Any, **settings: Any) -> None:
+        """Serve until ``stop``; it answers when this returns."""
+        self.server = uvicorn.Server(uvicorn.Config(app, **server_settings(timeout_graceful_shutdown=5, **settings)))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
         self.thread.start()
         until = time.monotonic() + 20
@@ -58,6 +54,21 @@ class Serving:
         self.thread.join(30)
         assert not self.thread.is_alive()
         self.socket.close()
+
+
+class Serving(InThread):
+    """One running server."""
+
+    def __init__(self, shop: Shop, models: dict[str, Any], *, deadline_s: float = 30.0, queue_max: int = 2048,
+                 body_bytes_max: int = 1 << 20) -> None:
+        again = shop.journals.db.again
+        served = [Served(name, f"run_{name}", model, Batcher(model.predict, queue_max=queue_max, batch_max=4))
+                  for name, model in models.items()]
+        self.desk = Desk(Directory(again(), shop.secret("keys")), Meter(again()), served, again(),
+                         deadline_s=deadline_s)
+        super().__init__()
+        app = PredictApp(self.desk, body_bytes_max=body_bytes_max)
+        self.begin(app)
 
     def call(self, method: str, path: str, body: Any = None, *, key: str = "", **headers: str) -> Answer:
         """One request on a connection of its own."""
