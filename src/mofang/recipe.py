@@ -25,7 +25,7 @@ from mofang.core.given import Settings, given
 from mofang.core.shop import Named, Shop
 
 if TYPE_CHECKING:
-    from mofang.data.growth import Growth
+    from mofang.data.snapshots.growth import Growth
 
 HOMES = {
     "collect": "mofang.data.collect", "clean": "mofang.data.clean", "snapshot": "mofang.data.snapshot",
@@ -148,7 +148,7 @@ def finish(shop: Shop, name: str, package: Artifact, began: float) -> Outcome:
 
 def what_changed(shop: Shop, package: Artifact, previous: Named) -> dict[str, Any]:
     """Growth of the records and the comparison of both models, or why there is none."""
-    from mofang.data.growth import grown
+    from mofang.data.snapshots.growth import grown
     from mofang.judge.compare import compare, trained_on, why_not
 
     found: dict[str, Any] = {}

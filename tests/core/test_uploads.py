@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.core.uploads import Named, Uploads, require_name, sweep, uploaded
-from mofang.data.sources import source_files
+from mofang.data.sources.files import source_files
 
 DATA = b"a,b\n" + b"1,2\n" * 1000
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
-from mofang.data.archives import repaired_names, why_refused
 from mofang.data.collect import collect
 from mofang.data.records import RecordReader
-from mofang.data.sources import refused_entries, source_files
+from mofang.data.sources.archives import repaired_names, why_refused
+from mofang.data.sources.files import refused_entries, source_files
 from tests.data.pictures import png
 from tests.data.test_readers import read
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.data.clean import Cleaned, clean, rejected_rows
+from mofang.data.cleaning.near import bands_for, overlap, shingles
 from mofang.data.collect import collect
-from mofang.data.near import bands_for, overlap, shingles
 from mofang.data.pixels import look_at
 from mofang.data.records import RecordReader
 from tests.data.pictures import png, write_pictures

@@ -14,7 +14,7 @@ from mofang.core.errors import MofangError, wordings
 from mofang.core.shop import Shop
 from mofang.data.collect import collect
 from mofang.data.records import RecordReader, Records
-from mofang.data.sources import file_digests, source_files
+from mofang.data.sources.files import file_digests, source_files
 
 LINES = [
     "content,stars,user_id",

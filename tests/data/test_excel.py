@@ -14,9 +14,9 @@ from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.data.collect import collect
 from mofang.data.columns import rounded_numbers
-from mofang.data.formats import detect_format
 from mofang.data.readers.excel import look_at_sheets
-from mofang.data.sources import source_files
+from mofang.data.sources.files import source_files
+from mofang.data.sources.formats import detect_format
 from tests.data.compound import xls
 from tests.data.test_readers import read
 

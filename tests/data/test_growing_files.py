@@ -11,9 +11,9 @@ from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.data.clean import clean
 from mofang.data.collect import collect
-from mofang.data.growth import grown
 from mofang.data.records import RecordReader
-from mofang.data.sources import source_files
+from mofang.data.snapshots.growth import grown
+from mofang.data.sources.files import source_files
 
 HEADER = "评论,标签,店铺\n"
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mofang.core.errors import MofangError
 from mofang.data.readers import Reading, reader_named
 from mofang.data.readers.delimited import delimiter_scores, looks_like_header
-from mofang.data.sources import SourceFile, source_files
+from mofang.data.sources.files import SourceFile, source_files
 
 CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0\r"), max_size=12)
 

@@ -14,9 +14,9 @@ from mofang.core.shop import Shop
 from mofang.data.clean import clean
 from mofang.data.collect import collect
 from mofang.data.records import RecordReader, content_digest
-from mofang.data.sides import PARTS
 from mofang.data.snapshot import Snapshot, snapshot
-from mofang.data.times import seconds_of
+from mofang.data.snapshots.sides import PARTS
+from mofang.data.snapshots.times import seconds_of
 from tests.data.pictures import write_pictures
 
 ROWS = [

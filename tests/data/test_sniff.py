@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mofang.core.errors import MofangError
-from mofang.data.finding import Finding
-from mofang.data.languages import language_of_texts
-from mofang.data.sniff import name_of, sniff
+from mofang.data.firstlook.finding import Finding
+from mofang.data.firstlook.languages import language_of_texts
+from mofang.data.firstlook.sniff import name_of, sniff
 from tests.data.pictures import write_pictures
 from tests.data.shapes import EN, ZH, sentences, write_csv, write_jsonl
 

@@ -17,12 +17,12 @@ from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.data.clean import clean, rejected_rows
+from mofang.data.cleaning.labelmap import label_map, plain_label, written_map
 from mofang.data.collect import collect
-from mofang.data.growth import Growth, grown
-from mofang.data.labelmap import label_map, plain_label, written_map
 from mofang.data.records import RecordReader
-from mofang.data.sides import TEST, TRAIN, UNKNOWN, Cut, Shares, settle, sides_by_time
 from mofang.data.snapshot import Snapshot, snapshot
+from mofang.data.snapshots.growth import Growth, grown
+from mofang.data.snapshots.sides import TEST, TRAIN, UNKNOWN, Cut, Shares, settle, sides_by_time
 from tests.data.test_snapshot import ROWS, sides
 
 Row = tuple[str, ...]

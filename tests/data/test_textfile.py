@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mofang.core.errors import MofangError
-from mofang.data.sources import SourceFile
-from mofang.data.textfile import detect_encoding, encoding_of, is_clean, open_text
+from mofang.data.sources.files import SourceFile
+from mofang.data.sources.textfile import detect_encoding, encoding_of, is_clean, open_text
 
 CHINESE = (
     "标签,内容\n"

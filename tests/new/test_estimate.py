@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from mofang.data.finding import Finding
+from mofang.data.firstlook.finding import Finding
 from mofang.fit.estimate import Machine, estimate_run, machine_speed, search
 from mofang.fit.size import Size
 

@@ -12,7 +12,7 @@ import pytest
 
 from mofang.cli.group import run
 from mofang.core.shop import Shop
-from mofang.data import finding
+from mofang.data.firstlook import finding
 from mofang.engine.decode import classes as decoding
 from mofang.new.words import REASONS, REMARKS, SPLITS
 from tests.data.shapes import EN, sentences, write_csv

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
 from mofang.core.canonical import digest_of
 from mofang.core.errors import MofangError
@@ -98,9 +98,14 @@ class Artifact:
             raise MofangError("object-missing", part=name, digest=digest[:12])
         return self.shop.store.path(digest)
 
+    def open(self, name: str) -> BinaryIO:
+        """The bytes of a part, to be read and sought in; the caller closes it."""
+        return self.path(name).open("rb")
+
     def read_json(self, name: str) -> Any:
         """A JSON part."""
-        return json.loads(self.path(name).read_bytes())
+        with self.open(name) as file:
+            return json.load(file)
 
     def lay_out(self, folder: Path) -> Self:
         """Lay the parts out as a plain folder of links, for libraries that want file names."""

@@ -18,16 +18,16 @@ from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.core.stage import stage
-from mofang.data.duplicates import KEEP, REASONS, Decisions, Signatures, decide_copies, keep_first
-from mofang.data.labelmap import label_map
-from mofang.data.looking import ALL_REASONS, DAMAGED, Look, Rules, Spelling
-from mofang.data.near import NearCopies
+from mofang.data.cleaning.duplicates import KEEP, REASONS, Decisions, Signatures, decide_copies, keep_first
+from mofang.data.cleaning.labelmap import label_map
+from mofang.data.cleaning.looking import ALL_REASONS, DAMAGED, Look, Rules, Spelling
+from mofang.data.cleaning.near import NearCopies
+from mofang.data.cleaning.photocopies import PhotoCopies
 from mofang.data.operators import default_operators
-from mofang.data.photocopies import PhotoCopies
 from mofang.data.pixels import ImageFacts
 from mofang.data.records import Batch, RecordReader, Records, RecordWriter
 from mofang.data.roles import ID, INPUT_ROLES, MEDIA_ROLES, with_role
-from mofang.data.survivors import kept_before, write_ties
+from mofang.data.snapshots.survivors import kept_before, write_ties
 
 
 class Cleaned(Artifact):

@@ -16,16 +16,16 @@ from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
 from mofang.core.run import Run
 from mofang.core.stage import stage
-from mofang.data import sources
 from mofang.data.columns import number_of, profiles, rounded_numbers, text_of
-from mofang.data.formats import detect_format, files_of, find_label_file
 from mofang.data.readers import Chunk, Reading, Reject, reader_named
 from mofang.data.readers.delimited import doubled
 from mofang.data.records import Media, RecordIds, Records, RecordWriter
 from mofang.data.rejected import RejectedFile
 from mofang.data.roles import ID, MEDIA_ROLES, with_role
-from mofang.data.sources import Source, SourceFile
-from mofang.data.textfile import is_clean
+from mofang.data.sources import files as sources
+from mofang.data.sources.files import Source, SourceFile
+from mofang.data.sources.formats import detect_format, files_of, find_label_file
+from mofang.data.sources.textfile import is_clean
 
 Format = Literal["auto", "csv", "jsonl", "parquet", "excel", "lines", "documents", "images", "pixels"]
 Columns = tuple[str, ...]

@@ -126,7 +126,7 @@ def decoded(image: Image) -> Image:
 
 def look_at(data: bytes, *, min_side: int, max_pixels: int) -> ImageFacts:
     """Decode an image at the smallest scale that its format offers and that still shows what is on it."""
-    from mofang.data.photocopies import sketch_of
+    from mofang.data.cleaning.photocopies import sketch_of
 
     width = height = 0
     try:

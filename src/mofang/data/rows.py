@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mofang.core.errors import MofangError
-from mofang.data.formats import detect_format, files_of
 from mofang.data.readers import Reading, reader_named
-from mofang.data.sources import source_files
+from mofang.data.sources.files import source_files
+from mofang.data.sources.formats import detect_format, files_of
 
 
 def rows_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

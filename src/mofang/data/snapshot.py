@@ -23,7 +23,7 @@ from mofang.core.stage import stage
 from mofang.data.columns import text_of
 from mofang.data.records import Batch, RecordReader, Records, RecordWriter
 from mofang.data.roles import ID, INPUT_ROLES, field, with_role
-from mofang.data.sides import (
+from mofang.data.snapshots.sides import (
     GROUPS_LEAST,
     PARTS,
     TRAIN,
@@ -41,8 +41,8 @@ from mofang.data.sides import (
     with_every_part,
     written,
 )
-from mofang.data.survivors import packed, ties_of
-from mofang.data.times import seconds_of
+from mofang.data.snapshots.survivors import packed, ties_of
+from mofang.data.snapshots.times import seconds_of
 
 SNAPSHOT_FORMAT = 1
 REASONS = ("", "label-missing", "class-too-small", "class-not-in-train", "time-missing")

@@ -13,7 +13,7 @@ from mofang.engine.request import parse_records
 from mofang.engine.task import Signature
 
 if TYPE_CHECKING:
-    from mofang.data.sources import SourceFile
+    from mofang.data.sources.files import SourceFile
 
 BATCH = 256
 Placed = tuple[int | str, dict[str, Any]]  # where a record stands: the number of its row or line, or an image's name
@@ -119,7 +119,7 @@ def _from_path(signature: Signature, path: Path) -> Iterator[Placed]:
 
 def _images(path: Path) -> list[SourceFile]:
     """The file itself, or the images in a folder or a zip archive."""
-    from mofang.data.sources import source_files
+    from mofang.data.sources.files import source_files
 
     found = source_files(str(path))
     found = [file for file in found if file.kind == "images"] if len(found) > 1 or path.is_dir() else found
@@ -130,8 +130,8 @@ def _images(path: Path) -> list[SourceFile]:
 
 def _lines(signature: Signature, path: Path) -> Iterator[Placed]:
     """Each line of a text file, in whichever encoding it is."""
-    from mofang.data.sources import SourceFile
-    from mofang.data.textfile import detect_encoding, open_text
+    from mofang.data.sources.files import SourceFile
+    from mofang.data.sources.textfile import detect_encoding, open_text
 
     file = SourceFile(path, path.name)
     with open_text(file, detect_encoding(file)) as lines:

@@ -14,7 +14,7 @@ from typing import Any
 from mofang.core.canonical import write_durably
 from mofang.core.errors import MofangError
 from mofang.core.money import format_micros
-from mofang.data.finding import Finding
+from mofang.data.firstlook.finding import Finding
 from mofang.fit.family import Family
 from mofang.fit.loop.machine import multiply_rate, threads
 from mofang.fit.size import Size

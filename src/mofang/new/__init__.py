@@ -10,8 +10,8 @@ from typing import Any
 
 from mofang.core.errors import MofangError
 from mofang.core.language import say
-from mofang.data.finding import Finding
-from mofang.data.sniff import sniff
+from mofang.data.firstlook.finding import Finding
+from mofang.data.firstlook.sniff import sniff
 from mofang.new.text import UNKNOWN, recipe_text
 from mofang.new.words import cost_line, describe
 

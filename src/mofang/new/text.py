@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mofang.core.language import say
-from mofang.data.finding import Finding
-from mofang.data.sources import PACKAGE
+from mofang.data.firstlook.finding import Finding
+from mofang.data.sources.files import PACKAGE
 from mofang.new.words import classes_shown, files_shown, language_name, left_out, why_split
 
 LINE = 110

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mofang.core.language import current_language, say
-from mofang.data.finding import Finding, Remark
-from mofang.data.languages import NAMES
+from mofang.data.firstlook.finding import Finding, Remark
+from mofang.data.firstlook.languages import NAMES
 
 CLASSES_SHOWN = 8
 INPUTS_SHOWN = 20

@@ -126,7 +126,7 @@ def _reference(given: Any) -> Any:
 
 def lend(client: Client, source: str) -> str:
     """Upload a source of this machine; what it is called over there."""
-    from mofang.data.sources import on_disk, source_files
+    from mofang.data.sources.files import on_disk, source_files
 
     path = Path(source).expanduser()
     if path.is_file():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mofang.data.records import Media
-from mofang.data.sources import SourceFile
+from mofang.data.sources.files import SourceFile
 
 CHUNK_ROWS = 4096
 CHUNK_BYTES = 16 * 2**20

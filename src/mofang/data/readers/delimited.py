@@ -12,8 +12,8 @@ from io import TextIOWrapper
 
 from mofang.core.errors import MofangError
 from mofang.data.readers import CHUNK_BYTES, CHUNK_ROWS, Chunk, Reading, Reject
-from mofang.data.sources import SourceFile
-from mofang.data.textfile import detect_encoding, open_text
+from mofang.data.sources.files import SourceFile
+from mofang.data.sources.textfile import detect_encoding, open_text
 
 DELIMITERS = (
     "\t",

@@ -18,7 +18,7 @@ from mofang.core.language import say
 from mofang.core.nearest import nearest
 from mofang.data.readers import CHUNK_BYTES, CHUNK_ROWS, Chunk, Reading, Reject, workbook
 from mofang.data.readers.delimited import looks_like_header, read_csv
-from mofang.data.sources import SourceFile, ending_of
+from mofang.data.sources.files import SourceFile, ending_of
 
 FILE_BYTES = 512 * 2**20
 HEAD_ROWS = 300

@@ -11,7 +11,7 @@ from mofang.core.errors import MofangError
 from mofang.data.columns import text_of
 from mofang.data.readers import CHUNK_BYTES, CHUNK_ROWS, Chunk, Reading, Reject, reader_named
 from mofang.data.readers.delimited import read_csv
-from mofang.data.sources import SourceFile
+from mofang.data.sources.files import SourceFile
 
 FILE_BYTES = 64 * 2**20
 PIXEL_CHUNK_ROWS = 512

@@ -9,8 +9,8 @@ from typing import IO, Any
 import orjson
 
 from mofang.data.readers import CHUNK_BYTES, CHUNK_ROWS, Chunk, Reading, Reject
-from mofang.data.sources import SourceFile
-from mofang.data.textfile import detect_encoding, open_text
+from mofang.data.sources.files import SourceFile
+from mofang.data.sources.textfile import detect_encoding, open_text
 
 LINE_CHARS = 64 * 2**20
 PIECE_CHARS = 2**20

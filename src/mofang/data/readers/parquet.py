@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mofang.data.readers import CHUNK_ROWS, Chunk, Reading, Reject
-from mofang.data.sources import SourceFile
+from mofang.data.sources.files import SourceFile
 
 MEDIA_ROWS = 64
 PACKED_BYTES_MOST = 512 * 2**20

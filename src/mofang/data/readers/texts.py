@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from io import TextIOWrapper
 
 from mofang.data.readers import CHUNK_BYTES, CHUNK_ROWS, Chunk, Reading, Reject
-from mofang.data.sources import SourceFile
-from mofang.data.textfile import detect_encoding, is_clean, open_text
+from mofang.data.sources.files import SourceFile
+from mofang.data.sources.textfile import detect_encoding, is_clean, open_text
 
 LINE_CHARS = 16 * 2**20
 

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mofang.core.artifact import Artifact
-from mofang.data.duplicates import content_of
+from mofang.data.cleaning.duplicates import content_of
 from mofang.data.occurrences import Occurrences
 from mofang.data.records import Batch, RecordReader
 from mofang.data.roles import ID, MEDIA_ROLES
-from mofang.data.survivors import Ids, ids_of, places_in
+from mofang.data.snapshots.survivors import Ids, ids_of, places_in
 
 PARTS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = 0, 1, 2

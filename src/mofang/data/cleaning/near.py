@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mofang.data.duplicates import KEEP, PARTITION_ROWS, Decisions
+from mofang.data.cleaning.duplicates import KEEP, PARTITION_ROWS, Decisions
 
 MIN_CHARS = 5
 PERMUTATIONS = 128

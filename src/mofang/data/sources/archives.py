@@ -161,7 +161,7 @@ def _is_cp437(name: str) -> bool:
 def encoding_of_names(sample: bytes) -> str:
     """UTF-8 where it fits, code page 437 for lone accents among letters, else GB18030 unless another national
     encoding explains the names clearly better."""
-    from mofang.data.textfile import common_share, decodes, looks_western
+    from mofang.data.sources.textfile import common_share, decodes, looks_western
 
     if decodes(sample, "utf-8"):
         return "utf-8"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mofang.data.columns import Profile, is_missing
-from mofang.data.finding import Given, Remark
-from mofang.data.grouping import IDS
-from mofang.data.leaks import filled_afterwards, first_word_tells, label_in_text, leaks
-from mofang.data.splitting import Split
+from mofang.data.firstlook.finding import Given, Remark
+from mofang.data.firstlook.grouping import IDS
+from mofang.data.firstlook.leaks import filled_afterwards, first_word_tells, label_in_text, leaks
+from mofang.data.firstlook.splitting import Split
 
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 DENSE = 1.5  # shuffled row numbers fill their range nearly

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mofang.core.errors import MofangError
-from mofang.data.sources import IGNORED_NAMES, PACKAGE, SourceFile, ending_of
+from mofang.data.sources.files import IGNORED_NAMES, PACKAGE, SourceFile, ending_of
 
 LOOK_ENTRIES = 50_000
 CODE = {
@@ -91,7 +91,7 @@ def require_a_place_for_records(source: str) -> None:
 
 def _counted(root: Path) -> tuple[Counter[str], list[str]]:
     """The endings of the files below, and those that may be tables; looks at so many entries at most."""
-    from mofang.data.sources import ENDINGS
+    from mofang.data.sources.files import ENDINGS
 
     endings: Counter[str] = Counter()
     records: list[str] = []

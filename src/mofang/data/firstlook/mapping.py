@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from mofang.data.labelmap import label_map, plain_label, written_map
+from mofang.data.cleaning.labelmap import label_map, plain_label, written_map
 
 STAR_NAMES = re.compile(r"(?i:rating|star|score|overall|grade|point)|评分|星|打分|分数|评价|满意度|得分")
 STAR = re.compile(r"([1-5])(?:\.0+)?\s*(?:stars?|星级?|分|颗星)?", re.I)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from mofang.data.columns import Profile, is_missing, number_of, text_of
-from mofang.data.leaks import codes_of_labels
+from mofang.data.firstlook.leaks import codes_of_labels
 from mofang.data.operators import normalise
-from mofang.data.times import seconds_of
+from mofang.data.snapshots.times import seconds_of
 
 GROUPS_LEAST = 15
 NAMED_GROUPS_LEAST = 20

@@ -11,12 +11,12 @@ from typing import Any
 
 from mofang.core.errors import MofangError
 from mofang.data.columns import Profile, number_of
-from mofang.data.finding import Remark
-from mofang.data.places import require_same_columns
+from mofang.data.firstlook.finding import Remark
+from mofang.data.firstlook.places import require_same_columns
 from mofang.data.readers import Reading, reader_named
 from mofang.data.readers.delimited import detect_delimiter, headings, looks_like_header, sample_lines
-from mofang.data.sources import PACKAGE, SourceFile
-from mofang.data.textfile import detect_encoding, is_clean
+from mofang.data.sources.files import PACKAGE, SourceFile
+from mofang.data.sources.textfile import detect_encoding, is_clean
 
 LOOK_ROWS = 100_000
 LOOK_CHARS = 200_000_000

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from mofang.core.artifact import Artifact
 from mofang.core.run import Run
-from mofang.data.photocopies import groups
+from mofang.data.cleaning.photocopies import groups
 from mofang.data.records import RecordReader
 from mofang.data.roles import ID
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mofang.data.duplicates import REASONS, content_of
-from mofang.data.labelmap import plain_label
+from mofang.data.cleaning.duplicates import REASONS, content_of
+from mofang.data.cleaning.labelmap import plain_label
 from mofang.data.operators import apply_to_columns
 from mofang.data.pixels import ImageFacts, look_at
 from mofang.data.records import Batch

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mofang.data.columns import is_missing
-from mofang.data.languages import language_of_texts
+from mofang.data.firstlook.languages import language_of_texts
+from mofang.data.firstlook.personal import personal_in
 from mofang.data.operators import normalise
-from mofang.data.personal import personal_in
 
 SMALL_CLASS = 20
 FEW_ROWS = 200
@@ -145,7 +145,7 @@ def near_copies(texts: Sequence[tuple[Any, ...]]) -> int:
 
     Those that begin alike and end alike once digits and signs are gone are compared as cleaning compares all.
     """
-    from mofang.data.near import overlap, shingles
+    from mofang.data.cleaning.near import overlap, shingles
 
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in texts:

@@ -6,8 +6,8 @@ from collections import Counter
 
 from mofang.core.errors import MofangError
 from mofang.data.readers.delimited import delimiter_scores, sample_lines
-from mofang.data.sources import SourceFile
-from mofang.data.textfile import detect_encoding
+from mofang.data.sources.files import SourceFile
+from mofang.data.sources.textfile import detect_encoding
 
 LABEL_FILE_KINDS = ("csv", "jsonl", "excel", "lines")
 

@@ -10,14 +10,14 @@ from statistics import median
 from typing import Any
 
 from mofang.core.errors import MofangError
+from mofang.data.cleaning.labelmap import plain_label
 from mofang.data.columns import profiles
-from mofang.data.finding import Finding, Given, Remark, class_remarks
-from mofang.data.formats import find_label_file
-from mofang.data.labelmap import plain_label
-from mofang.data.leaks import codes_of, codes_of_labels, gain_of
-from mofang.data.mapping import mapped, variants_map
+from mofang.data.firstlook.finding import Finding, Given, Remark, class_remarks
+from mofang.data.firstlook.leaks import codes_of, codes_of_labels, gain_of
+from mofang.data.firstlook.mapping import mapped, variants_map
 from mofang.data.pixels import SIDEWAYS, UnusableImageError, open_header
-from mofang.data.sources import SourceFile
+from mofang.data.sources.files import SourceFile
+from mofang.data.sources.formats import find_label_file
 
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 SIDE_MAX = 64  # engine/encode/image.py scales no larger unless it is told to

@@ -7,7 +7,7 @@ import codecs
 import io
 
 from mofang.core.errors import MofangError
-from mofang.data.sources import SourceFile
+from mofang.data.sources.files import SourceFile
 
 SAMPLE_BYTES = 2 * 2**20
 BAD_LINES_ALLOWED = 0.02

@@ -21,7 +21,7 @@ from mofang.core.nearest import nearest
 from mofang.core.stage import OnDisk
 from mofang.core.uploads import PREFIX as UPLOAD
 from mofang.core.uploads import uploaded
-from mofang.data.archives import Archive, archive_at, checked
+from mofang.data.sources.archives import Archive, archive_at, checked
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop

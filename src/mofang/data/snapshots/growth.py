@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mofang.core.artifact import Artifact
+from mofang.data.cleaning.duplicates import label_key
 from mofang.data.columns import text_of
-from mofang.data.duplicates import label_key
 from mofang.data.records import RecordReader
 from mofang.data.roles import ID, with_role
-from mofang.data.survivors import PAIRED, Ids, packed, places_in
+from mofang.data.snapshots.survivors import PAIRED, Ids, packed, places_in
 
 BATCH_ROWS = 1 << 16
 

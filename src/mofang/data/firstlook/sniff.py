@@ -11,13 +11,12 @@ from typing import Any
 
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
+from mofang.data.cleaning.labelmap import plain_label
 from mofang.data.columns import Profile, profiles, rounded_numbers, text_of
-from mofang.data.finding import Finding, Given, Remark, about_content, class_remarks, missing_in
-from mofang.data.formats import detect_format, files_of
-from mofang.data.inputs import Inputs, choose_inputs
-from mofang.data.labelmap import plain_label
-from mofang.data.labels import choose_label, pixel_label
-from mofang.data.look import (
+from mofang.data.firstlook.finding import Finding, Given, Remark, about_content, class_remarks, missing_in
+from mofang.data.firstlook.inputs import Inputs, choose_inputs
+from mofang.data.firstlook.labels import choose_label, pixel_label
+from mofang.data.firstlook.look import (
     Look,
     look_at,
     misfit_rows,
@@ -30,14 +29,15 @@ from mofang.data.look import (
     sheet_of,
     without_rows,
 )
-from mofang.data.mapping import mapped, stars_map, variants_map
-from mofang.data.personal import named_personal, personal_column
-from mofang.data.pictures import look_at_pictures
-from mofang.data.places import require_a_place_for_records, require_one_kind
+from mofang.data.firstlook.mapping import mapped, stars_map, variants_map
+from mofang.data.firstlook.personal import named_personal, personal_column
+from mofang.data.firstlook.pictures import look_at_pictures
+from mofang.data.firstlook.places import require_a_place_for_records, require_one_kind
+from mofang.data.firstlook.splitting import choose_split, grouping_ids
+from mofang.data.firstlook.texts import beside_a_table, names_alone, text_columns
 from mofang.data.readers.delimited import doubled
-from mofang.data.sources import SourceFile, ending_of, source_files
-from mofang.data.splitting import choose_split, grouping_ids
-from mofang.data.texts import beside_a_table, names_alone, text_columns
+from mofang.data.sources.files import SourceFile, ending_of, source_files
+from mofang.data.sources.formats import detect_format, files_of
 
 __all__ = ["name_of", "sniff"]
 TASKS = ("text_classification", "image_classification", "table_classification")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mofang.data.columns import Profile
-from mofang.data.finding import Given, Remark
-from mofang.data.grouping import IDS, NAMED_GROUPS_LEAST, Kin, groups_in, order_in
+from mofang.data.firstlook.finding import Given, Remark
+from mofang.data.firstlook.grouping import IDS, NAMED_GROUPS_LEAST, Kin, groups_in, order_in
 
 
 @dataclass(frozen=True)

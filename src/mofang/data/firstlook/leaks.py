@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mofang.data.cleaning.labelmap import plain_label
 from mofang.data.columns import is_missing, number_of, text_of
-from mofang.data.labelmap import plain_label
 from mofang.data.operators import normalise
 
 Codes = npt.NDArray[np.int64]
