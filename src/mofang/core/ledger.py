@@ -17,7 +17,7 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import Actor, new_id, now_us
 
 ENTRY_FORMAT = 1
-EntryKind = Literal["start", "done", "reuse", "fail", "seal", "decision"]
+EntryKind = Literal["start", "done", "reuse", "fail", "seal", "decision", "erase"]
 
 SCHEMA = (
     """create table if not exists entry(
@@ -35,6 +35,12 @@ SCHEMA = (
     "create table if not exists lease(key text primary key, holder text not null, until_us bigint not null)",
     """create table if not exists once(
         key text not null, name text not null, value text not null, primary key(key, name))""",
+)
+
+
+ERASED_SCHEMA = (  # folded from entries of erasures: what stands in an entry's place, and what may never come back
+    "create table if not exists erased(entry text primary key, by_entry text not null)",
+    "create table if not exists tombstone(mark text primary key, kind text not null, entry text not null)",
 )
 
 
@@ -89,7 +95,7 @@ class Ledger:
         self.db = db
         if make:
             with db.transaction():
-                for statement in (*SCHEMA, *FOREIGN_SCHEMA):
+                for statement in (*SCHEMA, *FOREIGN_SCHEMA, *ERASED_SCHEMA):
                     db.run(statement)
 
     def append(self, kind: EntryKind, key: str, actor: Actor, body: dict[str, Any], id: str = "") -> Entry:

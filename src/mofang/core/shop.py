@@ -32,6 +32,7 @@ from mofang.core.migrate import SETTINGS, bring_up_to_date, newest
 from mofang.core.nearest import nearest
 from mofang.core.stage import spec_of
 from mofang.core.store import Store
+from mofang.core.unlocked import remove_left_over
 
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 
@@ -58,7 +59,8 @@ class Shop:
         self.actor = actor or local_actor()
         self.permit = permit
         self.settings = bring_up_to_date(path)
-        self.store = Store(path / "objects")
+        self.store = Store(path / "objects", path / "keys")
+        remove_left_over(path)
         self.ledger = Ledger(open_database(self.settings.get("database") or path / "ledger.db"))
         self.repair_seals()
 
@@ -68,7 +70,7 @@ class Shop:
         path.mkdir(parents=True, exist_ok=True)
         (path / ".gitignore").write_text("*\n", encoding="utf-8")
         settings = {"format": newest(), "id": new_id("shop"), "made_us": now_us(), "database": database or None,
-                    "currency": currency, "rates": {}}
+                    "currency": currency, "rates": {}, "encrypt": True}
         write_durably(path / SETTINGS, json.dumps(settings, indent=1).encode())
 
     @classmethod
@@ -113,6 +115,11 @@ class Shop:
     def currency(self) -> str:
         """The currency in which this shop sells."""
         return str(self.settings["currency"])
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether what can hold personal data is encrypted when it is stored; an older shop says so in its settings."""
+        return bool(self.settings.get("encrypt", False))
 
     @property
     def rates(self) -> dict[str, Any]:

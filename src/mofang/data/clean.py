@@ -16,6 +16,7 @@ from pydantic import Field
 
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
+from mofang.core.personal import holds_personal_data
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.cleaning.duplicates import KEEP, REASONS, Decisions, Signatures, decide_copies, keep_first
@@ -30,6 +31,7 @@ from mofang.data.roles import ID, INPUT_ROLES, MEDIA_ROLES, with_role
 from mofang.data.snapshots.survivors import kept_before, write_ties
 
 
+@holds_personal_data
 class Cleaned(Artifact):
     """Records after cleaning:
 
@@ -260,6 +262,6 @@ class _Statistics:
 
 def rejected_rows(cleaned: Artifact, reason: str = "") -> Iterator[dict[str, Any]]:
     """The rejected records, of one reason or all, as dictionaries."""
-    with pq.ParquetFile(cleaned.path("rejected.parquet")) as file:
+    with cleaned.open("rejected.parquet") as opened, pq.ParquetFile(opened) as file:
         for batch in file.iter_batches():
             yield from (row for row in batch.to_pylist() if not reason or row["reason"] == reason)

@@ -16,11 +16,13 @@ from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
 from mofang.core.run import Run
 from mofang.core.stage import stage
+from mofang.core.tombstones import Tombstones
 from mofang.data.columns import number_of, profiles, rounded_numbers, text_of
+from mofang.data.erasing import without_erased
 from mofang.data.readers import Chunk, Reading, Reject, reader_named
 from mofang.data.readers.delimited import doubled
 from mofang.data.records import Media, RecordIds, Records, RecordWriter
-from mofang.data.rejected import RejectedFile
+from mofang.data.rejected import ERASED, RejectedFile
 from mofang.data.roles import ID, MEDIA_ROLES, with_role
 from mofang.data.sources import files as sources
 from mofang.data.sources.files import Source, SourceFile
@@ -151,7 +153,7 @@ def _write(
     if len(files) > 1 and not found.issuperset([*wanted, *beside]):
         head += _first_chunks(files, how)
     roles = choose_roles(head, wanted, beside, how)
-    ids = RecordIds(run.secret("records"), roles, run.scratch / "ids")
+    ids, erased = RecordIds(run.secret("records"), roles, run.scratch / "ids"), Tombstones(run.shop)
     rows = 0
     suspected = [name for name in roles if any(rounded_numbers(chunk.columns.get(name, ())) for chunk in head)]
     total = sum(file.size_bytes for file in files)
@@ -161,8 +163,11 @@ def _write(
             columns, media, count = convert(chunk, roles, rejected.add)
             if count:
                 columns[ID] = ids.ids(columns, media, count)
+                columns, media, gone = without_erased(columns, media, roles, erased)
+                for _ in range(gone):
+                    rejected.add(chunk.file, 0, ERASED)
                 writer.write(columns, media)
-                rows += count
+                rows += count - gone
                 bar.advance(count)
                 bar.note(f"{chunk.file or how.format} ({total / 2**20:.1f} MB)")
     return rows, roles, noted

@@ -24,6 +24,7 @@ SCHEMA = pa.schema(
 VALUE_CHARS = 4000
 DETAIL_CHARS = 400
 FLUSH_ROWS = 2000
+ERASED = "erased"
 
 
 class RejectedFile:
@@ -64,15 +65,16 @@ class RejectedFile:
         return self.counts.total()
 
     def require_share(self, kept: int, bad_share: float) -> None:
-        """Stop the run with ``too-many-rejected`` if more than this share could not be used."""
-        total = kept + self.total
-        if self.total > bad_share * total:
+        """Stop the run with ``too-many-rejected`` if more than this share could not be used; who was erased counts for nothing."""
+        bad = self.total - self.counts[ERASED]
+        total = kept + bad
+        if bad > bad_share * total:
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.counts.most_common())
             raise MofangError(
                 "too-many-rejected",
-                rejected=self.total,
+                rejected=bad,
                 total=total,
-                share=f"{self.total / total:.1%}",
+                share=f"{bad / total:.1%}",
                 bad_share=f"{bad_share:.1%}",
                 reasons=reasons,
                 first=_whole(self.first),
