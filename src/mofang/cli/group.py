@@ -48,6 +48,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "export": ("travel", "write a model into one file for another shop", "把模型写成一个文件，带到另一个模坊"),
         "import": ("travel", "take in a model from another shop's file", "导入另一个模坊的模型文件"),
         "fingerprint": ("travel", "this shop's key, to compare by telephone", "本店公钥的指纹，供对方核对"),
+        "erase": ("erase", "erase a person out of everything, and see what was made from them", "从一切数据中抹除一个人，并列出由其数据得到的内容"),
         "sweep": ("keep", "remove what nobody needs, after showing it", "清理无用的文件，先列出再询问"),
         "matrix": ("more", "what works for which kind of model", "哪些功能适用于哪类模型"),
         "console": ("console", "the shop in a browser, and for people on other machines", "在浏览器里看模坊，也供其他机器上的人使用"),

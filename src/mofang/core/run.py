@@ -224,9 +224,11 @@ def _perform(shop: Shop, spec: Spec, key: str, identity: dict[str, Any], setting
     said = {"stage": spec.name, "version": spec.version, "settings": spec.changed(settings), "inputs": references}
     note_resume(run.scratch)
     start = shop.ledger.append("start", key, shop.actor, said)
-    began, (cpu_began, _) = time.monotonic(), used()
+    began, (cpu_began, _), tombs = time.monotonic(), used(), _tombs(shop)
     try:
         made = spec.function(run, *spec.arguments(bound), **settings)
+        if tombs != _tombs(shop) and spec.output is not None and is_personal(spec.output.kind):
+            raise MofangError("erased-meanwhile", stage=spec.name)
     except Pending:
         raise
     except Exception as error:  # the one boundary of a run: written down, then raised again
@@ -259,6 +261,11 @@ def _perform(shop: Shop, spec: Spec, key: str, identity: dict[str, Any], setting
         shop.ledger.db.run("delete from once where key=?", (key,))
     shutil.rmtree(run.scratch, ignore_errors=True)
     return shop.artifact(entry), total
+
+
+def _tombs(shop: Shop) -> int:
+    """How many tombstones there are: a run during which somebody was erased may have read them still."""
+    return int(shop.ledger.db.rows("select count(*) from tombstone")[0][0])
 
 
 def _reuse(shop: Shop, spec: Spec, known: Entry, key: str, settings: dict[str, Any], bound: list[list[Artifact]]) -> Artifact:

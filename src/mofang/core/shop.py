@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mofang.core import lock, run
+from mofang.core import erased, lock, run
 from mofang.core.artifact import KINDS, Artifact, Part, Sealed, manifest_digest
 from mofang.core.canonical import canonical, write_durably
 from mofang.core.database import Database, open_database
@@ -172,7 +172,7 @@ class Shop:
             raise MofangError("not-permitted", actor=self.actor.name, may=may)
 
     def artifact(self, entry: Entry) -> Artifact:
-        """The artifact that an entry made."""
+        """The artifact that an entry made; where somebody was erased from it, what stands in its place."""
         kind = entry.body.get("output", {}).get("kind", "")
         if kind not in KINDS:
             lock.import_kind(kind)
@@ -183,6 +183,9 @@ class Shop:
         output = entry.body.get("output")
         if output is None:
             raise MofangError("entry-without-artifact", entry=entry.id, kind=entry.kind)
+        if (now := erased.standing(self, entry.id)) != entry.id:
+            entry = self.ledger.get(now)
+            output = entry.body["output"]
         parts = tuple(Part(*part) for part in output["parts"])
         return cls(self, entry.id, parts, "", tuple(entry.body.get("licences", ())), entry.body.get("measures", {}))
 
@@ -212,6 +215,7 @@ class Shop:
         return name
 
     def _same(self, one: str, other: str) -> bool:
+        one, other = erased.standing(self, one), erased.standing(self, other)
         return one == other or self.ledger.get(one).body["lineage"] == self.ledger.get(other).body["lineage"]
 
     def newest(self, name: str, version: int = 0) -> Named | None:
@@ -359,8 +363,9 @@ class Shop:
         with moment(self) as seen:
             wrong = check_books(seen.ledger, seen.control)
         wrong += verify_foreign(self)
-        checked: dict[str, str | None] = {}
-        for entry in self.ledger.entries("done", "seal"):
+        wrong += erased.verify_erased(self)
+        checked: dict[str, str | None] = dict.fromkeys(erased.destroyed(self))
+        for entry in self.ledger.entries("done", "seal", "erase"):
             for part in entry.body["output"]["parts"]:
                 if part[2] not in checked:
                     checked[part[2]] = self.store.check(part[2])

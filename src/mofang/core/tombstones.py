@@ -7,13 +7,16 @@ backup, or another copy of the source.
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
 SECRET = "tombstones"
+WORDS = re.compile(r"[\s,;:|\"'()\[\]{}<>，；：。（）《》“”]+")
 
 
 def spelled(value: str) -> str:
@@ -24,11 +27,19 @@ def spelled(value: str) -> str:
 class Tombstones:
     """What was erased from a shop, as it is known now; ``person`` and ``record`` answer from memory."""
 
-    def __init__(self, shop: Shop, *, also: frozenset[str] = frozenset()) -> None:
-        """``also`` adds marks that are not written down yet."""
-        rows = shop.ledger.db.rows("select mark from tombstone where kind<>'object'")
-        self._marks = {row[0] for row in rows} | also
-        self._key = shop.secret(SECRET) if self._marks else b""
+    def __init__(self, shop: Shop) -> None:
+        self._set(shop, {row[0] for row in shop.ledger.db.rows("select mark from tombstone where kind<>'object'")})
+
+    @classmethod
+    def only(cls, shop: Shop, marks: Iterable[str]) -> Tombstones:
+        """Some marks and no others."""
+        made = cls.__new__(cls)
+        made._set(shop, set(marks))
+        return made
+
+    def _set(self, shop: Shop, marks: set[str]) -> None:
+        self._marks = marks
+        self._key = shop.secret(SECRET) if marks else b""
         self._known: dict[str, bool] = {}
 
     def __bool__(self) -> bool:
@@ -44,6 +55,10 @@ class Tombstones:
                 self._known.clear()
             found = self._known[value] = person_mark(self._key, value) in self._marks
         return found
+
+    def mentioned(self, text: str) -> bool:
+        """True if a text is, or holds as a word of its own, somebody who was erased."""
+        return bool(self._marks) and any(map(self.person, {text, *WORDS.split(text)}))
 
     def record(self, id: str) -> bool:
         """True if the record with this id was erased."""

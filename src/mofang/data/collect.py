@@ -18,7 +18,7 @@ from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.core.tombstones import Tombstones
 from mofang.data.columns import number_of, profiles, rounded_numbers, text_of
-from mofang.data.erasing import without_erased
+from mofang.data.erasing import quiet, without_erased
 from mofang.data.readers import Chunk, Reading, Reject, reader_named
 from mofang.data.readers.delimited import doubled
 from mofang.data.records import Media, RecordIds, Records, RecordWriter
@@ -143,6 +143,7 @@ def _write(
 ) -> tuple[int, dict[str, str], _Noted]:
     """Read, convert, number and write all records; how many there are, their columns with roles, and what was noted."""
     noted = _Noted()
+    erased = rejected.erased = Tombstones(run.shop)
     chunks: Iterator[Chunk] = (
         _without_id(chunk) for chunk in reader_named(how.format)(files, how, rejected.add) if chunk.numbers
     )
@@ -153,14 +154,15 @@ def _write(
     if len(files) > 1 and not found.issuperset([*wanted, *beside]):
         head += _first_chunks(files, how)
     roles = choose_roles(head, wanted, beside, how)
-    ids, erased = RecordIds(run.secret("records"), roles, run.scratch / "ids"), Tombstones(run.shop)
+    ids = RecordIds(run.secret("records"), roles, run.scratch / "ids")
     rows = 0
     suspected = [name for name in roles if any(rounded_numbers(chunk.columns.get(name, ())) for chunk in head)]
     total = sum(file.size_bytes for file in files)
     with RecordWriter(run, roles=roles, about=about) as writer, run.progress("Collecting", "正在收集") as bar:
         for chunk in chunks:
             noted.look(chunk, roles, suspected)
-            columns, media, count = convert(chunk, roles, rejected.add)
+            reject = quiet(rejected.add, chunk.columns, chunk.numbers, roles, erased)
+            columns, media, count = convert(chunk, roles, reject)
             if count:
                 columns[ID] = ids.ids(columns, media, count)
                 columns, media, gone = without_erased(columns, media, roles, erased)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mofang.core.errors import MofangError
+from mofang.core.tombstones import Tombstones
 
 SCHEMA = pa.schema(
     [
@@ -34,12 +35,15 @@ class RejectedFile:
     def __init__(self, path: Path) -> None:
         self.counts: Counter[str] = Counter()
         self.first = ""
+        self.erased: Tombstones | None = None
         self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
         self._waiting: list[dict[str, Any]] = []
 
     def add(self, file: str, row: int, reason: str, detail: str = "", value: str = "") -> None:
         """Note one rejected row (counted from 1) or file (row 0)."""
         self.counts[reason] += 1
+        if self.erased and (self.erased.mentioned(value) or self.erased.mentioned(detail)):
+            value = detail = ""
         if not self.first:
             self.first = f"{file}:{row} {reason} {detail[:80]}".strip()
         self._waiting.append(
