@@ -43,8 +43,8 @@ def encoding_of(sample: bytes, whole: bool = True) -> str:
             return name
     if not whole:
         sample = sample[: sample.rfind(b"\n") + 1] or sample
-    if sample.count(0) > len(sample) // 5:
-        return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
+    if wide := _unmarked_utf16(sample, whole):
+        return wide
     if decodes(sample, "utf-8"):
         return "utf-8"
     bad = {name: _bad_share(sample, name) for name in ("utf-8", *CJK_CODECS)}
@@ -56,6 +56,19 @@ def encoding_of(sample: bytes, whole: bool = True) -> str:
         min(CJK_CODECS, key=bad.__getitem__)
     ]
     return max(fitting, key=lambda name: common_share(sample, name))
+
+
+def _unmarked_utf16(sample: bytes, whole: bool) -> str:
+    """UTF-16 without a byte order mark, where nearly every NUL is the upper byte of a Latin letter; else nothing.
+
+    A file of an odd length, or with NULs on both sides, is something else: NULs stand in damaged UTF-8 too.
+    """
+    upper, lower = sample[::2].count(0), sample[1::2].count(0)
+    if upper + lower <= len(sample) // 5 or (whole and len(sample) % 2):
+        return ""
+    name = "utf-16-le" if lower > upper else "utf-16-be"
+    one_sided = min(upper, lower) <= 0.02 * max(upper, lower)
+    return name if one_sided and decodes(sample, name) else ""
 
 
 def decodes(data: bytes, encoding: str) -> bool:
