@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import codecs
 import io
+from typing import Any, BinaryIO
 
 from mofang.core.errors import MofangError
 from mofang.data.sources.files import SourceFile
@@ -106,8 +107,9 @@ def common_share(sample: bytes, encoding: str) -> float:
     return sum(character in common for character in foreign) / max(len(foreign), 1)
 
 
-def open_text(file: SourceFile, encoding: str) -> io.TextIOWrapper:
-    """The file as text with its line ends kept; a byte that does not decode becomes a lone surrogate.
+def open_text(file: SourceFile, encoding: str, start: int = 0, end: int = 0) -> io.TextIOWrapper:
+    """The file as text with its line ends kept; a byte that does not decode becomes a lone surrogate. Of a plain file
+    only the bytes from ``start`` to ``end`` may be wanted.
 
     Rows that hold one are found and rejected when they become Arrow columns, so good files pay nothing for
     the check.
@@ -117,7 +119,34 @@ def open_text(file: SourceFile, encoding: str) -> io.TextIOWrapper:
     except LookupError:
         raise MofangError("encoding-unknown", encoding=encoding, file=file.name) from None
     errors = "surrogateescape" if not name.startswith(("utf-16", "utf-32")) else "replace"
-    return io.TextIOWrapper(file.open(), encoding=encoding, errors=errors, newline="")
+    if start and name == "utf-8-sig":
+        encoding = "utf-8"
+    opened: BinaryIO | io.BufferedReader = file.open()
+    if end:
+        opened = io.BufferedReader(_Stretch(opened, start, end), 1 << 18)
+    return io.TextIOWrapper(opened, encoding=encoding, errors=errors, newline="")
+
+
+class _Stretch(io.RawIOBase):
+    """The bytes of a file from one place to another."""
+
+    def __init__(self, opened: BinaryIO, start: int, end: int) -> None:
+        self._opened, self._left = opened, end - start
+        opened.seek(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._opened.read(min(len(buffer), self._left))
+        self._left -= len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._opened.close()
+        super().close()
 
 
 def is_clean(text: str) -> bool:
