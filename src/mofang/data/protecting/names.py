@@ -8,46 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import numpy as np
-
-from mofang.data.protecting.page import Page, Places
-from mofang.data.protecting.places import _among
+from mofang.data.protecting import lists
+from mofang.data.protecting.page import Page, Places, pairs_of, set_bit
 from mofang.data.protecting.spans import GUESSED, LIKELY, Span
 from mofang.data.protecting.words import MAIL
 
-SURNAMES = frozenset(
-    "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖萧田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦"
-    "付傅方白邹孟熊秦邱江尹薛闫阎段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤欧司诸常温康施文牛樊葛邢安齐易乔伍庞颜倪庄聂章鲁岳翟殷詹申"
-    "耿关兰焦俞左柳甘祝包宁尚符舒阮柯纪梅童凌毕单季裴霍涂成苗谷盛曲翁冉骆蓝路游辛靳欧管柴蒙鲍华喻祁蒲房滕屈饶解牟艾尤阳时穆农司卓古吉缪"
-    "简车项连芦麦褚娄窦戚岑景党宫费卜冷晏席卫米柏宗瞿桂全佟应臧闵苟邬边卞姬师和仇栾隋商刁沙荣巫寇桑郎甄丛仲虞敖巩明佘池查麻苑迟邝官封谈"
-    "匡鞠惠荆乐冀郁胥南班储原栗燕楚鄢劳谌奚皮粟冼蔺楼盘满闻位厉伊仝区郜海阚花权强帅屠豆朴盖练廉禹井祖漆巴丰支卿国狄平计索宣晋相初门云容敬"
-    "来扈晁芮都普阙浦戈伏鹿薄邸雍辜羊阿乌母裘亓修邰赫杭况那宿鲜印逯隆茹诺战慕危玉银亢嵇公哈湛宾戎勾茅利於呼居揭干但尉冶斯元束檀衣信展阴昝"
-    "智幸奉植衡富尧闭由"
-)
-DOUBLE_SURNAMES = frozenset(
-    "欧阳 司马 上官 诸葛 东方 皇甫 尉迟 公孙 慕容 令狐 长孙 宇文 司徒 夏侯 端木 南宫 西门 独孤 轩辕 百里 呼延 东郭 钟离 申屠 公羊 闻人 澹台 太史".split()
-)
-NOT_GIVEN = frozenset(
-    "的了是在有和就不也都而及与或着把被让给从向对于等这那个些们么吗呢吧啊以其他她它我你您说道称号码证因很最更还又再只才没无未将已曾要会能可应该先女"
-    "先后来去到过做用使由并但如若则即且虽电手住址：，。、！？；男岁年月日时分秒元"
-)
-FOLLOWS = frozenset(
-    "的在是和与及说等电住手身男女先小年号来出已将曾向对因从被把为有到去于报摄讯指认表强介告宣会访同率主致发签接参回给也就都还又说道称问答想要能可以"
-    "不没刚正很最，这那，您你我他她请之其如若但并且或而则即今昨明上下购订预付取领签收寄老医教经律师"
-)
-BEFORE = (
-    "姓名 名字 联系人 收件人 收货人 寄件人 发件人 我叫 名叫 叫做 患者 病人 客户 顾客 乘客 旅客 考生 学生 学员 员工 同事 法人 法定代表人 负责人 经办人 "
-    "申请人 户主 持卡人 开户名 户名 监护人 被告 被告人 原告 本人 记者 编辑 主编 导演 教练 律师 校长 院长 局长 主席 总理 部长 委员 书记 总统 省长 市长 "
-    "主任 经理 董事长 教授 院士 博士 医生 大夫 护士 司机 业主 租客 房东 签收人 承办人 证人 当事人 作者 译者 演员 歌手 作家 同学 朋友 队员 选手 代表 农民 "
-    "民警 工人 战士 厂长 处长 科长 所长 镇长 县长 村民 居民 我是"
-).split()
-AFTER = (
-    "先生 女士 小姐 老师 同学 医生 大夫 教授 经理 总经理 主任 律师 同志 师傅 阿姨 董事长 院士 博士 校长 院长 书记 主席 总理 部长 市长 省长 局长 总统 护士 "
-    "警官 编辑 记者 夫妇 女儿 儿子"
-).split()
-WEAK = frozenset("我是 代表 主任 经理 作者 编辑 导演 委员 朋友 同学 学生 客户 编辑 名字 演员 选手 农民 工人 居民 员工 叫做".split())
-_FIRST = np.unique([ord(word[0]) << 16 | ord(word[1]) for word in BEFORE])
-_LAST = np.unique([ord(word[0]) << 16 | ord(word[1]) for word in AFTER])
+SURNAMES = lists.signs("surnames")
+DOUBLE_SURNAMES = frozenset(lists.words("double_surnames"))
+NOT_GIVEN = lists.signs("not_in_a_given_name")
+FOLLOWS = lists.signs("after_a_whole_name")
+BEFORE = lists.words("before_a_name")
+AFTER = lists.words("after_a_name")
+WEAK = frozenset(lists.words("weak_before_a_name"))
+FIRST_BIT, LAST_BIT = 8, 16
+_FIRST, _LAST = pairs_of(BEFORE), pairs_of(AFTER)
+set_bit(FIRST_BIT, (word[0] for word in BEFORE))
+set_bit(LAST_BIT, (word[0] for word in AFTER))
 _WORDS = sorted(BEFORE, key=len, reverse=True)
 _TITLES = sorted(AFTER, key=len, reverse=True)
 LINK = re.compile(r"(?:叫做|叫|是|为)?[ ]?[:=]?[ ]?[\"“'《【\[]?")
@@ -70,17 +46,8 @@ LABEL = re.compile(
 CLOSING = re.compile(r"(?:regards|sincerely|thanks|cheers|best|yours|wishes|truly|faithfully|respectfully|cordially)$", re.IGNORECASE)
 SIGNED = re.compile(rf"\n+[ \t]*(?:-{{1,2}} ?)?({FULL}|{_WORD})[ \t]*(?:\n|\Z|\0|,)")
 RIGHTS = re.compile(rf"[cC©]\)?,?\s+(?:\d{{4}}(?:\s*[-–,]\s*\d{{2,4}})*,?\s+)?(?:by\s+)?({FULL})(?![A-Za-z{_L}])")
-NO_NAME = frozenset(
-    """Foundation Inc Ltd Corporation Corp Team Project Group University Company Software Systems System The This That These All Any
-    Free Open Source Public License Institute Research Technologies Technology Labs Laboratory International Association Society
-    Consortium Developers Contributors Authors Committee Department Council Center Centre Networks Network Computer Computing Services
-    Security Library Studio Press Limited Organization Organisation Regents Bell Google Microsoft Apple Oracle Intel Facebook Meta
-    Python Linux Debian Ubuntu Windows Java Unicode Unix GNU Apache Mozilla Django Red Hat Data Science Development New York San
-    Francisco California Street Road Avenue Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May
-    June July August September October November December Version Copyright Portions Permission Redistribution Your You My Sir Madam
-    Customer Support Mailing List Bug Reports Home Page Release Notes North South East West United States Kingdom China Germany France
-    Pty Gmbh Not No None Null True False String Integer Unknown Optional Default Required Mr Mrs Ms Miss Dr Prof""".split()
-)
+_CUT = re.compile(r"[\n,;:|>)\]*\t]")
+NO_NAME = frozenset(lists.words("no_name"))
 
 
 def names(page: Page) -> Iterator[Span]:
@@ -91,9 +58,8 @@ def names(page: Page) -> Iterator[Span]:
 
 
 def _chinese(page: Page) -> Iterator[Span]:
-    codes, han, text = page.codes, page.han, page.text
-    pair = codes[han].astype(np.uint32) << np.uint32(16) | codes[han + 1]
-    for place in han[_among(pair, _FIRST)].tolist():
+    text = page.text
+    for place in page.pairs(FIRST_BIT, _FIRST).tolist():
         word = next((one for one in _WORDS if text.startswith(one, place)), "")
         if not word:
             continue
@@ -103,7 +69,7 @@ def _chinese(page: Page) -> Iterator[Span]:
         marked = any(sign in text[place + len(word) : start] for sign in MARKS)
         if size and (firm or marked or word not in WEAK):
             yield Span(start, start + size, "name", LIKELY if marked or word == "我叫" else GUESSED)
-    for place in han[_among(pair, _LAST)].tolist():
+    for place in page.pairs(LAST_BIT, _LAST).tolist():
         word = next((one for one in _TITLES if text.startswith(one, place)), "")
         size = _size_before(text, place) if word else 0
         if size:
@@ -170,7 +136,7 @@ def _english(page: Page) -> Iterator[Span]:
     for place in page.places("@").tolist():
         mail = MAIL.search(text, max(place - 66, 0), place + 160)
         if mail and mail.start() <= place:
-            before = page.before(mail.start(), 60)
+            before = _CUT.split(page.before(mail.start(), 60))[-1]
             if (found := MAIL_BEFORE.search(before)) and _may_be_name(found[1]):
                 first = mail.start() - len(before) + found.start(1)
                 yield Span(first, first + len(found[1]), "name", LIKELY)
@@ -178,11 +144,9 @@ def _english(page: Page) -> Iterator[Span]:
 
 def _labelled(page: Page) -> Iterator[Span]:
     """Names after a label and a colon."""
-    codes = page.codes
     colons = page.places(":", " ")
-    capital = (codes[np.minimum(colons + 2, len(codes) - 1)] - codes.dtype.type(65)) < 26
-    letter = (codes[colons - 1] | codes.dtype.type(32)) - codes.dtype.type(97) < 26
-    for place in colons[capital & letter].tolist():
+    colons = colons[page.is_capital(colons + 2)]
+    for place in colons[page.lower[colons - 1] - page.codes.dtype.type(97) < 26].tolist():
         if LABEL.search(page.before(place, 18)) and (found := WHOLE.match(page.text, place + 1)) and _may_be_name(found[1]):
             yield Span(found.start(1), found.end(1), "name", LIKELY)
 

@@ -61,7 +61,7 @@ CALLED = re.compile(r"(?<![0-9A-Za-z.])\(?\d{2,5}\)?[ .-]?\d{3,4}(?:[ .-]?\d{2,4
 SSN = re.compile(r"(?<![0-9A-Za-z.-])\d{3}([- ]?)\d{2}\1\d{4}" + END)
 LETTERS_BEFORE = re.compile(r"[A-Za-z_]+$")
 KNOWN_BEFORE = frozenset(
-    "tel phone mobile mob cell cellphone telephone t m p call fax sms text wechat wx vx id idcard no card number num sfz".split()
+    ["tel", "phone", "mobile", "mob", "cell", "cellphone", "telephone", "t", "m", "p", "call", "fax", "sms", "text", "wechat", "wx", "vx", "id", "idcard", "no", "card", "number", "num", "sfz"]
 )
 IN_A_PATH = re.compile(r"(?:[A-Za-z0-9_]/|[?&#]|=)$")
 CALLING_KEY = re.compile(r"(?:tel|phone|mobile|mob|cell|contact|whatsapp)\w*[\"']?\s*=\s*[\"']?$", re.IGNORECASE)

@@ -8,7 +8,7 @@ one stand-in, so that a place here is a place in the text.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,57 +17,83 @@ import numpy.typing as npt
 
 Places = npt.NDArray[np.int64]
 BETWEEN = "\0"  # stands between two texts; no pattern takes it
-PAGE_CHARS = 1 << 20
-BLOCK_CHARS = 1 << 17  # stays in the processor's cache
-MARGIN = 2
+PAGE_CHARS = 1 << 18  # a page and what is made of it stay in the processor's cache
+MARGIN = 3
+
+# What a Chinese character may begin or end, one bit each: the finders set them when they are imported.
+SIGN_BITS = np.zeros(1 << 16, np.uint8)
+
+
+def set_bit(bit: int, signs: Iterable[str]) -> None:
+    """Say that these characters are worth a look for the finder that owns this bit."""
+    SIGN_BITS[[ord(sign) for sign in signs]] |= np.uint8(bit)
 
 
 class Page:
-    """Some texts as one: ``text`` with every sign's code in ``codes`` (eight bits each where all is ASCII)."""
+    """Some texts as one: ``text`` with every sign's code in ``codes`` (eight bits each where all is Latin-1)."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        joined = BETWEEN.join(texts)
-        self.starts = list(np.cumsum([0, *(len(one) + 1 for one in texts[:-1])]))
+    def __init__(self, texts: Sequence[str], wide: bool) -> None:
         edge = BETWEEN * MARGIN  # so that looking one sign further never leaves the page
-        joined = f"{edge}{joined}{edge}"
-        self.wide = not joined.isascii()
+        joined = f"{edge}{BETWEEN.join(texts)}{edge}"
+        self.starts = [0]
+        for one in texts[:-1]:
+            self.starts.append(self.starts[-1] + len(one) + 1)
+        self.wide = wide
         self.codes: npt.NDArray[Any]
-        if self.wide:
-            self.codes = _codes(joined)
-            self.text = self.codes.tobytes().decode("utf-16-le")
+        if wide:
+            self.codes, changed = _codes(joined)
+            self.text = self.codes.tobytes().decode("utf-16-le") if changed else joined
         else:
-            self.codes = np.frombuffer(joined.encode("ascii"), np.uint8)
-            self.text = joined
+            self.codes, self.text = np.frombuffer(joined.encode("latin-1"), np.uint8), joined
 
-    def places(self, *signs: str) -> Places:
-        """Where these signs follow each other."""
-        codes = [ord(sign) for sign in signs]
-        found = []
-        size, tail = len(self.codes), len(codes) - 1
-        for first in range(0, size - tail, BLOCK_CHARS):
-            block = self.codes[first : first + BLOCK_CHARS + tail]
-            count = len(block) - tail
-            hit = block[:count] == codes[0]
-            for step, code in enumerate(codes[1:], 1):
-                hit &= block[step : count + step] == code
-            found.append(np.flatnonzero(hit) + first)
-        return np.concatenate(found) if found else np.zeros(0, np.int64)
+    def places(self, *signs: str, any_case: bool = False) -> Places:
+        """Where these signs follow each other; with ``any_case`` (letters only) small or capital."""
+        codes = self.lower if any_case else self.codes
+        count = len(codes) - len(signs) + 1
+        hit = codes[:count] == ord(signs[0])
+        for step, sign in enumerate(signs[1:], 1):
+            hit &= codes[step : count + step] == ord(sign)
+        return np.flatnonzero(hit)
+
+    @cached_property
+    def lower(self) -> npt.NDArray[Any]:
+        """The codes with letters made small."""
+        return np.asarray(self.codes | self.codes.dtype.type(32))
 
     @cached_property
     def digits(self) -> Places:
         """Where a digit stands."""
-        found = []
-        for first in range(0, len(self.codes), BLOCK_CHARS):
-            block = self.codes[first : first + BLOCK_CHARS]
-            found.append(np.flatnonzero(block - block.dtype.type(48) < 10) + first)
-        return np.concatenate(found)
+        return np.flatnonzero(self.codes - self.codes.dtype.type(48) < 10)
 
     @cached_property
-    def han(self) -> Places:
-        """Where a Chinese character stands."""
+    def _marked(self) -> tuple[Places, npt.NDArray[np.uint8]]:
+        """Where a character stands that has a bit, and its bits."""
         if not self.wide:
-            return np.zeros(0, np.int64)
-        return np.flatnonzero(self.codes - np.uint16(0x4E00) < 0x5200)
+            return np.zeros(0, np.int64), np.zeros(0, np.uint8)
+        bits = SIGN_BITS[self.codes]
+        places = np.flatnonzero(bits)
+        return places, bits[places]
+
+    def marked(self, bit: int) -> Places:
+        """Where a character stands that has this bit."""
+        places, bits = self._marked
+        return places[(bits & bit) != 0]
+
+    def pairs(self, bit: int, known: npt.NDArray[np.uint32]) -> Places:
+        """Where a character with this bit and the next one make a pair that is known (sorted codes of pairs)."""
+        places = self.marked(bit)
+        pair = self.codes[places].astype(np.uint32) << np.uint32(16) | self.codes[places + 1]
+        place = np.searchsorted(known, pair)
+        place[place == len(known)] = 0
+        return places[known[place] == pair]
+
+    def is_digit(self, places: Places) -> npt.NDArray[np.bool_]:
+        """Whether a digit stands at each place."""
+        return np.asarray(self.codes[places] - self.codes.dtype.type(48) < 10)
+
+    def is_capital(self, places: Places) -> npt.NDArray[np.bool_]:
+        """Whether a capital letter of ASCII stands at each place."""
+        return np.asarray(self.codes[places] - self.codes.dtype.type(65) < 26)
 
     def before(self, place: int, most: int) -> str:
         """At most so many signs before a place, of the same text."""
@@ -81,35 +107,56 @@ class Page:
         """The number of the text in which a place lies, and the place within it."""
         inside = place - MARGIN
         number = bisect_right(self.starts, inside) - 1
-        return number, inside - int(self.starts[number])
+        return number, inside - self.starts[number]
 
 
-def _codes(text: str) -> npt.NDArray[np.uint16]:
+def pairs_of(words: Iterable[str]) -> npt.NDArray[np.uint32]:
+    """The first two characters of each word as sorted codes of pairs."""
+    return np.unique(np.array([ord(word[0]) << 16 | ord(word[1]) for word in words], np.uint32))
+
+
+def _codes(text: str) -> tuple[npt.NDArray[np.uint16], bool]:
+    """The codes of a text, full-width signs as half-width ones; and whether anything was changed."""
     raw = text.encode("utf-16-le", "surrogatepass")
-    if len(raw) == 2 * len(text):
-        codes = np.frombuffer(raw, np.uint16).copy()
-    else:
+    changed = len(raw) != 2 * len(text)
+    if changed:
         long = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         codes = np.where(long > 0xFFFF, np.uint32(0xFFFD), long).astype(np.uint16)
-    codes[codes - np.uint16(0xD800) < 0x800] = 0xFFFD
-    full = codes - np.uint16(0xFF01) < 0x5E
-    codes[full] -= np.uint16(0xFEE0)
-    codes[codes == 0x3000] = 0x20
-    return codes
+    else:
+        codes = np.frombuffer(bytearray(raw), np.uint16)
+    for places, shift in (
+        (np.flatnonzero(codes - np.uint16(0xFF01) < 0x5E), 0xFEE0),
+        (np.flatnonzero(codes == 0x3000), 0x3000 - 0x20),
+    ):
+        codes[places] -= np.uint16(shift)
+        changed |= len(places) > 0
+    lone = np.flatnonzero(codes - np.uint16(0xD800) < 0x800)
+    codes[lone] = 0xFFFD
+    return codes, changed or len(lone) > 0
 
 
 def pages(texts: Sequence[str]) -> Iterator[tuple[list[int], Page]]:
-    """The texts (those of ASCII apart from the others) as pages, each with the numbers of its texts."""
-    for ascii_only in (True, False):
-        numbers: list[int] = []
-        chars = 0
-        for number, text in enumerate(texts):
-            if not text or text.isascii() is not ascii_only:
-                continue
-            numbers.append(number)
-            chars += len(text)
-            if chars >= PAGE_CHARS:
-                yield numbers, Page([texts[one] for one in numbers])
-                numbers, chars = [], 0
+    """The texts (those of Latin-1 apart from the others) as pages, each with the numbers of its texts."""
+    waiting: dict[bool, tuple[list[int], list[str], int]] = {False: ([], [], 0), True: ([], [], 0)}
+    for number, text in enumerate(texts):
+        if not text:
+            continue
+        wide = not (text.isascii() or _is_latin(text))
+        numbers, held, chars = waiting[wide]
+        numbers.append(number)
+        held.append(text)
+        waiting[wide] = numbers, held, chars + len(text)
+        if chars + len(text) >= PAGE_CHARS:
+            yield numbers, Page(held, wide)
+            waiting[wide] = [], [], 0
+    for wide, (numbers, held, _) in waiting.items():
         if numbers:
-            yield numbers, Page([texts[one] for one in numbers])
+            yield numbers, Page(held, wide)
+
+
+def _is_latin(text: str) -> bool:
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True

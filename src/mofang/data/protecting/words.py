@@ -8,20 +8,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from mofang.data.protecting import lists
 from mofang.data.protecting.checks import IBAN_CHARS, is_iban
 from mofang.data.protecting.nearby import OTHER_WORDS
-from mofang.data.protecting.page import Page, Places
+from mofang.data.protecting.page import Page, pairs_of, set_bit
 from mofang.data.protecting.spans import CHECKED, LIKELY, SURE, Span
 
 MAIL = re.compile(
     r"(?<![A-Za-z0-9._%+/=-])[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}"
     r"[A-Za-z]{2,24}(?![A-Za-z0-9_@-]|\.[A-Za-z0-9])"
 )
-FILE_ENDINGS = frozenset(
-    "png jpg jpeg gif svg webp ico css js ts jsx tsx mjs cjs py rb go rs json xml html htm md txt yml yaml toml so dll exe "
-    "zip gz bz2 xz whl jar mp3 mp4 wav pdf service timer socket mount target conf cfg ini lock local localhost localdomain".split()
-)
-NO_PERSON = frozenset("git hg svn noreply no-reply donotreply".split())
+FILE_ENDINGS = frozenset(lists.words("file_endings"))
+NO_PERSON = frozenset(lists.words("machine_mailboxes"))
 IPV4 = re.compile(r"(?<![0-9A-Za-z.])(?:\d{1,3}\.){3}\d{1,3}(?![0-9A-Za-z]|\.\d)")
 IPV6 = re.compile(r"(?<![0-9A-Za-z:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:(?:\d{1,3}\.){3}\d{1,3})?(?![0-9A-Za-z:])")
 VERSION_BEFORE = re.compile(
@@ -36,6 +34,8 @@ PLATE = re.compile(
     rf"[{PROVINCE_SIGNS}][A-Z](?: ?[·•∙.-] ?| )?(?:[DF](?=[A-HJ-NP-Z0-9]{{5}}(?![A-Za-z0-9]))[A-HJ-NP-Z0-9]\d{{4}}|\d{{5}}[DF]|"
     r"(?=[A-Z0-9]*\d)[A-HJ-NP-Z0-9]{5}|(?=[A-Z0-9]*\d)[A-HJ-NP-Z0-9]{4}[学警港澳挂试超使领])(?![A-Za-z0-9])"
 )
+PLATE_BIT = 32
+set_bit(PLATE_BIT, PROVINCE_SIGNS)
 PASSPORT_WORDS = re.compile(r"护照|passport", re.IGNORECASE)
 PERMIT_WORDS = re.compile(r"通行证|回乡证|台胞证|台湾居民|港澳居民|往来港澳|往来台湾|来往内地")
 DOCUMENT = re.compile(r"(?<![0-9A-Za-z])[A-Z]{0,2}\d{6,10}(?![0-9A-Za-z])")
@@ -45,6 +45,9 @@ WECHAT_WORD = re.compile(r"(?:微信|薇信|威信|wechat|weixin|(?<![A-Za-z])(?
 WECHAT = re.compile(
     r"\s?(?:号码|账号|帐号|号|id|ID|Id|同号)?(?:\s?(?:是|为|：|:|=)\s?|\s)?[\"'“(]?([A-Za-z][A-Za-z0-9_-]{5,19})(?![A-Za-z0-9_@.])"
 )
+WECHAT_BIT = 64
+_WECHAT = pairs_of(("微信", "薇信", "威信", "V信", "v信"))
+set_bit(WECHAT_BIT, "微薇威Vv")
 WECHAT_SAYS = re.compile(r"号|id|是|为|:|=|加我?|联系", re.IGNORECASE)
 
 
@@ -83,7 +86,7 @@ def _four_parts(page: Page) -> list[int]:
     """Where a number begins that is followed by three more, each after a full stop."""
     digits, codes = page.digits, page.codes
     dots = digits[codes[digits + 1] == ord(".")] + 1
-    dots = dots[codes[dots + 1] - codes.dtype.type(48) < 10]
+    dots = dots[page.is_digit(dots + 1)]
     if len(dots) < 3:
         return []
     first = np.flatnonzero(dots[2:] - dots[:-2] <= 8)
@@ -137,11 +140,9 @@ def _reach(text: str) -> str:
 
 def accounts(page: Page) -> Iterator[Span]:
     """IBANs: the country's length and the check sum decide."""
-    codes, digits = page.codes, page.digits
-    upper = (codes[digits - 1] - codes.dtype.type(65) < 26) & (codes[digits - 2] - codes.dtype.type(65) < 26)
-    pairs: Places = digits[upper & (codes[digits + 1] - codes.dtype.type(48) < 10)] - 2
-    for place in pairs:
-        at = int(place)
+    digits = page.digits
+    pairs = digits[page.is_capital(digits - 1) & page.is_capital(digits - 2)]
+    for at in (pairs[page.is_digit(pairs + 1)] - 2).tolist():
         if page.text[at : at + 2] not in IBAN_CHARS:
             continue
         found = IBAN.match(page.text, at)
@@ -167,14 +168,10 @@ def plates(page: Page) -> Iterator[Span]:
     """Chinese number plates, of new-energy cars too."""
     if not page.wide:
         return
-    han = page.han
-    signs = han[np.isin(page.codes[han], _PROVINCES)]
-    for place in signs[page.codes[signs + 1] - np.uint16(65) < 26]:
-        if found := PLATE.match(page.text, int(place)):
+    signs = page.marked(PLATE_BIT)
+    for place in signs[page.is_capital(signs + 1)].tolist():
+        if found := PLATE.match(page.text, place):
             yield Span(found.start(), found.end(), "plate", SURE)
-
-
-_PROVINCES = np.array([ord(sign) for sign in PROVINCE_SIGNS], np.uint16)
 
 
 def documents(page: Page) -> Iterator[Span]:
@@ -207,10 +204,12 @@ def _other_follows(before: str) -> bool:
 
 def wechat_names(page: Page) -> Iterator[Span]:
     """WeChat names after a word that says so."""
-    starts = [page.places("微", "信"), page.places("薇", "信"), page.places("信", ":")] if page.wide else []
-    lower = [page.places(*word) for word in ("eC", "ec", "EC", "eix", "vx", "wx", "VX", "WX", "Vx", "Wx")]
+    starts = [page.pairs(WECHAT_BIT, _WECHAT)]
+    for word in ("ech", "eix", "vx", "wx"):
+        places = page.places(*word, any_case=True)
+        starts.append(places[page.lower[places + len(word)] != ord("n")])  # technical, mechanism
     last = 0
-    for at in sorted({int(one) for places in (*starts, *lower) for one in places}):
+    for at in sorted({int(one) for places in starts for one in places}):
         word = WECHAT_WORD.search(page.text, max(at - 2, 0), at + 7)
         if word is None:
             continue
