@@ -6,12 +6,12 @@ Only names in such places are found; a name in the middle of a sentence needs a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mofang.data.protecting import lists
-from mofang.data.protecting.page import Page, Places, pairs_of, set_bit
+from mofang.data.protecting.page import Page, pairs_of, set_bit
 from mofang.data.protecting.spans import GUESSED, LIKELY, Span
-from mofang.data.protecting.words import MAIL
+from mofang.data.protecting.words import mail_forms
 
 SURNAMES = lists.signs("surnames")
 DOUBLE_SURNAMES = frozenset(lists.words("double_surnames"))
@@ -24,8 +24,17 @@ FIRST_BIT, LAST_BIT = 8, 16
 _FIRST, _LAST = pairs_of(BEFORE), pairs_of(AFTER)
 set_bit(FIRST_BIT, (word[0] for word in BEFORE))
 set_bit(LAST_BIT, (word[0] for word in AFTER))
-_WORDS = sorted(BEFORE, key=len, reverse=True)
-_TITLES = sorted(AFTER, key=len, reverse=True)
+
+
+def _by_pair(known: Iterable[str]) -> dict[str, list[str]]:
+    """Words by their first two signs, the longest first."""
+    found: dict[str, list[str]] = {}
+    for word in sorted(known, key=len, reverse=True):
+        found.setdefault(word[:2], []).append(word)
+    return found
+
+
+_WORDS, _TITLES = _by_pair(BEFORE), _by_pair(AFTER)
 LINK = re.compile(r"(?:叫做|叫|是|为)?[ ]?[:=]?[ ]?[\"“'《【\[]?")
 MARKS = "：:"
 
@@ -60,7 +69,7 @@ def names(page: Page) -> Iterator[Span]:
 def _chinese(page: Page) -> Iterator[Span]:
     text = page.text
     for place in page.pairs(FIRST_BIT, _FIRST).tolist():
-        word = next((one for one in _WORDS if text.startswith(one, place)), "")
+        word = next((one for one in _WORDS[text[place : place + 2]] if text.startswith(one, place)), "")
         if not word:
             continue
         link = LINK.match(text, place + len(word))
@@ -70,7 +79,7 @@ def _chinese(page: Page) -> Iterator[Span]:
         if size and (firm or marked or word not in WEAK):
             yield Span(start, start + size, "name", LIKELY if marked or word == "我叫" else GUESSED)
     for place in page.pairs(LAST_BIT, _LAST).tolist():
-        word = next((one for one in _TITLES if text.startswith(one, place)), "")
+        word = next((one for one in _TITLES[text[place : place + 2]] if text.startswith(one, place)), "")
         size = _size_before(text, place) if word else 0
         if size:
             yield Span(place - size, place, "name", LIKELY)
@@ -119,41 +128,43 @@ def _is_han(sign: str) -> bool:
 
 def _english(page: Page) -> Iterator[Span]:
     text = page.text
-    for place in _many(page, ("M", "r"), ("M", "s"), ("M", "i", "s"), ("D", "r"), ("P", "r", "o", "f")):
+    for place in _titles(page):
         if (found := TITLED.match(text, place)) and _may_be_name(found[1]):
             yield Span(found.start(1), found.end(1), "name", LIKELY)
-    for place in _many(page, ("e", " ", "i", "s", " ")):
-        if text[place - 3 : place + 1].lower() == "name" and (found := NAMED.match(text, place + 4)) and _may_be_name(found[1]):
+    for place in page.words("ame is "):
+        if text[place - 1] in "nN" and (found := NAMED.match(text, place + 6)) and _may_be_name(found[1]):
             yield Span(found.start(1), found.end(1), "name", LIKELY)
     yield from _labelled(page)
-    for place in page.places(",", "\n").tolist():
-        if CLOSING.search(page.before(place, 14)) and (found := SIGNED.match(text, place + 1)) and _may_be_name(found[1]):
+    for place in page.places("\n", before=",").tolist():
+        if CLOSING.search(page.before(place - 1, 14)) and (found := SIGNED.match(text, place)) and _may_be_name(found[1]):
             yield Span(found.start(1), found.end(1), "name", LIKELY)
-    for place in _many(page, ("(", "c", ")"), ("(", "C", ")"), ("©",) if page.wide else ("(", "c", ")")):
-        at = place if text[place] == "©" else place + 1
-        if (found := RIGHTS.match(text, at)) and _may_be_name(found[1]):
+    for place in _rights(page):
+        if (found := RIGHTS.match(text, place)) and _may_be_name(found[1]):
             yield Span(found.start(1), found.end(1), "name", GUESSED)
-    for place in page.places("@").tolist():
-        mail = MAIL.search(text, max(place - 66, 0), place + 160)
-        if mail and mail.start() <= place:
-            before = _CUT.split(page.before(mail.start(), 60))[-1]
-            if (found := MAIL_BEFORE.search(before)) and _may_be_name(found[1]):
-                first = mail.start() - len(before) + found.start(1)
-                yield Span(first, first + len(found[1]), "name", LIKELY)
+    for mail in mail_forms(page):
+        before = _CUT.split(page.before(mail.start(), 60))[-1]
+        if (found := MAIL_BEFORE.search(before)) and _may_be_name(found[1]):
+            first = mail.start() - len(before) + found.start(1)
+            yield Span(first, first + len(found[1]), "name", LIKELY)
+
+
+def _titles(page: Page) -> list[int]:
+    found = [page.places("M", after="r"), page.places("M", after="s"), page.places("M", after="iss"), page.places("D", after="r")]
+    return sorted(one for places in (*found, page.places("P", after="rof")) for one in places.tolist())
+
+
+def _rights(page: Page) -> list[int]:
+    found = [page.places("(", after="c)") + 1, page.places("(", after="C)") + 1, page.where("©")]
+    return sorted(one for places in found for one in places.tolist())
 
 
 def _labelled(page: Page) -> Iterator[Span]:
     """Names after a label and a colon."""
-    colons = page.places(":", " ")
+    colons = page.places(":", after=" ")
     colons = colons[page.is_capital(colons + 2)]
-    for place in colons[page.lower[colons - 1] - page.codes.dtype.type(97) < 26].tolist():
+    for place in colons[page.is_letter(colons - 1)].tolist():
         if LABEL.search(page.before(place, 18)) and (found := WHOLE.match(page.text, place + 1)) and _may_be_name(found[1]):
             yield Span(found.start(1), found.end(1), "name", LIKELY)
-
-
-def _many(page: Page, *words: tuple[str, ...]) -> list[int]:
-    found: list[Places] = [page.places(*word) for word in dict.fromkeys(words)]
-    return sorted({int(one) for places in found for one in places})
 
 
 def _may_be_name(text: str) -> bool:

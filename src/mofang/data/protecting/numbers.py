@@ -38,6 +38,7 @@ MAKES = frozenset({"identity-card", "card", "ssn", "mobile", "landline", "phone"
 NEAR = 30  # signs before a number that are read for words
 CLOSE = np.zeros(1 << 16, bool)  # signs that stand between the digits of one number
 CLOSE[[ord(sign) for sign in " -.()/\u2010\u2011\u2012\u2013\u2014·"]] = True
+DOT, PLUS_SIGN = ord("."), ord("+")
 
 END = r"(?![0-9A-Za-z_]|[-.]\d)"
 IDENTITY = re.compile(r"(?<![0-9])[1-8]\d{5}([ -]?)(?:18|19|20)\d{6}\1\d{3}[\dXx](?![0-9A-Za-z])")
@@ -74,24 +75,27 @@ def numbers(page: Page) -> Iterator[Span]:
 
 
 def _stretches(page: Page) -> Iterator[tuple[int, int, int]]:
-    """From where to where digits stand so close together that they may be one number, and how many."""
-    digits = page.digits
-    if len(digits) < 7:
+    """From where to where digits stand so close together that they may be one number, and how many; the long tails of
+    decimal numbers are none."""
+    digits, codes = page.digits, page.codes
+    if len(digits) < 8:
         return
-    gap = np.diff(digits)
-    joined = gap == 1
-    two = np.flatnonzero((gap == 2) | (gap == 3))
-    first = page.codes[digits[two] + 1]
-    last = page.codes[digits[two + 1] - 1]
-    joined[two] = CLOSE[first] & CLOSE[last]
-    cuts = np.flatnonzero(~joined) + 1
-    begins = np.concatenate([[0], cuts])
-    ends = np.concatenate([cuts, [len(digits)]])
-    counts = ends - begins
-    plus = page.codes[digits[begins] - 1] == ord("+")
-    worth = (counts >= 9) | (plus & (counts >= 8))
-    for begin, end in zip(begins[worth], ends[worth], strict=True):
-        yield int(digits[begin]), int(digits[end - 1]) + 1, int(end - begin)
+    first = np.flatnonzero(np.diff(digits, prepend=-9) != 1)
+    size = np.diff(first, append=len(digits))
+    start = digits[first]
+    end = start + size
+    left, right = codes[end[:-1]], codes[start[1:] - 1]
+    joined = (start[1:] - end[:-1] <= 2) & CLOSE[left] & CLOSE[right]
+    dotted = (left == DOT) | (right == DOT)
+    joined &= ~dotted | ((size[:-1] <= 4) & (size[1:] <= 4) & (size[1:] >= 2))
+    begins = np.flatnonzero(np.append(True, ~joined))
+    counts = np.add.reduceat(size, begins)
+    ends = end[np.append(begins[1:], len(first)) - 1]
+    starts = start[begins]
+    before = codes[starts - 1]
+    worth = (counts >= 9) | ((before == PLUS_SIGN) & (counts >= 8))
+    worth &= ~((before == DOT) & page.is_digit(starts - 2))
+    yield from zip(starts[worth].tolist(), ends[worth].tolist(), counts[worth].tolist(), strict=True)
 
 
 def _numbers_in(page: Page, start: int, end: int, count: int) -> Iterator[Span]:

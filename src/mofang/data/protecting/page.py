@@ -7,6 +7,7 @@ one stand-in, so that a place here is a place in the text.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -18,7 +19,7 @@ import numpy.typing as npt
 Places = npt.NDArray[np.int64]
 BETWEEN = "\0"  # stands between two texts; no pattern takes it
 PAGE_CHARS = 1 << 18  # a page and what is made of it stay in the processor's cache
-MARGIN = 3
+MARGIN = 6
 
 # What a Chinese character may begin or end, one bit each: the finders set them when they are imported.
 SIGN_BITS = np.zeros(1 << 16, np.uint8)
@@ -39,6 +40,7 @@ class Page:
         for one in texts[:-1]:
             self.starts.append(self.starts[-1] + len(one) + 1)
         self.wide = wide
+        self.mails: list[re.Match[str]] | None = None  # two finders look at them
         self.codes: npt.NDArray[Any]
         if wide:
             self.codes, changed = _codes(joined)
@@ -46,19 +48,31 @@ class Page:
         else:
             self.codes, self.text = np.frombuffer(joined.encode("latin-1"), np.uint8), joined
 
-    def places(self, *signs: str, any_case: bool = False) -> Places:
-        """Where these signs follow each other; with ``any_case`` (letters only) small or capital."""
-        codes = self.lower if any_case else self.codes
-        count = len(codes) - len(signs) + 1
-        hit = codes[:count] == ord(signs[0])
-        for step, sign in enumerate(signs[1:], 1):
-            hit &= codes[step : count + step] == ord(sign)
-        return np.flatnonzero(hit)
-
     @cached_property
-    def lower(self) -> npt.NDArray[Any]:
-        """The codes with letters made small."""
-        return np.asarray(self.codes | self.codes.dtype.type(32))
+    def _known(self) -> dict[str, Places]:
+        return {}
+
+    def where(self, sign: str) -> Places:
+        """Where a sign stands."""
+        if sign not in self._known:
+            self._known[sign] = np.flatnonzero(self.codes == ord(sign))
+        return self._known[sign]
+
+    def places(self, rare: str, before: str = "", after: str = "") -> Places:
+        """Where a rare sign stands between these others."""
+        found = self.where(rare)
+        for step, sign in enumerate(after, 1):
+            found = found[self.codes[found + step] == ord(sign)]
+        for step, sign in enumerate(reversed(before), 1):
+            found = found[self.codes[found - step] == ord(sign)]
+        return found
+
+    def words(self, word: str) -> Iterator[int]:
+        """Where a word of several signs begins, in order."""
+        place = self.text.find(word)
+        while place >= 0:
+            yield place
+            place = self.text.find(word, place + 1)
 
     @cached_property
     def digits(self) -> Places:
@@ -70,9 +84,10 @@ class Page:
         """Where a character stands that has a bit, and its bits."""
         if not self.wide:
             return np.zeros(0, np.int64), np.zeros(0, np.uint8)
-        bits = SIGN_BITS[self.codes]
-        places = np.flatnonzero(bits)
-        return places, bits[places]
+        han = np.flatnonzero(self.codes >= 0x4E00)
+        bits = SIGN_BITS[self.codes[han]]
+        chosen = np.flatnonzero(bits)
+        return han[chosen], bits[chosen]
 
     def marked(self, bit: int) -> Places:
         """Where a character stands that has this bit."""
@@ -90,6 +105,11 @@ class Page:
     def is_digit(self, places: Places) -> npt.NDArray[np.bool_]:
         """Whether a digit stands at each place."""
         return np.asarray(self.codes[places] - self.codes.dtype.type(48) < 10)
+
+    def is_letter(self, places: Places) -> npt.NDArray[np.bool_]:
+        """Whether a letter of ASCII stands at each place."""
+        codes = self.codes[places]
+        return np.asarray((codes | codes.dtype.type(32)) - codes.dtype.type(97) < 26)
 
     def is_capital(self, places: Places) -> npt.NDArray[np.bool_]:
         """Whether a capital letter of ASCII stands at each place."""
@@ -124,15 +144,14 @@ def _codes(text: str) -> tuple[npt.NDArray[np.uint16], bool]:
         codes = np.where(long > 0xFFFF, np.uint32(0xFFFD), long).astype(np.uint16)
     else:
         codes = np.frombuffer(bytearray(raw), np.uint16)
-    for places, shift in (
-        (np.flatnonzero(codes - np.uint16(0xFF01) < 0x5E), 0xFEE0),
-        (np.flatnonzero(codes == 0x3000), 0x3000 - 0x20),
-    ):
-        codes[places] -= np.uint16(shift)
-        changed |= len(places) > 0
-    lone = np.flatnonzero(codes - np.uint16(0xD800) < 0x800)
-    codes[lone] = 0xFFFD
-    return codes, changed or len(lone) > 0
+    blanks = np.flatnonzero(codes == 0x3000)
+    codes[blanks] = 0x20
+    high = np.flatnonzero(codes >= 0xD800)
+    values = codes[high]
+    full = values - np.uint16(0xFF01) < 0x5E
+    lone = values < 0xE000
+    codes[high] = np.where(full, values - np.uint16(0xFEE0), np.where(lone, np.uint16(0xFFFD), values))
+    return codes, changed or len(blanks) > 0 or bool(full.any() or lone.any())
 
 
 def pages(texts: Sequence[str]) -> Iterator[tuple[list[int], Page]]:

@@ -46,24 +46,30 @@ WECHAT = re.compile(
     r"\s?(?:号码|账号|帐号|号|id|ID|Id|同号)?(?:\s?(?:是|为|：|:|=)\s?|\s)?[\"'“(]?([A-Za-z][A-Za-z0-9_-]{5,19})(?![A-Za-z0-9_@.])"
 )
 WECHAT_BIT = 64
-_WECHAT = pairs_of(("微信", "薇信", "威信", "V信", "v信"))
-set_bit(WECHAT_BIT, "微薇威Vv")
+_WECHAT = pairs_of(("微信", "薇信", "威信"))
+set_bit(WECHAT_BIT, "微薇威")
 WECHAT_SAYS = re.compile(r"号|id|是|为|:|=|加我?|联系", re.IGNORECASE)
 
 
 def mails(page: Page) -> Iterator[Span]:
     """Mail addresses. Files such as ``icon@2x.png`` and machine accounts such as ``git@`` are none."""
-    last = 0
-    for place in page.places("@"):
-        at = int(place)
-        found = MAIL.search(page.text, max(at - 66, last, 0), at + 160)
-        if found is None or found.start() > at:
-            continue
-        last = found.end()
+    for found in mail_forms(page):
         local, _, domain = found[0].partition("@")
         if domain.rpartition(".")[2].lower() in FILE_ENDINGS or local.lower() in NO_PERSON or ".." in local or local[-1] == ".":
             continue
         yield Span(found.start(), found.end(), "email", SURE)
+
+
+def mail_forms(page: Page) -> list[re.Match[str]]:
+    """Whatever has the form of a mail address."""
+    if page.mails is None:
+        page.mails, last = [], 0
+        for at in page.where("@").tolist():
+            found = MAIL.search(page.text, max(at - 66, last, 0), at + 160)
+            if found and found.start() < at < found.end():
+                last = found.end()
+                page.mails.append(found)
+    return page.mails
 
 
 def machines(page: Page) -> Iterator[Span]:
@@ -106,14 +112,13 @@ def _is_version(page: Page, found: re.Match[str]) -> bool:
 
 def _colons(page: Page) -> list[int]:
     """Where an IPv6 address may stand: two colons together beside a hexadecimal sign, or seven colons close together."""
-    pairs = page.places(":", ":")
+    pairs = page.places(":", after=":")
     near = (page.codes[pairs - 1] < 127) & (_HEX[page.codes[pairs - 1] & 127] | _HEX[page.codes[pairs + 2] & 127])
     found = {int(one) - 1 for one in pairs[near]}
-    if len(pairs) or page.text.count(":") >= 7:
-        colons = page.places(":")
-        if len(colons) >= 7:
-            first = colons[np.flatnonzero(colons[6:] - colons[:-6] <= 30)]
-            found |= {int(one) - 4 for one in first}
+    colons = page.where(":")
+    if len(colons) >= 7:
+        first = colons[np.flatnonzero(colons[6:] - colons[:-6] <= 30)]
+        found |= {int(one) - 4 for one in first}
     return sorted(found)
 
 
@@ -205,11 +210,11 @@ def _other_follows(before: str) -> bool:
 def wechat_names(page: Page) -> Iterator[Span]:
     """WeChat names after a word that says so."""
     starts = [page.pairs(WECHAT_BIT, _WECHAT)]
-    for word in ("ech", "eix", "vx", "wx"):
-        places = page.places(*word, any_case=True)
-        starts.append(places[page.lower[places + len(word)] != ord("n")])  # technical, mechanism
+    for sign, before in (("x", "v"), ("x", "w"), ("X", "V"), ("X", "W"), ("x", "V"), ("x", "W"), ("x", "ei"), ("信", "V"), ("信", "v")):
+        starts.append(page.places(sign, before=before) - len(before))
+    ascii_words = [place for word in ("echat", "eChat", "ECHAT") for place in page.words(word)]
     last = 0
-    for at in sorted({int(one) for places in starts for one in places}):
+    for at in sorted({int(one) for places in (*starts, ascii_words) for one in places}):
         word = WECHAT_WORD.search(page.text, max(at - 2, 0), at + 7)
         if word is None:
             continue
