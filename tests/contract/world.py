@@ -77,7 +77,7 @@ def write_table(path: Path, rows: int = 160) -> dict[str, Any]:
 
 def make_world(task: str, folder: Path, shop: Shop) -> World:
     """Run every stage once on tiny data."""
-    from mofang.recipe import baseline, clean, collect, compare, evaluate, export, package, select, snapshot, train
+    from mofang.recipe import baseline, clean, collect, compare, evaluate, export, package, select, snapshot, survey, train
 
     if task == "text_classification":
         source = folder / "texts.csv"
@@ -96,6 +96,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     cut = {"task": task, "label": given.get("label", "label"), "inputs": inputs, "test": 0.2, "validation": 0.2}
     made: dict[str, Artifact] = {}
     made["collect"] = shop.run(collect, **settings)
+    made["survey"] = shop.run(survey, made["collect"])
     made["clean"] = shop.run(clean, made["collect"])
     made["snapshot"] = shop.run(snapshot, made["clean"] / "kept", **cut)
     made["train"] = shop.run(train, made["snapshot"], family=family)
@@ -113,6 +114,7 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
     made = world.made
     return {
         "collect": ((), world.collect),
+        "survey": ((made["collect"],), {}),
         "clean": ((made["collect"],), {}),
         "snapshot": ((made["clean"] / "kept",), world.snapshot),
         "train": ((made["snapshot"],), {"family": world.family}),
