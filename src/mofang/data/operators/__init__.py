@@ -45,6 +45,7 @@ class TableOperator(Protocol):
 # name: (version, module, class). A module is imported when a spec names its operator.
 OPERATORS: dict[str, tuple[int, str, str]] = {
     "text-normalise": (1, "mofang.data.operators.normalise", "TextNormalise"),
+    "text-mask": (1, "mofang.data.operators.mask", "TextMask"),
 }
 
 Spec = Mapping[str, Any]
