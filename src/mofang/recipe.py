@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 HOMES = {
     "collect": "mofang.data.collect", "clean": "mofang.data.clean", "survey": "mofang.data.survey",
     "snapshot": "mofang.data.snapshot",
+    "collect": "mofang.data.collect", "clean": "mofang.data.clean", "snapshot": "mofang.data.snapshot",
+    "features": "mofang.data.features",
     "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
     "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare",
     "package": "mofang.serve.package",

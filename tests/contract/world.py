@@ -16,6 +16,11 @@ from mofang.core.shop import Shop
 GOOD = ("很好", "喜欢", "满意", "推荐", "干净", "热情", "漂亮", "值得")
 BAD = ("很差", "失望", "糟糕", "退货", "肮脏", "冷漠", "难看", "后悔")
 THINGS = ("房间", "早餐", "屏幕", "键盘", "故事", "翻译", "服务", "物流", "价格", "封面", "电池", "声音")
+FEATURES: dict[str, dict[str, Any]] = {
+    "text_classification": {},
+    "image_classification": {"denoise": 3},
+    "table_classification": {"ratios": ("收入/年龄",), "missing": "median", "scale": "robust", "encode": "target"},
+}
 
 
 @dataclass
@@ -78,6 +83,19 @@ def write_table(path: Path, rows: int = 160) -> dict[str, Any]:
 def make_world(task: str, folder: Path, shop: Shop) -> World:
     """Run every stage once on tiny data."""
     from mofang.recipe import baseline, clean, collect, compare, evaluate, export, package, select, snapshot, survey, train
+    from mofang.recipe import (
+        baseline,
+        clean,
+        collect,
+        compare,
+        evaluate,
+        export,
+        features,
+        package,
+        select,
+        snapshot,
+        train,
+    )
 
     if task == "text_classification":
         source = folder / "texts.csv"
@@ -99,6 +117,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["survey"] = shop.run(survey, made["collect"])
     made["clean"] = shop.run(clean, made["collect"])
     made["snapshot"] = shop.run(snapshot, made["clean"] / "kept", **cut)
+    made["features"] = shop.run(features, made["snapshot"], **FEATURES[task])
     made["train"] = shop.run(train, made["snapshot"], family=family)
     made["select"] = shop.run(select, made["snapshot"], families=("linear",))
     made["export"] = shop.run(export, made["train"])
@@ -117,6 +136,7 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "survey": ((made["collect"],), {}),
         "clean": ((made["collect"],), {}),
         "snapshot": ((made["clean"] / "kept",), world.snapshot),
+        "features": ((made["snapshot"],), FEATURES[world.task]),
         "train": ((made["snapshot"],), {"family": world.family}),
         "select": ((made["snapshot"],), {"families": ("linear",)}),
         "export": ((made["train"],), {}),
