@@ -82,7 +82,6 @@ def write_table(path: Path, rows: int = 160) -> dict[str, Any]:
 
 def make_world(task: str, folder: Path, shop: Shop) -> World:
     """Run every stage once on tiny data."""
-    from mofang.recipe import baseline, clean, collect, compare, evaluate, export, package, select, snapshot, survey, train
     from mofang.recipe import (
         baseline,
         clean,
@@ -94,6 +93,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
         package,
         select,
         snapshot,
+        survey,
         train,
     )
 
