@@ -59,6 +59,7 @@ def clean(
     language_chars: Annotated[int, Field(ge=0)] = 0,
     quality: Quality = Anything(),
     personal: Literal["keep", "mask", "drop"] = "keep",
+    personal_kinds: Columns = (),
     rules: Columns = (),
     units: Columns = (),
     dates: Columns = (),
@@ -88,7 +89,8 @@ def clean(
     are one photo saved twice; ``near_by`` compares short texts by characters and documents by words.
     ``languages`` are those that stay, as in ``zh,en``, told from the first ``language_chars`` characters (0: all).
     ``rules`` are regular expressions of one's own, as in ``advert=加微信``; a text that one matches is dropped.
-    ``units`` and ``dates`` name columns to repair. ``missing`` is the share of inputs that may be missing, ``outliers``
+    ``personal`` data are masked, or their texts dropped: ``personal_kinds``, or all but names and addresses.
+    ``units`` and ``dates`` name columns to repair, as in ``weight=kg`` and ``day`` or ``day=dmy``. ``missing`` is the share of inputs that may be missing, ``outliers``
     the distance of a number from its column's median, in standard deviations (0: any). The reasons named by ``flag``
     are noted in statistics.parquet and drop nothing. Of pictures ``min_blur`` and ``min_contrast`` are the least
     sharpness and contrast, of sounds ``max_silence`` and ``max_clipping`` the largest shares (0 and 1: any).
@@ -101,7 +103,7 @@ def clean(
     near = _near(reader, near_duplicate, near_by, texts, photos)
     surveyed: Survey = run.call(
         survey, records, labels=labels, html=html, layout=layout, units=units, dates=dates, noise=noise,
-        mask=personal == "mask", find_personal=personal == "drop", rules=rules, near=near, max_pixels=max_pixels,
+        mask=personal == "mask", find_personal=personal == "drop", personal_kinds=personal_kinds, rules=rules, near=near, max_pixels=max_pixels,
         identify=("prefix" if language_chars else "full") if languages or quality != Anything() else "",
         prefix=language_chars or 1000, quality=quality != Anything(), media=bool(min_blur or min_contrast),
     )  # fmt: skip
@@ -123,8 +125,10 @@ def clean(
         raise MofangError("nothing-left", rows=reader.rows, reasons=worded(counts))
     if len(chosen.tied):
         write_ties(run, "kept/", chosen.tied, chosen.signed)
+    notes = surveyed.read_json("about.json")["notes"]
     found = {
-        "labels_merged": surveyed.read_json("about.json")["merged"],
+        "labels_merged": notes["merged"],
+        "unread": notes["unread"],
         "alike": chosen.alike,
         "tied": len(np.unique(chosen.tied)),
     }

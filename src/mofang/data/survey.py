@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,8 @@ from mofang.core.stage import stage
 from mofang.data.cleaning.labelmap import label_map
 from mofang.data.cleaning.looking import NOTES, Look, Near, Spelling
 from mofang.data.cleaning.shards import Elsewhere, Piece, pieces_of
-from mofang.data.cleaning.values import cleaning_operators, schema_after
+from mofang.data.cleaning.values import cleaning_operators, repaired, schema_after
+from mofang.data.cleaning.values import personal_kinds as kinds_meant
 from mofang.data.cleaning.watching import Identify, Watch, own_rules
 from mofang.data.records import RecordReader, Records
 from mofang.data.roles import with_role
@@ -66,6 +68,7 @@ def survey(
     noise: bool = False,
     mask: bool = False,
     find_personal: bool = False,
+    personal_kinds: Columns = (),
     identify: Identify = "",
     prefix: Annotated[int, Field(ge=50)] = 1000,
     quality: bool = False,
@@ -81,7 +84,9 @@ def survey(
     goes on at the next piece.
     """
     reader = RecordReader(records)
-    specs = cleaning_operators(reader.roles, html=html, layout=layout, units=units, dates=dates, noise=noise, mask=mask)
+    specs = cleaning_operators(
+        reader.roles, html=html, layout=layout, units=units, dates=dates, noise=noise, mask=mask, kinds=personal_kinds
+    )  # fmt: skip
     schema = schema_after(reader.schema, specs)
     spelling = Spelling(tuple(specs), tuple(with_role(reader.roles, "label")), label_map(labels) if labels else {})
     watch = Watch(
@@ -89,7 +94,7 @@ def survey(
         identify=identify,
         prefix=prefix,
         words=near == "words",
-        personal=find_personal,
+        personal=tuple(kinds_meant(personal_kinds)) if find_personal else (),
         rules=own_rules(rules),
         pictures=tuple(with_role(reader.roles, "image")) if media else (),
         sounds=tuple(with_role(reader.roles, "audio")),
@@ -97,14 +102,15 @@ def survey(
     )
     folder = run.scratch / "pieces"
     folder.mkdir(exist_ok=True)
-    look = Look(Elsewhere(records), str(folder), schema, reader.roles, spelling, watch, near, max_pixels)
+    look = Look(Elsewhere(records), str(folder), schema, reader.roles, spelling, watch, near, max_pixels, tuple(repaired(specs)))
     pieces = pieces_of(records)
     with run.progress("Looking at records", "正在检查记录", reader.rows) as bar:
         for piece in _looked(run, look, pieces):
             bar.advance(piece.stop - piece.start)
     before = reader.about.get("operators", [])
     operators = [*before, *(one for one in specs if one not in before)]
-    run.write_json("about.json", {**reader.about, "operators": operators, "pieces": len(pieces), "merged": _merged(run, len(pieces))})
+    notes = _notes(run, len(pieces))
+    run.write_json("about.json", {**reader.about, "operators": operators, "pieces": len(pieces), "notes": notes})
     run.measure(rows=reader.rows, pieces=len(pieces))
     return run.result(Survey)
 
@@ -122,10 +128,13 @@ def _looked(run: Run, look: Look, pieces: list[Piece]) -> Iterator[Piece]:
         yield piece
 
 
-def _merged(run: Run, pieces: int) -> int:
-    """How many spellings of labels became one with another."""
+def _notes(run: Run, pieces: int) -> dict[str, Any]:
+    """How many spellings of labels became one with another, and how many values of each column a repair could not read."""
     spellings: dict[str, str] = {}
+    unread: Counter[str] = Counter()
     for piece in range(pieces):
-        notes: Any = pq.read_schema(run.sealed_path(part_name("facts", piece))).metadata[NOTES]
-        spellings |= orjson.loads(notes)["spellings"]
-    return len(spellings) - len(set(spellings.values()))
+        with run.sealed_path(part_name("facts", piece)).open("rb") as file:
+            notes: Any = orjson.loads(pq.read_schema(file).metadata[NOTES])
+        spellings |= notes["spellings"]
+        unread.update(notes["unread"])
+    return {"merged": len(spellings) - len(set(spellings.values())), "unread": {name: n for name, n in unread.items() if n}}

@@ -8,6 +8,7 @@ quality, what the media hold, and the signatures for the comparison, whose colum
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -69,6 +70,7 @@ class Look:
     watch: Watch = field(default_factory=Watch)
     near: Near = ""
     max_pixels: int = 50_000_000
+    repaired: tuple[str, ...] = ()
 
     @cached_property
     def _texts(self) -> list[str]:
@@ -82,16 +84,19 @@ class Look:
         values: list[pa.RecordBatch] = []
         facts: list[pa.RecordBatch] = []
         spellings: dict[str, str] = {}
+        unread: Counter[str] = Counter()
         for batch in batches_of(self.records.open(), piece):
             columns, unknown = self.spelling.columns(batch)
             arrays = [pa.array(columns[one.name], one.type) for one in self.schema]
             values.append(pa.RecordBatch.from_arrays(arrays, schema=self.schema))
             facts.append(self._facts(batch, columns, unknown))
+            for name in self.repaired:
+                unread[name] += sum(new is None and not is_missing(old) for old, new in zip(batch.column(name), columns[name], strict=True))
             if self.spelling.labels:
                 raw = {value for value in batch.column(self.spelling.labels[0]) if value}
                 spellings |= {value: plain_label(value) for value in raw}
         folder = Path(self.folder)
-        notes = orjson.dumps({"spellings": spellings}, option=orjson.OPT_SORT_KEYS)
+        notes = orjson.dumps({"spellings": spellings, "unread": unread}, option=orjson.OPT_SORT_KEYS)
         whole = pa.Table.from_batches(facts)
         hidden = [name for name in whole.schema.names if name.startswith("_") or name == ID]
         write_parquet(folder / f"facts-{piece.number}", whole.replace_schema_metadata({NOTES: notes}), hidden)

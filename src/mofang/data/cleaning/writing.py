@@ -29,7 +29,7 @@ def write(run: Run, records: Artifact, survey: Survey, chosen: Chosen) -> Counte
     counts: Counter[str] = Counter({"": 0})
     reader, first, about = RecordReader(records), 0, survey.read_json("about.json")
     schema = pa.schema([_with_role(one) for one in survey.values(0).schema])
-    about = {name: about[name] for name in about if name not in ("format", "columns", "rows", "pieces", "merged")}
+    about = {name: about[name] for name in about if name not in ("format", "columns", "rows", "pieces", "notes")}
     outside = pa.schema([(ID, pa.string()), ("reason", pa.string()), ("detail", pa.string()), *list(schema)[1:]])
     with ExitStack() as stack:
         rejected = stack.enter_context(_Sheet(run, stack, "rejected.parquet"))

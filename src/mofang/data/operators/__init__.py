@@ -46,6 +46,9 @@ class TableOperator(Protocol):
 OPERATORS: dict[str, tuple[int, str, str]] = {
     "text-normalise": (1, "mofang.data.operators.normalise", "TextNormalise"),
     "text-mask": (1, "mofang.data.operators.mask", "TextMask"),
+    "text-html": (1, "mofang.data.operators.pages", "TextHtml"),
+    "text-paragraphs": (1, "mofang.data.operators.pages", "TextParagraphs"),
+    "text-noise": (1, "mofang.data.operators.pages", "TextNoise"),
     "date-parts": (1, "mofang.data.operators.dates", "DateParts"),
     "date-repair": (1, "mofang.data.operators.dates", "DateRepair"),
     "unit-repair": (1, "mofang.data.operators.quantities", "UnitRepair"),
