@@ -25,10 +25,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 SEED, FILES, BASE_BYTES, DOC_BYTES = 7, 8, 185_000_000, (300, 300_000)
-PACKAGES = """apache2-doc cmake-doc debian-edu-doc-zh-cn debian-faq-zh-cn debian-handbook debian-policy debian-reference-en
-debian-reference-zh-cn debian-reference-zh-tw git-doc installation-guide-amd64 libreoffice-help-en-us libreoffice-help-zh-cn
-libreoffice-help-zh-tw linux-doc-6.1 linuxcnc-doc-zh-cn maint-guide-zh-cn manpages-de manpages-fr manpages-ja manpages-zh
-postgresql-doc-15 python-django-doc python3.11-doc sqlite3-doc""".split()
+PACKAGES = [
+    "apache2-doc", "cmake-doc", "debian-edu-doc-zh-cn", "debian-faq-zh-cn", "debian-handbook", "debian-policy",
+    "debian-reference-en", "debian-reference-zh-cn", "debian-reference-zh-tw", "git-doc", "installation-guide-amd64",
+    "libreoffice-help-en-us", "libreoffice-help-zh-cn", "libreoffice-help-zh-tw", "linux-doc-6.1", "linuxcnc-doc-zh-cn",
+    "maint-guide-zh-cn", "manpages-de", "manpages-fr", "manpages-ja", "manpages-zh", "postgresql-doc-15", "python-django-doc",
+    "python3.11-doc", "sqlite3-doc",
+]
 WANTED = re.compile(r"\.(html|htm|xhtml|txt|rst|md|[1-8])(\.gz)?$")
 CHINESE = re.compile(r"zh[-_](cn|tw|hans|hant)|manpages-zh", re.IGNORECASE)
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
