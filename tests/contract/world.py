@@ -93,6 +93,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
         package,
         select,
         snapshot,
+        survey,
         train,
     )
 
@@ -113,6 +114,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     cut = {"task": task, "label": given.get("label", "label"), "inputs": inputs, "test": 0.2, "validation": 0.2}
     made: dict[str, Artifact] = {}
     made["collect"] = shop.run(collect, **settings)
+    made["survey"] = shop.run(survey, made["collect"])
     made["clean"] = shop.run(clean, made["collect"])
     made["snapshot"] = shop.run(snapshot, made["clean"] / "kept", **cut)
     made["features"] = shop.run(features, made["snapshot"], **FEATURES[task])
@@ -131,6 +133,7 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
     made = world.made
     return {
         "collect": ((), world.collect),
+        "survey": ((made["collect"],), {}),
         "clean": ((made["collect"],), {}),
         "snapshot": ((made["clean"] / "kept",), world.snapshot),
         "features": ((made["snapshot"],), FEATURES[world.task]),
