@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 HOMES = {
     "collect": "mofang.data.collect", "clean": "mofang.data.clean", "snapshot": "mofang.data.snapshot",
-    "diff": "mofang.data.diff",
+    "diff": "mofang.data.diff", "assess": "mofang.data.assess",
     "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
     "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare",
     "package": "mofang.serve.package",

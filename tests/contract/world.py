@@ -77,7 +77,7 @@ def write_table(path: Path, rows: int = 160) -> dict[str, Any]:
 
 def make_world(task: str, folder: Path, shop: Shop) -> World:
     """Run every stage once on tiny data."""
-    from mofang.recipe import baseline, clean, collect, compare, evaluate, export, package, select, snapshot, train
+    from mofang.recipe import assess, baseline, clean, collect, compare, diff, evaluate, export, package, select, snapshot, train
 
     if task == "text_classification":
         source = folder / "texts.csv"
@@ -98,6 +98,8 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["collect"] = shop.run(collect, **settings)
     made["clean"] = shop.run(clean, made["collect"])
     made["snapshot"] = shop.run(snapshot, made["clean"] / "kept", **cut)
+    made["assess"] = shop.run(assess, made["snapshot"], sheet=5)
+    made["diff"] = shop.run(diff, made["collect"], made["clean"])
     made["train"] = shop.run(train, made["snapshot"], family=family)
     made["select"] = shop.run(select, made["snapshot"], families=("linear",))
     made["export"] = shop.run(export, made["train"])
@@ -115,6 +117,8 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "collect": ((), world.collect),
         "clean": ((made["collect"],), {}),
         "snapshot": ((made["clean"] / "kept",), world.snapshot),
+        "assess": ((made["snapshot"],), {"sheet": 5}),
+        "diff": ((made["collect"], made["clean"]), {}),
         "train": ((made["snapshot"],), {"family": world.family}),
         "select": ((made["snapshot"],), {"families": ("linear",)}),
         "export": ((made["train"],), {}),

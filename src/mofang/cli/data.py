@@ -31,7 +31,8 @@ def export_data(context: Context, name: str, out: Path | None, format: str, part
     with progress(say("Writing", "正在写入"), rows) as bar:
         done = export_records(artifact, place, format, name=name, raw=raw, parts=parts, advance=bar.advance)
     if as_json:
-        _json({"folder": str(done.place), "format": format, "rows": done.rows, "files": done.files, "size_bytes": done.size_bytes})
+        _json({"folder": str(done.place), "format": format, "rows": done.rows, "files": done.files,
+               "size_bytes": done.size_bytes})
         return
     told = ", ".join(f"{part} {count:,}" for part, count in done.rows.items())
     context.say("{name} is in {place}: {told} rows, {files} files, {size:.1f} MB", "{name} 已写入 {place}：{told} 行，{files} 个文件，"
@@ -73,8 +74,8 @@ def diff(context: Context, before: str, after: str, as_json: bool) -> None:
         if names:
             context.say("  columns {change}: {names}", "  列 {change}：{names}", change=change, names=", ".join(names))
     if report["licences"]["before"] != report["licences"]["after"]:
-        context.say("  licences: {before} → {after}", "  许可：{before} → {after}", before=", ".join(report["licences"]["before"]) or "-",
-                    after=", ".join(report["licences"]["after"]) or "-")
+        old, new = (", ".join(report["licences"][side]) or "-" for side in ("before", "after"))
+        context.say("  licences: {before} → {after}", "  许可：{before} → {after}", before=old, after=new)
     context.next(f"mofang trace {short(made.entry)}")
 
 

@@ -22,8 +22,16 @@ from mofang.data.roles import ID, with_role
 from mofang.data.snapshots.survivors import PAIRED, Ids, packed, places_in
 
 BATCH_ROWS = 1 << 16
-SCHEMA = pa.schema([(ID, pa.string()), ("change", pa.string()), ("part_before", pa.string()), ("part_after", pa.string()),
-                    ("label_before", pa.string()), ("label_after", pa.string())])
+SCHEMA = pa.schema(
+    [
+        (ID, pa.string()),
+        ("change", pa.string()),
+        ("part_before", pa.string()),
+        ("part_after", pa.string()),
+        ("label_before", pa.string()),
+        ("label_after", pa.string()),
+    ]
+)
 CHANGES = ("added", "removed", "relabelled", "moved")
 
 
@@ -55,7 +63,9 @@ def diff(run: Run, before: Artifact, after: Artifact) -> Difference:
     found = {change: counts[change] for change in CHANGES}
     columns = _columns(old.columns, new.columns)
     report = {
-        "rows": {"before": len(old.ids), "after": len(new.ids)}, **found, "edited_at_most": edited,
+        "rows": {"before": len(old.ids), "after": len(new.ids)},
+        **found,
+        "edited_at_most": edited,
         "parts": {"before": old.by_part(), "after": new.by_part()},
         "classes": {"before": old.by_class(), "after": new.by_class()},
         "columns": columns,
@@ -118,7 +128,9 @@ def _changes(old: _Side, new: _Side) -> Iterator[pa.RecordBatch]:
     places = places_in(new.ids, old.ids)
     gone = np.nonzero(places < 0)[0]
     for start in range(0, len(gone), BATCH_ROWS):
-        yield _table([(old.ids[one], "removed", old.part(one), None, old.label(one), None) for one in gone[start:start + BATCH_ROWS]])
+        yield _table(
+            [(old.ids[one], "removed", old.part(one), None, old.label(one), None) for one in gone[start : start + BATCH_ROWS]]
+        )
     places = places_in(old.ids, new.ids)
     for start in range(0, len(places), BATCH_ROWS):
         rows: list[tuple[Any, ...]] = []

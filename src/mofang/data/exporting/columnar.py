@@ -21,14 +21,19 @@ class ColumnarWriter:
 
     def __init__(self, place: Path, part: str, roles: Mapping[str, str], media: list[str], *, arrow: bool) -> None:
         fields = [pa.field(ID, pa.string())]
-        fields += [pa.field(name, PAIR if name in media else pa.float64() if role == "number" else pa.string())
-                   for name, role in roles.items()]
+        fields += [
+            pa.field(name, PAIR if name in media else pa.float64() if role == "number" else pa.string())
+            for name, role in roles.items()
+        ]
         self._schema = pa.schema(fields)
         self._media = media
         self.files = [f"{part}.{'arrow' if arrow else 'parquet'}"]
         path = place / self.files[0]
-        self._writer: Any = (pa.ipc.new_file(path, self._schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
-                             if arrow else pq.ParquetWriter(path, self._schema, compression="zstd"))
+        self._writer: Any = (
+            pa.ipc.new_file(path, self._schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+            if arrow
+            else pq.ParquetWriter(path, self._schema, compression="zstd")
+        )
 
     def write(self, batch: Batch) -> None:
         """Append a batch."""

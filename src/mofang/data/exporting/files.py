@@ -58,8 +58,16 @@ def record_parts(artifact: Artifact) -> dict[str, Artifact]:
     return found
 
 
-def export_records(artifact: Artifact, place: Path, format: str, *, name: str = "", raw: bool = False,
-                   parts: tuple[str, ...] = (), advance: Callable[[int], None] = lambda _rows: None) -> Written:
+def export_records(
+    artifact: Artifact,
+    place: Path,
+    format: str,
+    *,
+    name: str = "",
+    raw: bool = False,
+    parts: tuple[str, ...] = (),
+    advance: Callable[[int], None] = lambda _rows: None,
+) -> Written:
     """Write the records of an artifact into a new folder, with ``mofang-data.json`` beside them.
 
     ``raw`` leaves texts as they are where a spreadsheet would take one for a formula (CSV). ``parts`` chooses parts of a
@@ -94,12 +102,27 @@ def export_records(artifact: Artifact, place: Path, format: str, *, name: str = 
     return Written(place, rows, len(files), sum((place / path.relative_to(beside)).stat().st_size for path in files))
 
 
-def _write(artifact: Artifact, sets: dict[str, Artifact], place: Path, format: str, name: str, raw: bool,
-           advance: Callable[[int], None]) -> Told:
+def _write(
+    artifact: Artifact,
+    sets: dict[str, Artifact],
+    place: Path,
+    format: str,
+    name: str,
+    raw: bool,
+    advance: Callable[[int], None],
+) -> Told:
     first = RecordReader(next(iter(sets.values())))
-    told = Told(kind=artifact.kind, name=name, entry=artifact.entry, digest=artifact.digest, format=format,
-                guarded=format == "csv" and not raw, licences=list(artifact.licences), about=_said(first.about),
-                columns=dict(first.roles))
+    told = Told(
+        kind=artifact.kind,
+        name=name,
+        entry=artifact.entry,
+        digest=artifact.digest,
+        format=format,
+        guarded=format == "csv" and not raw,
+        licences=list(artifact.licences),
+        about=_said(first.about),
+        columns=dict(first.roles),
+    )
     for part, records in sets.items():
         reader = RecordReader(records)
         media = with_role(reader.roles, MEDIA_ROLES)
@@ -118,8 +141,11 @@ def _write(artifact: Artifact, sets: dict[str, Artifact], place: Path, format: s
 
 def _said(about: dict[str, Any]) -> dict[str, Any]:
     """What is known of where the records come from, without the names of files on this machine."""
-    return {name: value for name, value in about.items()
-            if name not in ("format", "columns", "rows", "source", "operators") and isinstance(value, str) and value}
+    return {
+        name: value
+        for name, value in about.items()
+        if name not in ("format", "columns", "rows", "source", "operators") and isinstance(value, str) and value
+    }
 
 
 def _writer(format: str, place: Path, part: str, roles: dict[str, str], media: list[str], raw: bool) -> Writer:

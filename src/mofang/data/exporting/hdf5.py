@@ -65,7 +65,7 @@ class Hdf5Writer:
     def _append(self, name: str, values: Any) -> None:
         data = self._group[_safe(name)]
         data.resize((self._rows + len(values),))
-        data[self._rows:] = values
+        data[self._rows :] = values
 
     def close(self) -> None:
         """Complete the file."""

@@ -38,8 +38,9 @@ class RowWriter:
             columns[name] = [self._kept(id, name, content) for id, content in zip(columns[ID], batch.media[name], strict=True)]
         rows = zip(*columns.values(), strict=True)
         if self._csv is None:
-            self._bytes.writelines(orjson.dumps(dict(zip(self._names, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE)
-                                   for row in rows)
+            self._bytes.writelines(
+                orjson.dumps(dict(zip(self._names, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE) for row in rows
+            )
             return
         numbers = [self._roles.get(name) == "number" for name in self._names]
         self._csv.writerows([self._cell(value, number) for value, number in zip(row, numbers, strict=True)] for row in rows)
