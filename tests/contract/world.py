@@ -96,6 +96,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
         survey,
         train,
     )
+    from mofang.recipe import assess, baseline, clean, collect, compare, diff, evaluate, export, package, select, snapshot, train
 
     if task == "text_classification":
         source = folder / "texts.csv"
@@ -118,6 +119,8 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["clean"] = shop.run(clean, made["collect"])
     made["snapshot"] = shop.run(snapshot, made["clean"] / "kept", **cut)
     made["features"] = shop.run(features, made["snapshot"], **FEATURES[task])
+    made["assess"] = shop.run(assess, made["snapshot"], sheet=5)
+    made["diff"] = shop.run(diff, made["collect"], made["clean"])
     made["train"] = shop.run(train, made["snapshot"], family=family)
     made["select"] = shop.run(select, made["snapshot"], families=("linear",))
     made["export"] = shop.run(export, made["train"])
@@ -137,6 +140,8 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "clean": ((made["collect"],), {}),
         "snapshot": ((made["clean"] / "kept",), world.snapshot),
         "features": ((made["snapshot"],), FEATURES[world.task]),
+        "assess": ((made["snapshot"],), {"sheet": 5}),
+        "diff": ((made["collect"], made["clean"]), {}),
         "train": ((made["snapshot"],), {"family": world.family}),
         "select": ((made["snapshot"],), {"families": ("linear",)}),
         "export": ((made["train"],), {}),
