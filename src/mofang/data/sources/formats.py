@@ -66,10 +66,10 @@ def files_of(
     return chosen, [file for file in files if file not in set(chosen)]
 
 
-def find_label_file(files: list[SourceFile]) -> str:
-    """The one file beside a folder of images that can name their labels, or nothing where folders are the
+def find_label_file(files: list[SourceFile], kind: str = "images") -> str:
+    """The one file beside a folder of images (or sounds) that can name their labels, or nothing where folders are the
     classes."""
-    images = [file for file in files if file.kind == "images"]
+    images = [file for file in files if file.kind == kind]
     if len({file.folder for file in images if file.folder}) > 1:
         return ""
     beside = [file for file in files if file.kind in LABEL_FILE_KINDS]
