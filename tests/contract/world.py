@@ -83,10 +83,12 @@ def write_table(path: Path, rows: int = 160) -> dict[str, Any]:
 def make_world(task: str, folder: Path, shop: Shop) -> World:
     """Run every stage once on tiny data."""
     from mofang.recipe import (
+        assess,
         baseline,
         clean,
         collect,
         compare,
+        diff,
         evaluate,
         export,
         features,
@@ -96,7 +98,6 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
         survey,
         train,
     )
-    from mofang.recipe import assess, baseline, clean, collect, compare, diff, evaluate, export, package, select, snapshot, train
 
     if task == "text_classification":
         source = folder / "texts.csv"
