@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,8 @@ import numpy.typing as npt
 from mofang.data.assessing.check import Check, falling, nothing
 from mofang.data.assessing.gather import Gathered
 from mofang.data.assessing.vectors import joined_texts
-from mofang.data.cleaning.duplicates import Decisions, Signatures
-from mofang.data.cleaning.near import NearCopies
+from mofang.data.cleaning.duplicates import SIGNATURE, Decisions
+from mofang.data.cleaning.near import NearCopies, Signer
 
 NEAR = 0.8
 
@@ -109,10 +109,11 @@ def near_pairs(found: Gathered, scratch: Path) -> npt.NDArray[np.int64]:
     """Pairs of rows of the sample whose texts share most of their characters' shingles [N, 2]."""
     if not found.with_role("text") or not found.sample_ids:
         return np.zeros((0, 2), np.int64)
-    texts = [text.lower() for text in joined_texts(found)]
-    near = NearCopies(scratch / "near", NEAR)
-    near.add(0, texts)
-    signs = Signatures(scratch / "signs")
-    blank: list[Any] = [None] * len(texts)
-    signs.add([str(place).encode() for place in range(len(texts))], blank, found.sample_ids)
-    return near.pairs(signs.table(), Decisions(scratch / "decisions", len(texts)))
+    texts = joined_texts(found)
+    near = NearCopies(scratch / "near", NEAR, words=False)
+    near.add(*Signer(False).signed(texts, None))
+
+    def texts_of(rows: npt.NDArray[np.int64]) -> Iterator[list[str]]:
+        yield [texts[row] for row in rows]
+
+    return near.pairs(np.zeros(len(texts), SIGNATURE), Decisions(scratch / "decisions", len(texts)), texts_of)

@@ -13,7 +13,7 @@ from mofang.data.assessing.gather import Gathered
 from mofang.data.assessing.vectors import joined_texts
 from mofang.data.firstlook.languages import language_of
 from mofang.data.firstlook.leaks import label_in_text, leaks
-from mofang.data.firstlook.personal import personal_in
+from mofang.data.protecting.find import find, find_all
 
 SLICES_MOST = 20
 TEXTS_LOOKED = 20_000
@@ -61,8 +61,9 @@ def personal_left(found: Gathered) -> Check:
     counts: Counter[tuple[str, str]] = Counter()
     touched: set[int] = set()
     for name in names:
-        for row, value in enumerate(found.sample[name][:TEXTS_LOOKED]):
-            for kind in kinds_in(value) if isinstance(value, str) else ():
+        texts = [value if isinstance(value, str) else "" for value in found.sample[name][:TEXTS_LOOKED]]
+        for row, spans in enumerate(find_all(texts)):
+            for kind in {span.kind for span in spans}:
                 counts[name, kind] += 1
                 touched.add(row)
     looked = min(len(found.sample_ids), TEXTS_LOOKED)
@@ -84,8 +85,7 @@ def personal_left(found: Gathered) -> Check:
 
 def kinds_in(text: str) -> set[str]:
     """The kinds of personal data in a text."""
-    kind = personal_in(text)
-    return {kind} if kind else set()
+    return {span.kind for span in find(text)}
 
 
 def mix(found: Gathered) -> Check:
