@@ -202,10 +202,10 @@ class Merger:
             digests = base.buffers()[1].to_pybytes()[16 * base.offset : 16 * (base.offset + len(base))]
             ids, repeats = self._ids.numbered(digests)
             for place in repeats:
-                file = int(np.searchsorted(ends, at + place, side="right"))
-                first = int(ends[file]) - rows[file]
-                files[file].repeats.append(files[file].rows + at + place - first)
-                files[file].bases.append(digests[16 * place : 16 * place + 16])
+                number = int(np.searchsorted(ends, at + place, side="right"))
+                first = int(ends[number]) - rows[number]
+                files[number].repeats.append(files[number].rows + at + place - first)
+                files[number].bases.append(digests[16 * place : 16 * place + 16])
             columns = table.columns[:-1]
             names = [ID, *table.schema.names[:-1]]
             self._even.add(pa.RecordBatch.from_arrays([ids, *columns], names=names), media)

@@ -65,12 +65,12 @@ class TarArchive(Archive):
         names: list[bytes] = []
         found: list[tuple[int, tarfile.TarInfo]] = []
         with self._opened() as tar:
-            for place, info in enumerate(tar):
+            for place, info in enumerate(iter(tar.next, None)):
                 if place >= ENTRIES_MOST or info.size > TOTAL_BYTES_MOST:
                     raise bomb(self.path, info.size)
                 names.append(info.name.encode("utf-8", "surrogateescape"))
                 found.append((place, info))
-                tar.members = []  # the library would keep every header
+                _forget(tar)
         encoding = encoding_of_names(b"\n".join(names))
         entries: dict[str, Entry] = {}
         for raw, (place, info) in zip(names, found, strict=True):
@@ -128,10 +128,15 @@ class TarArchive(Archive):
             info = self._tar.next()
             if info is None:
                 raise EOFError("it has become shorter")
-            self._tar.members = []
+            _forget(self._tar)
             self._next += 1
             if self._next == place + 1:
                 return info
+
+
+def _forget(tar: Any) -> None:
+    """Drop the headers read so far: the library would keep every one."""
+    tar.members = []
 
 
 def packing_of(first: bytes) -> str:
