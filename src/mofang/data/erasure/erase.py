@@ -15,6 +15,7 @@ from typing import Any
 
 from mofang.core import erased, lock
 from mofang.core.action import Act, action
+from mofang.core.after_erasure import bring_backups_up_to_date
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.history import running
@@ -71,7 +72,8 @@ def erase_from(shop: Shop, people: Iterable[str] = (), records: Iterable[str] = 
                why: str = "", *, dry_run: bool = False) -> Report:
     """The work behind the action; it also finishes erasures that were cut off."""
     shop.journals.make_tables()
-    given, wanted = values_of(tuple(people)), frozenset(filter(None, (one.strip() for one in records)))
+    people = tuple(people)
+    given, wanted = values_of(people), frozenset(filter(None, (one.strip() for one in records)))
     waiting = erased.unfinished_erasures(shop)
     if not given and not wanted and not waiting:
         raise MofangError("erase-whom")
@@ -82,9 +84,9 @@ def erase_from(shop: Shop, people: Iterable[str] = (), records: Iterable[str] = 
     with progress(say("Looking", "正在查找")):
         ids = wanted | _ids(shop, match)
         match = Match(marks, given, frozenset(ids), tuple(columns))
-        found, lost = _touched(shop, match)
-    values = tuple(sorted(given))
-    held = _holders(shop, Sought(marks, values, tuple(sorted(ids)), dry=True))
+        found, lost = touched_artifacts(shop, match)
+    values = tuple(sorted({*given, *(one.strip() for one in people if one.strip())}))
+    held = hold(shop, Sought(marks, values, tuple(sorted(ids)), dry=True))
     if not found and not any(held.values()) and not waiting and not _known(shop, given):
         raise MofangError("erase-nobody")
     report = Report(records=len(ids), held=held, lost=lost)
@@ -93,7 +95,9 @@ def erase_from(shop: Shop, people: Iterable[str] = (), records: Iterable[str] = 
         return report
     _require_quiet(shop)
     _carry_out(shop, report, match, waiting, why)
-    report.held = _holders(shop, Sought(marks, values, tuple(sorted(ids))))
+    report.held = hold(shop, Sought(marks, values, tuple(sorted(ids))))
+    if removed := bring_backups_up_to_date(shop):
+        report.held["files in backups"] = removed
     for id in {report.erasure, *(one.id for one in waiting)}:
         erased.end(shop, id, {"rows": report.rows, "objects": report.objects, "held": report.held})
     return report
@@ -135,11 +139,11 @@ def _ids(shop: Shop, match: Match) -> set[str]:
 Touched = list[tuple[list[Entry], Artifact, dict[str, int]]]
 
 
-def _touched(shop: Shop, match: Match) -> tuple[Touched, list[dict[str, Any]]]:
+def touched_artifacts(shop: Shop, match: Match) -> tuple[Touched, list[dict[str, Any]]]:
     """Artifacts with rows of theirs, and artifacts that cannot be looked into because their key is gone."""
     found: Touched = []
     lost: list[dict[str, Any]] = []
-    for entries in groups(shop):
+    for entries in reversed(groups(shop)):  # what was collected last of all: until then it shows whose the records are
         artifact = shop.artifact(entries[0])
         try:
             gone = touched(artifact, match)
@@ -173,7 +177,7 @@ def _carry_out(shop: Shop, report: Report, match: Match, waiting: list[erased.Er
     scratch = shop.path / "scratch" / f"erase-{report.erasure}"
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        while found := _touched(shop, match)[0]:
+        while found := touched_artifacts(shop, match)[0]:
             with progress(say("Rewriting", "正在改写"), float(len(found))) as bar:
                 for entries, artifact, gone in found:
                     made = rewrite(shop, artifact, match, gone, scratch)
@@ -188,7 +192,7 @@ def _carry_out(shop: Shop, report: Report, match: Match, waiting: list[erased.Er
     erased.destroy(shop, doomed)
 
 
-def _holders(shop: Shop, sought: Sought) -> dict[str, int]:
+def hold(shop: Shop, sought: Sought) -> dict[str, int]:
     """Everything outside the artifacts: each holder counts, or removes, what it has."""
     lock.import_holders()
     counts: Counter[str] = Counter()
