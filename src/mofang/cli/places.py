@@ -35,6 +35,7 @@ COMMANDS: dict[str, Access] = {
     "backup": SERVER, "restore": SERVER, "sweep": SERVER,
     "export": Access("remote", "release", ("*.mofang",)), "import": RELEASE, "fingerprint": LOOK,
     "invite": PEOPLE, "people list": PEOPLE, "people remove": PEOPLE, "people roles": PEOPLE, "join": HERE,
+    "source add": SERVER, "source remove": SERVER, "source secret": SERVER, "source list": LOOK,
     "demo": HERE, "matrix": HERE, "rates": MONEY, "settings": MONEY, "doctor": HERE, "explain": HERE,
 }
 STAGE = TRAIN
