@@ -45,9 +45,8 @@ def is_public(text: str) -> bool:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(address, ipaddress.IPv6Address):
-        if "%" in text or address not in UNICAST:
-            return False
+    if isinstance(address, ipaddress.IPv6Address) and ("%" in text or address not in UNICAST):
+        return False
     return address.is_global and not any(address in one for one in DENIED if one.version == address.version)
 
 

@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 from mofang.core.errors import MofangError
 from mofang.data.remote.fetch import shown
+from mofang.data.remote.scheme import HUB, SCHEME
 
-SOURCE, HUB = "source:", "hub:"
-SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.I)
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 SECRETS_IN_QUERY = re.compile(r"(?i:[?&;](password|passwd|pwd|token|access_token|api_?key|key|secret|sig|signature|x-amz-signature)=)")
 SQL_SCHEMES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "duckdb")
@@ -64,7 +63,8 @@ class Definition:
     @classmethod
     def stored(cls, body: dict[str, Any]) -> Definition:
         """From what ``changed`` gave."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in body.items()})
+        given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
+        return cls(**given)
 
     @property
     def scheme(self) -> str:
@@ -89,11 +89,6 @@ class Definition:
             defaults = {one.name: one.default for one in fields(self)}
             return "api" if any(getattr(self, name) != defaults[name] for name in API_SETTINGS) else "file"
         raise MofangError("source-kind-unknown", url=shown(self.url))
-
-
-def is_remote(source: str) -> bool:
-    """True if this source is registered, on a hub, or has a scheme as URLs do; files and packages are not remote."""
-    return source.startswith((SOURCE, HUB)) or SCHEME.match(source) is not None
 
 
 def require_no_secret(url: str, name: str = "NAME") -> str:
