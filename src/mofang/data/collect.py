@@ -149,7 +149,7 @@ def _write(
         return 0, {}, noted
     found = {name for chunk in head for name in chunk.columns}
     if len(files) > 1 and not found.issuperset([*wanted, *beside]):
-        head += _first_chunks(files, how)
+        head = [*head, *_first_chunks(files, how)]  # a list of its own: the chunks to write go on from the first one
     roles = choose_roles(head, wanted, beside, how)
     ids = RecordIds(run.secret("records"), roles, run.scratch / "ids")
     rows = 0
