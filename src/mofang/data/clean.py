@@ -107,7 +107,7 @@ def clean(
         survey, records, labels=labels, html=html, layout=layout, units=units, dates=dates, noise=noise,
         mask=personal == "mask", find_personal=personal == "drop", personal_kinds=personal_kinds, rules=rules, near=near, max_pixels=max_pixels,
         identify=("prefix" if language_chars else "full") if languages or quality != Anything() else "",
-        prefix=language_chars or 1000, quality=quality != Anything(), media=bool(min_blur or min_contrast),
+        prefix=language_chars or 1000, quality=quality != Anything(), repetition=quality.repetition, media=bool(min_blur or min_contrast),
     )  # fmt: skip
     thresholds = Thresholds(
         min_chars, max_chars, min_side, languages, language_score, quality, personal == "drop",

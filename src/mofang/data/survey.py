@@ -72,6 +72,7 @@ def survey(
     identify: Identify = "",
     prefix: Annotated[int, Field(ge=50)] = 1000,
     quality: bool = False,
+    repetition: bool = False,
     rules: Columns = (),
     near: Near = "",
     media: bool = False,
@@ -90,7 +91,8 @@ def survey(
     schema = schema_after(reader.schema, specs)
     spelling = Spelling(tuple(specs), tuple(with_role(reader.roles, "label")), label_map(labels) if labels else {})
     watch = Watch(
-        texts=bool(identify) or quality or near == "words",
+        texts=bool(identify) or quality or repetition or near == "words",
+        repeats=repetition,
         identify=identify,
         prefix=prefix,
         words=near == "words",

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mofang.data.operators.normalise import normalise
+from mofang.data.operators.normalise import paragraphs
 
-BREAKS = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 RUNS = re.compile(r"([^\w\s])\1{3,}")  # of one sign that is no letter
 LAUGHS = re.compile(r"(\w)\1{5,}|(\w{2})\2{4,}")  # 哈哈哈哈哈哈, hahahahaha
 SHOWN = 3
@@ -27,7 +26,7 @@ class TextHtml:
         from mofang.data.cleaning.text.html import looks_like_html, to_text
 
         always = state.get("mode") == "yes"
-        return [to_text(value) if isinstance(value, str) and (always or looks_like_html(value)) else value for value in values]
+        return _each(values, lambda text: to_text(text if looks_like_html(text) or not always else f"<html>{text}"))
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class TextParagraphs:
 
     def apply(self, values: Sequence[Any], state: Mapping[str, Any]) -> list[Any]:
         """The texts, each line normalised by itself; a value that is no text stays as it is."""
-        return _each(values, _paragraphs)
+        return _each(values, paragraphs)
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,6 @@ class TextNoise:
 
 def _each(values: Sequence[Any], change: Callable[[str], str]) -> list[Any]:
     return [change(value) if isinstance(value, str) else value for value in values]
-
-
-def _paragraphs(text: str) -> str:
-    lines = [normalise(line) for line in BREAKS.sub("\n", text).split("\n")]
-    return "\n".join(line for place, line in enumerate(lines) if line or (place and lines[place - 1])).strip("\n")
 
 
 def _quiet(text: str) -> str:
