@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 HOMES = {
     "collect": "mofang.data.collect", "clean": "mofang.data.clean", "snapshot": "mofang.data.snapshot",
-    "features": "mofang.data.features",
+    "features": "mofang.data.features", "augment": "mofang.data.augment",
     "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
     "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare",
     "package": "mofang.serve.package",

@@ -83,6 +83,7 @@ def write_table(path: Path, rows: int = 160) -> dict[str, Any]:
 def make_world(task: str, folder: Path, shop: Shop) -> World:
     """Run every stage once on tiny data."""
     from mofang.recipe import (
+        augment,
         baseline,
         clean,
         collect,
@@ -116,6 +117,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["clean"] = shop.run(clean, made["collect"])
     made["snapshot"] = shop.run(snapshot, made["clean"] / "kept", **cut)
     made["features"] = shop.run(features, made["snapshot"], **FEATURES[task])
+    made["augment"] = shop.run(augment, made["features"], seed=3)
     made["train"] = shop.run(train, made["snapshot"], family=family)
     made["select"] = shop.run(select, made["snapshot"], families=("linear",))
     made["export"] = shop.run(export, made["train"])
@@ -134,6 +136,7 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "clean": ((made["collect"],), {}),
         "snapshot": ((made["clean"] / "kept",), world.snapshot),
         "features": ((made["snapshot"],), FEATURES[world.task]),
+        "augment": ((made["features"],), {"seed": 3}),
         "train": ((made["snapshot"],), {"family": world.family}),
         "select": ((made["snapshot"],), {"families": ("linear",)}),
         "export": ((made["train"],), {}),
