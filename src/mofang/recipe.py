@@ -32,6 +32,7 @@ HOMES = {
     "survey": "mofang.data.survey",
     "features": "mofang.data.features",
     "diff": "mofang.data.diff", "assess": "mofang.data.assess",
+    "features": "mofang.data.features", "augment": "mofang.data.augment",
     "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
     "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare",
     "package": "mofang.serve.package",
