@@ -72,6 +72,8 @@ def _brought(shop: Shop, digest: str, source: Store | None) -> bool:
         beside = place.with_name(f"{NEW}{digest}.{new_id('b')}")
         link_or_copy(source.path(digest), beside, link=False)
         os.replace(beside, place)
+        if shop.store.check(digest) is not None:  # its key is not in this ring
+            shop.store.remove(digest)
     return shop.store.check(digest) is None
 
 
