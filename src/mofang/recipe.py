@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 HOMES = {
     "collect": "mofang.data.collect", "clean": "mofang.data.clean", "snapshot": "mofang.data.snapshot",
+    "survey": "mofang.data.survey",
+    "features": "mofang.data.features",
+    "diff": "mofang.data.diff", "assess": "mofang.data.assess",
     "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
     "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare",
     "package": "mofang.serve.package",

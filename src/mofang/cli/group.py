@@ -38,6 +38,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "models": ("look", "list named models", "列出有名字的模型"),
         "runs": ("look", "list runs, also failed and unfinished ones", "列出运行记录，含失败和未完成的"),
         "trace": ("look", "from a result back to data, licence and cost", "从结果追溯到数据、许可和成本"),
+        "diff": ("data", "what changed between two sets of records or two snapshots", "两份记录或两个快照之间的变化"),
         "costs": ("money", "what was earned, what it cost, what is left", "收入、成本和毛利"),
         "verify": ("look", "check the ledger, the journals and every file", "核对账本、日志和每一个文件"),
         "backup": ("keep", "copy the shop while it serves, and check the copy", "不停机备份模坊并核对副本"),
@@ -45,7 +46,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     },
     ("More", "更多"): {
         "demo": ("more", "a model's whole life on real reviews", "用真实评论走完模型的一生"),
-        "export": ("travel", "write a model into one file for another shop", "把模型写成一个文件，带到另一个模坊"),
+        "export": ("travel", "write a model, or records, for another shop or other tools", "把模型或记录写成文件，带到另一个模坊或其他工具"),
         "import": ("travel", "take in a model from another shop's file", "导入另一个模坊的模型文件"),
         "fingerprint": ("travel", "this shop's key, to compare by telephone", "本店公钥的指纹，供对方核对"),
         "erase": ("erase", "erase a person out of everything, and see what was made from them", "从一切数据中抹除一个人，并列出由其数据得到的内容"),

@@ -261,7 +261,7 @@ class Shop:
         found = self.artifact(entries[0]) if entries else self.artifact(self.ledger.get(self.named(head).entry))
         for name in inside:
             found = found / name
-        if kind and found.kind != kind:
+        if kind not in ("", Artifact.kind, found.kind):
             raise MofangError("kind-wrong", name=text, kind=found.kind, wanted=kind)
         return found
 

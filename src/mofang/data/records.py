@@ -8,7 +8,7 @@ memory.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -300,29 +300,55 @@ class RecordIds:
 
     def __init__(self, secret: bytes, roles: Mapping[str, str], scratch: Path) -> None:
         self._secret = secret
-        self._names = sorted(name for name, role in roles.items() if role not in ("label", *MEDIA_ROLES))
+        self._digests = record_hasher(secret, roles)
         self._seen = Occurrences(scratch)
 
     def ids(
         self, columns: Mapping[str, Sequence[Any]], media: Mapping[str, Sequence[bytes]], rows: int
     ) -> list[str]:
         """The ids of a batch of records, in order; 32 hexadecimal digits each."""
-        chosen = [columns[name] for name in self._names]
-        digests = []
-        for row in range(rows):
-            hasher = self._hasher(orjson.dumps([values[row] for values in chosen]))
+        found: list[str] = self.numbered(b"".join(self._digests(columns, media, rows)))[0].to_pylist()
+        return found
+
+    def numbered(self, digests: bytes) -> tuple[pa.StringArray, list[int]]:
+        """The ids of records with these digests (16 bytes each), and the places of those that came before."""
+        raw = np.frombuffer(digests, np.uint8).reshape(-1, 16)
+        earlier = self._seen.count(np.frombuffer(digests, "<u8")[::2].astype(np.uint64))
+        letters = np.frombuffer(raw.tobytes().hex().encode(), np.uint8).reshape(-1, 32).copy()
+        repeats = np.nonzero(earlier)[0].tolist()
+        for place in repeats:
+            again = record_digest(self._secret, raw[place].tobytes() + int(earlier[place]).to_bytes(8, "big"))
+            letters[place] = np.frombuffer(again.hexdigest().encode(), np.uint8)
+        offsets = pa.py_buffer(np.arange(0, 32 * len(raw) + 1, 32, dtype=np.int32))
+        return pa.StringArray.from_buffers(len(raw), offsets, pa.py_buffer(letters)), repeats
+
+
+def record_digest(secret: bytes, data: bytes) -> Any:
+    """The keyed digest that ids are made of."""
+    return hashlib.blake2b(data, key=secret, digest_size=16, person=b"mofang record")
+
+
+def record_hasher(
+    secret: bytes, roles: Mapping[str, str]
+) -> Callable[[Mapping[str, Sequence[Any]], Mapping[str, Sequence[bytes]], int], list[bytes]]:
+    """A function that digests each record of a batch: its values by the columns' names, without label, then its media."""
+    names = sorted(name for name, role in roles.items() if role not in ("label", *MEDIA_ROLES))
+
+    def digests(columns: Mapping[str, Sequence[Any]], media: Mapping[str, Sequence[bytes]], rows: int) -> list[bytes]:
+        values = zip(*(columns[name] for name in names), strict=True) if names else iter([()] * rows)
+        dumped = map(orjson.dumps, values)
+        if not media:
+            blake, person = hashlib.blake2b, b"mofang record"
+            return [blake(data, key=secret, digest_size=16, person=person).digest() for data in dumped]
+        found = []
+        for row, data in enumerate(dumped):
+            hasher = record_digest(secret, data)
             for name in sorted(media):
                 hasher.update(hashlib.sha256(media[name][row]).digest())
-            digests.append(hasher.digest())
-        keys = np.frombuffer(b"".join(digests), dtype="<u8")[::2].astype(np.uint64)
-        earlier = self._seen.count(keys)
-        return [
-            digest.hex() if not before else self._hasher(digest + int(before).to_bytes(8, "big")).hexdigest()
-            for digest, before in zip(digests, earlier, strict=True)
-        ]
+            found.append(hasher.digest())
+        return found
 
-    def _hasher(self, data: bytes) -> Any:
-        return hashlib.blake2b(data, key=self._secret, digest_size=16, person=b"mofang record")
+    return digests
 
 
 def content_digest(records: Artifact) -> str:

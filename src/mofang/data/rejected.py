@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,8 +51,8 @@ class RejectedFile:
                 "file": file,
                 "row": row,
                 "reason": reason,
-                "detail": _whole(detail[:DETAIL_CHARS]),
-                "value": _whole(value[:VALUE_CHARS]),
+                "detail": shown(detail, "detail"),
+                "value": shown(value, "value"),
             }
         )
         if len(self._waiting) >= FLUSH_ROWS:
@@ -92,6 +92,11 @@ class RejectedFile:
     ) -> None:
         self._flush()
         self._writer.close()
+
+
+def shown(text: str, column: Literal["detail", "value"]) -> str:
+    """As much of a text as is kept in this column, storable."""
+    return _whole(text[: VALUE_CHARS if column == "value" else DETAIL_CHARS])
 
 
 def _whole(text: str) -> str:

@@ -175,7 +175,8 @@ def _inputs(reader: RecordReader, label: str, inputs: Sequence[str]) -> list[str
     for name in inputs:
         _require(reader, name)
     found = list(inputs) or [name for name in with_role(reader.roles, INPUT_ROLES) if name != label]
-    wrong = [name for name in found if name == label or reader.roles[name] not in INPUT_ROLES]
+    usable = (*INPUT_ROLES, "time")  # a date is an input where it is named: `features` takes it apart
+    wrong = [name for name in found if name == label or reader.roles[name] not in usable]
     if wrong or not found:
         raise MofangError("input-not-usable", columns=", ".join(wrong) or "-", roles=", ".join(INPUT_ROLES))
     return found
