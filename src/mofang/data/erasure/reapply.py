@@ -83,9 +83,9 @@ def _rewrite(shop: Shop, id: str, match: Match) -> tuple[int, int]:
     count = 0
     try:
         while True:
-            found, lost = touched_artifacts(shop, match)
+            found, lost = touched_artifacts(shop, lambda _: match)
             for entries, artifact, gone in found:
-                erased.replace(shop, id, entries, rewrite(shop, artifact, match, gone, scratch).parts)
+                erased.replace(shop, id, entries, rewrite(shop, artifact, match, gone, scratch))
                 count += 1
             if not found:
                 return count, len(lost)
