@@ -50,6 +50,15 @@ def is_public(text: str) -> bool:
     return address.is_global and not any(address in one for one in DENIED if one.version == address.version)
 
 
+def _is_number(text: str) -> bool:
+    """True for an address in its usual form, which needs no name server."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def plain_host(host: str) -> str:
     """A host name as everybody means it: full-width signs made plain, no blanks, no final dot. ``host-unreadable``."""
     plain = unicodedata.normalize("NFKC", host.translate(DOTS)).strip().rstrip(".").lower().strip("[]")
@@ -85,7 +94,7 @@ class Allowed:
         if not named and port not in self.ports:
             raise MofangError("port-refused", host=plain, port=port)
         try:
-            found = self.resolve(plain, port)
+            found = [plain] if _is_number(plain) else self.resolve(plain, port)
         except (OSError, UnicodeError):
             raise MofangError("host-unknown", host=plain) from None
         if named:
