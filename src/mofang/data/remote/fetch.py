@@ -184,7 +184,7 @@ class Fetcher:
     def __init__(self, allowed: Allowed, headers: Mapping[str, str] | None = None, home: str = "", caps: Caps | None = None) -> None:
         self.allowed = allowed
         self.headers = dict(headers or {})
-        self.home = _origin(home) if home else ""
+        self.home = _origin(home) if "://" in home else home  # a list of pages here is at home nowhere
         self.caps = caps or Caps()
         self.transport = Transport(allowed)
 
