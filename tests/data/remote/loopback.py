@@ -87,7 +87,11 @@ def site() -> Iterator[Site]:
         def log_message(self, *_: Any) -> None:
             """Silence."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Quiet(ThreadingHTTPServer):
+        def handle_error(self, *_: Any) -> None:
+            """Whoever hangs up does so in silence."""
+
+    server = Quiet(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     made = Site(server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

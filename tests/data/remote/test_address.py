@@ -26,7 +26,7 @@ TARGETS = [
     "168.63.129.16", "10.1.1.1", "172.16.0.1", "192.168.0.1", "192.0.0.170", "192.88.99.1", "198.18.0.1", "224.0.0.1",
     "240.0.0.1", "255.255.255.255", "192.0.2.1", "203.0.113.9",
 ]
-REFUSED = {"address-refused", "url-unreadable", "host-unreadable", "host-unknown", "port-refused"}
+REFUSED = {"address-refused", "address-never", "url-unreadable", "host-unreadable", "host-unknown", "port-refused"}
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +140,14 @@ def test_only_the_machine_that_was_named_is_let_through(web: Site) -> None:
     assert web.asked[0].headers["user-agent"] == AGENT and web.asked[0].headers["host"] == web.place
 
 
+@pytest.mark.parametrize("place", ["169.254.169.254:80", "100.100.100.200:80", "[fe80::1]:80", "[fd00:ec2::254]:80"])
+def test_nothing_allows_the_addresses_that_hand_out_keys(place: str, connected: list[Any]) -> None:
+    host, _, port = place.rpartition(":")
+    with Fetcher(Allowed.of([place])) as fetcher, pytest.raises(MofangError) as told, fetcher.get(f"http://{host}:{port}/"):
+        pass
+    assert told.value.code == "address-never" and connected == []
+
+
 def test_headers_stay_with_the_source(web: Site) -> None:
     """A key is sent to the host it is for, and not over a redirect to another."""
     from tests.data.remote.loopback import site
@@ -184,7 +192,7 @@ def test_an_egress_proxy_takes_all_requests(web: Site, monkeypatch: pytest.Monke
         assert answer.read() == b"by proxy"
     with Fetcher(Allowed()) as fetcher, pytest.raises(MofangError) as told, fetcher.get("http://169.254.169.254/"):
         pass
-    assert told.value.code == "address-refused"
+    assert told.value.code == "address-never"
     assert [one.headers["host"] for one in web.asked] == ["public.example"]
 
 

@@ -154,7 +154,7 @@ def test_a_source_that_dies_half_way_is_gone_on_with(terminal: Inside, web: Site
     (Reply(401), "source-login"), (Reply(403), "source-forbidden"), (Reply(404), "source-not-there"), (Reply(429), "source-busy"),
     (Reply(502), "source-failed"), (Reply(200, b"<html>please log in</html>"), "answer-not-json"), (Reply(200, b"[NaN]"), "answer-not-json"),
     (Reply(200, b"[" * 5000), "answer-not-json"), (Reply(200, b'{"data": {"rows": 3}}'), "items-missing"), (Reply(200, b"7"), "items-missing"),
-    (Reply(302, headers={"Location": "http://169.254.169.254/latest/meta-data/"}), "address-refused"),
+    (Reply(302, headers={"Location": "http://169.254.169.254/latest/meta-data/"}), "address-never"),
     (Reply(302, headers={"Location": "/items"}), "too-many-redirects"), (Reply(200, b"[]"), "source-empty"),
 ])
 def test_mistakes_are_told_in_words(reply: Reply, code: str, terminal: Inside, web: Site) -> None:

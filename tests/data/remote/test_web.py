@@ -140,7 +140,7 @@ def test_a_site_that_forbids_all_and_one_whose_rules_cannot_be_read(terminal: In
 def test_a_page_that_is_sent_to_a_private_address_is_not_followed(terminal: Inside, web: Site) -> None:
     web.pages["/x"] = lambda _asked: Reply(302, headers={"Location": "http://169.254.169.254/latest/meta-data/"})
     add(terminal, web, "/x", "--kind", "web")
-    assert collect(terminal, 1).code == "address-refused"
+    assert collect(terminal, 1).code == "address-never"
 
 
 def test_old_encodings_are_read(terminal: Inside, web: Site, rows: Rows) -> None:

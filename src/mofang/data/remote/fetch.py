@@ -201,7 +201,8 @@ class Fetcher:
             if not self.home or _origin(url) == self.home:
                 sent |= {**self.headers, **(headers or {})}
             with told(url):
-                response = self.transport.handle_request(httpx.Request("GET", asked, headers=sent, extensions={"timeout": TIMEOUTS}))
+                plain = [(name.encode(), value.encode()) for name, value in sent.items()]
+                response = self.transport.handle_request(httpx.Request("GET", asked, headers=plain, extensions={"timeout": TIMEOUTS}))
             try:
                 target = response.headers.get("location", "") if response.status_code in REDIRECTS else ""
                 if not target:
