@@ -16,6 +16,11 @@ from mofang.core.shop import Shop
 GOOD = ("很好", "喜欢", "满意", "推荐", "干净", "热情", "漂亮", "值得")
 BAD = ("很差", "失望", "糟糕", "退货", "肮脏", "冷漠", "难看", "后悔")
 THINGS = ("房间", "早餐", "屏幕", "键盘", "故事", "翻译", "服务", "物流", "价格", "封面", "电池", "声音")
+FEATURES: dict[str, dict[str, Any]] = {
+    "text_classification": {},
+    "image_classification": {"denoise": 3},
+    "table_classification": {"ratios": ("收入/年龄",), "missing": "median", "scale": "robust", "encode": "target"},
+}
 
 
 @dataclass
@@ -77,7 +82,23 @@ def write_table(path: Path, rows: int = 160) -> dict[str, Any]:
 
 def make_world(task: str, folder: Path, shop: Shop) -> World:
     """Run every stage once on tiny data."""
-    from mofang.recipe import baseline, clean, collect, compare, evaluate, export, package, select, snapshot, train
+    from mofang.recipe import (
+        assess,
+        augment,
+        baseline,
+        clean,
+        collect,
+        compare,
+        diff,
+        evaluate,
+        export,
+        features,
+        package,
+        select,
+        snapshot,
+        survey,
+        train,
+    )
 
     if task == "text_classification":
         source = folder / "texts.csv"
@@ -96,8 +117,13 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     cut = {"task": task, "label": given.get("label", "label"), "inputs": inputs, "test": 0.2, "validation": 0.2}
     made: dict[str, Artifact] = {}
     made["collect"] = shop.run(collect, **settings)
+    made["survey"] = shop.run(survey, made["collect"])
     made["clean"] = shop.run(clean, made["collect"])
     made["snapshot"] = shop.run(snapshot, made["clean"] / "kept", **cut)
+    made["features"] = shop.run(features, made["snapshot"], **FEATURES[task])
+    made["assess"] = shop.run(assess, made["snapshot"], sheet=5)
+    made["diff"] = shop.run(diff, made["collect"], made["clean"])
+    made["augment"] = shop.run(augment, made["features"], seed=3)
     made["train"] = shop.run(train, made["snapshot"], family=family)
     made["select"] = shop.run(select, made["snapshot"], families=("linear",))
     made["export"] = shop.run(export, made["train"])
@@ -113,8 +139,13 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
     made = world.made
     return {
         "collect": ((), world.collect),
+        "survey": ((made["collect"],), {}),
         "clean": ((made["collect"],), {}),
         "snapshot": ((made["clean"] / "kept",), world.snapshot),
+        "features": ((made["snapshot"],), FEATURES[world.task]),
+        "assess": ((made["snapshot"],), {"sheet": 5}),
+        "diff": ((made["collect"], made["clean"]), {}),
+        "augment": ((made["features"],), {"seed": 3}),
         "train": ((made["snapshot"],), {"family": world.family}),
         "select": ((made["snapshot"],), {"families": ("linear",)}),
         "export": ((made["train"],), {}),

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mofang.core.errors import MofangError
-from mofang.core.executor import Executor, Local, RayExecutor
+from mofang.core.executor import Executor, Local
+from mofang.core.executor.on_ray import RayExecutor
 from mofang.core.shop import Shop
 from mofang.data.clean import clean
 from mofang.data.collect import collect

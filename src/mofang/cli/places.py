@@ -31,10 +31,11 @@ COMMANDS: dict[str, Access] = {
     "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,
     "price set": MONEY, "price list": MONEY,
     "invoice": Access("remote", "money", ("INV-*.pdf",)),
-    "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "verify": LOOK, "costs": MONEY,
+    "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "verify": LOOK, "diff": TRAIN, "costs": MONEY,
     "backup": SERVER, "restore": SERVER, "sweep": SERVER,
     "export": Access("remote", "release", ("*.mofang",)), "import": RELEASE, "fingerprint": LOOK,
     "invite": PEOPLE, "people list": PEOPLE, "people remove": PEOPLE, "people roles": PEOPLE, "join": HERE,
+    "erase": PEOPLE,
     "source add": SERVER, "source remove": SERVER, "source secret": SERVER, "source list": LOOK,
     "demo": HERE, "matrix": HERE, "rates": MONEY, "settings": MONEY, "doctor": HERE, "explain": HERE,
 }

@@ -12,6 +12,7 @@ from mofang.core.canonical import digest_of
 from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.core.stage import stage
+from mofang.core.tombstones import Tombstones
 from mofang.data.collecting.choosing import asked, choose_roles, sample
 from mofang.data.collecting.earlier import FILES, Earlier, FileTable
 from mofang.data.collecting.merging import Merged, Merger
@@ -63,6 +64,7 @@ def collect(
     names: Columns = (),
     skip_lines: Annotated[int, Field(ge=0)] = 0,
     max_cell_chars: Annotated[int, Field(ge=1)] = 1_000_000,
+    damaged: Literal["stop", "keep"] = "stop",
     bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05,
 ) -> Records:
     """Read records from a file, a folder, a glob, an archive or an installed package, and record their origin.
@@ -73,13 +75,14 @@ def collect(
     new and changed files are read. ``terms``, ``consent`` (the legal basis), ``obtained`` (a day) and how long the records
     may be kept (``retain`` 365d after that day, or ``retain_until``) travel with them, as the licence does. Empty
     ``encoding`` and ``delimiter`` are found out from each file, and of a workbook without ``sheet`` the sheet that looks
-    most like a table. Numbers of 16 and more digits that a spreadsheet has rounded are counted by column.
+    most like a table. A packed file that is cut short stops the run; ``damaged`` keep takes what comes before the damage and
+    counts the file as rejected. Numbers of 16 and more digits that a spreadsheet has rounded are counted by column.
     """
     said = provenance(licence, terms, consent, origin, obtained, retain, retain_until, person)
     brought = remote.brought(run)
     files, left_out, chosen, label_file = _files(run, source, format, label_file, brought)
     how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, sheet, max_cell_chars,
-                  several=len(files) > 1)
+                  several=len(files) > 1, damaged=damaged)
     wanted = asked({"text": text, "number": numbers, "category": categories, "image": (image,), "audio": (audio,)})
     beside = asked({"group": (group,), "time": (time,), "person": (person,), "other": keep, "label": (label,)})
     digests = brought.digests if brought else sources.file_digests(sources.on_disk(files), run.shop.path / "cache")
@@ -157,6 +160,7 @@ def _write(
     looked: remote.Looked | None = None,
 ) -> tuple[Merged, dict[str, str]]:
     """Read or take over, convert, number and write all records; what came of it, and their columns with roles."""
+    rejected.erased = Tombstones(run.shop)
     head = looked[0] if looked else sample(files, how, [*wanted, *beside])
     if not head:
         for _ in reader_named(how.format)(files, how, rejected.add):

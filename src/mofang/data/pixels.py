@@ -134,7 +134,7 @@ def look_at(data: bytes, *, min_side: int, max_pixels: int) -> ImageFacts:
             width, height = image.size
             if min(width, height) < min_side:
                 return ImageFacts(width, height, "image-too-small", f"{width} × {height}")
-            if _orientation(image) in SIDEWAYS:
+            if orientation(image) in SIDEWAYS:
                 width, height = height, width
             image.draft("RGB", (max(image.width // 8, SKETCH_SIDE), max(image.height // 8, SKETCH_SIDE)))
             return ImageFacts(width, height, sketch=sketch_of(decoded(image)))
@@ -142,7 +142,8 @@ def look_at(data: bytes, *, min_side: int, max_pixels: int) -> ImageFacts:
         return ImageFacts(width, height, error.reason, error.detail)
 
 
-def _orientation(image: Image) -> int:
+def orientation(image: Image) -> int:
+    """The EXIF orientation, 1 where a picture says none."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except DAMAGED:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mofang.core.artifact import Artifact
+from mofang.core.personal import holds_personal_data
 from mofang.core.run import Run
 from mofang.data.occurrences import Occurrences
 from mofang.data.roles import ID, MEDIA_ROLES, record_schema, roles_of, with_role
@@ -35,6 +36,7 @@ MEDIA_SCHEMA = pa.schema(
 Media = dict[str, list[bytes]]
 
 
+@holds_personal_data
 class Records(Artifact):
     """Records as they were collected: parts values.parquet, about.json, and media.parquet where there are
     media."""
@@ -204,14 +206,18 @@ class RecordReader:
     """Reads records back in order, in batches bounded by rows and by the bytes of their media."""
 
     def __init__(self, records: Artifact) -> None:
-        self._values = records.path("values.parquet")
+        self._records = records
         self.about: dict[str, Any] = records.read_json("about.json")
-        with pq.ParquetFile(self._values) as file:
+        with self._opened("values.parquet") as file:
             self.schema: pa.Schema = _plain(file.schema_arrow)
             self.rows: int = file.metadata.num_rows
         self.roles = roles_of(self.schema)
         self.media_columns = with_role(self.roles, MEDIA_ROLES)
-        self._media = records.path("media.parquet") if self.media_columns else None
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[pq.ParquetFile]:
+        with self._records.open(name) as file, pq.ParquetFile(file) as table:
+            yield table
 
     def batches(
         self, size: int = 4096, media: bool = True, columns: Sequence[str] | None = None
@@ -221,16 +227,15 @@ class RecordReader:
         ``columns`` chooses columns beside the id; batches never pass ``size`` rows.
         """
         names = None if columns is None else [ID, *(name for name in columns if name != ID)]
-        wanted = self._media is not None and (
+        wanted = bool(self.media_columns) and (
             names is None or any(name in names for name in self.media_columns)
         )
         if not media or not wanted:
-            with pq.ParquetFile(self._values) as file:
+            with self._opened("values.parquet") as file:
                 for table in _tables(file, size, names):
                     yield Batch(_in_order(table, names), {})
             return
-        assert self._media is not None
-        with pq.ParquetFile(self._values) as values, pq.ParquetFile(self._media) as content:
+        with self._opened("values.parquet") as values, self._opened("media.parquet") as content:
             tables = _Cutter(_tables(values, size, names))
             for group in range(content.num_row_groups):
                 yield from self._joined(content.read_row_group(group), tables, size, names)

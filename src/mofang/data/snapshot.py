@@ -18,6 +18,7 @@ from pydantic import Field
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
+from mofang.core.personal import holds_personal_data
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.columns import text_of
@@ -49,6 +50,7 @@ REASONS = ("", "label-missing", "class-too-small", "class-not-in-train", "time-m
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
+@holds_personal_data
 class Snapshot(Artifact):
     """Records ready for training:
 
@@ -173,7 +175,8 @@ def _inputs(reader: RecordReader, label: str, inputs: Sequence[str]) -> list[str
     for name in inputs:
         _require(reader, name)
     found = list(inputs) or [name for name in with_role(reader.roles, INPUT_ROLES) if name != label]
-    wrong = [name for name in found if name == label or reader.roles[name] not in INPUT_ROLES]
+    usable = (*INPUT_ROLES, "time")  # a date is an input where it is named: `features` takes it apart
+    wrong = [name for name in found if name == label or reader.roles[name] not in usable]
     if wrong or not found:
         raise MofangError("input-not-usable", columns=", ".join(wrong) or "-", roles=", ".join(INPUT_ROLES))
     return found

@@ -53,6 +53,8 @@ class Predictor:
                                      "labels": self.about["labels"]}
         if self.about.get("decide"):
             self.signature["decide"] = self.about["decide"]
+        if "features" in self.about:
+            self.signature["features"] = self.about["features"]
         self.labels: list[str] = list(self.about["labels"])
         self.operators: list[dict[str, Any]] = list(self.about.get("operators", []))
         check_operators(self.operators)

@@ -42,6 +42,23 @@ class Decide(TypedDict):
     miss_cost: float
 
 
+class Features(TypedDict):
+    """What a model reads where it is not the request's own columns.
+
+    ``columns`` are made by the operators from place ``begin`` on; ``draws`` says what made-up requests are drawn from.
+    """
+
+    columns: list[Input]
+    begin: int
+    draws: list[dict[str, Any]]
+
+
+def read_columns(about: Mapping[str, Any]) -> list[Input]:
+    """The columns that a model's encoder reads: its features, or the request's own columns."""
+    found: list[Input] = about["features"]["columns"] if "features" in about else about["inputs"]
+    return found
+
+
 class Signature(TypedDict):
     """What a model takes and gives: it stands in the about.json of models, graphs and packages."""
 
@@ -50,6 +67,7 @@ class Signature(TypedDict):
     labels: list[str]
     operators: NotRequired[list[dict[str, Any]]]
     decide: NotRequired[Decide]
+    features: NotRequired[Features]
 
 
 class Task(Protocol):

@@ -11,6 +11,7 @@ import numpy as np
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.run import Run
+from mofang.data.operators import apply_operators
 from mofang.data.records import RecordReader, Records
 from mofang.engine.arrays import Array
 from mofang.engine.encode import load_encoder
@@ -46,7 +47,8 @@ def probabilities_of(run: Run, name: str, graph: Artifact, records: Records, row
     """The graph's probabilities float32 [N, K] on records, as ONNX Runtime gives them.
 
     ``graph`` holds about.json, model.onnx and ``encoder/``. Values were already changed by the operators when the
-    records were cleaned, so only the encoder is applied.
+    records were cleaned; features are made afresh of the raw columns with the graph's own operators, so that an older
+    model can answer the records of a newer snapshot. Then the encoder is applied.
     """
     about = graph.read_json("about.json")
     inside = [part.name for part in graph.parts if part.name.startswith("encoder/")]
@@ -62,9 +64,11 @@ def answers_of(run: Run, folder: Path, about: dict[str, Any], encoder: dict[str,
     encode = load_encoder(about["encoder"], encoder).encode
     runtime = start("onnx", folder, about, cores())
     wanted: Sequence[str] = [one["name"] for one in about["inputs"]]
+    specs = about["operators"][about["features"]["begin"]:] if "features" in about else []
     found = []
     with run.progress("Answering", "作答中", total=rows) as bar:
         for batch in RecordReader(records).batches(BATCH_ROWS, columns=wanted):
-            found.append(runtime.run(encode(batch.rows(wanted)))["probabilities"])
+            raw = batch.rows(wanted)
+            found.append(runtime.run(encode(apply_operators(specs, raw) if specs else raw))["probabilities"])
             bar.advance(len(batch))
     return np.concatenate(found)

@@ -36,6 +36,7 @@ CARRIED = (
     "licences",
     "base_model",
 )
+OPTIONAL = ("features",)
 
 
 class Graph(Artifact):
@@ -86,7 +87,7 @@ def export(
             run.copy(part.name, part)
     written: dict[str, Any] = {
         "format": PLAIN_FORMAT,
-        **{name: about[name] for name in CARRIED},
+        **{name: about[name] for name in (*CARRIED, *(one for one in OPTIONAL if one in about))},
         "parity": evidence,
     }
     if len(about["labels"]) == 2 and (miss_cost or about["headline"] == "f1_macro"):

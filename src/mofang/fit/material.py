@@ -18,6 +18,7 @@ from mofang.data.records import RecordReader
 from mofang.engine.arrays import Array
 from mofang.engine.encode import Record
 from mofang.engine.encode.ngrams import spaced
+from mofang.engine.task import read_columns
 from mofang.fit.threshold import best_macro_f1
 
 LANGUAGE_SAMPLE = 1000
@@ -83,7 +84,7 @@ def read_material(snapshot: Artifact, headline: str) -> Material:
     """Read the training and validation rows of a snapshot."""
     about = snapshot.read_json("about.json")
     labels = tuple(about["labels"])
-    inputs = tuple({"name": one["name"], "role": one["role"]} for one in about["inputs"])
+    inputs = tuple({"name": one["name"], "role": one["role"]} for one in read_columns(about))
     train, validation = (_rows(snapshot / name, about, labels) for name in ("train", "validation"))
     if len(np.unique(train.labels)) < 2:
         raise MofangError("one-class-only", column=about["label"], rows=len(train))
@@ -92,7 +93,7 @@ def read_material(snapshot: Artifact, headline: str) -> Material:
 
 def _rows(part: Artifact, about: Mapping[str, Any], labels: tuple[str, ...]) -> Rows:
     places = {label: place for place, label in enumerate(labels)}
-    names = [one["name"] for one in about["inputs"]]
+    names = [one["name"] for one in read_columns(about)]
     ids: list[str] = []
     records: list[Record] = []
     found: list[int] = []

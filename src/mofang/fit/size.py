@@ -10,6 +10,7 @@ from mofang.core.artifact import Artifact
 from mofang.data.records import RecordReader
 from mofang.engine.decode.classes import is_rare
 from mofang.engine.encode.ngrams import spaced
+from mofang.engine.task import read_columns
 
 SAMPLE_ROWS = 1000
 SIDE_MAX = 64
@@ -41,7 +42,7 @@ def size_of(snapshot: Artifact) -> Size:
     about = snapshot.read_json("about.json")
     reader = RecordReader(snapshot / "train")
     names = {
-        role: [one["name"] for one in about["inputs"] if one["role"] == role] for role in ("text", "image")
+        role: [one["name"] for one in read_columns(about) if one["role"] == role] for role in ("text", "image")
     }
     classes = len(about["labels"])
     batch = next(reader.batches(SAMPLE_ROWS), None)
@@ -55,7 +56,7 @@ def size_of(snapshot: Artifact) -> Size:
         return Size(reader.rows, classes, sum(map(len, texts)) / len(batch), language, rarest)
     if names["image"]:
         return Size(reader.rows, classes, _values(batch.media[names["image"][0]][:50]), rarest=rarest)
-    return Size(reader.rows, classes, float(len(about["inputs"])), rarest=rarest)
+    return Size(reader.rows, classes, float(len(read_columns(about))), rarest=rarest)
 
 
 def _values(images: list[bytes]) -> float:

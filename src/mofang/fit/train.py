@@ -14,7 +14,7 @@ from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.snapshot import Snapshot
-from mofang.engine.task import task_named
+from mofang.engine.task import read_columns, task_named
 from mofang.fit import families
 from mofang.fit.families.linear import Linear
 from mofang.fit.family import Conditions, Family, Fitted
@@ -74,6 +74,7 @@ def train(
             "label": about["label"],
             "labels": about["labels"],
             "operators": about.get("operators", []),
+            **({"features": about["features"]} if "features" in about else {}),
             "headline": headline,
             "family": family.to_dict(),
             "architecture": fitted.architecture,
@@ -107,7 +108,7 @@ def _require_suited(about: dict[str, Any], family: Family) -> None:
     if task not in family.tasks:
         raise MofangError("family-unsuited", family=family.tag, task=task, families=", ".join(fitting))
     roles = task_named(task).input_roles
-    wrong = [f"{one['name']} ({one['role']})" for one in about["inputs"] if one["role"] not in roles]
+    wrong = [f"{one['name']} ({one['role']})" for one in read_columns(about) if one["role"] not in roles]
     if wrong:
         raise MofangError(
             "inputs-unsuited", columns=", ".join(wrong), task=task, roles=", ".join(sorted(roles))
@@ -115,7 +116,8 @@ def _require_suited(about: dict[str, Any], family: Family) -> None:
 
 
 def _counts(snapshot: Snapshot, about: dict[str, Any]) -> Counter[str]:
-    labels = pq.read_table((snapshot / "train").path("values.parquet"), columns=[about["label"]]).column(0)
+    with (snapshot / "train").open("values.parquet") as file:
+        labels = pq.read_table(file, columns=[about["label"]]).column(0)
     return Counter(labels.to_pylist())
 
 

@@ -87,7 +87,7 @@ def why_not(about: Mapping[str, Any], before: Mapping[str, Any]) -> str:
         return "labels"
     if about["label"] != before["label"] or not _names(before) <= _names(about):
         return "columns"
-    return "preparation" if about.get("operators", []) != before.get("operators", []) else ""
+    return "preparation" if _prepared(about) != _prepared(before) else ""
 
 
 def trained_on(shop: Shop, test: Records, previous: Artifact) -> int:
@@ -103,6 +103,12 @@ def trained_on(shop: Shop, test: Records, previous: Artifact) -> int:
 def _ids(records: Artifact) -> Iterator[str]:
     for batch in RecordReader(records).batches(media=False, columns=[]):
         yield from batch.column("id")
+
+
+def _prepared(about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How the records were cleaned; features do not count, because each model makes its own of the raw columns."""
+    operators: list[dict[str, Any]] = about.get("operators", [])
+    return operators[: about["features"]["begin"]] if "features" in about else operators
 
 
 def _names(about: Mapping[str, Any]) -> set[tuple[str, str]]:

@@ -17,9 +17,9 @@ from mofang.engine.replay import canonical_lines
 from mofang.fit.export import Graph
 from mofang.judge.evaluate import Evaluation
 from mofang.serve.card import model_card
-from mofang.serve.parity import check_lineage, gate, reference
+from mofang.serve.parity import check_features, check_lineage, gate, reference
 
-CARRIED = ("task", "inputs", "labels", "decide", "headline", "operators", "encoder", "family", "base_model")
+CARRIED = ("task", "inputs", "features", "labels", "decide", "headline", "operators", "encoder", "family", "base_model")
 
 
 @stage(version=2, keyed_on="references", depends="machine")
@@ -34,6 +34,7 @@ def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Object
     """
     about = graph.read_json("about.json")
     check_lineage(run.shop, graph.entry, about.get("operators", []))
+    check_features(about)
     predictor = Predictor(graph)
     records = predictor.task.canonical(predictor.signature, predictor.encoder, requests, seed)
     folder = run.scratch / "graph"

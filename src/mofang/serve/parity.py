@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from mofang.engine.predictor import Predictor
 from mofang.engine.runtimes import Runtime
 from mofang.engine.runtimes.onnx import OnnxRuntime
 from mofang.engine.runtimes.xgboost import XgboostRuntime
+from mofang.engine.task import read_columns
 
 SNAPSHOT = "snapshot"     # the kind whose operators a graph must carry
 
@@ -61,6 +62,18 @@ def check_lineage(shop: Shop, entry: str, operators: Sequence[dict[str, Any]]) -
         for spec in shop.artifact(shop.ledger.get(snapshot)).read_json("about.json").get("operators", []):
             if spec not in operators:
                 raise MofangError("operator-lost", operator=spec["name"], columns=", ".join(spec["columns"]))
+
+
+def check_features(about: Mapping[str, Any]) -> None:
+    """Refuse a graph that reads a column which neither a request gives nor an operator makes."""
+    given, lost = {one["name"] for one in about["inputs"]}, []
+    for spec in about.get("operators", []):
+        makes = spec.get("state", {}).get("makes", [])
+        lost += [name for name in spec["columns"] if makes and name not in given]
+        given |= set(makes)
+    lost += [one["name"] for one in read_columns(about) if one["name"] not in given]
+    if lost:
+        raise MofangError("feature-not-made", columns=", ".join(lost))
 
 
 def _snapshots(ledger: Ledger, entry: str) -> list[str]:

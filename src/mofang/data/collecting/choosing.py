@@ -14,7 +14,6 @@ from mofang.data.readers.delimited import doubled
 from mofang.data.roles import ID, MEDIA_ROLES, with_role
 from mofang.data.sources.files import SourceFile
 
-TABLES = ("csv", "jsonl", "parquet", "arrow", "excel", "logs", "tfrecord", "hdf5", "webdataset")
 FILES_LOOKED = 200
 SAMPLE_ROWS = 5000
 

@@ -16,8 +16,9 @@ from mofang.core.executor import Executor, Local
 from mofang.data.collecting.earlier import Earlier, FileRows, FileTable
 from mofang.data.collecting.pieces import Noted, Piece, read_piece, rows_of
 from mofang.data.collecting.planning import Plan, Step, Take
+from mofang.data.erasing import erased_not
 from mofang.data.records import Media, RecordIds, RecordWriter
-from mofang.data.rejected import RejectedFile
+from mofang.data.rejected import ERASED, RejectedFile
 from mofang.data.roles import ID
 
 BATCH_ROWS = 4096
@@ -104,6 +105,7 @@ class Merger:
                  table: FileTable, bar: Any) -> None:
         self._plan, self._earlier, self._ids = plan, earlier, ids
         self._even, self._rejected, self._table, self._bar = Evenly(writer), rejected, table, bar
+        self._erased = rejected.erased
         self._open: FileRows | None = None  # a large file of which not all stretches have come
         self._lines = 0
         self._reread = ""
@@ -194,24 +196,36 @@ class Merger:
 
     def _write(self, batches: Iterable[tuple[pa.RecordBatch, Media]], files: list[FileRows], rows: list[int],
                shown: str) -> None:
-        """Number the rows and write them; ``rows`` says how many belong to each file."""
+        """Number the rows and write them; ``rows`` says how many belong to each file. Who was erased is left out."""
         ends = np.cumsum(rows)
+        written = [0] * len(files)
         at = 0
         for table, media in batches:
             base = table.column("base")
             digests = base.buffers()[1].to_pybytes()[16 * base.offset : 16 * (base.offset + len(base))]
             ids, repeats = self._ids.numbered(digests)
-            for place in repeats:
-                file = int(np.searchsorted(ends, at + place, side="right"))
-                first = int(ends[file]) - rows[file]
-                files[file].repeats.append(files[file].rows + at + place - first)
-                files[file].bases.append(digests[16 * place : 16 * place + 16])
-            columns = table.columns[:-1]
             names = [ID, *table.schema.names[:-1]]
-            self._even.add(pa.RecordBatch.from_arrays([ids, *columns], names=names), media)
+            numbered = pa.RecordBatch.from_arrays([ids, *table.columns[:-1]], names=names)
+            kept = erased_not(numbered, self._plan.roles, self._erased)
+            owner = np.searchsorted(ends, np.arange(at, at + table.num_rows), side="right")
+            for number in np.unique(owner).tolist():
+                mine = np.nonzero(owner == number)[0]
+                places = np.cumsum(kept[mine]) - 1 + files[number].rows + written[number]
+                for place in (one for one in repeats if mine[0] <= one <= mine[-1] and kept[one]):
+                    files[number].repeats.append(int(places[place - mine[0]]))
+                    files[number].bases.append(digests[16 * place : 16 * place + 16])
+                written[number] += int(kept[mine].sum())
+                for _ in range(len(mine) - int(kept[mine].sum())):
+                    self._rejected.add(files[number].name, 0, ERASED)
+                    files[number].rejected += 1
+            if not kept.all():
+                chosen = np.nonzero(kept)[0]
+                numbered = numbered.take(pa.array(chosen))
+                media = {name: [values[one] for one in chosen] for name, values in media.items()}
+            self._even.add(numbered, media)
             at += table.num_rows
-            self.made.rows += table.num_rows
+            self.made.rows += numbered.num_rows
             self._bar.advance(table.num_rows)
             self._bar.note(shown)
-        for file, count in zip(files, rows, strict=True):
+        for file, count in zip(files, written, strict=True):
             file.rows += count

@@ -45,6 +45,26 @@ class TableOperator(Protocol):
 # name: (version, module, class). A module is imported when a spec names its operator.
 OPERATORS: dict[str, tuple[int, str, str]] = {
     "text-normalise": (1, "mofang.data.operators.normalise", "TextNormalise"),
+    "text-mask": (1, "mofang.data.operators.mask", "TextMask"),
+    "text-html": (1, "mofang.data.operators.pages", "TextHtml"),
+    "text-paragraphs": (1, "mofang.data.operators.pages", "TextParagraphs"),
+    "text-noise": (1, "mofang.data.operators.pages", "TextNoise"),
+    "date-parts": (1, "mofang.data.operators.dates", "DateParts"),
+    "date-repair": (1, "mofang.data.operators.dates", "DateRepair"),
+    "unit-repair": (1, "mofang.data.operators.quantities", "UnitRepair"),
+    "missing-fill": (1, "mofang.data.operators.numbers", "MissingFill"),
+    "number-clip": (1, "mofang.data.operators.numbers", "NumberClip"),
+    "number-scale": (1, "mofang.data.operators.numbers", "NumberScale"),
+    "number-bin": (1, "mofang.data.operators.numbers", "NumberBin"),
+    "number-pairs": (1, "mofang.data.operators.numbers", "NumberPairs"),
+    "category-cross": (1, "mofang.data.operators.categories", "CategoryCross"),
+    "category-rare": (1, "mofang.data.operators.categories", "CategoryRare"),
+    "category-encode": (1, "mofang.data.operators.categories", "CategoryEncode"),
+    "image-denoise": (1, "mofang.data.operators.media", "ImageDenoise"),
+    "sound-trim": (1, "mofang.data.operators.media", "SoundTrim"),
+    "sound-normalise": (1, "mofang.data.operators.media", "SoundNormalise"),
+    "sound-resample": (1, "mofang.data.operators.media", "SoundResample"),
+    "value-coarsen": (1, "mofang.data.operators.coarsen", "ValueCoarsen"),
 }
 
 Spec = Mapping[str, Any]
@@ -99,6 +119,21 @@ def apply_operators(specs: Sequence[Spec], records: Sequence[Mapping[str, Any]])
             for record, value in zip(holders, operator.apply([one[name] for one in holders], state), strict=True):
                 record[name] = value
     return changed
+
+
+def apply_to_media(specs: Sequence[Spec], media: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """Bytes of images and sounds after the operators that name their column, in order."""
+    changed = {name: list(values) for name, values in media.items()}
+    for spec in specs:
+        for name in spec["columns"]:
+            if name in changed:
+                changed[name] = operator_of(spec).apply(changed[name], spec.get("state", {}))
+    return changed
+
+
+def is_media(spec: Spec) -> bool:
+    """Whether an operator changes the bytes of images or sounds."""
+    return str(spec["name"]).startswith(("image-", "sound-"))
 
 
 def default_operators(roles: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -32,6 +32,8 @@ _CHANGES = re.compile(
     + "\ud800-\udfff]"
 )
 
+_BREAKS = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
+
 
 def normalise(text: str) -> str:
     """One spelling for what reads alike: Unicode NFC, full-width signs as half-width, no invisible or control
@@ -40,10 +42,20 @@ def normalise(text: str) -> str:
     Every stretch of white space becomes one blank, and none stands at the ends. Applying it twice changes
     nothing.
     """
+    return " ".join(_plain(text).split())
+
+
+def paragraphs(text: str) -> str:
+    """The same for each line by itself: the lines stay, of several empty ones a single one, none at the ends."""
+    lines = [" ".join(line.split()) for line in _plain(_BREAKS.sub("\n", text)).split("\n")]
+    return "\n".join(line for place, line in enumerate(lines) if line or (place and lines[place - 1])).strip("\n")
+
+
+def _plain(text: str) -> str:
     text = _CHANGES.sub(_changed, text)
     if not unicodedata.is_normalized("NFC", text):
         text = _CHANGES.sub(_changed, unicodedata.normalize("NFC", text))
-    return " ".join(text.split())
+    return text
 
 
 def _changed(found: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Where records come from: a file, a folder, a glob, a zip archive, or files inside an installed package, and the
+"""Where records come from: a file, a folder, a glob, an archive, or files inside an installed package, and the
 digest of their bytes."""
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import importlib.util
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
@@ -22,19 +23,20 @@ from mofang.core.stage import OnDisk
 from mofang.core.uploads import PREFIX as UPLOAD
 from mofang.core.uploads import uploaded
 from mofang.data.remote.scheme import is_remote
-from mofang.data.sources.archives import Archive, archive_at, checked
+from mofang.data.sources.archives import BOMB_BYTES, BOMB_RATIO, TAR_ENDINGS, Archive, archive_at, checked
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
 Source = Annotated[
-    str, Field(min_length=1, description="a file, a folder, a glob, a zip archive, package:name/path, source:NAME, hub:NAME, or an address such as https://…"), OnDisk()
+    str, Field(min_length=1, description="a file, a folder, a glob, a zip or tar archive, package:name/path, source:NAME, hub:NAME, "
+                                         "or an address such as https://…"), OnDisk()
 ]
 
 PACKAGE = "package:"
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".heic", ".heif")
 SHEET_ENDINGS = (".xlsx", ".xlsm", ".xls", ".ods")
-ARCHIVE_ENDING = ".zip"
+AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc")
 ENDINGS = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -47,6 +49,21 @@ ENDINGS = {
     ".pq": "parquet",
     ".txt": "lines",
     ".text": "lines",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".arrows": "arrow",
+    ".pdf": "pdf",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".log": "logs",
+    ".logfmt": "logs",
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    **dict.fromkeys(AUDIO_ENDINGS, "sounds"),
     **dict.fromkeys(SHEET_ENDINGS, "excel"),
     **dict.fromkeys(IMAGE_ENDINGS, "images"),
 }
@@ -73,7 +90,7 @@ class SourceFile:
 
     @property
     def kind(self) -> str:
-        """What the ending says the file holds: csv, jsonl, parquet, excel, lines, images, or nothing known."""
+        """What the ending says the file holds (a format's name), or nothing known."""
         return ENDINGS.get(ending_of(self.base), "")
 
     @property
@@ -102,7 +119,16 @@ class SourceFile:
             return cast(BinaryIO, file)
         import gzip
 
-        return cast(BinaryIO, checked(self.name, cast(BinaryIO, gzip.GzipFile(fileobj=file)), file))
+        most = max(BOMB_BYTES, BOMB_RATIO * self.size_bytes)
+        return cast(BinaryIO, checked(self.name, cast(BinaryIO, gzip.GzipFile(fileobj=file)), file, most=most))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process, which opens the archive by itself."""
+        return _again, (self.path, self.name, self.archive is not None, self.place, self.unpacked_bytes)
+
+
+def _again(path: Path, name: str, packed: bool, place: int, unpacked_bytes: int) -> SourceFile:
+    return SourceFile(path, name, archive_at(path) if packed else None, place, unpacked_bytes)
 
 
 def ending_of(path: Path | str) -> str:
@@ -114,7 +140,7 @@ def ending_of(path: Path | str) -> str:
 
 
 def source_files(source: str, shop: Shop | None = None) -> list[SourceFile]:
-    """All files of a source in a stable order; a zip archive (or those that a glob matches) gives its entries, and
+    """All files of a source in a stable order; a zip or tar archive (or those that a glob matches) gives its entries, and
     ``upload:ID/NAME`` are the files that somebody lent to this shop.
 
     Raises ``source-missing``, ``package-missing``, ``source-empty`` (a folder, glob or archive without files), and
@@ -133,7 +159,7 @@ def source_files(source: str, shop: Shop | None = None) -> list[SourceFile]:
         found = inside_archives([SourceFile(root, root.name)])
     elif root.is_dir():
         found = sorted(_walk(root), key=lambda file: file.name)
-        if all(ending_of(file.base) == ARCHIVE_ENDING for file in found):
+        if all(is_archive(file.base) for file in found):
             found = inside_archives(found)
     elif re.search(r"[*?\[]", root.name + pattern) or re.search(r"[*?\[]", str(root)):
         found = inside_archives(_glob(root))
@@ -144,11 +170,29 @@ def source_files(source: str, shop: Shop | None = None) -> list[SourceFile]:
     return found
 
 
+def is_archive(name: str) -> bool:
+    """True for the name of a zip or tar archive."""
+    return name.lower().endswith((".zip", *TAR_ENDINGS))
+
+
+def readable(name: str) -> str:
+    """A file's name as text: bytes that are no UTF-8 are shown as such, or as the GB18030 that they may be."""
+    if name.isascii():
+        return name
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        with suppress(UnicodeDecodeError):
+            return raw.decode("gb18030")
+        return raw.decode("ascii", "backslashreplace")
+
+
 def inside_archives(files: list[SourceFile]) -> list[SourceFile]:
     """The files, each zip archive replaced by its entries; of several archives the names begin with the archive's."""
     found = []
     for file in files:
-        if ending_of(file.base) != ARCHIVE_ENDING:
+        if not is_archive(file.base):
             found.append(file)
             continue
         archive = archive_at(file.path)
@@ -194,7 +238,7 @@ def _walk(root: Path) -> Iterator[SourceFile]:
     for path in root.rglob("*"):
         parts = path.relative_to(root).parts
         if not _is_hidden(parts) and path.is_file():
-            yield SourceFile(path, "/".join(parts))
+            yield SourceFile(path, readable("/".join(parts)))
 
 
 def _glob(pattern: Path) -> list[SourceFile]:
@@ -207,7 +251,7 @@ def _glob(pattern: Path) -> list[SourceFile]:
     root = Path(*fixed) if fixed else Path()
     rest = "/".join(pattern.parts[len(fixed) :])
     found = [
-        SourceFile(path, path.relative_to(root).as_posix())
+        SourceFile(path, readable(path.relative_to(root).as_posix()))
         for path in root.glob(rest)
         if path.is_file() and not _is_hidden([path.name])
     ]

@@ -9,6 +9,7 @@ import numpy as np
 
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array
+from mofang.engine.draws import draw_raw
 from mofang.engine.encode import Encoder, Record
 from mofang.engine.request import parse_records, request_form, request_schema
 from mofang.engine.task import Answer, Decide, Schema, Signature
@@ -61,7 +62,9 @@ class Classification:
         for _ in range(DRAWS_MAX):
             if len(records) >= count:
                 break
-            drawn = encoder.draw(rng, count - len(records))
+            wanted = count - len(records)
+            features = signature.get("features")
+            drawn = draw_raw(features["draws"], rng, wanted) if features else encoder.draw(rng, wanted)
             records += [record for record in drawn if self._valid(signature, record)]
         return records
 

@@ -1,0 +1,1 @@
+"""Retention: what is past the date until which it may be kept."""
