@@ -4,6 +4,7 @@ their ids."""
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -83,6 +84,8 @@ def collect(
     said = provenance(licence, terms, consent, origin, obtained, retain, retain_until, person)
     brought = remote.brought(run)
     files, left_out, chosen, label_file, told = _files(run, source, format, label_file, brought)
+    if damaged == "keep":
+        files = [replace(file, cut=[]) for file in files]
     how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, sheet, max_cell_chars,
                   several=len(files) > 1, damaged=damaged, told=told)
     wanted = asked({"text": text, "number": numbers, "category": categories, "image": (image,), "audio": (audio,)})

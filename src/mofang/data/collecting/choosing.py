@@ -93,7 +93,7 @@ def choose_roles(
         values = {
             name: [value for chunk in head for value in chunk.columns.get(name, ())]
             for name in visible
-            if name not in beside and name not in media
+            if name not in beside and name not in media and (how.format, name) != ("webdataset", "key")
         }
         found = profiles(values)
         times = ("time",) if how.format != "logs" else ()

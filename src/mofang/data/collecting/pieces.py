@@ -101,12 +101,15 @@ def _chunks(piece: Piece, how: Reading, reject: Reject) -> Iterator[Chunk]:
         yield from chunks_of(files, how, reject)
         return
     for file in files:
+        file = replace(file, cut=[])
         try:
             yield from chunks_of([file], how, reject)
         except MofangError as error:
             if error.code != "archive-broken":
                 raise
             reject(file.name, 0, "cut-short", str(error.values.get("reason", "")))
+        if file.cut:
+            reject(file.name, 0, "cut-short", file.cut[0])
 
 
 def _packed() -> pa.ipc.IpcWriteOptions:

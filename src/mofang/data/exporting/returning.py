@@ -34,7 +34,7 @@ def files_told(files: Sequence[SourceFile], told: Told) -> list[SourceFile]:
     missing = set(wanted) - {file.name for file in found}
     if missing:
         raise MofangError("export-file-missing", file=min(missing), told=TOLD)
-    return inside_archives(found)
+    return sorted(inside_archives(found), key=lambda file: (order[file.path.name], file.place))
 
 
 def roles_told(told: Told) -> tuple[dict[str, str], dict[str, str]]:

@@ -117,7 +117,8 @@ def _following(one: Definition, state: dict[str, Any], link: str, page: Any, cou
         following = urljoin(url, target) if isinstance(target, str) and target else ""
     if following == url:
         raise MofangError("paging-in-circles", url=shown(url))
-    state["at"], state["at_position"] = url, int(state.get("position", 0))
+    if count:  # the last page with items is where a growing list goes on
+        state["at"], state["at_position"] = url, int(state.get("position", 0))
     state["position"] = position
     return following
 

@@ -30,7 +30,7 @@ from mofang.data.remote.scheme import is_remote
 from mofang.data.remote.secret import secret_value
 from mofang.data.remote.spool import FOLDER, Spool
 from mofang.data.roles import ID
-from mofang.data.sources.files import ENDINGS, SourceFile, ending_of, inside_archives
+from mofang.data.sources.files import ENDINGS, SourceFile, ending_of, inside_archives, is_archive
 
 if TYPE_CHECKING:
     from mofang.core.run import Run
@@ -128,7 +128,7 @@ def _fetch(shop: Shop, definition: Definition, spool: Spool) -> None:
 def _needed(spool: Spool, settings: dict[str, Any]) -> list[str]:
     """The held pieces whose files must be here beside new ones: the first table's heading names the columns of the others,
     and what an archive, a workbook or a file of labels holds can only be told with the file."""
-    kinds = {name: ENDINGS.get(ending_of(name), "") for name in spool.held}
+    kinds = {name: "" if is_archive(name) else ENDINGS.get(ending_of(name), "") for name in spool.held}
     tables = {"csv", "jsonl", "excel", "lines"} & set(kinds.values())
     labelled = settings.get("label_file") or ("images" in kinds.values() and tables)
     if labelled or not set(kinds.values()) <= {*ALONE, "csv"}:

@@ -96,7 +96,7 @@ def require_no_secret(url: str, name: str = "NAME") -> str:
     found = SCHEME.match(url)
     place = re.split(r"[/?#]", url[found.end():], maxsplit=1)[0] if found else ""
     # a password may hold a slash: whatever stands before an @ and has a colon is taken for one
-    typed = ":" in place.rpartition("@")[0] or re.match(r"[^/@?#]*:[^@]*@", url[found.end():]) if found else None
+    typed = found and (re.match(r"[^:@]*:[^@]+@", place) or re.match(r"[^/@?#:]*:[^@]+@", url[found.end():]))
     if typed or SECRETS_IN_QUERY.search(url):
         raise MofangError("source-with-password", url=_bare(url), name=name)
     return url

@@ -11,7 +11,7 @@ import httpx
 from mofang.core.errors import MofangError
 from mofang.data.remote.asking import Asking
 from mofang.data.remote.fetch import Answer, shown
-from mofang.data.sources.files import ENDINGS, ending_of
+from mofang.data.sources.files import ENDINGS, ending_of, is_archive
 
 if TYPE_CHECKING:
     from mofang.data.remote.bring import Job
@@ -79,7 +79,7 @@ def name_of(url: str, headers: httpx.Headers) -> str:
     """What a fetched file is called: the last piece of its path, with an ending that says what it holds."""
     base = unquote(urlsplit(url).path.rpartition("/")[2])
     base = re.sub(r"[^\w.()\-]+", "-", base).strip("-.") or "file"
-    if ending_of(base) in ENDINGS or ending_of(base) in (".zip", ".html", ".htm", ".pdf", ".arrow", ".tar"):
+    if ending_of(base) in ENDINGS or is_archive(base):
         return base[-150:]
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     return base[-150:] + TYPES.get(kind, "")

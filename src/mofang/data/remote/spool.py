@@ -12,11 +12,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from mofang.core.canonical import digest_of, file_digest, sync_file, write_durably
+from mofang.core.personal import Sought, forgets
+
+if TYPE_CHECKING:
+    from mofang.core.shop import Shop
 
 SPOOL_FORMAT = 1
 FOLDER = "remote"
@@ -125,9 +129,11 @@ class Spool:
         shutil.rmtree(self.folder / "pieces", ignore_errors=True)
 
 
-def forget_spools(shop_path: Path) -> int:
-    """Remove every spool with what it holds: sources are asked again from the beginning. How many there were."""
-    folder = shop_path / "cache" / FOLDER
-    number = sum(1 for _ in folder.glob("*/spool.json")) if folder.is_dir() else 0
-    shutil.rmtree(folder, ignore_errors=True)
-    return number
+@forgets("spools")
+def spools(shop: Shop, sought: Sought) -> dict[str, int]:
+    """What was fetched from remote sources may show anybody, also packed, so all of it goes; it is fetched again without them."""
+    folder = shop.path / "cache" / FOLDER
+    found = sum(1 for _ in folder.glob("*/spool.json")) if folder.is_dir() else 0
+    if not sought.dry:
+        shutil.rmtree(folder, ignore_errors=True)
+    return {"fetched sources": found}

@@ -75,13 +75,14 @@ MODELS_SHOWN = 5
 @dataclass(frozen=True)
 class SourceFile:
     """One file of a source, on the disk or in an archive there; ``name`` is its path below the source's root,
-    with forward slashes."""
+    with forward slashes. Where ``cut`` is a list, a packed file that is damaged ends at its damage, and the list says why."""
 
     path: Path
     name: str
     archive: Archive | None = field(default=None, compare=False, repr=False)
     place: int = -1
     unpacked_bytes: int = 0
+    cut: list[str] | None = field(default=None, compare=False, repr=False)
 
     @property
     def base(self) -> str:
@@ -120,15 +121,15 @@ class SourceFile:
         import gzip
 
         most = max(BOMB_BYTES, BOMB_RATIO * self.size_bytes)
-        return cast(BinaryIO, checked(self.name, cast(BinaryIO, gzip.GzipFile(fileobj=file)), file, most=most))
+        return cast(BinaryIO, checked(self.name, cast(BinaryIO, gzip.GzipFile(fileobj=file)), file, most=most, cut=self.cut))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process, which opens the archive by itself."""
-        return _again, (self.path, self.name, self.archive is not None, self.place, self.unpacked_bytes)
+        return _again, (self.path, self.name, self.archive is not None, self.place, self.unpacked_bytes, self.cut)
 
 
-def _again(path: Path, name: str, packed: bool, place: int, unpacked_bytes: int) -> SourceFile:
-    return SourceFile(path, name, archive_at(path) if packed else None, place, unpacked_bytes)
+def _again(path: Path, name: str, packed: bool, place: int, unpacked_bytes: int, cut: list[str] | None) -> SourceFile:
+    return SourceFile(path, name, archive_at(path) if packed else None, place, unpacked_bytes, cut)
 
 
 def ending_of(path: Path | str) -> str:
