@@ -45,6 +45,11 @@ class TableOperator(Protocol):
 # name: (version, module, class). A module is imported when a spec names its operator.
 OPERATORS: dict[str, tuple[int, str, str]] = {
     "text-normalise": (1, "mofang.data.operators.normalise", "TextNormalise"),
+    "text-layout": (1, "mofang.data.operators.text_layout", "TextLayout"),
+    "text-html": (1, "mofang.data.operators.text_layout", "TextHtml"),
+    "text-noise": (1, "mofang.data.operators.text_layout", "TextNoise"),
+    "text-segment": (1, "mofang.data.operators.text_segment", "TextSegment"),
+    "text-tags": (1, "mofang.data.operators.text_segment", "TextTags"),
 }
 
 Spec = Mapping[str, Any]

@@ -26,11 +26,15 @@ _MAP: dict[str, str] = {
     **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
     **dict.fromkeys([*_SPACES, *map(chr, range(0x2000, 0x200B))], " "),
 }
-_CHANGES = re.compile(
-    "["
-    + "".join(re.escape(sign) for sign in _MAP if sign != " " and not "\ud800" <= sign <= "\udfff")
-    + "\ud800-\udfff]"
-)
+
+
+def _but(kept: str) -> re.Pattern[str]:
+    """All signs that are changed, but for the kept ones."""
+    signs = "".join(re.escape(sign) for sign in _MAP if sign not in kept and not "\ud800" <= sign <= "\udfff")
+    return re.compile(f"[{signs}\ud800-\udfff]")
+
+
+_CHANGES, _CHANGES_IN_LINES = _but(" "), _but(" \n")
 
 
 def normalise(text: str) -> str:
@@ -40,10 +44,16 @@ def normalise(text: str) -> str:
     Every stretch of white space becomes one blank, and none stands at the ends. Applying it twice changes
     nothing.
     """
-    text = _CHANGES.sub(_changed, text)
+    return " ".join(spelling(text).split())
+
+
+def spelling(text: str, *, lines: bool = False) -> str:
+    """Unicode NFC, full-width signs as half-width, no invisible or control characters; ``lines`` keeps line feeds."""
+    changes = _CHANGES_IN_LINES if lines else _CHANGES
+    text = changes.sub(_changed, text)
     if not unicodedata.is_normalized("NFC", text):
-        text = _CHANGES.sub(_changed, unicodedata.normalize("NFC", text))
-    return " ".join(text.split())
+        text = changes.sub(_changed, unicodedata.normalize("NFC", text))
+    return text
 
 
 def _changed(found: re.Match[str]) -> str:
