@@ -42,12 +42,12 @@ class Survey(Artifact):
     def facts(self, piece: int, columns: list[str] | None = None) -> pa.Table:
         """The figures of one piece, a row a record."""
         with self.open(part_name("facts", piece)) as file:
-            return pq.read_table(file, columns=columns, use_threads=False)
+            return pq.read_table(file, columns=columns, use_threads=False, pre_buffer=False)
 
     def values(self, piece: int, columns: list[str] | None = None) -> pa.Table:
         """The records of one piece, without their media."""
         with self.open(part_name("values", piece)) as file:
-            return pq.read_table(file, columns=columns, use_threads=False)
+            return pq.read_table(file, columns=columns, use_threads=False, pre_buffer=False)
 
 
 def part_name(what: str, piece: int) -> str:

@@ -26,9 +26,9 @@ _MAP: dict[str, str] = {
     **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
     **dict.fromkeys([*_SPACES, *map(chr, range(0x2000, 0x200B))], " "),
 }
-_CHANGES = re.compile(
+_CHANGES = re.compile(  # white space is left to split(), which knows all of it
     "["
-    + "".join(re.escape(sign) for sign in _MAP if sign != " " and not "\ud800" <= sign <= "\udfff")
+    + "".join(re.escape(sign) for sign, new in _MAP.items() if new != " " and not "\ud800" <= sign <= "\udfff")
     + "\ud800-\udfff]"
 )
 
