@@ -16,7 +16,7 @@ from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.cleaning.labelmap import label_map
 from mofang.data.cleaning.looking import NOTES, Look, Near, Spelling
-from mofang.data.cleaning.shards import Elsewhere, Piece, pieces_of
+from mofang.data.cleaning.shards import Elsewhere, Piece, let_go, pieces_of
 from mofang.data.cleaning.values import cleaning_operators, repaired, schema_after
 from mofang.data.cleaning.values import personal_kinds as kinds_meant
 from mofang.data.cleaning.watching import Identify, Watch, own_rules
@@ -106,6 +106,7 @@ def survey(
     folder.mkdir(exist_ok=True)
     look = Look(Elsewhere(records), str(folder), schema, reader.roles, spelling, watch, near, max_pixels, tuple(repaired(specs)))
     pieces = pieces_of(records)
+    let_go()
     with run.progress("Looking at records", "正在检查记录", reader.rows) as bar:
         for piece in _looked(run, look, pieces):
             bar.advance(piece.stop - piece.start)
