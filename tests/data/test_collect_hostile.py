@@ -131,7 +131,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], set[str]]] = {
     "nul.csv": (lambda: b"text,label\n" + b"".join(b"some words %d,x\n" % i for i in range(50)) + b"\0\0\0,x\n", {"rows", "not-csv"}),
     "columns.csv": (many_columns, {"rows", "no-inputs", "cell-too-large", "quote-open", "ragged-row"}),
     "invalid.jsonl": (lambda: GOOD_ROWS + b'{"text": "\xff\xfe", "label": "x"}\n', {"undecodable", "not-json"}),
-    "混合编码.csv": (lambda: "text,label\n".encode() + "一条普通的评论,好\n".encode() * 98 + "一条普通的评论,好\n".encode("gbk"), {"undecodable"}),
+    "混合编码.csv": (lambda: b"text,label\n" + "一条普通的评论,好\n".encode() * 98 + "一条普通的评论,好\n".encode("gbk"), {"undecodable"}),
     "length.tfrecord": (lambda: tf_framed(b"x")[:12] + struct.pack("<Q", 2**60) * 4, {"frame-broken", "record-too-large"}),
     "hostile.arrow": (lambda: b"ARROW1\0\0" + b"\xff" * 4000 + b"\xff\xff\xff\x7fARROW1", {"not-arrow"}),
     "hostile.parquet": (lambda: b"PAR1" + b"\xff" * 4000 + b"\xff\xff\x00\x00PAR1", {"not-parquet"}),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mofang.core.errors import MofangError
 from mofang.data.cleaning.text.noise import STEPS, mend
 from mofang.data.operators import apply_operators, apply_to_columns, normalise
-from mofang.data.operators.text_layout import layout
+from mofang.data.operators.normalise import paragraphs as layout
 
 SIGNS = st.text(st.sampled_from("aé ｅ\u0301中，！\n\n\r\t\u2028\u2029\u200b\x00\xa0\x85.&;"), max_size=60)
 
@@ -35,10 +35,10 @@ def test_layout_is_the_spelling_of_normalise_with_its_lines(text: str) -> None:
 
 
 def test_lines_and_paragraphs_stay() -> None:
-    assert _one("text-layout", "Ｔitle \r\n\r\n\r\n  first   line\nsecond\u200b line\u2029next ") == (
+    assert _one("text-paragraphs", "Ｔitle \r\n\r\n\r\n  first   line\nsecond\u200b line\u2029next ") == (
         "Title\n\nfirst line\nsecond line\n\nnext"
     )
-    assert _one("text-layout", None) is None and _one("text-layout", 7) == 7
+    assert _one("text-paragraphs", None) is None and _one("text-paragraphs", 7) == 7
 
 
 def test_markup_becomes_text_and_other_values_stay() -> None:

@@ -65,7 +65,6 @@ OPERATORS: dict[str, tuple[int, str, str]] = {
     "sound-normalise": (1, "mofang.data.operators.media", "SoundNormalise"),
     "sound-resample": (1, "mofang.data.operators.media", "SoundResample"),
     "value-coarsen": (1, "mofang.data.operators.coarsen", "ValueCoarsen"),
-    "text-layout": (1, "mofang.data.operators.text_layout", "TextLayout"),
     "text-segment": (1, "mofang.data.operators.text_segment", "TextSegment"),
     "text-tags": (1, "mofang.data.operators.text_segment", "TextTags"),
 }
