@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from mofang.data.snapshots.growth import Growth
 
 HOMES = {
-    "collect": "mofang.data.collect", "clean": "mofang.data.clean", "snapshot": "mofang.data.snapshot",
+    "collect": "mofang.data.collect", "clean": "mofang.data.clean", "protect": "mofang.data.protect",
+    "private": "mofang.data.private", "snapshot": "mofang.data.snapshot",
     "features": "mofang.data.features",
     "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
     "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare",

@@ -36,6 +36,8 @@ COMMANDS: dict[str, Access] = {
     "export": Access("remote", "release", ("*.mofang",)), "import": RELEASE, "fingerprint": LOOK,
     "invite": PEOPLE, "people list": PEOPLE, "people remove": PEOPLE, "people roles": PEOPLE, "join": HERE,
     "erase": PEOPLE,
+    "private count": TRAIN, "private mean": TRAIN, "private histogram": TRAIN, "private release": TRAIN,
+    "private budget": PEOPLE, "private list": LOOK, "reveal": PEOPLE,
     "demo": HERE, "matrix": HERE, "rates": MONEY, "settings": MONEY, "doctor": HERE, "explain": HERE,
 }
 STAGE = TRAIN
