@@ -35,6 +35,7 @@ def _by_pair(known: Iterable[str]) -> dict[str, list[str]]:
 
 
 _WORDS, _TITLES = _by_pair(BEFORE), _by_pair(AFTER)
+VERBS = tuple(lists.words("verbs_after_a_name"))
 LINK = re.compile(r"(?:叫做|叫|是|为)?[ ]?[:=]?[ ]?[\"“'《【\[]?")
 MARKS = "：:"
 
@@ -83,6 +84,10 @@ def _chinese(page: Page) -> Iterator[Span]:
         size = _size_before(text, place) if word else 0
         if size:
             yield Span(place - size, place, "name", LIKELY)
+    for place in page.places("收").tolist():  # at the end of an address: 张三收
+        size = 0 if _is_han(text[place + 1]) else _size_before(text, place)
+        if size and not _is_han(text[place - size - 1]) and text[place - size - 1] != "\0":
+            yield Span(place - size, place, "name", LIKELY)
 
 
 def _size(text: str, start: int) -> tuple[int, bool]:
@@ -93,6 +98,8 @@ def _size(text: str, start: int) -> tuple[int, bool]:
     given = 0
     while given < 3 and _is_han(text[start + surname + given : start + surname + given + 1]):
         given += 1
+    if given > 1 and text.startswith(VERBS, start + surname + 1):
+        return (surname + 1, True) if text[start + surname] not in NOT_GIVEN else (0, False)
     long = given >= 2 and not set(text[start + surname : start + surname + 2]) & NOT_GIVEN
     if given == 2 and long:
         return surname + 2, True
@@ -117,7 +124,8 @@ def _size_before(text: str, end: int) -> int:
         double = piece[:2] in DOUBLE_SURNAMES
         if double and size > 2 and not set(piece[2:]) & NOT_GIVEN:
             return size
-        if size < 4 and piece[0] in SURNAMES and not set(piece[1:]) & NOT_GIVEN and (size == 2 or piece[0] not in NOT_GIVEN):
+        alone = size == 2 or piece[0] not in NOT_GIVEN or not _is_han(text[end - size - 1])
+        if size < 4 and piece[0] in SURNAMES and not set(piece[1:]) & NOT_GIVEN and alone:
             return size
     return 0
 

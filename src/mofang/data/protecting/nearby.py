@@ -35,7 +35,7 @@ def says(before: str, words: re.Pattern[str], reach: int = 24) -> bool:
     return last >= 0 and last >= _last(OTHER_WORDS, near[-20:], len(near[:-20]))
 
 
-def says_other(before: str, words: re.Pattern[str], reach: int = 14) -> bool:
+def says_other(before: str, words: re.Pattern[str], reach: int = 20) -> bool:
     """True if the nearest word before a number says that it counts orders, versions or other things."""
     near = before[-reach:]
     other = _last(OTHER_WORDS, near)
