@@ -40,14 +40,14 @@ LINK = re.compile(r"(?:叫做|叫|是|为)?[ ]?[:=]?[ ]?[\"“'《【\[]?")
 MARKS = "：:"
 
 _U, _L = "A-ZÀ-ÖØ-Þ", "a-zß-öø-ÿāăąćčďđēęěğīıłńňőœřśşšťūůűźżž"
-_WORD = rf"(?:[{_U}]['’])?[{_U}][{_L}]+(?:[-'’][{_U}]?[{_L}]+)?"
+_WORD = rf"(?:[{_U}]['’]|Mc|Mac|De|Di|La|Le|Van|Fitz)?[{_U}][{_L}]+(?:[-'’][{_U}]?[{_L}]+)?"
 _INITIAL = rf"[{_U}]\."
 _PARTICLE = r"(?:van der|van den|van|von|de la|de|der|den|di|da|dos|del|la|le|bin|al|ter)"
-FULL = rf"(?:{_WORD}|{_INITIAL})(?: (?:{_INITIAL}|{_PARTICLE})){{0,2}}(?: {_WORD}){{1,2}}"
+FULL = rf"(?:{_WORD}|{_INITIAL})(?: (?:{_INITIAL}|{_PARTICLE})){{0,2}}(?: (?:{_WORD}|[{_U}]{{3,}})){{1,2}}"
 TITLED = re.compile(rf"(?<![A-Za-z])(?:Mr|Mrs|Ms|Miss|Dr|Prof|Professor)\.? ((?:{_INITIAL} ?){{0,2}}{_WORD}(?: (?:{_INITIAL} )?(?:{_PARTICLE} )?{_WORD}){{0,2}})")
 NAMED = re.compile(rf"\s+({FULL}|{_WORD})(?![{_L}A-Za-z])")
 WHOLE = re.compile(rf"[ \t]*({FULL})(?![A-Za-z{_L}])")
-MAIL_BEFORE = re.compile(rf"({FULL})[\"']?\s{{0,2}}[<(\[]$")
+MAIL_BEFORE = re.compile(rf"({FULL})$")
 LABEL = re.compile(
     r"(?:full name|\bname|\bauthors?|maintainers?|contact|signed-off-by|reviewed-by|acked-by|reported-by|co-authored-by|written by|"
     r"patient|customer|passenger|recipient|attn|from|to|dear|cc|editor|translator|contributors?)\s*$",
@@ -55,9 +55,11 @@ LABEL = re.compile(
 )
 CLOSING = re.compile(r"(?:regards|sincerely|thanks|cheers|best|yours|wishes|truly|faithfully|respectfully|cordially)$", re.IGNORECASE)
 SIGNED = re.compile(rf"\n+[ \t]*(?:-{{1,2}} ?)?({FULL}|{_WORD})[ \t]*(?:\n|\Z|\0|,)")
-RIGHTS = re.compile(rf"[cC©]\)?,?\s+(?:\d{{4}}(?:\s*[-–,]\s*\d{{2,4}})*,?\s+)?(?:by\s+)?({FULL})(?![A-Za-z{_L}])")
+RIGHTS = re.compile(
+    rf"(?:opyright:?|[cC©]\)?,?)\s+(?:(?:\([cC]\)|©)\s*)?(?:\d{{4}}(?:\s*[-–,]\s*\d{{2,4}})*,?\s+)?(?:by\s+)?({FULL})(?![A-Za-z{_L}])"
+)
 _CUT = re.compile(r"[\n,;:|>)\]*\t]")
-NO_NAME = frozenset(lists.words("no_name"))
+NO_NAME = frozenset(word.lower() for word in lists.words("no_name"))
 
 
 def names(page: Page) -> Iterator[Span]:
@@ -121,6 +123,8 @@ def _size_before(text: str, end: int) -> int:
         piece = text[end - size : end]
         if len(piece) < size or not all(map(_is_han, piece)):
             continue
+        if piece[0] == "谢" and text[end - size - 1] in "感多致":
+            continue
         double = piece[:2] in DOUBLE_SURNAMES
         if double and size > 2 and not set(piece[2:]) & NOT_GIVEN:
             return size
@@ -150,9 +154,11 @@ def _english(page: Page) -> Iterator[Span]:
         if (found := RIGHTS.match(text, place)) and _may_be_name(found[1]):
             yield Span(found.start(1), found.end(1), "name", GUESSED)
     for mail in mail_forms(page):
-        before = _CUT.split(page.before(mail.start(), 60))[-1]
-        if (found := MAIL_BEFORE.search(before)) and _may_be_name(found[1]):
-            first = mail.start() - len(before) + found.start(1)
+        before = page.before(mail.start(), 60)
+        named = before.rstrip(" <([\"',")
+        piece = _CUT.split(named)[-1]
+        if len(named) < len(before.rstrip()) and (found := MAIL_BEFORE.search(piece)) and _may_be_name(found[1]):
+            first = mail.start() - len(before) + len(named) - len(piece) + found.start(1)
             yield Span(first, first + len(found[1]), "name", LIKELY)
 
 
@@ -163,7 +169,7 @@ def _titles(page: Page) -> list[int]:
 
 def _rights(page: Page) -> list[int]:
     found = [page.places("(", after="c)") + 1, page.places("(", after="C)") + 1, page.where("©")]
-    return sorted(one for places in found for one in places.tolist())
+    return sorted({*(one for places in found for one in places.tolist()), *page.words("opyright")})
 
 
 def _labelled(page: Page) -> Iterator[Span]:
@@ -176,4 +182,4 @@ def _labelled(page: Page) -> Iterator[Span]:
 
 
 def _may_be_name(text: str) -> bool:
-    return not any(word.strip(".,") in NO_NAME for word in re.split(r"[\s-]", text))
+    return not any(word.strip(".,").lower() in NO_NAME for word in re.split(r"[\s-]", text))

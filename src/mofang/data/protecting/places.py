@@ -87,8 +87,8 @@ def _chinese(page: Page) -> Iterator[Span]:
             yield span
     last = 0
     for place in _numbered(page):
-        low = max(place - REACH, last)
-        for found in LOCAL.finditer(page.text, low, place + REACH):
+        start, end = page.bounds(place)
+        for found in LOCAL.finditer(page.text, max(place - REACH, last, start), min(place + REACH, end)):
             if found.end() > place and (span := _chinese_span(page, found)):
                 last = span.end
                 yield span

@@ -27,6 +27,7 @@ VERSION_BEFORE = re.compile(
     r"oid|\bsec\.?|clause|node|figure|table|rule)[\s:：号是为]*$",
     re.IGNORECASE,
 )
+WELL_KNOWN = frozenset({"0.0.0.0", "1.1.1.1", "8.8.8.8", "1.0.0.1", "8.8.4.4"})
 MACHINE_WORDS = re.compile(r"\bip\b|ipv[46]|address|host|server|client|listen|gateway|dns|ping|ssh|登录|地址|主机|服务器|来自|from", re.I)
 IBAN = re.compile(r"(?<![0-9A-Za-z])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?(?![0-9A-Za-z])")
 PROVINCE_SIGNS = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
@@ -110,7 +111,7 @@ def _is_version(page: Page, found: re.Match[str]) -> bool:
         return True
     if parts[0] == 0 and text != "0.0.0.0":
         return True
-    small = sum(part < 20 for part in parts) >= 3 and parts[0] < 10 and text not in ("1.1.1.1", "8.8.8.8", "1.0.0.1", "8.8.4.4")
+    small = sum(part < 20 for part in parts) >= 3 and parts[0] < 10 and text not in WELL_KNOWN
     return small and not MACHINE_WORDS.search(page.before(found.start(), 24))
 
 
