@@ -33,6 +33,12 @@ HOMES = {
     "assess": "mofang.data.assess", "augment": "mofang.data.augment", "train": "mofang.fit.train",
     "select": "mofang.fit.select", "baseline": "mofang.fit.baseline", "export": "mofang.fit.export",
     "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare", "package": "mofang.serve.package",
+    "collect": "mofang.data.collect", "clean": "mofang.data.clean", "protect": "mofang.data.protect",
+    "private": "mofang.data.private", "snapshot": "mofang.data.snapshot",
+    "features": "mofang.data.features",
+    "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
+    "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare",
+    "package": "mofang.serve.package",
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 

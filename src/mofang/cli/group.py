@@ -42,6 +42,8 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "diff": ("data", "what changed between two sets of records or two snapshots", "两份记录或两个快照之间的变化"),
         "costs": ("money", "what was earned, what it cost, what is left", "收入、成本和毛利"),
         "verify": ("look", "check the ledger, the journals and every file", "核对账本、日志和每一个文件"),
+        "private": ("privacy", "counts and means with noise, on one privacy budget", "带噪声的计数和均值，共用一份隐私预算"),
+        "reveal": ("privacy", "open a pseudonym, with its key", "用密钥还原一个假名"),
         "backup": ("keep", "copy the shop while it serves, and check the copy", "不停机备份模坊并核对副本"),
         "restore": ("keep", "make a shop out of a backup, equal in every byte", "从备份恢复模坊，逐字节一致"),
     },

@@ -37,6 +37,8 @@ COMMANDS: dict[str, Access] = {
     "invite": PEOPLE, "people list": PEOPLE, "people remove": PEOPLE, "people roles": PEOPLE, "join": HERE,
     "erase": PEOPLE,
     "source add": SERVER, "source remove": SERVER, "source secret": SERVER, "source list": LOOK,
+    "private count": TRAIN, "private mean": TRAIN, "private histogram": TRAIN, "private release": TRAIN,
+    "private budget": PEOPLE, "private list": LOOK, "reveal": PEOPLE,
     "demo": HERE, "matrix": HERE, "rates": MONEY, "settings": MONEY, "doctor": HERE, "explain": HERE,
 }
 STAGE = TRAIN
