@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.data.featuring.categories import CrossFit, fit_encodings, fold_of
-from mofang.data.featuring.history import DAY_S, earlier, parse_aggregates
+from mofang.data.featuring.history import earlier, parse_aggregates
 from mofang.data.featuring.numbers import fit_missing, fit_outliers, fit_scales
 from mofang.data.featuring.selection import score, select_features
 from mofang.data.featuring.workbench import Workbench
