@@ -24,6 +24,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "run": ("make", "run a recipe: from records to a named model", "运行配方：从记录得到有名字的模型"),
         "show": ("make", "print a model's report again", "再看一次模型的报告"),
         "predict": ("make", "ask a model, without server or key", "直接询问模型，无需服务器和密钥"),
+        "label": ("label", "have people label records, and make one answer out of many", "请人标注记录，并把多人的回答合成一个"),
     },
     ("Sell", "销售"): {
         "serve": ("sell", "answer requests over HTTP, metered", "通过 HTTP 应答请求并计量"),
