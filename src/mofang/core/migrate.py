@@ -32,7 +32,8 @@ def erasures(ledger: Database, control: Database, settings: dict[str, Any]) -> N
         ledger.run(statement)
 
 
-STEPS: tuple[Step, ...] = (other_shops, erasures)  # the n-th brings format n to n + 1: (ledger, control, settings) → changed in place
+# the n-th brings format n to n + 1: (ledger, control, settings) → changed in place
+STEPS: tuple[Step, ...] = (other_shops, erasures)
 OLDEST = 1
 SETTINGS = "mofang.json"
 FILES = ("ledger.db", "meter.db")
