@@ -29,12 +29,10 @@ if TYPE_CHECKING:
 
 HOMES = {
     "collect": "mofang.data.collect", "clean": "mofang.data.clean", "snapshot": "mofang.data.snapshot",
-    "survey": "mofang.data.survey",
-    "features": "mofang.data.features",
-    "diff": "mofang.data.diff", "assess": "mofang.data.assess",
-    "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
-    "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare",
-    "package": "mofang.serve.package",
+    "survey": "mofang.data.survey", "features": "mofang.data.features", "diff": "mofang.data.diff",
+    "assess": "mofang.data.assess", "augment": "mofang.data.augment", "train": "mofang.fit.train",
+    "select": "mofang.fit.select", "baseline": "mofang.fit.baseline", "export": "mofang.fit.export",
+    "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare", "package": "mofang.serve.package",
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 

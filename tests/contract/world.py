@@ -84,6 +84,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     """Run every stage once on tiny data."""
     from mofang.recipe import (
         assess,
+        augment,
         baseline,
         clean,
         collect,
@@ -122,6 +123,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["features"] = shop.run(features, made["snapshot"], **FEATURES[task])
     made["assess"] = shop.run(assess, made["snapshot"], sheet=5)
     made["diff"] = shop.run(diff, made["collect"], made["clean"])
+    made["augment"] = shop.run(augment, made["features"], seed=3)
     made["train"] = shop.run(train, made["snapshot"], family=family)
     made["select"] = shop.run(select, made["snapshot"], families=("linear",))
     made["export"] = shop.run(export, made["train"])
@@ -143,6 +145,7 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "features": ((made["snapshot"],), FEATURES[world.task]),
         "assess": ((made["snapshot"],), {"sheet": 5}),
         "diff": ((made["collect"], made["clean"]), {}),
+        "augment": ((made["features"],), {"seed": 3}),
         "train": ((made["snapshot"],), {"family": world.family}),
         "select": ((made["snapshot"],), {"families": ("linear",)}),
         "export": ((made["train"],), {}),

@@ -36,6 +36,7 @@ COMMANDS: dict[str, Access] = {
     "export": Access("remote", "release", ("*.mofang",)), "import": RELEASE, "fingerprint": LOOK,
     "invite": PEOPLE, "people list": PEOPLE, "people remove": PEOPLE, "people roles": PEOPLE, "join": HERE,
     "erase": PEOPLE,
+    "source add": SERVER, "source remove": SERVER, "source secret": SERVER, "source list": LOOK,
     "demo": HERE, "matrix": HERE, "rates": MONEY, "settings": MONEY, "doctor": HERE, "explain": HERE,
 }
 STAGE = TRAIN

@@ -30,7 +30,7 @@ Columns = tuple[str, ...]
 Share = Annotated[float, Field(ge=0, le=1)]
 Least = Annotated[float, Field(ge=0)]
 LONG_CHARS = 1000  # texts longer than this on average are documents, and compared by their words
-LOOKED_ROWS = 10_000
+LOOKED_ROWS = 2_000
 
 
 @holds_personal_data
@@ -107,7 +107,7 @@ def clean(
         survey, records, labels=labels, html=html, layout=layout, units=units, dates=dates, noise=noise,
         mask=personal == "mask", find_personal=personal == "drop", personal_kinds=personal_kinds, rules=rules, near=near, max_pixels=max_pixels,
         identify=("prefix" if language_chars else "full") if languages or quality != Anything() else "",
-        prefix=language_chars or 1000, quality=quality != Anything(), media=bool(min_blur or min_contrast),
+        prefix=language_chars or 1000, quality=quality != Anything(), repetition=quality.repetition, media=bool(min_blur or min_contrast),
     )  # fmt: skip
     thresholds = Thresholds(
         min_chars, max_chars, min_side, languages, language_score, quality, personal == "drop",
@@ -148,7 +148,7 @@ def _near(reader: RecordReader, threshold: float, by: str, texts: list[str], pho
     if by != "auto":
         return by
     rows = chars = 0
-    for batch in reader.batches(media=False, columns=texts):
+    for batch in reader.batches(64, media=False, columns=texts):
         for name in texts:
             chars += sum(len(value or "") for value in batch.column(name)[: LOOKED_ROWS - rows])
         rows = min(rows + len(batch), LOOKED_ROWS)

@@ -133,7 +133,7 @@ class Look:
             return {"_sketch": pa.array(sketches, pa.binary(SKETCH_BYTES))}
         if not self.near:
             return {}
-        words = (read.shingle_hashes, read.offsets) if self.near == "words" else None
+        words = (read.shingle_hashes, read.shingle_offsets) if self.near == "words" else None
         sizes, minima = Signer(self.near == "words").signed(texts, words)
         flat = pa.py_buffer(np.ascontiguousarray(minima, "<u2").tobytes())
         signed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(minima.shape[1] * 2), len(minima), [None, flat])

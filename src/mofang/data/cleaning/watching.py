@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 
 from mofang.core.errors import MofangError
@@ -30,6 +29,7 @@ class Watch:
     identify: Identify = ""
     prefix: int = 1000
     words: bool = False
+    repeats: bool = False
     personal: tuple[str, ...] = ()
     rules: tuple[tuple[str, str], ...] = ()
     pictures: tuple[str, ...] = ()
@@ -42,16 +42,15 @@ class Watch:
             return None
         from mofang.data.cleaning.text.facts import text_facts
 
-        return text_facts(texts, identify=self.identify, prefix=self.prefix, shingles=self.words)
+        return text_facts(texts, identify=self.identify, prefix=self.prefix, shingles=self.words, repeats=self.repeats)
 
     def columns(self, texts: Sequence[str], facts: Any, media: Mapping[str, Sequence[bytes]]) -> dict[str, pa.Array]:
         """The figures of a batch as columns of the statistics."""
         found: dict[str, pa.Array] = {}
         if facts is not None:
-            if self.identify:
-                found["language"] = pa.array(list(facts.language), pa.string())
-                found["language_score"] = pa.array(np.asarray(facts.language_score, np.float32))
-            found |= {name: pa.array(values) for name, values in facts.table().items() if name not in found}
+            table = facts.table()
+            found["language"] = pa.array(table.pop("language").tolist(), pa.string())
+            found |= {name: pa.array(values) for name, values in table.items()}
         for name, pattern in self.rules:
             rule = compiled(name, pattern)
             found[f"{RULE}{name}"] = pa.array([rule.search(text) is not None for text in texts], pa.bool_())

@@ -30,6 +30,11 @@ DENIED = tuple(map(ipaddress.ip_network, (
     "::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16",
     "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
 )))
+# Where clouds tell their machines who they are and with which keys: never a source, whatever is allowed.
+NEVER = tuple(map(ipaddress.ip_network, (
+    "169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fe80::/10", "fd00:ec2::254/128",
+    "64:ff9b::a9fe:0/112", "::ffff:169.254.0.0/112", "2002:a9fe::/32",
+)))
 UNICAST = ipaddress.ip_network("2000::/3")  # every public IPv6 address is here
 
 
@@ -45,10 +50,23 @@ def is_public(text: str) -> bool:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(address, ipaddress.IPv6Address):
-        if "%" in text or address not in UNICAST:
-            return False
+    if isinstance(address, ipaddress.IPv6Address) and ("%" in text or address not in UNICAST):
+        return False
     return address.is_global and not any(address in one for one in DENIED if one.version == address.version)
+
+
+def _is_number(text: str) -> bool:
+    """True for an address in its usual form, which needs no name server."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_never(text: str) -> bool:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return any(address in one for one in NEVER if one.version == address.version)
 
 
 def plain_host(host: str) -> str:
@@ -79,16 +97,19 @@ class Allowed:
     def pinned(self, host: str, port: int) -> list[str]:
         """The addresses that may be connected to for this host and port, already resolved: connect to no other.
 
-        Raises ``host-unreadable``, ``host-unknown``, ``address-refused``, ``port-refused``.
+        Raises ``host-unreadable``, ``host-unknown``, ``address-never``, ``address-refused``, ``port-refused``.
         """
         plain = plain_host(host)
         named = f"{plain}:{port}" in self.private
         if not named and port not in self.ports:
             raise MofangError("port-refused", host=plain, port=port)
         try:
-            found = self.resolve(plain, port)
+            found = [plain] if _is_number(plain) else self.resolve(plain, port)
         except (OSError, UnicodeError):
             raise MofangError("host-unknown", host=plain) from None
+        for one in found:
+            if _is_never(one):
+                raise MofangError("address-never", host=plain, address=one)
         if named:
             return found
         public = [one for one in found if is_public(one)]

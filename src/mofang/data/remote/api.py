@@ -33,17 +33,16 @@ def bring(job: Job) -> None:
     """
     one, spool = job.definition, job.spool
     onwards = bool(one.newer_than or one.growing)
-    if spool.fresh.complete:
-        spool.fresh.complete = False
+    if spool.complete:
+        spool.complete = False
         if onwards:
             _from_the_end(job)
         else:
-            spool.fresh.state = {}
-            spool.keep([])
+            spool.state = {}
     if not job.state.get("done"):
         _fetch(job)
     if not onwards:
-        job.same_as_used()
+        spool.keep_only(name_of(number) for number in range(1, int(job.state.get("number", 0)) + 1))
 
 
 def _fetch(job: Job) -> None:
@@ -118,7 +117,8 @@ def _following(one: Definition, state: dict[str, Any], link: str, page: Any, cou
         following = urljoin(url, target) if isinstance(target, str) and target else ""
     if following == url:
         raise MofangError("paging-in-circles", url=shown(url))
-    state["at"], state["at_position"] = url, int(state.get("position", 0))
+    if count:  # the last page with items is where a growing list goes on
+        state["at"], state["at_position"] = url, int(state.get("position", 0))
     state["position"] = position
     return following
 
@@ -151,10 +151,15 @@ def _keep(job: Job, items: list[Any], following: str) -> None:
         return
     number = int(state.get("number", 0)) + 1
     state["number"] = number
-    with job.spool.piece(f"page-{number:06}.jsonl") as path, path.open("wb") as file:
+    with job.spool.piece(name_of(number)) as path, path.open("wb") as file:
         for item in fresh:
             file.write(orjson.dumps(flat(item) if isinstance(item, dict) else {"value": item}) + b"\n")
     job.note(f"{number}")
+
+
+def name_of(number: int) -> str:
+    """What a page with new items is called."""
+    return f"page-{number:06}.jsonl"
 
 
 def _is_newer(item: Any, field: str, state: dict[str, Any]) -> bool:

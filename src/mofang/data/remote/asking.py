@@ -28,7 +28,7 @@ class Asking:
     def __init__(self, job: Job, per_second: float = 0.0, attempts: int = ATTEMPTS) -> None:
         self.job = job
         self.attempts = attempts
-        self.fetcher = Fetcher(job.allowed, job.headers(), job.definition.url, job.caps)
+        self.fetcher = Fetcher(job.allowed, job.headers(), job.definition.url or "-", job.caps)
         rate = job.definition.rate or per_second
         self.pause_s = 1 / rate if rate else 0.0
         self._last = 0.0

@@ -2,17 +2,17 @@
 
 The source is asked again at every collect. What it has not said before is fetched into the spool; the digest is over all
 pieces, those that earlier records hold and the new ones, so an unchanged source gives the digest it had and the memo knows
-it. New records are appended to those of the run before.
+it. Rows of pieces that did not change are taken over from the records before.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import shutil
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mofang.core.artifact import Artifact
 from mofang.core.canonical import digest_of
 from mofang.core.errors import MofangError
 from mofang.core.language import say
@@ -21,23 +21,22 @@ from mofang.core.progress import Bar, progress
 from mofang.core.run import leased
 from mofang.core.stage import STAGES
 from mofang.data.readers import Chunk
-from mofang.data.records import RecordReader
+from mofang.data.records import RecordReader, Records
 from mofang.data.remote.address import Allowed
-from mofang.data.remote.definition import Definition, is_remote
+from mofang.data.remote.definition import Definition
 from mofang.data.remote.fetch import Caps, shown
 from mofang.data.remote.registry import definition_of
+from mofang.data.remote.scheme import is_remote
 from mofang.data.remote.secret import secret_value
-from mofang.data.remote.spool import FOLDER, Piece, Spool
-from mofang.data.roles import ID, MEDIA_ROLES
-from mofang.data.sources.files import SourceFile
+from mofang.data.remote.spool import FOLDER, Spool
+from mofang.data.roles import ID
+from mofang.data.sources.files import ENDINGS, SourceFile, ending_of, inside_archives, is_archive
 
 if TYPE_CHECKING:
     from mofang.core.run import Run
     from mofang.core.shop import Shop
 
-PIECES_LISTED = 1000
-SAID = ("licence", "origin", "consent", "terms")  # said of the records, not asked of the source
-INPUTS = ("text", "number", "category", *MEDIA_ROLES)
+SAID = ("licence", "origin", "consent", "terms", "obtained", "retain", "retain_until")  # of the records, not of the source
 
 
 @dataclass
@@ -62,7 +61,7 @@ class Job:
     @property
     def state(self) -> dict[str, Any]:
         """Where asking goes on; saved with the next piece."""
-        return self.spool.fresh.state
+        return self.spool.state
 
     def headers(self) -> dict[str, str]:
         """The headers with the secret in its place; a secret that no header names is a bearer token (RFC 6750)."""
@@ -81,25 +80,17 @@ class Job:
 
     def refuse(self, name: str, reason: str) -> None:
         """Something the source holds that is not taken: named, with its reason, beside the records."""
-        if [name, reason] not in self.spool.fresh.refused:
-            self.spool.fresh.refused.append([name, reason])
+        if [name, reason] not in self.spool.refused:
+            self.spool.refused.append([name, reason])
 
     def note(self, words: str) -> None:
         """One step more on the bar."""
         self.bar.advance(1)
         self.bar.note(words)
 
-    def same_as_used(self) -> bool:
-        """After everything was fetched once more: True, and the new pieces are dropped, if they are those of the records."""
-        used = [one for stretch in self.spool.used for one in stretch.pieces]
-        same = [(one.name, one.sha256) for one in used] == [(one.name, one.sha256) for one in self.spool.fresh.pieces]
-        if same:
-            self.spool.keep([])
-        else:
-            self.spool.used = []
-        return same
 
-
+Looked = tuple[list[Chunk], dict[str, str]]  # first rows, and the roles of their columns
+ALONE = ("jsonl", "parquet", "arrow", "images", "sounds", "html", "pdf")
 KINDS = {name: f"mofang.data.remote.{name}" for name in ("file", "api", "web", "sql", "cassandra", "hub", "store")}
 
 
@@ -113,91 +104,111 @@ def remote_digest(shop: Shop, settings: dict[str, Any]) -> str:
     place = _place(shop, settings, definition)
     with leased(shop, f"spool:{place.name}"):
         spool = Spool(place)
-        _forget_lost(shop, spool)
-        spool.fresh.refused = []
-        words = say("Fetching from {source}", "正在从 {source} 获取", source=shown(definition.url))
-        with progress(words) as bar:
-            job = Job(definition, secret_value(shop, definition.secret), spool, bar)
-            importlib.import_module(KINDS[definition.nature]).bring(job)
-        spool.fresh.complete = True
-        spool.save()
+        if spool.held and _records(shop, spool.run) is None:
+            spool.start_over()
+        _fetch(shop, definition, spool)
+        if spool.fresh and (needed := _needed(spool, settings)):
+            spool.drop(needed)
+            _fetch(shop, definition, spool)
     if not spool.pieces:
         raise MofangError("source-empty", source=shown(definition.url))
     return digest_of({"source": definition.changed(), "content": spool.digest})
 
 
-def _place(shop: Shop, settings: dict[str, Any], definition: Definition) -> Any:
-    """The spool for one source read in one way by one owner: other columns cannot be appended to these."""
+def _fetch(shop: Shop, definition: Definition, spool: Spool) -> None:
+    spool.refused = []
+    words = say("Fetching from {source}", "正在从 {source} 获取", source=shown(definition.url))
+    with progress(words) as bar:
+        job = Job(definition, secret_value(shop, definition.secret), spool, bar)
+        importlib.import_module(KINDS[definition.nature]).bring(job)
+    spool.complete = True
+    spool.save()
+
+
+def _needed(spool: Spool, settings: dict[str, Any]) -> list[str]:
+    """The held pieces whose files must be here beside new ones: the first table's heading names the columns of the others,
+    and what an archive, a workbook or a file of labels holds can only be told with the file."""
+    kinds = {name: "" if is_archive(name) else ENDINGS.get(ending_of(name), "") for name in spool.held}
+    tables = {"csv", "jsonl", "excel", "lines"} & set(kinds.values())
+    labelled = settings.get("label_file") or ("images" in kinds.values() and tables)
+    if labelled or not set(kinds.values()) <= {*ALONE, "csv"}:
+        return list(kinds)
+    return sorted(name for name, kind in kinds.items() if kind == "csv")[:1]
+
+
+def _place(shop: Shop, settings: dict[str, Any], definition: Definition) -> Path:
+    """The spool for one source read in one way by one owner: other columns cannot be taken over into these."""
     chosen = {name: value for name, value in STAGES["collect"].changed(settings).items() if name not in SAID}
     key = digest_of([shop.actor.owner, definition.changed(), chosen, version_of("collect")])
     return shop.path / "cache" / FOLDER / key[:32]
 
 
-def _forget_lost(shop: Shop, spool: Spool) -> None:
-    """What was fetched for records that never came to be, or are no longer there, must be fetched again."""
-    while spool.used and _records(shop, spool.used[-1].run) is None:
-        spool.used.pop()
-        last = spool.used[-1] if spool.used else None
-        spool.keep([])
-        spool.fresh.state = dict(last.state) if last else {}
-        spool.fresh.complete = last is not None
-
-
-def _records(shop: Shop, run: str) -> Artifact | None:
+def _records(shop: Shop, run: str) -> Records | None:
     """The records that a run made, if they are whole."""
     entry = shop.ledger.last(run, "done", "reuse")
     if entry is None or not all(shop.store.has(part[2]) for part in entry.body["output"]["parts"]):
         return None
-    return shop.artifact(entry)
+    found = shop.artifact(entry)
+    return found if isinstance(found, Records) and found.has("files.parquet") else None
+
+
+@dataclass(frozen=True)
+class Held(SourceFile):
+    """A file that is no longer here, because the records of an earlier run hold its rows."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How large it was."""
+        return self.unpacked_bytes
+
+    def open(self) -> BinaryIO:
+        """It was to be taken over and could not be: the next run fetches everything again."""
+        shutil.rmtree(self.path.parent.parent, ignore_errors=True)
+        raise MofangError("piece-gone", file=self.name)
 
 
 class Brought:
-    """What a remote source comes to for one run: new files in the spool, and the records of the run before."""
+    """What a remote source comes to for one run: the files in the spool, and the records that hold the others."""
 
     def __init__(self, run: Run) -> None:
         self.definition = definition_of(run.shop, run.settings["source"])
         self.spool = Spool(_place(run.shop, run.settings, self.definition))
-        self.files = [SourceFile(self.spool.path(one), one.name) for one in self.spool.fresh.pieces]
-        self.refused = [(name, reason) for name, reason in self.spool.fresh.refused]
+        self.refused = [(name, reason) for name, reason in self.spool.refused]
+        self.before = _records(run.shop, self.spool.run) if self.spool.held else None
         self._run = run
-        before = _records(run.shop, self.spool.used[-1].run) if self.spool.used else None
-        self._before = RecordReader(before) if before is not None else None
 
     @property
-    def format(self) -> str:
-        """The format of the records before, or nothing."""
-        return str(self._before.about["source"]["format"]) if self._before else ""
+    def files(self) -> list[SourceFile]:
+        """All files of the source by name; archives are opened."""
+        pieces = self.spool.pieces
+        return inside_archives([
+            SourceFile(self.spool.path(one), one.name) if one.name in self.spool.fresh
+            else Held(self.spool.path(one), one.name, unpacked_bytes=one.size_bytes) for one in pieces
+        ])
 
-    def roles(self, wanted: dict[str, str], beside: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-        """The columns asked for; where records are appended to, exactly the columns that those have."""
-        if self._before is None:
-            return wanted, beside
-        known = self._before.roles
-        return ({name: role for name, role in known.items() if role in INPUTS},
-                {name: role for name, role in known.items() if role not in INPUTS and name != ID})
+    @property
+    def digests(self) -> dict[str, str]:
+        """Name to SHA-256 of each file as it was fetched."""
+        return {one.name: one.sha256 for one in self.spool.pieces}
 
-    def earlier(self) -> Iterator[Chunk]:
-        """The records of the run before as rows to be written again, before the new ones."""
-        if self._before is None:
-            return
-        names = [name for name in self._before.schema.names if name != ID]
-        number = 1
-        for batch in self._before.batches():
-            columns = {name: batch.column(name) for name in names}
-            yield Chunk("", list(range(number, number + len(batch))), columns, dict(batch.media))
-            number += len(batch)
+    def sample(self) -> Looked | None:
+        """The first rows of the records before and the roles of their columns, which stay; None where there are none."""
+        if self.before is None:
+            return None
+        reader = RecordReader(self.before)
+        first = next(reader.batches(1000, media=False), None)
+        names = [name for name in reader.schema.names if name != ID]
+        columns = {name: first.column(name) if first is not None else [] for name in names}
+        return [Chunk("", list(range(len(first or ()))), columns)], {name: reader.roles[name] for name in names}
 
-    def about(self, format: str) -> dict[str, Any]:
-        """What the records say of their source; nothing of it is a secret, and nothing a time of this machine."""
-        pieces: list[Piece] = self.spool.pieces
-        listed = [{"name": one.name, "size_bytes": one.size_bytes, "sha256": one.sha256} for one in pieces[:PIECES_LISTED]]
-        given = {name: value for name, value in self.definition.changed().items() if name not in ("headers", "options")}
-        return {"given": self._run.settings["source"], "kind": self.definition.nature, "definition": given, "format": format,
-                "count": len(pieces), "digest": self.spool.digest, "files": listed, "left_out": [],
-                **({"found": self.spool.fresh.found} if self.spool.fresh.found else {})}
+    def about(self) -> dict[str, Any]:
+        """What the records say of their source beside its files: no secret, and no time of this machine."""
+        hidden = ("headers", "options", "secret")
+        told = {name: value for name, value in self.definition.changed().items() if name not in hidden}
+        return {"kind": self.definition.nature, "asked": told, **({"found": self.spool.found} if self.spool.found else {})}
 
     def done(self) -> None:
-        """The records are written: the spool's pieces are removed."""
+        """The records are written: the spool's files are removed."""
         self.spool.used_by(self._run.key)
 
 

@@ -11,7 +11,7 @@ from mofang.core.errors import MofangError
 from mofang.data.remote.fetch import shown
 from mofang.data.remote.rows import ROW_BYTES_MOST, size_of, write_rows
 from mofang.data.remote.secret import hidden
-from mofang.data.remote.sql import READS
+from mofang.data.remote.sql import READS, name_of
 
 if TYPE_CHECKING:
     from mofang.data.remote.bring import Job
@@ -23,14 +23,13 @@ PORT = 9042
 
 def bring(job: Job) -> None:
     """Fetch all pages of the query; one that died goes on with the paging state behind its last page."""
-    if job.spool.fresh.complete:
-        job.spool.keep([])
-        job.spool.fresh.state = {}
-    job.spool.fresh.complete = False
+    if job.spool.complete:
+        job.spool.state = {}
+    job.spool.complete = False
     if not job.state.get("done"):
         with _session(job) as (session, statement):
             _take(job, session, statement)
-    job.same_as_used()
+    job.spool.keep_only(name_of(number) for number in range(1, int(job.state["number"]) + 1))
 
 
 def _take(job: Job, session: Any, statement: Any) -> None:
@@ -48,7 +47,7 @@ def _take(job: Job, session: Any, statement: Any) -> None:
         state["done"] = not state["paging"]
         state["number"] = int(state.get("number", 0)) + 1
         if good:
-            with job.spool.piece(f"rows-{state['number']:06}.parquet") as path:
+            with job.spool.piece(name_of(state["number"])) as path:
                 write_rows(path, names, good)
         job.note(f"{state['number']}")
         if state["done"]:

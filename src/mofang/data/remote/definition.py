@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 from mofang.core.errors import MofangError
 from mofang.data.remote.fetch import shown
+from mofang.data.remote.scheme import HUB, SCHEME
 
-SOURCE, HUB = "source:", "hub:"
-SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.I)
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 SECRETS_IN_QUERY = re.compile(r"(?i:[?&;](password|passwd|pwd|token|access_token|api_?key|key|secret|sig|signature|x-amz-signature)=)")
 SQL_SCHEMES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "duckdb")
@@ -64,7 +63,8 @@ class Definition:
     @classmethod
     def stored(cls, body: dict[str, Any]) -> Definition:
         """From what ``changed`` gave."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in body.items()})
+        given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
+        return cls(**given)
 
     @property
     def scheme(self) -> str:
@@ -91,17 +91,12 @@ class Definition:
         raise MofangError("source-kind-unknown", url=shown(self.url))
 
 
-def is_remote(source: str) -> bool:
-    """True if this source is registered, on a hub, or has a scheme as URLs do; files and packages are not remote."""
-    return source.startswith((SOURCE, HUB)) or SCHEME.match(source) is not None
-
-
 def require_no_secret(url: str, name: str = "NAME") -> str:
     """The URL, or ``source-with-password`` if a password or a token is typed in it."""
     found = SCHEME.match(url)
     place = re.split(r"[/?#]", url[found.end():], maxsplit=1)[0] if found else ""
     # a password may hold a slash: whatever stands before an @ and has a colon is taken for one
-    typed = ":" in place.rpartition("@")[0] or re.match(r"[^/@?#]*:[^@]*@", url[found.end():]) if found else None
+    typed = found and (re.match(r"[^:@]*:[^@]+@", place) or re.match(r"[^/@?#:]*:[^@]+@", url[found.end():]))
     if typed or SECRETS_IN_QUERY.search(url):
         raise MofangError("source-with-password", url=_bare(url), name=name)
     return url

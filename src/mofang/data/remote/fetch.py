@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import httpcore
@@ -30,6 +31,7 @@ REDIRECTS_MOST = 10
 CONNECT_S = 15.0
 READ_S = 30.0
 PIECE_BYTES = 1 << 16
+TIMEOUTS = {"connect": CONNECT_S, "read": READ_S, "write": READ_S, "pool": READ_S}
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -73,7 +75,7 @@ class Transport(httpx.BaseTransport):
     """httpx over connections that are checked; through an egress proxy if the environment names one."""
 
     def __init__(self, allowed: Allowed) -> None:
-        context = ssl.create_default_context()
+        context = _certificates()
         self.allowed = allowed
         self.proxy = os.environ.get(PROXY, "")
         self.pool: httpcore.ConnectionPool = (
@@ -104,6 +106,12 @@ class Transport(httpx.BaseTransport):
     def close(self) -> None:
         """Close all connections."""
         self.pool.close()
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """The authorities that this machine trusts (SSL_CERT_FILE adds one), read once."""
+    return ssl.create_default_context()
 
 
 class _Body(httpx.SyncByteStream):
@@ -176,10 +184,9 @@ class Fetcher:
     def __init__(self, allowed: Allowed, headers: Mapping[str, str] | None = None, home: str = "", caps: Caps | None = None) -> None:
         self.allowed = allowed
         self.headers = dict(headers or {})
-        self.home = _origin(home) if home else ""
+        self.home = _origin(home) if "://" in home else home  # a list of pages here is at home nowhere
         self.caps = caps or Caps()
-        self.client = httpx.Client(transport=Transport(allowed), trust_env=False, follow_redirects=False,
-                                   timeout=httpx.Timeout(READ_S, connect=CONNECT_S))
+        self.transport = Transport(allowed)
 
     @contextmanager
     def get(self, url: str, headers: Mapping[str, str] | None = None, caps: Caps | None = None) -> Iterator[Answer]:
@@ -194,8 +201,8 @@ class Fetcher:
             if not self.home or _origin(url) == self.home:
                 sent |= {**self.headers, **(headers or {})}
             with told(url):
-                response = self.client.send(self.client.build_request("GET", asked, headers=sent), stream=True)
-            self.client.cookies.clear()
+                plain = [(name.encode(), value.encode()) for name, value in sent.items()]
+                response = self.transport.handle_request(httpx.Request("GET", asked, headers=plain, extensions={"timeout": TIMEOUTS}))
             try:
                 target = response.headers.get("location", "") if response.status_code in REDIRECTS else ""
                 if not target:
@@ -213,7 +220,7 @@ class Fetcher:
 
     def close(self) -> None:
         """Close all connections."""
-        self.client.close()
+        self.transport.close()
 
     def __enter__(self) -> Fetcher:
         return self

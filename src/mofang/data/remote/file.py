@@ -11,7 +11,7 @@ import httpx
 from mofang.core.errors import MofangError
 from mofang.data.remote.asking import Asking
 from mofang.data.remote.fetch import Answer, shown
-from mofang.data.sources.files import ENDINGS, ending_of
+from mofang.data.sources.files import ENDINGS, ending_of, is_archive
 
 if TYPE_CHECKING:
     from mofang.data.remote.bring import Job
@@ -28,19 +28,17 @@ TYPES = {
 def bring(job: Job) -> None:
     """Fetch the file into one piece, unless the source says that it is as it was."""
     spool, url = job.spool, job.definition.url
-    known = spool.fresh.pieces or (spool.used[-1].pieces if spool.used else [])
+    known = spool.pieces if spool.complete else []
     mark = known[0].mark if known else {}
     asked = {name: mark[field] for name, field in (("If-None-Match", "etag"), ("If-Modified-Since", "modified")) if mark.get(field)}
     with Asking(job) as asking, asking.get(url, asked, accept=(200, 304)) as answer:
         if answer.status == 304 and known:
             return
-        spool.used, spool.fresh.state = [], {}
-        spool.keep([])
-        _take(job, asking, answer)
+        spool.keep_only([_take(job, asking, answer)])
 
 
-def _take(job: Job, asking: Asking, answer: Answer) -> None:
-    """Write the answer; after a cut go on by range, as long as the file is still the same one (RFC 9110, 14)."""
+def _take(job: Job, asking: Asking, answer: Answer) -> str:
+    """Write the answer, and say its name; after a cut go on by range, as long as the file is still the same one (RFC 9110, 14)."""
     mark = marks(answer.headers)
     name = name_of(answer.url, answer.headers)
     with job.spool.piece(name, mark) as path, path.open("wb") as file:
@@ -49,7 +47,7 @@ def _take(job: Job, asking: Asking, answer: Answer) -> None:
                 for piece in answer.pieces():
                     file.write(piece)
                     job.note(f"{file.tell() / 2**20:.1f} MB")
-                return
+                return name
             except MofangError as error:
                 plain = answer.headers.get("content-encoding", "") in ("", "identity")
                 if error.code != "answer-cut" or not mark.get("etag", "").startswith('"') or not plain:
@@ -64,7 +62,7 @@ def _take(job: Job, asking: Asking, answer: Answer) -> None:
                     try:
                         for piece in rest.pieces():
                             file.write(piece)
-                        return
+                        return name
                     except MofangError as again:
                         if again.code != "answer-cut":
                             raise
@@ -81,7 +79,7 @@ def name_of(url: str, headers: httpx.Headers) -> str:
     """What a fetched file is called: the last piece of its path, with an ending that says what it holds."""
     base = unquote(urlsplit(url).path.rpartition("/")[2])
     base = re.sub(r"[^\w.()\-]+", "-", base).strip("-.") or "file"
-    if ending_of(base) in ENDINGS or ending_of(base) in (".zip", ".html", ".htm", ".pdf", ".arrow", ".tar"):
+    if ending_of(base) in ENDINGS or is_archive(base):
         return base[-150:]
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     return base[-150:] + TYPES.get(kind, "")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
-from mofang.data.remote.definition import HUB
 from mofang.data.remote.rows import ROW_BYTES_MOST, pieces, size_of, write_rows
+from mofang.data.remote.scheme import HUB
 from mofang.data.remote.secret import hidden
 
 if TYPE_CHECKING:
@@ -36,13 +36,12 @@ class Wanted:
 
 def bring(job: Job) -> None:
     """Fetch the data set's rows in pieces, and compare them with those of the records before."""
-    job.spool.keep([])
-    job.spool.fresh.state, job.spool.fresh.complete = {}, False
     wanted = wanted_of(job.definition.url, job.definition.config)
+    made: list[str] = []
     with _told(job, wanted):
         for split, rows in _splits(job, wanted):
-            _take(job, split, rows)
-    job.same_as_used()
+            made += _take(job, split, rows)
+    job.spool.keep_only(made)
 
 
 def wanted_of(url: str, config: str = "") -> Wanted:
@@ -99,7 +98,7 @@ def _note_card(job: Job, wanted: Wanted, rows: Any) -> None:
         except (OSError, ValueError, RuntimeError):  # no card, or offline: the person's own word stands alone
             said = ""
     found = {"licence": said[:200], "revision": wanted.revision, "config": wanted.config}
-    job.spool.fresh.found = {name: value for name, value in found.items() if value}
+    job.spool.found = {name: value for name, value in found.items() if value}
 
 
 def licence_of(card: str) -> str:
@@ -109,8 +108,8 @@ def licence_of(card: str) -> str:
     return found[1] if found else ""
 
 
-def _take(job: Job, split: str, rows: Any) -> None:
-    """One split in pieces; classes by their names, pictures and sounds as the bytes they are."""
+def _take(job: Job, split: str, rows: Any) -> list[str]:
+    """One split in pieces, and their names; classes by their names, pictures and sounds as the bytes they are."""
     import datasets
 
     features = rows.features or {}
@@ -130,10 +129,13 @@ def _take(job: Job, split: str, rows: Any) -> None:
                 continue
             yield (*values, split)
 
+    made = []
     for number, piece in enumerate(pieces(flat()), 1):
-        with job.spool.piece(f"{split}-{number:06}.parquet") as path:
+        made.append(f"{split}-{number:06}.parquet")
+        with job.spool.piece(made[-1]) as path:
             write_rows(path, names, piece)
         job.note(f"{split} {number}")
+    return made
 
 
 def _value(value: Any, classes: list[str] | None) -> Any:

@@ -13,7 +13,8 @@ from mofang.core.errors import MofangError
 from mofang.core.journal import NewRow, Row, fold
 from mofang.core.nearest import nearest
 from mofang.data.remote.address import read_private
-from mofang.data.remote.definition import HUB, NAME, SCHEME, SOURCE, Definition, Kind, Pages, Paging, require_no_secret
+from mofang.data.remote.definition import NAME, Definition, Kind, Pages, Paging, require_no_secret
+from mofang.data.remote.scheme import HUB, SCHEME, SOURCE
 from mofang.data.remote.secret import drop_secret, keep_secret
 
 if TYPE_CHECKING:

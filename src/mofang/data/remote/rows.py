@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime, time, timedelta
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def plain(value: Any) -> Any:
         return json.dumps(sorted(value, key=str) if isinstance(value, set | frozenset) else value, ensure_ascii=False, default=str)
     if isinstance(value, Decimal):
         return format(value, "f")
-    return value if isinstance(value, bytes) else str(value) if isinstance(value, UUID | timedelta) else str(value)
+    return value if isinstance(value, bytes) else str(value)
 
 
 def _column(values: list[Any]) -> pa.Array:
@@ -73,14 +73,16 @@ def _column(values: list[Any]) -> pa.Array:
 
 def kept(value: Any) -> list[Any]:
     """A value of an ordered column as JSON with its kind, to ask for what lies beyond it next time."""
-    for kind in (datetime, date, Decimal, UUID):
-        if isinstance(value, kind):
-            return [kind.__name__, str(value) if kind in (Decimal, UUID) else value.isoformat()]  # type: ignore[attr-defined]
+    if isinstance(value, datetime | date):
+        return ["datetime" if isinstance(value, datetime) else "date", value.isoformat()]
+    if isinstance(value, Decimal | UUID):
+        return [type(value).__name__, str(value)]
     return ["", value]
 
 
 def unkept(told: Sequence[Any]) -> Any:
     """The value that ``kept`` was given."""
     kind, value = told
-    made = {"datetime": datetime.fromisoformat, "date": date.fromisoformat, "Decimal": Decimal, "UUID": UUID}.get(kind)
-    return made(value) if made else value  # type: ignore[operator]
+    kinds: dict[str, Callable[[str], Any]] = {"datetime": datetime.fromisoformat, "date": date.fromisoformat, "Decimal": Decimal,
+                                              "UUID": UUID}
+    return kinds[kind](value) if kind in kinds else value

@@ -41,14 +41,18 @@ def bring(job: Job) -> None:
     takes only what lies beyond. Without, everything is fetched again and compared.
     """
     one, spool = job.definition, job.spool
-    if not one.newer_than or (spool.fresh.complete and not spool.used and not spool.fresh.pieces):
-        spool.keep([])
-        spool.fresh.state = {}
-    spool.fresh.complete = False
+    if not one.newer_than:
+        spool.state = {}
+    spool.complete = False
     with _told(job), _connected(job) as connection:
         _take(job, connection)
     if not one.newer_than:
-        job.same_as_used()
+        spool.keep_only(name_of(number) for number in range(1, int(job.state.get("number", 0)) + 1))
+
+
+def name_of(number: int) -> str:
+    """What a piece of rows is called."""
+    return f"rows-{number:06}.parquet"
 
 
 def _take(job: Job, connection: Connection) -> None:
@@ -65,7 +69,7 @@ def _take(job: Job, connection: Connection) -> None:
         state["number"] = number
         if ordered is not None:
             state["last"] = kept(piece[-1][ordered])
-        with job.spool.piece(f"rows-{number:06}.parquet") as path:
+        with job.spool.piece(name_of(number)) as path:
             write_rows(path, names, piece)
         job.note(f"{number}")
 

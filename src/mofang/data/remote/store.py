@@ -16,7 +16,6 @@ from mofang.data.remote.secret import hidden
 
 if TYPE_CHECKING:
     from mofang.data.remote.bring import Job
-    from mofang.data.remote.spool import Piece
 
 COPY_BYTES = 2**20
 FILES_MOST = 1_000_000
@@ -25,25 +24,22 @@ MARKS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "crea
 
 
 def bring(job: Job) -> None:
-    """Fetch the files that are new. Where only files were added, only they are; where one changed, all are read again,
-    because records of the earlier one must go."""
+    """Fetch the files that are new or changed; of the others the rows stay."""
     with _told(job):
         system, root = _system(job)
         listed = _listed(job, system, root)
-        known = {one.name: one for stretch in job.spool.used for one in stretch.pieces}
-        now = {name: mark for name, _, mark in listed}
-        if any(now.get(name) != one.mark for name, one in known.items()):
-            job.spool.used, known = [], {}
-        waiting = {one.name: one for one in job.spool.fresh.pieces}
+        job.spool.keep_only(name for name, _, mark in listed if _mark(job, name) == mark)
         for name, path, mark in listed:
-            if name in known or (name in waiting and waiting[name].mark == mark):
+            if _mark(job, name) == mark:
                 continue
             if int(mark["size"]) > job.definition.most_mb * 2**20:
                 raise MofangError("answer-too-large", url=name, most=f"{job.definition.most_mb} MB")
             _copy(job, system, path, name, mark)
-    order = {one.name: one for one in job.spool.fresh.pieces}
-    wanted: list[Piece] = [order[name] for name, _, _ in listed if name in order and name not in known]
-    job.spool.keep(wanted)
+
+
+def _mark(job: Job, name: str) -> dict[str, Any] | None:
+    known = job.spool.fresh.get(name) or job.spool.held.get(name)
+    return known.mark if known else None
 
 
 def _copy(job: Job, system: Any, path: str, name: str, mark: dict[str, Any]) -> None:

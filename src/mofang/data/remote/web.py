@@ -13,7 +13,6 @@ from urllib.parse import urldefrag, urlsplit
 
 import orjson
 
-from mofang.core.canonical import sha256
 from mofang.core.errors import MofangError
 from mofang.data.remote.asking import Asking
 from mofang.data.remote.fetch import Caps, checked_url, shown
@@ -36,37 +35,22 @@ MISSING = ("source-not-there", "source-forbidden", "source-login", "source-faile
 
 @dataclass
 class Walk:
-    """One walk over pages: what was known before, what this walk found, and each host's rules."""
+    """One walk over pages: what this fetch had before it was interrupted, and each host's rules."""
 
     job: Job
     asking: Asking
-    used: dict[str, Piece]
-    waiting: dict[str, Piece]
-    finished: bool
+    had: dict[str, Piece]
     robots: dict[str, Robots] = field(default_factory=dict)
-    order: list[str] = field(default_factory=list)
-    changed: bool = False
     forbidden: int = 0
 
 
 def bring(job: Job) -> None:
-    """Fetch the pages that are new. Where one of those before changed or went, all are read again, because records of the
-    earlier page must go. Raises ``robots-forbid`` where nothing at all may be fetched."""
+    """Fetch the pages that are new or changed. Raises ``robots-forbid`` where nothing at all may be fetched."""
     spool = job.spool
     with Asking(job, PER_SECOND) as asking:
-        used = {one.name: one for stretch in spool.used for one in stretch.pieces}
-        walk = Walk(job, asking, used, {one.name: one for one in spool.fresh.pieces}, spool.fresh.complete)
-        spool.fresh.complete = False
-        visited = set(_walked(walk))
-        if walk.used and (walk.changed or not set(walk.used) <= visited):
-            again = [one for name, one in walk.used.items() if name in visited]
-            spool.used, walk.used = [], {}
-            here = {one.name for one in spool.fresh.pieces}
-            for one in again:
-                if one.name not in here:
-                    _one(walk, one.mark["url"], afresh=True)
-    found = {one.name: one for one in spool.fresh.pieces}
-    spool.keep([found[name] for name in walk.order if name in found and name not in walk.used])
+        walk = Walk(job, asking, {} if spool.complete else dict(spool.fresh))
+        spool.complete = False
+        spool.keep_only(_walked(walk))
     if not spool.pieces and walk.forbidden:
         raise MofangError("robots-forbid", url=shown(job.definition.url))
 
@@ -84,9 +68,7 @@ def _walked(walk: Walk) -> Iterator[str]:
         links = _one(walk, url)
         if links is None:
             continue
-        name = name_of(url)
-        walk.order.append(name)
-        yield name
+        yield name_of(url)
         if one.pages == "crawl" and depth < one.depth:
             for link in links:
                 if urlsplit(link).netloc == host and link not in seen and len(seen) < 100 * one.limit:
@@ -120,26 +102,25 @@ def _local(name: str) -> bytes:
     return path.read_bytes()
 
 
-def _one(walk: Walk, url: str, afresh: bool = False) -> list[str] | None:
+def _one(walk: Walk, url: str) -> list[str] | None:
     """One page into the spool if it is new; its links, or None if there is nothing to take."""
     name, job = name_of(url), walk.job
-    waiting = walk.waiting.get(name)
-    if waiting is not None and not walk.finished and not afresh:
-        return list(waiting.mark.get("links", []))  # this very fetch had it before it was interrupted
+    if name in walk.had:
+        return list(walk.had[name].mark.get("links", []))
     rules = _rules(walk, url)
     if not rules.allows(url):
         walk.forbidden += 1
         job.refuse(url, "robots-forbid")
         return None
     walk.asking.pause_s = max(walk.asking.pause_s, rules.delay_s)
-    known = waiting or walk.used.get(name)
-    mark = known.mark if known is not None and not afresh else {}
+    known = job.spool.fresh.get(name) or job.spool.held.get(name)
+    mark = known.mark if known is not None else {}
     asked = {header: mark[one] for header, one in (("If-None-Match", "etag"), ("If-Modified-Since", "modified")) if mark.get(one)}
     try:
         with walk.asking.get(url, asked, accept=(200, 304), caps=Caps(PAGE_BYTES, 120.0)) as answer:
             if answer.status == 304 and known is not None:
                 return list(mark.get("links", []))
-            return _take(walk, url, answer, known)
+            return _take(walk, url, answer)
     except MofangError as error:
         if error.code not in MISSING:
             raise
@@ -147,7 +128,7 @@ def _one(walk: Walk, url: str, afresh: bool = False) -> list[str] | None:
         return None
 
 
-def _take(walk: Walk, url: str, answer: Any, known: Piece | None) -> list[str] | None:
+def _take(walk: Walk, url: str, answer: Any) -> list[str] | None:
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in HTML:
         walk.job.refuse(url, "not-a-page")
@@ -158,16 +139,11 @@ def _take(walk: Walk, url: str, answer: Any, known: Piece | None) -> list[str] |
     body = answer.read()
     page = read_page(_decoded(body, answer.headers.get("content-type", "")), answer.url)
     row = orjson.dumps({"url": answer.url, "title": page.title, "text": page.text}) + b"\n"
-    found = walk.job.spool.fresh.found
+    found = walk.job.spool.found
     if page.licences:
         found["licences"] = sorted({*found.get("licences", []), *page.licences})[:20]
     links = page.links if walk.job.definition.pages == "crawl" else []
-    name = name_of(url)
-    if name in walk.used and walk.used[name].sha256 == sha256(row):
-        return links
-    if name in walk.used:
-        walk.changed = True
-    with walk.job.spool.piece(name, {**marks(answer.headers), "url": url, "links": links}) as path:
+    with walk.job.spool.piece(name_of(url), {**marks(answer.headers), "url": url, "links": links}) as path:
         path.write_bytes(row)
     walk.job.note(shown(url)[-60:])
     return links

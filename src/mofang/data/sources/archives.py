@@ -181,8 +181,8 @@ def encoding_of_names(sample: bytes) -> str:
 class _Checked(io.RawIOBase):
     """A stream that is unpacked while it is read, whose damage is told in words wherever it is met."""
 
-    def __init__(self, streams: tuple[IO[bytes], ...], name: str, most: int) -> None:
-        self._left = most
+    def __init__(self, streams: tuple[IO[bytes], ...], name: str, most: int, cut: list[str] | None) -> None:
+        self._left, self._cut = most, cut
         self._inner = streams[0]
         self._streams = streams
         self._name = name
@@ -194,6 +194,9 @@ class _Checked(io.RawIOBase):
         try:
             data = self._inner.read(len(buffer))
         except DAMAGED as error:
+            if self._cut is not None:
+                self._cut.append(str(error))
+                return 0
             raise MofangError("archive-broken", file=self._name, reason=str(error)) from error
         self._left -= len(data)
         if self._left < 0:
@@ -208,7 +211,7 @@ class _Checked(io.RawIOBase):
         super().close()
 
 
-def checked(name: str, *streams: IO[bytes], most: int = TOTAL_BYTES_MOST) -> io.BufferedReader:
+def checked(name: str, *streams: IO[bytes], most: int = TOTAL_BYTES_MOST, cut: list[str] | None = None) -> io.BufferedReader:
     """A packed stream as a buffered file whose damage ends in ``archive-broken``, and more than ``most`` bytes in
-    ``archive-bomb``; the streams after the first lie below it and are closed with it."""
-    return io.BufferedReader(_Checked(streams, name, most), 1 << 16)
+    ``archive-bomb``, or where ``cut`` is a list, damage ends the file and is noted there; the streams after the first lie below it and are closed with it."""
+    return io.BufferedReader(_Checked(streams, name, most, cut), 1 << 16)

@@ -22,13 +22,15 @@ from mofang.core.nearest import nearest
 from mofang.core.stage import OnDisk
 from mofang.core.uploads import PREFIX as UPLOAD
 from mofang.core.uploads import uploaded
+from mofang.data.remote.scheme import is_remote
 from mofang.data.sources.archives import BOMB_BYTES, BOMB_RATIO, TAR_ENDINGS, Archive, archive_at, checked
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
 Source = Annotated[
-    str, Field(min_length=1, description="a file, a folder, a glob, a zip or tar archive, or package:name/path"), OnDisk()
+    str, Field(min_length=1, description="a file, a folder, a glob, a zip or tar archive, package:name/path, source:NAME, hub:NAME, "
+                                         "or an address such as https://…"), OnDisk()
 ]
 
 PACKAGE = "package:"
@@ -73,13 +75,14 @@ MODELS_SHOWN = 5
 @dataclass(frozen=True)
 class SourceFile:
     """One file of a source, on the disk or in an archive there; ``name`` is its path below the source's root,
-    with forward slashes."""
+    with forward slashes. Where ``cut`` is a list, a packed file that is damaged ends at its damage, and the list says why."""
 
     path: Path
     name: str
     archive: Archive | None = field(default=None, compare=False, repr=False)
     place: int = -1
     unpacked_bytes: int = 0
+    cut: list[str] | None = field(default=None, compare=False, repr=False)
 
     @property
     def base(self) -> str:
@@ -118,15 +121,15 @@ class SourceFile:
         import gzip
 
         most = max(BOMB_BYTES, BOMB_RATIO * self.size_bytes)
-        return cast(BinaryIO, checked(self.name, cast(BinaryIO, gzip.GzipFile(fileobj=file)), file, most=most))
+        return cast(BinaryIO, checked(self.name, cast(BinaryIO, gzip.GzipFile(fileobj=file)), file, most=most, cut=self.cut))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process, which opens the archive by itself."""
-        return _again, (self.path, self.name, self.archive is not None, self.place, self.unpacked_bytes)
+        return _again, (self.path, self.name, self.archive is not None, self.place, self.unpacked_bytes, self.cut)
 
 
-def _again(path: Path, name: str, packed: bool, place: int, unpacked_bytes: int) -> SourceFile:
-    return SourceFile(path, name, archive_at(path) if packed else None, place, unpacked_bytes)
+def _again(path: Path, name: str, packed: bool, place: int, unpacked_bytes: int, cut: list[str] | None) -> SourceFile:
+    return SourceFile(path, name, archive_at(path) if packed else None, place, unpacked_bytes, cut)
 
 
 def ending_of(path: Path | str) -> str:
@@ -144,21 +147,23 @@ def source_files(source: str, shop: Shop | None = None) -> list[SourceFile]:
     Raises ``source-missing``, ``package-missing``, ``source-empty`` (a folder, glob or archive without files), and
     what archives raise.
     """
+    if is_remote(source):
+        raise MofangError("source-remote", source=source.partition("?")[0].rpartition("@")[2])
     if source.startswith(UPLOAD) and shop is not None:
         folder, digests = uploaded(shop, source)
-        return _inside_archives([SourceFile(folder / name, name) for name in sorted(digests)])
+        return inside_archives([SourceFile(folder / name, name) for name in sorted(digests)])
     if source.startswith(PACKAGE):
         root, pattern = _inside_package(source)
     else:
         root, pattern = Path(source).expanduser(), ""
     if root.is_file():
-        found = _inside_archives([SourceFile(root, root.name)])
+        found = inside_archives([SourceFile(root, root.name)])
     elif root.is_dir():
         found = sorted(_walk(root), key=lambda file: file.name)
         if all(is_archive(file.base) for file in found):
-            found = _inside_archives(found)
+            found = inside_archives(found)
     elif re.search(r"[*?\[]", root.name + pattern) or re.search(r"[*?\[]", str(root)):
-        found = _inside_archives(_glob(root))
+        found = inside_archives(_glob(root))
     else:
         raise _missing(source, root)
     if not found:
@@ -184,7 +189,7 @@ def readable(name: str) -> str:
         return raw.decode("ascii", "backslashreplace")
 
 
-def _inside_archives(files: list[SourceFile]) -> list[SourceFile]:
+def inside_archives(files: list[SourceFile]) -> list[SourceFile]:
     """The files, each zip archive replaced by its entries; of several archives the names begin with the archive's."""
     found = []
     for file in files:
@@ -266,6 +271,10 @@ def source_digest(shop: Shop, settings: dict[str, Any]) -> str:
 
     A file whose size and time of change are as at the last look is not read again.
     """
+    if is_remote(settings["source"]):
+        from mofang.data.remote.bring import remote_digest
+
+        return remote_digest(shop, settings)
     try:
         files = source_files(settings["source"], shop)
     except MofangError as error:
