@@ -23,6 +23,7 @@ DELIMITERS = (
 )  # where two explain a file equally well, the first does: commas stand in texts
 LINE_CHARS = 16 * 2**20
 FIELD_CHARS = 2 * LINE_CHARS
+COLUMNS_MOST = 20_000
 BLOCK_LINES = 2000
 BLOCK_CHARS = 4 * 2**20
 SAMPLE_ROWS = 300
@@ -188,6 +189,8 @@ def _heading(file: SourceFile, known: list[str], how: Reading) -> Heading | None
         and max(delimiter_scores(sample).values()) > 0.9
     ):
         raise MofangError("delimiter-wrong", file=file.name, header=head[0][0])
+    if len(head[0]) > COLUMNS_MOST:
+        raise MofangError("too-many-columns", file=file.name, columns=len(head[0]), most=COLUMNS_MOST)
     header = _has_header(head, known) if how.header == "auto" else how.header == "yes"
     names = _names(head, header, how)
     if not header and len(names) == len(known) and not how.names:
@@ -337,11 +340,11 @@ def _names(head: list[list[str]], header: bool, how: Reading) -> list[str]:
         return list(how.names)
     if not header:
         return [f"column_{place + 1}" for place in range(modal_width(head))]
-    names: list[str] = []
+    names: dict[str, None] = {}
     for place, cell in enumerate(head[0]):
         name = cell.strip().lstrip("\ufeff") or f"column_{place + 1}"
-        names.append(name if name not in names else f"{name}\0{place + 1}")
-    return names
+        names[name if name not in names else f"{name}\0{place + 1}"] = None
+    return list(names)
 
 
 def doubled(names: Sequence[str]) -> set[str]:
