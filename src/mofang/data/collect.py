@@ -32,6 +32,7 @@ from mofang.data.sources.files import Source, SourceFile
 from mofang.data.sources.formats import detect_format, files_of, find_label_file
 
 Columns = tuple[str, ...]
+Count = Annotated[int, Field(ge=1)]
 FILES_LISTED = 1000
 
 
@@ -66,26 +67,22 @@ def collect(
     header: Literal["auto", "yes", "no"] = "auto",
     names: Columns = (),
     skip_lines: Annotated[int, Field(ge=0)] = 0,
-    max_cell_chars: Annotated[int, Field(ge=1)] = 1_000_000,
+    max_cell_chars: Count = 1_000_000,
     damaged: Literal["stop", "keep"] = "stop",
     bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05,
 ) -> Records:
     """Read records from a file, a folder, a glob, an archive or an installed package, and record their origin.
 
-    ``text``, ``numbers``, ``categories``, ``image`` and ``audio`` name the input columns; without them the columns'
-    own values decide. A row or file that cannot be read is counted and kept in rejected.parquet with its reason;
-    more than ``bad_share`` of them stops the run. Of ``previous`` the rows of unchanged files are taken over, and only
-    new and changed files are read. ``terms``, ``consent`` (the legal basis), ``obtained`` (a day) and how long the records
-    may be kept (``retain`` 365d after that day, or ``retain_until``) travel with them, as the licence does. Empty
-    ``encoding`` and ``delimiter`` are found out from each file, and of a workbook without ``sheet`` the sheet that looks
-    most like a table. A packed file that is cut short stops the run; ``damaged`` keep takes what comes before the damage and
-    counts the file as rejected. Numbers of 16 and more digits that a spreadsheet has rounded are counted by column.
+    ``text``, ``numbers``, ``categories``, ``image`` and ``audio`` name the input columns; without them the columns' own values
+    decide. A row or file that cannot be read is counted and kept in rejected.parquet with its reason; more than ``bad_share``
+    of them stops the run. Unchanged files of ``previous`` are taken over, only new and changed ones read. ``terms``, ``consent``
+    (the legal basis), ``obtained`` (a day) and how long records may be kept (``retain`` 365d from then, or ``retain_until``)
+    travel with them. Empty ``encoding``, ``delimiter`` and ``sheet`` are found out from each file. A packed file that is cut
+    short stops the run; ``damaged`` keep takes what comes before. Long numbers rounded by a spreadsheet are counted.
     """
     said = provenance(licence, terms, consent, origin, obtained, retain, retain_until, person)
     brought = remote.brought(run)
-    files, left_out, chosen, label_file, told = _files(run, source, format, label_file, brought)
-    if damaged == "keep":
-        files = [replace(file, cut=[]) for file in files]
+    files, left_out, chosen, label_file, told = _files(run, source, format, label_file, damaged, brought)
     how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, sheet, max_cell_chars,
                   several=len(files) > 1, damaged=damaged, told=told)
     wanted = asked({"text": text, "number": numbers, "category": categories, "image": (image,), "audio": (audio,)})
@@ -103,18 +100,23 @@ def collect(
         looked = brought.sample() if brought else None
         made, roles = _write(run, files, how, wanted, beside, about, digests, earlier, rejected, looked)
         rejected.require_share(made.rows, bad_share)
-        if not made.rows:
-            raise MofangError("no-records", source=source)
-    counts = {"rows": made.rows, "blank_lines": made.blank, "files": len(files), "files_left_out": len(left_out)}
-    run.measure(**counts, rejected=dict(rejected.counts), format=chosen, columns=roles, **made.measures())
+        _require_rows(made, source)
+    run.measure(rows=made.rows, blank_lines=made.blank, files=len(files), files_left_out=len(left_out),
+                rejected=dict(rejected.counts), format=chosen, columns=roles, **made.measures())
     _tell(run, said, previous, earlier, files, made)
     if brought:
         brought.done()
     return run.result(Records)
 
 
+def _require_rows(made: Merged, source: str) -> None:
+    if not made.rows:
+        raise MofangError("no-records", source=source)
+
+
 def _tell(run: Run, said: Provenance, previous: Records | None, earlier: Earlier, files: list[SourceFile], made: Merged) -> None:
     """What was taken over and what looks like a slip: on the terminal, and among the run's figures."""
+    run.licence(said.licence)
     if previous is not None:
         gone = len(earlier.names - {file.name for file in files})
         run.measure(files_taken=made.taken, files_read=made.read, files_gone=gone)
@@ -126,10 +128,12 @@ def _tell(run: Run, said: Provenance, previous: Records | None, earlier: Earlier
         run.measure(hints=[english for english, _ in said.hints])
 
 
-def _files(run: Run, source: str, format: str, label_file: str, brought: remote.Brought | None
+def _files(run: Run, source: str, format: str, label_file: str, damaged: str, brought: remote.Brought | None
            ) -> tuple[list[SourceFile], list[SourceFile], str, str, Told | None]:
     """The files to read, those left out, the format, the label file beside images or sounds, and what an export says."""
     found = brought.files if brought else sources.source_files(source, run.shop)
+    if damaged == "keep":
+        found = [replace(file, cut=[]) for file in found]
     told = told_among(found) if format == "auto" and not brought else None
     if told is not None:
         files = files_told(found, told)
