@@ -181,7 +181,8 @@ class Fetcher:
     ``headers`` (they may hold a secret) go only to the host that the source names, never over a redirect elsewhere.
     """
 
-    def __init__(self, allowed: Allowed, headers: Mapping[str, str] | None = None, home: str = "", caps: Caps | None = None) -> None:
+    def __init__(self, allowed: Allowed, headers: Mapping[str, str] | None = None, home: str = "",
+                 caps: Caps | None = None) -> None:
         self.allowed = allowed
         self.headers = dict(headers or {})
         self.home = _origin(home) if "://" in home else home  # a list of pages here is at home nowhere
@@ -202,7 +203,8 @@ class Fetcher:
                 sent |= {**self.headers, **(headers or {})}
             with told(url):
                 plain = [(name.encode(), value.encode()) for name, value in sent.items()]
-                response = self.transport.handle_request(httpx.Request("GET", asked, headers=plain, extensions={"timeout": TIMEOUTS}))
+                request = httpx.Request("GET", asked, headers=plain, extensions={"timeout": TIMEOUTS})
+                response = self.transport.handle_request(request)
             try:
                 target = response.headers.get("location", "") if response.status_code in REDIRECTS else ""
                 if not target:

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from mofang.data.remote.bring import Job
 
 AT_ONCE = 1000
-DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
+DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql",
+           "mariadb": "mariadb+pymysql"}
 PACKAGES = {"mysql": "pymysql", "mariadb": "pymysql", "mssql": "pyodbc", "oracle": "oracledb", "postgresql": "psycopg[binary]",
             "duckdb": "duckdb-engine"}
 PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 READS = re.compile(r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*\(?\s*(select|with|values|table)\b", re.I | re.S)
 LOGIN = re.compile(r"password|authentication|access denied|login failed|ORA-01017", re.I)
-TABLE = re.compile(r"no such table: (?P<a>\S+)|relation \"(?P<b>[^\"]+)\" does not exist|[Tt]able '?(?P<c>[\w.]+)'? (?:doesn't|does not) exist"
-                   r"|with name (?P<d>\S+) does not exist")
+TABLE = re.compile(r"no such table: (?P<a>\S+)|relation \"(?P<b>[^\"]+)\" does not exist"
+                   r"|[Tt]able '?(?P<c>[\w.]+)'? (?:doesn't|does not) exist|with name (?P<d>\S+) does not exist")
 COLUMN = re.compile(r"no such column: (?P<a>\S+)|column \"?(?P<b>[\w.]+)\"? does not exist|[Uu]nknown column '(?P<c>[^']+)'")
 HOST = re.compile(r"resolve|Name or service|getaddrinfo|Unknown host", re.I)
 REFUSED = re.compile(r"refused|timed? ?out|could not connect|can't connect|unreachable", re.I)

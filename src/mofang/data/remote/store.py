@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 COPY_BYTES = 2**20
 FILES_MOST = 1_000_000
-PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "abfss": "adlfs", "hdfs": "pyarrow"}
+PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "abfss": "adlfs",
+            "hdfs": "pyarrow"}
 MARKS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "created", "modification_time")
 
 
@@ -43,7 +44,11 @@ def _mark(job: Job, name: str) -> dict[str, Any] | None:
 
 
 def _copy(job: Job, system: Any, path: str, name: str, mark: dict[str, Any]) -> None:
-    with job.spool.piece(name, mark) as place, place.open("wb") as file, system.open(path, "rb", block_size=8 * COPY_BYTES) as opened:
+    with (
+        job.spool.piece(name, mark) as place,
+        place.open("wb") as file,
+        system.open(path, "rb", block_size=8 * COPY_BYTES) as opened,
+    ):
         while piece := opened.read(COPY_BYTES):
             file.write(piece)
             if file.tell() > int(mark["size"]):
