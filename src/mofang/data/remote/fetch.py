@@ -30,7 +30,6 @@ PROXY = "MOFANG_EGRESS_PROXY"
 REDIRECTS_MOST = 10
 CONNECT_S = 15.0
 READ_S = 30.0
-PIECE_BYTES = 1 << 16
 TIMEOUTS = {"connect": CONNECT_S, "read": READ_S, "write": READ_S, "pool": READ_S}
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -141,7 +140,7 @@ class Answer:
         unpack = _unpacker(self.headers.get("content-encoding", ""), self.url)
         size = raw = 0
         with told(self.url):
-            for piece in self.response.iter_raw(PIECE_BYTES):
+            for piece in self.response.iter_raw():  # as it comes: who waits for a full piece waits for a drip
                 raw += len(piece)
                 for part in unpack(piece):
                     size += len(part)

@@ -172,6 +172,7 @@ def engine_of(job: Job) -> Engine:
         url = url.set(drivername=DRIVERS[url.drivername])
     name = {"postgres": "postgresql"}.get(name, name)
     given: dict[str, Any] = {}
+    _require_plain(job, url, PORTS.get(name, 0))
     if url.host:
         addresses = job.allowed.pinned(url.host, url.port or PORTS.get(name, 0))
         if name == "postgresql":  # the name stays for TLS, the connection goes to the number that was checked
@@ -182,6 +183,17 @@ def engine_of(job: Job) -> Engine:
         return create_engine(url, connect_args=given, poolclass=NullPool, hide_parameters=True)
     except (ImportError, NoSuchModuleError):
         raise MofangError("source-package-missing", kind=name, package=PACKAGES.get(name, name)) from None
+
+
+def _require_plain(job: Job, url: Any, port: int) -> None:
+    """A URL's query may name hosts too, or a file that does: those are checked, these refused. A path is a local socket."""
+    for name, value in url.query.items():
+        for text in value if isinstance(value, tuple) else (value,):
+            if name.lower() in ("service", "servicefile", "passfile", "odbc_connect", "dsn", "options"):
+                raise MofangError("source-settings", settings=f"?{name}=")
+            for host in text.split(",") if name.lower() in ("host", "hostaddr", "server", "unix_socket") else ():
+                if not host.startswith("/"):
+                    job.allowed.pinned(host.partition(":")[0], int(host.partition(":")[2] or url.port or port))
 
 
 def _sqlite_file(database: str) -> Path:

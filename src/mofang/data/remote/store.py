@@ -88,10 +88,14 @@ def _system(job: Job) -> tuple[Any, str]:
     one = job.definition
     given: dict[str, Any] = job.options()
     scheme = one.scheme
+    if "::" in one.url:  # one store within another: the inner one would be reached unchecked
+        raise MofangError("url-unreadable", url=shown(one.url))
+    for value in given.values():
+        if "://" in value:
+            _check(job, value)
     if scheme in ("s3", "s3a"):
         endpoint = given.pop("endpoint_url", "")
         if endpoint:
-            _check(job, endpoint)
             given["endpoint_url"] = endpoint
         if job.secret and "secret" not in given:
             given["key"], _, given["secret"] = job.secret.partition(":")
