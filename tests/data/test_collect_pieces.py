@@ -177,8 +177,8 @@ def test_only_what_is_new_is_read(tmp_path: Path, kind: str, monkeypatch: pytest
     parsed = len(read)
     whole = made(shop, folder, **how)
     assert grown.digest == whole.digest and parts(grown) == parts(whole)
-    assert grown.measures["files_gone"] == 1 and grown.measures["files_taken"] in (4, 3) and parsed == grown.measures["files_read"]
-    assert parsed <= 5 < len(read) - parsed
+    assert grown.measures["files_gone"] == 1 and grown.measures["files_taken"] >= 2 and parsed == grown.measures["files_read"]
+    assert parsed <= 5 < len(read) - parsed  # a header before the others changes what the first of them is read with
     same = ("rows", "rejected", "blank_lines", "columns")
     assert {name: grown.measures[name] for name in same} == {name: whole.measures[name] for name in same}
     again = made(shop, folder, grown, **how)

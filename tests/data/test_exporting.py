@@ -27,7 +27,7 @@ from mofang.data.exporting.files import FORMATS, export_records
 from mofang.data.exporting.guard import TRIGGERS, guarded, unguarded
 from mofang.data.exporting.told import TOLD, read_told
 from mofang.data.pixels import png_of
-from mofang.data.records import RecordReader
+from mofang.data.records import RecordReader, content_digest
 
 TEXTS = ["很好，推荐", "=1+1", "'=1+1", "-3", "＠甲", "a\nb", 'say "yes"', "普通", "📷 emoji", "ok"]
 NUMBERS = [1.5, 0.1, -3.0, 1e300, None, 7.0, 2**60 + 0.0, -0.25, 1e-7, 123456789.0]
@@ -213,6 +213,36 @@ def test_a_strange_file_beside_records_is_refused(data: bytes) -> None:
     with pytest.raises(MofangError) as error:
         read_told(data)
     assert error.value.code == "export-told-wrong"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_comes_back_is_equal(shop: Shop, table: Artifact, pictures: Artifact, tmp_path: Path, format: str) -> None:
+    for name, records in (("table", table), ("pictures", pictures)):
+        export_records(records, tmp_path / name, format)
+        back = shop.run(collect, source=str(tmp_path / name), licence="own")
+        assert content_digest(back) == content_digest(records), (name, values(back), values(records))
+
+
+@pytest.mark.parametrize("path", ["../../outside.png", "/etc/passwd", "media/../../outside.png", "other/x.png", "media/none.png"])
+def test_a_row_names_no_file_outside_of_the_export(shop: Shop, pictures: Artifact, tmp_path: Path, path: str) -> None:
+    (tmp_path / "outside.png").write_bytes(png_of([1] * 16, 4))
+    export_records(pictures, tmp_path / "in" / "out", "jsonl")
+    file = tmp_path / "in" / "out" / "records.jsonl"
+    rows = [orjson.loads(line) for line in file.read_bytes().splitlines()]
+    rows[0]["image"] = path
+    file.write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    back = shop.run(collect, source=str(file.parent), licence="own", bad_share=0.5)
+    assert sorted(media(back, "image"))[1:] == sorted(media(pictures, "image")[1:]) and b"" in media(back, "image")
+    assert back.measures["rejected"] == {"media-missing": 1}
+
+
+def test_an_export_that_lost_a_file_is_refused(shop: Shop, table: Artifact, tmp_path: Path) -> None:
+    export_records(table, tmp_path / "out", "jsonl")
+    (tmp_path / "out" / "records.jsonl").unlink()
+    (tmp_path / "out" / "other.jsonl").write_text('{"text":"a"}')
+    with pytest.raises(MofangError) as error:
+        shop.run(collect, source=str(tmp_path / "out"), licence="own")
+    assert error.value.code == "export-file-missing"
 
 
 def test_from_the_command_line(shop: Shop, table: Artifact, tmp_path: Path, typed: Callable[..., Any]) -> None:

@@ -25,6 +25,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "show": ("make", "print a model's report again", "再看一次模型的报告"),
         "source": ("source", "register databases, APIs, web pages and stores to collect from", "登记要采集的数据库、接口、网页和存储"),
         "predict": ("make", "ask a model, without server or key", "直接询问模型，无需服务器和密钥"),
+        "label": ("label", "have people label records, and make one answer out of many", "请人标注记录，并把多人的回答合成一个"),
     },
     ("Sell", "销售"): {
         "serve": ("sell", "answer requests over HTTP, metered", "通过 HTTP 应答请求并计量"),
@@ -42,6 +43,8 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "diff": ("data", "what changed between two sets of records or two snapshots", "两份记录或两个快照之间的变化"),
         "costs": ("money", "what was earned, what it cost, what is left", "收入、成本和毛利"),
         "verify": ("look", "check the ledger, the journals and every file", "核对账本、日志和每一个文件"),
+        "private": ("privacy", "counts and means with noise, on one privacy budget", "带噪声的计数和均值，共用一份隐私预算"),
+        "reveal": ("privacy", "open a pseudonym, with its key", "用密钥还原一个假名"),
         "backup": ("keep", "copy the shop while it serves, and check the copy", "不停机备份模坊并核对副本"),
         "restore": ("keep", "make a shop out of a backup, equal in every byte", "从备份恢复模坊，逐字节一致"),
     },

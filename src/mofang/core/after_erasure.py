@@ -1,4 +1,4 @@
-"""Backups after an erasure: they get what stands in the place of the old files, and lose these."""
+"""Backups after an erasure: they get what stands in the place of the old files, and lose these where they are plain."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mofang.core.backup import OBJECTS, at_work
 from mofang.core.copying import NEW, link_or_copy, sync_all
+from mofang.core.encrypted import is_encrypted
 from mofang.core.erased import destroyed
 from mofang.core.kept import read_kept
 from mofang.core.store import Store
@@ -27,7 +28,8 @@ def backup_folder(shop: Shop) -> Path | None:
 def bring_backups_up_to_date(shop: Shop) -> int:
     """Write the tombstones beside the keys and the backups; how many files were removed from the backups.
 
-    The new files come first, so that an older backup can be restored with everybody else in it.
+    The new files come first, so that an older backup can be restored with everybody else in it. An encrypted old file
+    stays: its key is destroyed, and with a key ring of before, a restore takes everybody else's rows out of it.
     """
     folder = backup_folder(shop)
     if folder is None:
@@ -39,7 +41,7 @@ def bring_backups_up_to_date(shop: Shop) -> int:
         _bring_new(shop, home)
         note_tombs(shop, folder)
         for digest in destroyed(shop):
-            if home.has(digest):
+            if home.has(digest) and not is_encrypted(home.path(digest), digest):
                 home.remove(digest)
                 removed += 1
     return removed

@@ -18,7 +18,9 @@ from mofang.core.copying import full_disk_told
 from mofang.core.datakeys import FILE, DataKeys
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
+from mofang.core.secrets import secret_in
 from mofang.core.tombfile import RING_NAME, tombs_in_ring
+from mofang.core.tombstones import SECRET
 
 KEYS_FORMAT = 1
 WHAT = "mofang keys"
@@ -53,6 +55,7 @@ def lock_ring(shop: Path, settings: dict[str, Any], file: Path, passphrase: str)
 
     An older key file of the same shop is replaced, any other file is not.
     """
+    secret_in(shop / "keys", SECRET)  # before anybody is erased, so that an older ring can tell whose marks those are
     ring = ring_of(shop)
     if file.exists():
         _read(file, str(settings["id"]))

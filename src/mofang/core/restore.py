@@ -163,7 +163,7 @@ def _lay_objects(backup: Backup, store: Store, bar: Bar) -> None:
     bar.total = float(len(listed))
     for digest in listed:
         bar.advance()
-        if digest in missing or digest in erased:
+        if digest in missing or (digest in erased and not (source and source.has(digest))):
             continue
         place = store.path(digest)
         if place.exists() and whole(place, digest, stored):

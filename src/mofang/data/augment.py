@@ -167,41 +167,52 @@ class Variants:
 
 def _grow(run: Run, snapshot: Snapshot, about: Mapping[str, Any], plan: Plan,
           sheet: int) -> tuple[Counter[str], list[list[dict[str, Any]]]]:
-    """Write the training part: its own records first, each batch followed by its variants, made rows of a table last."""
+    """Write the training part: each record followed by its variants; made rows of a table stand at the end."""
     reader = RecordReader(snapshot / "train")
     schema = pa.schema([*reader.schema, field(FROM, "other")])
     kept = {name: value for name, value in reader.about.items() if name not in ("format", "columns", "rows")}
     counts: Counter[str] = Counter()
-    shown = _Shown(plan, sheet)
+    shown = _Shown(_chosen(reader, plan, sheet))
     with RecordWriter(run, "train/", schema=schema, about=kept) as writer, run.progress("Augmenting", "正在增广", reader.rows) as bar:
         if plan.modality == "table":
             for batch in reader.batches():
                 writer.write(_with(batch, schema, {}, None))
                 bar.advance(len(batch))
-            for batch, sources in _synthetic(reader, about, plan):
-                writer.write(_with(batch, schema, {}, [source["id"] for source in sources]))
+            for batch, origins in _synthetic(reader, about, plan):
+                writer.write(_with(batch, schema, {}, [one[ID] for one in origins]))
                 counts.update(batch.column(plan.label))
-                shown.rows(sources, batch.rows())
+                if len(shown.found) < sheet:
+                    shown.wanted |= {one[ID] for one in origins[: max(1, sheet // len(about["labels"]))]}
+                shown.rows(origins, batch.rows())
         else:
             pool = _pool(reader, plan) if "mixup" in plan.kinds else {}
             for batch, made in run.shop.executor.map(Variants(plan, pool), reader.batches(BATCH)):
-                writer.write(_with(batch, schema, {}, None))
-                bar.advance(len(batch))
-                if not made:
-                    continue
-                some = batch.take([row for row, _, _ in made])
-                sources = some.column(ID)
-                ids = [variant_id(source, number) for source, (_, number, _) in zip(sources, made, strict=True)]
-                changed = {name: [one.get(name, old) for (_, _, one), old in
-                                  zip(made, some.media.get(name) or some.column(name), strict=True)] for name in plan.columns}
-                grown = _with(some, schema, {ID: ids} | changed, sources)
+                grown, sources = _interleaved(batch, made, schema)
                 writer.write(grown)
-                counts.update(grown.column(plan.label))
-                shown.rows(some.rows(), grown.rows())
+                bar.advance(len(batch))
+                counts.update(label for label, source in zip(grown.column(plan.label), sources, strict=True) if source)
+                places = [place for place, source in enumerate(sources) if source in shown.wanted]
+                if places:
+                    rows = dict(zip(batch.column(ID), range(len(batch)), strict=True))
+                    shown.rows(batch.take([rows[str(sources[place])] for place in places]).rows(), grown.take(places).rows())
     return counts, list(shown.found.values())
 
 
-def _with(batch: Batch, schema: pa.Schema, changed: Mapping[str, Sequence[Any]], sources: Sequence[str] | None) -> Batch:
+def _interleaved(batch: Batch, made: Sequence[tuple[int, int, dict[str, Any]]],
+                 schema: pa.Schema) -> tuple[Batch, list[str | None]]:
+    """Each record followed by its variants, so that the order does not depend on how records came in batches."""
+    none: dict[str, Any] = {}
+    entries = sorted([*((row, 0, none) for row in range(len(batch))), *made], key=lambda one: one[:2])
+    some, ids = batch.take([row for row, _, _ in entries]), batch.column(ID)
+    sources = [ids[row] if number else None for row, number, _ in entries]
+    new = {ID: [variant_id(ids[row], number) if number else ids[row] for row, number, _ in entries]}
+    for name in {name for _, _, one in made for name in one}:
+        values = some.media.get(name) or some.column(name)
+        new[name] = [one.get(name, old) for (_, _, one), old in zip(entries, values, strict=True)]
+    return _with(some, schema, new, sources), sources
+
+
+def _with(batch: Batch, schema: pa.Schema, changed: Mapping[str, Sequence[Any]], sources: Sequence[str | None] | None) -> Batch:
     """A batch with some columns changed and the column that says what each record was made of."""
     media = {name: list(changed.get(name, values)) for name, values in batch.media.items()}
     arrays = []
@@ -216,16 +227,16 @@ def _with(batch: Batch, schema: pa.Schema, changed: Mapping[str, Sequence[Any]],
 
 
 class _Shown:
-    """The first few records and their variants, for the contact sheet."""
+    """A few records of every class and their variants, for the contact sheet."""
 
-    def __init__(self, plan: Plan, most: int) -> None:
-        self.plan, self.most = plan, most
+    def __init__(self, wanted: frozenset[str]) -> None:
+        self.wanted = wanted
         self.found: dict[str, list[dict[str, Any]]] = {}
 
     def rows(self, before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> None:
-        """Remember these pairs while there is room."""
+        """Remember the pairs that are wanted, up to six variants of a record."""
         for one, other in zip(before, after, strict=True):
-            if one[ID] not in self.found and len(self.found) >= self.most:
+            if one[ID] not in self.wanted:
                 continue
             found = self.found.setdefault(one[ID], [dict(one)])
             if len(found) <= 6:
@@ -245,6 +256,18 @@ def _sheet(plan: Plan, shown: list[list[dict[str, Any]]]) -> tuple[str, bytes]:
     from mofang.data.operators.media import samples_of
 
     return "sheet.png", sound_sheet([[samples_of(one[column])[0] for one in rows] for rows in shown])
+
+
+def _chosen(reader: RecordReader, plan: Plan, most: int) -> frozenset[str]:
+    """The ids of the records to show: of each class in turn, in an order that has nothing to do with the records'."""
+    found: dict[str, list[tuple[bytes, str]]] = {}
+    for batch in reader.batches(media=False, columns=[plan.label]):
+        for id, label in zip(batch.column(ID), batch.column(plan.label), strict=True):
+            if plan.wants(label):
+                found.setdefault(label, []).append((hashlib.blake2b(id.encode(), digest_size=8).digest(), id))
+        found = {label: heapq.nsmallest(most, ids) for label, ids in found.items()}
+    ordered = sorted((place, label, id) for label, ids in found.items() for place, (_, id) in enumerate(ids))
+    return frozenset(id for _, _, id in ordered[:most])
 
 
 def _pool(reader: RecordReader, plan: Plan) -> dict[str, tuple[bytes, ...]]:
@@ -276,7 +299,7 @@ def _synthetic(reader: RecordReader, about: Mapping[str, Any], plan: Plan) -> It
         for first in range(0, len(made), BATCH):
             some = made[first: first + BATCH]
             sources = [by_id[source] for source, _, _ in some]
-            columns = {name: [one.get(name, row[name]) for (_, _, one), row in zip(some, sources, strict=True)] for name in rows[0]}
+            columns: dict[str, Any] = {name: [one.get(name, row[name]) for (_, _, one), row in zip(some, sources, strict=True)] for name in rows[0]}
             columns[ID] = [variant_id(source, number) for source, number, _ in some]
             columns = dict(apply_to_columns(specs, columns))
             kept = {name: columns[name] for name in reader.schema.names}

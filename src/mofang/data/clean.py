@@ -30,7 +30,7 @@ Columns = tuple[str, ...]
 Share = Annotated[float, Field(ge=0, le=1)]
 Least = Annotated[float, Field(ge=0)]
 LONG_CHARS = 1000  # texts longer than this on average are documents, and compared by their words
-LOOKED_ROWS = 10_000
+LOOKED_ROWS = 2_000
 
 
 @holds_personal_data
@@ -148,7 +148,7 @@ def _near(reader: RecordReader, threshold: float, by: str, texts: list[str], pho
     if by != "auto":
         return by
     rows = chars = 0
-    for batch in reader.batches(media=False, columns=texts):
+    for batch in reader.batches(64, media=False, columns=texts):
         for name in texts:
             chars += sum(len(value or "") for value in batch.column(name)[: LOOKED_ROWS - rows])
         rows = min(rows + len(batch), LOOKED_ROWS)

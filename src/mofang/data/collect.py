@@ -21,6 +21,8 @@ from mofang.data.collecting.pieces import clear_unfinished
 from mofang.data.collecting.planning import Plan
 from mofang.data.collecting.provenance import Provenance, provenance, shown
 from mofang.data.columns import rounded_numbers
+from mofang.data.exporting.returning import files_told, roles_told, told_among
+from mofang.data.exporting.told import Told
 from mofang.data.readers import Format, Reading, reader_named
 from mofang.data.records import RecordIds, Records, RecordWriter
 from mofang.data.rejected import RejectedFile
@@ -81,16 +83,18 @@ def collect(
     """
     said = provenance(licence, terms, consent, origin, obtained, retain, retain_until, person)
     brought = remote.brought(run)
-    files, left_out, chosen, label_file = _files(run, source, format, label_file, brought)
+    files, left_out, chosen, label_file, told = _files(run, source, format, label_file, brought)
     if damaged == "keep":
         files = [replace(file, cut=[]) for file in files]
     how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, sheet, max_cell_chars,
-                  several=len(files) > 1, damaged=damaged)
+                  several=len(files) > 1, damaged=damaged, told=told)
     wanted = asked({"text": text, "number": numbers, "category": categories, "image": (image,), "audio": (audio,)})
     beside = asked({"group": (group,), "time": (time,), "person": (person,), "other": keep, "label": (label,)})
+    if told is not None and not wanted and not beside:
+        wanted, beside = roles_told(told)
     digests = brought.digests if brought else sources.file_digests(sources.on_disk(files), run.shop.path / "cache")
-    told = _about_source(source, files, left_out, how, digests) | (brought.about() if brought else {})
-    about = {**said.about(), "source": told}
+    about_source = _about_source(source, files, left_out, how, digests) | (brought.about() if brought else {})
+    about = {**said.about(), "source": about_source}
     run.licence(said.licence)
     earlier = Earlier(brought.before if brought and brought.before else previous)
     with run.part("rejected.parquet") as path, RejectedFile(path) as rejected:
@@ -123,13 +127,17 @@ def _tell(run: Run, said: Provenance, previous: Records | None, earlier: Earlier
 
 
 def _files(run: Run, source: str, format: str, label_file: str, brought: remote.Brought | None
-           ) -> tuple[list[SourceFile], list[SourceFile], str, str]:
-    """The files to read, those left out, the format, and the label file beside images or sounds."""
+           ) -> tuple[list[SourceFile], list[SourceFile], str, str, Told | None]:
+    """The files to read, those left out, the format, the label file beside images or sounds, and what an export says."""
     found = brought.files if brought else sources.source_files(source, run.shop)
+    told = told_among(found) if format == "auto" and not brought else None
+    if told is not None:
+        files = files_told(found, told)
+        return files, [file for file in found if file not in set(files)], told.format, "", told
     chosen = detect_format(found) if format == "auto" else format
     if chosen in ("images", "sounds") and not label_file:
         label_file = find_label_file(found, chosen)
-    return *files_of(found, chosen, label_file), chosen, label_file
+    return *files_of(found, chosen, label_file), chosen, label_file, None
 
 
 def _about_source(

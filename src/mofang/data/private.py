@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mofang.core.artifact import Artifact
+from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.protecting.budget import Epsilon, charge, datasets_of, micros_of
@@ -64,6 +65,8 @@ def private(
                     pq.write_table(table, path, compression="zstd")
             run.write_json("answer.json", about | answer)
         told = True
+    except MofangError as error:
+        raise MofangError("private-failed", reason=error, epsilon=epsilon) from error
     finally:
         if not told:
             run.announce("Nothing was answered; the epsilon {epsilon} stays charged, and the same question asked again uses it.",

@@ -16,7 +16,7 @@ from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.cleaning.labelmap import label_map
 from mofang.data.cleaning.looking import NOTES, Look, Near, Spelling
-from mofang.data.cleaning.shards import Elsewhere, Piece, pieces_of
+from mofang.data.cleaning.shards import Elsewhere, Piece, let_go, pieces_of
 from mofang.data.cleaning.values import cleaning_operators, repaired, schema_after
 from mofang.data.cleaning.values import personal_kinds as kinds_meant
 from mofang.data.cleaning.watching import Identify, Watch, own_rules
@@ -42,12 +42,12 @@ class Survey(Artifact):
     def facts(self, piece: int, columns: list[str] | None = None) -> pa.Table:
         """The figures of one piece, a row a record."""
         with self.open(part_name("facts", piece)) as file:
-            return pq.read_table(file, columns=columns, use_threads=False)
+            return pq.read_table(file, columns=columns, use_threads=False, pre_buffer=False)
 
     def values(self, piece: int, columns: list[str] | None = None) -> pa.Table:
         """The records of one piece, without their media."""
         with self.open(part_name("values", piece)) as file:
-            return pq.read_table(file, columns=columns, use_threads=False)
+            return pq.read_table(file, columns=columns, use_threads=False, pre_buffer=False)
 
 
 def part_name(what: str, piece: int) -> str:
@@ -106,6 +106,7 @@ def survey(
     folder.mkdir(exist_ok=True)
     look = Look(Elsewhere(records), str(folder), schema, reader.roles, spelling, watch, near, max_pixels, tuple(repaired(specs)))
     pieces = pieces_of(records)
+    let_go()
     with run.progress("Looking at records", "正在检查记录", reader.rows) as bar:
         for piece in _looked(run, look, pieces):
             bar.advance(piece.stop - piece.start)

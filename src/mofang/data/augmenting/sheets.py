@@ -21,7 +21,7 @@ def image_sheet(rows: Sequence[Sequence[Any]]) -> bytes:
 
 def sound_sheet(rows: Sequence[Sequence[Any]]) -> bytes:
     """PNG of spectrograms: a line a record, the sound itself first; float [frames, channels] each."""
-    return _sheet([[_fitted(spectrogram(cell), SOUND_WIDE, CELL) for cell in row] for row in rows], SOUND_WIDE, CELL)
+    return _sheet([[_filled(spectrogram(cell)) for cell in row] for row in rows], SOUND_WIDE, CELL)
 
 
 def spectrogram(samples: Any) -> Any:
@@ -41,6 +41,12 @@ def _fitted(pixels: Any, width: int, height: int) -> Any:
     share = min(width / image.width, height / image.height)
     size = max(1, round(image.width * share)), max(1, round(image.height * share))
     return image.resize(size, Image.Resampling.NEAREST if share > 2 else Image.Resampling.BILINEAR)
+
+
+def _filled(pixels: Any) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(pixels[:, :, 0]).convert("RGB").resize((SOUND_WIDE, CELL), Image.Resampling.BILINEAR)
 
 
 def _sheet(rows: Sequence[Sequence[Any]], width: int, height: int) -> bytes:

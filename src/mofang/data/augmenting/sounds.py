@@ -72,10 +72,10 @@ def varied(samples: Samples, kinds: Sequence[str], chance: Any, strength: float)
 
 
 def _resampled(samples: Samples, factor: float) -> Samples:
-    """Played ``factor`` times as fast, straight between two samples."""
-    count = max(1, round(len(samples) / factor))
-    places = np.linspace(0, len(samples) - 1, count)
-    return np.stack([np.interp(places, np.arange(len(samples)), one) for one in samples.T], 1)
+    """Played ``factor`` times as fast, without the echoes that plain interpolation makes."""
+    from mofang.data.operators.media import resampled
+
+    return resampled(samples, factor, 1.0)
 
 
 def stft(samples: Samples) -> Any:

@@ -48,7 +48,7 @@ def _is_word(piece: str) -> bool:
 
 
 def _count(words: int, chance: Any, strength: float) -> int:
-    return max(1, round(words * SHARE * strength * chance.uniform(0.5, 1)))
+    return max(1, round(words * SHARE * strength * float(chance.uniform(0.5, 1))))
 
 
 def synonym(text: str, chance: Any, strength: float) -> str:

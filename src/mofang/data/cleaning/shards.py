@@ -6,6 +6,9 @@ place and which artifact to read there; no records and no keys travel to them.
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ from mofang.data.records import Batch, RecordReader, Records
 
 PIECE_BYTES_LEAST, PIECE_BYTES_MOST = 2 << 20, 16 << 20
 PIECES = 64  # of a middling set, so that two processes or twenty finish together
-BATCH_BYTES = 2 << 20
+BATCH_BYTES = READ_BYTES = 2 << 20
 _OPENED = threading.local()
 
 
@@ -108,18 +111,24 @@ def batches_of(records: Artifact, piece: Piece) -> Iterator[Batch]:
 
 
 def rows_between(file: Any, start: int, stop: int, columns: list[str] | None = None) -> pa.RecordBatch:
-    """Rows ``start`` to ``stop`` of a Parquet file; only the row groups that hold them are read."""
+    """Rows ``start`` to ``stop`` of a Parquet file; of a row group no more than some megabytes are in memory at once."""
     taken, first = [], 0
-    with pq.ParquetFile(file) as opened:
+    with pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as opened:
         for place in range(opened.num_row_groups):
-            rows = opened.metadata.row_group(place).num_rows
-            if first < stop and first + rows > start:
-                whole = opened.read_row_group(place, columns, use_threads=False)
-                taken.append(whole.slice(max(start - first, 0), min(stop, first + rows) - max(start, first)))
-            first += rows
-        schema = opened.schema_arrow if columns is None else taken[0].schema
-    batches = pa.concat_tables(taken).combine_chunks().to_batches() if taken else []
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema)
+            group = opened.metadata.row_group(place)
+            if first < stop and first + group.num_rows > start:
+                size = max(1, group.num_rows * READ_BYTES // max(group.total_byte_size, 1))
+                below = first
+                for batch in opened.iter_batches(size, row_groups=[place], columns=columns, use_threads=False):
+                    if below < stop and below + batch.num_rows > start:
+                        low = max(start - below, 0)
+                        taken.append(batch.slice(low, min(stop - below, batch.num_rows) - low))
+                    below += batch.num_rows
+                    if below >= stop:
+                        break
+            first += group.num_rows
+        schema = opened.schema_arrow if columns is None else pa.schema([opened.schema_arrow.field(name) for name in columns])
+    return pa.concat_batches(taken) if taken else pa.RecordBatch.from_pylist([], schema)
 
 
 def cut_by_bytes(table: pa.RecordBatch, content: Any = None, width: int = 1) -> Iterator[pa.RecordBatch]:
@@ -137,3 +146,13 @@ def write_parquet(path: Path, table: pa.Table, plain: list[str] | None = None) -
     dictionary = [name for name in table.schema.names if name not in (plain or [])]
     pq.write_table(table, beside, compression="zstd", use_dictionary=dictionary, row_group_size=1 << 20)
     beside.replace(path)
+
+
+def let_go() -> None:
+    """Hand memory that earlier work used and freed back to the system, before work elsewhere asks for it."""
+    pa.default_memory_pool().release_unused()
+    libc = ctypes.util.find_library("c")
+    if libc and sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(libc), "malloc_trim", None)
+        if trim:
+            trim(0)

@@ -21,7 +21,7 @@ from mofang.core.errors import MofangError
 from mofang.data.collecting.choosing import without_id
 from mofang.data.collecting.converting import convert
 from mofang.data.columns import rounded_numbers
-from mofang.data.readers import Chunk, Reading, Reject, reader_named
+from mofang.data.readers import Chunk, Reading, Reject, chunks_of
 from mofang.data.records import Media, record_hasher
 from mofang.data.rejected import shown
 from mofang.data.roles import ARROW_TYPES, MEDIA_ROLES
@@ -96,14 +96,14 @@ def read_piece(piece: Piece) -> Noted:
 
 def _chunks(piece: Piece, how: Reading, reject: Reject) -> Iterator[Chunk]:
     """The chunks of a piece's files; where damaged files are kept, each file by itself, up to its damage."""
-    reader, files = reader_named(how.format), list(piece.files)
+    files = list(piece.files)
     if how.damaged == "stop" or how.format == "webdataset":
-        yield from reader(files, how, reject)
+        yield from chunks_of(files, how, reject)
         return
     for file in files:
         file = replace(file, cut=[])
         try:
-            yield from reader([file], how, reject)
+            yield from chunks_of([file], how, reject)
         except MofangError as error:
             if error.code != "archive-broken":
                 raise

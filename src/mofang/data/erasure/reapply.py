@@ -72,6 +72,8 @@ def _brought(shop: Shop, digest: str, source: Store | None) -> bool:
         beside = place.with_name(f"{NEW}{digest}.{new_id('b')}")
         link_or_copy(source.path(digest), beside, link=False)
         os.replace(beside, place)
+        if shop.store.check(digest) is not None:  # its key is not in this ring
+            shop.store.remove(digest)
     return shop.store.check(digest) is None
 
 
@@ -81,9 +83,9 @@ def _rewrite(shop: Shop, id: str, match: Match) -> tuple[int, int]:
     count = 0
     try:
         while True:
-            found, lost = touched_artifacts(shop, match)
+            found, lost = touched_artifacts(shop, lambda _: match)
             for entries, artifact, gone in found:
-                erased.replace(shop, id, entries, rewrite(shop, artifact, match, gone, scratch).parts)
+                erased.replace(shop, id, entries, rewrite(shop, artifact, match, gone, scratch))
                 count += 1
             if not found:
                 return count, len(lost)

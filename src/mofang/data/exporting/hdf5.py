@@ -18,6 +18,7 @@ from mofang.data.roles import ID
 CHUNK_ROWS = 1024
 MISSING = ".missing"
 PATH = ".path"
+SLASH = "∕"  # HDF5 would take a plain one for a group
 
 
 class Hdf5Writer:
@@ -73,5 +74,5 @@ class Hdf5Writer:
 
 
 def _safe(name: str) -> str:
-    """A column's name as HDF5 takes it: a slash would make a group."""
-    return name.replace("/", "∕")
+    """A column's name as HDF5 takes it."""
+    return name.replace("/", SLASH)

@@ -125,7 +125,7 @@ class SoundResample(_Sound):
         return (mono if wanted == rate or not len(mono) else resampled(mono, rate, wanted)), wanted
 
 
-def resampled(samples: Any, rate: int, wanted: int) -> Any:
+def resampled(samples: Any, rate: float, wanted: float) -> Any:
     """Samples [frames, channels] at another rate: each new one a windowed-sinc sum over the old ones around it."""
     import numpy as np
 

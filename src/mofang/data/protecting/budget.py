@@ -89,7 +89,8 @@ def datasets_of(shop: Shop, artifacts: Sequence[Artifact]) -> dict[str, str]:
             continue
         source = str(entry.body.get("settings", {}).get("source", ""))
         name = source.rstrip("/").rpartition("/")[2] or entry.body.get("stage", "?")
-        found["bytes-" + digest_of({"output": entry.body["output"]["digest"]})[:32]] = name
+        digests = [digest for part, _, digest, _ in entry.body["output"]["parts"] if part in ("values.parquet", "media.parquet")]
+        found["bytes-" + digest_of({"output": digests or entry.body["output"]["digest"]})[:32]] = name
         if source:
             found["source-" + digest_of({"stage": entry.body["stage"], "source": source})[:32]] = name
     return dict(sorted(found.items()))

@@ -35,18 +35,19 @@ def _by_pair(known: Iterable[str]) -> dict[str, list[str]]:
 
 
 _WORDS, _TITLES = _by_pair(BEFORE), _by_pair(AFTER)
+VERBS = tuple(lists.words("verbs_after_a_name"))
 LINK = re.compile(r"(?:叫做|叫|是|为)?[ ]?[:=]?[ ]?[\"“'《【\[]?")
 MARKS = "：:"
 
 _U, _L = "A-ZÀ-ÖØ-Þ", "a-zß-öø-ÿāăąćčďđēęěğīıłńňőœřśşšťūůűźżž"
-_WORD = rf"(?:[{_U}]['’])?[{_U}][{_L}]+(?:[-'’][{_U}]?[{_L}]+)?"
+_WORD = rf"(?:[{_U}]['’]|Mc|Mac|De|Di|La|Le|Van|Fitz)?[{_U}][{_L}]+(?:[-'’][{_U}]?[{_L}]+)?"
 _INITIAL = rf"[{_U}]\."
 _PARTICLE = r"(?:van der|van den|van|von|de la|de|der|den|di|da|dos|del|la|le|bin|al|ter)"
-FULL = rf"(?:{_WORD}|{_INITIAL})(?: (?:{_INITIAL}|{_PARTICLE})){{0,2}}(?: {_WORD}){{1,2}}"
+FULL = rf"(?:{_WORD}|{_INITIAL})(?: (?:{_INITIAL}|{_PARTICLE})){{0,2}}(?: (?:{_WORD}|[{_U}]{{3,}})){{1,2}}"
 TITLED = re.compile(rf"(?<![A-Za-z])(?:Mr|Mrs|Ms|Miss|Dr|Prof|Professor)\.? ((?:{_INITIAL} ?){{0,2}}{_WORD}(?: (?:{_INITIAL} )?(?:{_PARTICLE} )?{_WORD}){{0,2}})")
 NAMED = re.compile(rf"\s+({FULL}|{_WORD})(?![{_L}A-Za-z])")
 WHOLE = re.compile(rf"[ \t]*({FULL})(?![A-Za-z{_L}])")
-MAIL_BEFORE = re.compile(rf"({FULL})[\"']?\s{{0,2}}[<(\[]$")
+MAIL_BEFORE = re.compile(rf"({FULL})$")
 LABEL = re.compile(
     r"(?:full name|\bname|\bauthors?|maintainers?|contact|signed-off-by|reviewed-by|acked-by|reported-by|co-authored-by|written by|"
     r"patient|customer|passenger|recipient|attn|from|to|dear|cc|editor|translator|contributors?)\s*$",
@@ -54,9 +55,11 @@ LABEL = re.compile(
 )
 CLOSING = re.compile(r"(?:regards|sincerely|thanks|cheers|best|yours|wishes|truly|faithfully|respectfully|cordially)$", re.IGNORECASE)
 SIGNED = re.compile(rf"\n+[ \t]*(?:-{{1,2}} ?)?({FULL}|{_WORD})[ \t]*(?:\n|\Z|\0|,)")
-RIGHTS = re.compile(rf"[cC©]\)?,?\s+(?:\d{{4}}(?:\s*[-–,]\s*\d{{2,4}})*,?\s+)?(?:by\s+)?({FULL})(?![A-Za-z{_L}])")
+RIGHTS = re.compile(
+    rf"(?:opyright:?|[cC©]\)?,?)\s+(?:(?:\([cC]\)|©)\s*)?(?:\d{{4}}(?:\s*[-–,]\s*\d{{2,4}})*,?\s+)?(?:by\s+)?({FULL})(?![A-Za-z{_L}])"
+)
 _CUT = re.compile(r"[\n,;:|>)\]*\t]")
-NO_NAME = frozenset(lists.words("no_name"))
+NO_NAME = frozenset(word.lower() for word in lists.words("no_name"))
 
 
 def names(page: Page) -> Iterator[Span]:
@@ -83,6 +86,10 @@ def _chinese(page: Page) -> Iterator[Span]:
         size = _size_before(text, place) if word else 0
         if size:
             yield Span(place - size, place, "name", LIKELY)
+    for place in page.places("收").tolist():  # at the end of an address: 张三收
+        size = 0 if _is_han(text[place + 1]) else _size_before(text, place)
+        if size and not _is_han(text[place - size - 1]) and text[place - size - 1] != "\0":
+            yield Span(place - size, place, "name", LIKELY)
 
 
 def _size(text: str, start: int) -> tuple[int, bool]:
@@ -93,6 +100,8 @@ def _size(text: str, start: int) -> tuple[int, bool]:
     given = 0
     while given < 3 and _is_han(text[start + surname + given : start + surname + given + 1]):
         given += 1
+    if given > 1 and text.startswith(VERBS, start + surname + 1):
+        return (surname + 1, True) if text[start + surname] not in NOT_GIVEN else (0, False)
     long = given >= 2 and not set(text[start + surname : start + surname + 2]) & NOT_GIVEN
     if given == 2 and long:
         return surname + 2, True
@@ -114,10 +123,13 @@ def _size_before(text: str, end: int) -> int:
         piece = text[end - size : end]
         if len(piece) < size or not all(map(_is_han, piece)):
             continue
+        if piece[0] == "谢" and text[end - size - 1] in "感多致":
+            continue
         double = piece[:2] in DOUBLE_SURNAMES
         if double and size > 2 and not set(piece[2:]) & NOT_GIVEN:
             return size
-        if size < 4 and piece[0] in SURNAMES and not set(piece[1:]) & NOT_GIVEN and (size == 2 or piece[0] not in NOT_GIVEN):
+        alone = size == 2 or piece[0] not in NOT_GIVEN or not _is_han(text[end - size - 1])
+        if size < 4 and piece[0] in SURNAMES and not set(piece[1:]) & NOT_GIVEN and alone:
             return size
     return 0
 
@@ -142,9 +154,11 @@ def _english(page: Page) -> Iterator[Span]:
         if (found := RIGHTS.match(text, place)) and _may_be_name(found[1]):
             yield Span(found.start(1), found.end(1), "name", GUESSED)
     for mail in mail_forms(page):
-        before = _CUT.split(page.before(mail.start(), 60))[-1]
-        if (found := MAIL_BEFORE.search(before)) and _may_be_name(found[1]):
-            first = mail.start() - len(before) + found.start(1)
+        before = page.before(mail.start(), 60)
+        named = before.rstrip(" <([\"',")
+        piece = _CUT.split(named)[-1]
+        if len(named) < len(before.rstrip()) and (found := MAIL_BEFORE.search(piece)) and _may_be_name(found[1]):
+            first = mail.start() - len(before) + len(named) - len(piece) + found.start(1)
             yield Span(first, first + len(found[1]), "name", LIKELY)
 
 
@@ -155,7 +169,7 @@ def _titles(page: Page) -> list[int]:
 
 def _rights(page: Page) -> list[int]:
     found = [page.places("(", after="c)") + 1, page.places("(", after="C)") + 1, page.where("©")]
-    return sorted(one for places in found for one in places.tolist())
+    return sorted({*(one for places in found for one in places.tolist()), *page.words("opyright")})
 
 
 def _labelled(page: Page) -> Iterator[Span]:
@@ -168,4 +182,4 @@ def _labelled(page: Page) -> Iterator[Span]:
 
 
 def _may_be_name(text: str) -> bool:
-    return not any(word.strip(".,") in NO_NAME for word in re.split(r"[\s-]", text))
+    return not any(word.strip(".,").lower() in NO_NAME for word in re.split(r"[\s-]", text))

@@ -48,10 +48,9 @@ CARD = re.compile(
     r"(?<![0-9A-Za-z.])(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|3\d{3}([ -])\d{6}\2\d{4,5}|62\d{4}[ -]\d{10,13})"
     r"(?![0-9A-Za-z_]|[-.]\d)"
 )
-MOBILE = re.compile(r"(?<![0-9])(?:[+(]{0,2}(?:00)?86\)?[- ]?)?1[3-9]\d(?:([- ]?)\d{4}\1\d{4})" + END)
+MOBILE = re.compile(r"(?<![0-9+])(?:[+(]{0,2}(?:00)?86\)?[- ]?)?1[3-9]\d(?:([- ]?)\d{4}\1\d{4})" + END)
 LANDLINE = re.compile(
-    r"(?<![0-9A-Za-z.+/])(?:\+?86[- ]?\(?0?|\()?(0?\d{2,3})([)）]? ?-? ?)([2-9]\d{2,3}[- ]?\d{4})"
-    r"(?:(?:转|-|－| ?ext\.? ?| ?x)\d{1,5})?(?![0-9A-Za-z])"
+    r"(?<![0-9A-Za-z.+/])(\+?86[- ]?\(?0?|\()?(0?\d{2,3})(\)? ?-? ?)([2-9]\d{2,3}[- ]?\d{4})(?![0-9A-Za-z])"
 )
 PLUS = re.compile(r"(?<![0-9A-Za-z+])(?:\+|00)[1-9]\d{0,2}(?:[ .-]?\(0?\d{1,4}\))?(?:[ .-]?\d{1,5}){1,6}" + END)
 AMERICAN = re.compile(
@@ -103,6 +102,8 @@ def _numbers_in(page: Page, start: int, end: int, count: int) -> Iterator[Span]:
     for form, least, read in FORMS:
         if count >= least:
             for found in form.finditer(page.text, max(low, 0), high):
+                if found.start() >= end:  # the next stretch's own, and cut short here
+                    break
                 yield from read(page, found)
 
 
@@ -118,7 +119,7 @@ def _old_identity(page: Page, found: re.Match[str]) -> Iterator[Span]:
 
 
 def _company(page: Page, found: re.Match[str]) -> Iterator[Span]:
-    if is_company_code(found[0]):
+    if is_company_code(found[0]) and not is_identity_number(found[0]):
         yield Span(found.start(), found.end(), NOT_PERSONAL, CHECKED)
 
 
@@ -147,13 +148,13 @@ def _mobile(page: Page, found: re.Match[str]) -> Iterator[Span]:
 
 
 def _landline(page: Page, found: re.Match[str]) -> Iterator[Span]:
-    area = found[1] if found[1][0] == "0" else "0" + found[1]
-    local = digits_of(found[3])
-    abroad = "86" in found[0][:3]
-    if (found[1][0] != "0" and not abroad) or not is_landline(area, local):
+    area = found[2] if found[2][0] == "0" else "0" + found[2]
+    local = digits_of(found[4])
+    abroad = "86" in (found[1] or "")
+    if (found[2][0] != "0" and not abroad) or not is_landline(area, local):
         return
     before = page.before(found.start(), NEAR)
-    parted = bool(found[2].strip()) or abroad
+    parted = bool(found[3].strip()) or abroad
     if says(before, PHONE_WORDS) or (parted and not says_other(before, PHONE_WORDS) and not _inside_other(before)):
         yield Span(found.start(), found.end(), "landline", SURE)
 

@@ -123,6 +123,12 @@ class Page:
         """At most so many signs from a place on, of the same text."""
         return self.text[place : place + most].partition(BETWEEN)[0]
 
+    def bounds(self, place: int) -> tuple[int, int]:
+        """Where the text begins and ends in which a place lies."""
+        number = bisect_right(self.starts, place - MARGIN) - 1
+        end = self.starts[number + 1] - 1 if number + 1 < len(self.starts) else len(self.text) - 2 * MARGIN
+        return self.starts[number] + MARGIN, end + MARGIN
+
     def home(self, place: int) -> tuple[int, int]:
         """The number of the text in which a place lies, and the place within it."""
         inside = place - MARGIN

@@ -60,7 +60,7 @@ _STREETS = (
 )
 ENGLISH = re.compile(
     rf"(?<![0-9A-Za-z.,$£€#/-])\d{{1,5}}[A-Za-z]?(?:[-/]\d{{1,4}})? (?:[NSEW]\.? )?(?:{_CAPITAL} |\d{{1,3}}(?:st|nd|rd|th) ){{1,4}}?"
-    rf"(?:{_STREETS})\b\.?"
+    rf"(?:{_STREETS})\b(?:\.(?=,? [A-Z0-9#]))?"
     r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Floor|Fl|Room|Rm|#)\.? ?#?[0-9A-Za-z-]{1,6}\b|,? (?:First|Second|Third|Fourth|Fifth) Floor)?"
     rf"(?:,?[ \n]{{1,2}}(?:{_CAPITAL}[ ]?){{1,3}},? ?(?:[A-Z]{{2}}\b|[A-Z][a-z]+)?,? ?(?:\d{{5}}(?:-\d{{4}})?\b|[A-Z]{{1,2}}\d[A-Z0-9]? ?\d[A-Z]{{2}}\b))?"
 )
@@ -78,19 +78,29 @@ def _chinese(page: Page) -> Iterator[Span]:
     for place in page.pairs(PLACES_BIT, _PAIRS).tolist():
         if place < last:
             continue
-        said = page.text[place : place + 2] in _ANNOUNCED
-        found = LOCAL.search(page.text, place + 2, place + REACH) if said else WITHIN.match(page.text, place, place + 2 * REACH)
+        if page.text[place : place + 2] in _ANNOUNCED:
+            found = _announced(page.text, place + 2)
+        else:
+            found = WITHIN.match(page.text, place, place + 2 * REACH)
         if found and (span := _chinese_span(page, found)):
             last = span.end
             yield span
     last = 0
     for place in _numbered(page):
-        low = max(place - REACH, last)
-        for found in LOCAL.finditer(page.text, low, place + REACH):
+        start, end = page.bounds(place)
+        for found in LOCAL.finditer(page.text, max(place - REACH, last, start), min(place + REACH, end)):
             if found.end() > place and (span := _chinese_span(page, found)):
                 last = span.end
                 yield span
                 break
+
+
+def _announced(text: str, start: int) -> re.Match[str] | None:
+    """The address that follows a word such as 地址: from its region on, where one is named first."""
+    for place in range(start, start + 5):
+        if REGION.match(text, place):
+            return WITHIN.match(text, place, place + 2 * REACH)
+    return LOCAL.search(text, start, start + REACH)
 
 
 def _numbered(page: Page) -> list[int]:

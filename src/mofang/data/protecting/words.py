@@ -21,14 +21,15 @@ MAIL = re.compile(
 FILE_ENDINGS = frozenset(lists.words("file_endings"))
 NO_PERSON = frozenset(lists.words("machine_mailboxes"))
 IPV4 = re.compile(r"(?<![0-9A-Za-z.])(?:\d{1,3}\.){3}\d{1,3}(?![0-9A-Za-z]|\.\d)")
-IPV6 = re.compile(r"(?<![0-9A-Za-z:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:(?:\d{1,3}\.){3}\d{1,3})?(?![0-9A-Za-z:])")
+IPV6 = re.compile(r"(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:(?:\d{1,3}\.){3}\d{1,3})?(?![0-9A-Za-z:])")
 VERSION_BEFORE = re.compile(
     r"(?:\bv|version|release|ver\.?|版本|版|section|§|chapter|第|[=><~^]=|[A-Za-z0-9_]-|[\w)]\s*[<>]|appendix|rev\.?|build|firmware|"
     r"oid|\bsec\.?|clause|node|figure|table|rule)[\s:：号是为]*$",
     re.IGNORECASE,
 )
+WELL_KNOWN = frozenset({"0.0.0.0", "1.1.1.1", "8.8.8.8", "1.0.0.1", "8.8.4.4"})
 MACHINE_WORDS = re.compile(r"\bip\b|ipv[46]|address|host|server|client|listen|gateway|dns|ping|ssh|登录|地址|主机|服务器|来自|from", re.I)
-IBAN = re.compile(r"(?<![0-9A-Za-z])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{2,4}){2,8}(?![0-9A-Za-z])")
+IBAN = re.compile(r"(?<![0-9A-Za-z])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?(?![0-9A-Za-z])")
 PROVINCE_SIGNS = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
 PLATE = re.compile(
     rf"[{PROVINCE_SIGNS}][A-Z](?: ?[·•∙.-] ?| )?(?:[DF](?=[A-HJ-NP-Z0-9]{{5}}(?![A-Za-z0-9]))[A-HJ-NP-Z0-9]\d{{4}}|\d{{5}}[DF]|"
@@ -43,7 +44,7 @@ PASSPORT = re.compile(r"[EGDSPH]\d{8}|E[A-HJ-NP-Z]\d{7}|1[45]\d{7}|[A-Z]{1,2}\d{
 PERMIT = re.compile(r"[CWHMLT]\d{8}|C[A-HJ-NP-Z]\d{7}|[HM]\d{10}|\d{8}|[A-Z]\d{8}")
 WECHAT_WORD = re.compile(r"(?:微信|薇信|威信|wechat|weixin|(?<![A-Za-z])(?:vx|wx|v信|V号))", re.IGNORECASE)
 WECHAT = re.compile(
-    r"\s?(?:号码|账号|帐号|号|id|ID|Id|同号)?(?:\s?(?:是|为|：|:|=)\s?|\s)?[\"'“(]?([A-Za-z][A-Za-z0-9_-]{5,19})(?![A-Za-z0-9_@.])"
+    r"\s?(?:号码|账号|帐号|号|id|ID|Id|同号)?(?:\s?(?:是|为|：|:|=)\s?|\s)?[\"'“(]?([A-Za-z][A-Za-z0-9_-]{5,19})(?![A-Za-z0-9_@]|\\.[A-Za-z])"
 )
 WECHAT_BIT = 64
 _WECHAT = pairs_of(("微信", "薇信", "威信"))
@@ -83,7 +84,11 @@ def machines(page: Page) -> Iterator[Span]:
         low = at
         while low > at - 40 and page.text[low - 1] in _V6_SIGNS:
             low -= 1
-        found = IPV6.search(page.text, low, at + 48)
+        if page.text[low] == ":" and page.text[low + 1] != ":":  # IP:2001:db8::1
+            low += 1
+        if page.text[low - 1].isalnum() and page.text[low - 1].isascii():
+            continue
+        found = IPV6.match(page.text, low, at + 48)
         if found and _is_ipv6(found[0]):
             yield Span(found.start(), found.end(), "ip", SURE, _reach(found[0]))
 
@@ -106,7 +111,7 @@ def _is_version(page: Page, found: re.Match[str]) -> bool:
         return True
     if parts[0] == 0 and text != "0.0.0.0":
         return True
-    small = sum(part < 20 for part in parts) >= 3 and parts[0] < 10 and text not in ("1.1.1.1", "8.8.8.8", "1.0.0.1", "8.8.4.4")
+    small = sum(part < 20 for part in parts) >= 3 and parts[0] < 10 and text not in WELL_KNOWN
     return small and not MACHINE_WORDS.search(page.before(found.start(), 24))
 
 

@@ -41,7 +41,7 @@ class Reading:
     ``several`` says that these files are some of many. ``known`` are the columns of an earlier file with a header,
     ``labels`` the label of each file by its name; ``start`` and ``end`` are the bytes of the one file that are read
     (``end`` 0: to its end), ``heading`` what was found out about it. ``damaged``
-    says what becomes of a file that ends before its time. ``blank_lines``, ``lines``, ``open_end`` and
+    says what becomes of a file that ends before its time, ``told`` what an export says of itself. ``blank_lines``, ``lines``, ``open_end`` and
     ``sheets`` (the sheet read of each workbook) are written while reading.
     """
 
@@ -59,6 +59,7 @@ class Reading:
     known: tuple[str, ...] = ()
     labels: Mapping[str, str | None] | None = None
     damaged: str = "stop"
+    told: Any = None
     start: int = 0
     end: int = 0
     heading: Any = None
@@ -78,6 +79,18 @@ Format = Literal[
     "logs", "tfrecord", "hdf5", "webdataset",
 ]  # fmt: skip
 READERS = get_args(Format)[1:]
+
+
+def chunks_of(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
+    """The rows of these files; those of an export as they were before."""
+    chunks = reader_named(how.format)(files, how, reject)
+    if how.told is None:
+        yield from chunks
+        return
+    from mofang.data.exporting.returning import restored
+
+    for chunk in chunks:
+        yield restored(chunk, how.told, files, reject)
 
 
 def reader_named(name: str) -> Reader:

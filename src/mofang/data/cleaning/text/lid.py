@@ -142,8 +142,8 @@ class LanguageModel:
             self._add_pieces(spans.take(np.arange(first, last)), sums[first:last], counts[first:last])
             first = last
         if b"__label__" in spans.block.data:
-            starts = enumerate(spans.starts.tolist())
-            labels = [place for place, start in starts if spans.block.data.startswith(b"__label__", start)]
+            begins = enumerate(spans.starts.tolist())
+            labels = [place for place, start in begins if spans.block.data.startswith(b"__label__", start)]
             sums[labels], counts[labels] = 0, 0
         return sums, counts
 
