@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ class LanguageModel:
         order = np.argsort(hashes)
         self._vocabulary, self._vocabulary_rows = hashes[order], order
         self._end = Spans.of([b"</s>"]).hashes()[0]
-        self._words = Words()
+        self._words, self._lock = Words(), Lock()
 
     def identify(self, texts: Sequence[str]) -> tuple[list[str], npt.NDArray[np.float32]]:
         """The language of each text (an ISO 639 code) and its probability."""
@@ -110,7 +111,8 @@ class LanguageModel:
     def of_scan(self, scan: Scan) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
         """The label (its number) and probability of each text of a chunk that is tokenised already."""
         spans, offsets = scan.blank_words()
-        sums, counts = self._sums(spans, offsets)
+        with self._lock:  # the table of words changes while it is read
+            sums, counts = self._sums(spans, offsets)
         total = np.zeros((len(scan.rows), 16), np.float32)
         filled = np.flatnonzero(np.diff(offsets))
         if len(filled):
