@@ -190,7 +190,7 @@ def test_texts_are_dropped_for_the_first_reason_that_holds() -> None:
     [
         ("{", Limits(curly_brackets=0), "curly-brackets"), ("Lorem ipsum", Limits(lorem_ipsum=0), "lorem-ipsum"),
         ("Please enable JavaScript", Limits(javascript=0), "javascript"), ("Privacy Policy", Limits(policies=0), "policies"),
-        ("X" * 300, Limits(upper_share=0.3), "capitals"), ("1 " * 300, Limits(digit_share=0.2), "digits"),
+        ("X" * 300, Limits(upper_share=0.3), "capitals"), ("1234567890" * 30, Limits(digit_share=0.2), "digits"),
         ("\nno end" * 20, Limits(finished_lines=0.5), "unfinished-lines"), ("", Limits(), ""),
     ],
 )  # fmt: skip
