@@ -83,10 +83,13 @@ def write_table(path: Path, rows: int = 160) -> dict[str, Any]:
 def make_world(task: str, folder: Path, shop: Shop) -> World:
     """Run every stage once on tiny data."""
     from mofang.recipe import (
+        assess,
+        augment,
         baseline,
         clean,
         collect,
         compare,
+        diff,
         evaluate,
         export,
         features,
@@ -118,6 +121,9 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["clean"] = shop.run(clean, made["collect"])
     made["snapshot"] = shop.run(snapshot, made["clean"] / "kept", **cut)
     made["features"] = shop.run(features, made["snapshot"], **FEATURES[task])
+    made["assess"] = shop.run(assess, made["snapshot"], sheet=5)
+    made["diff"] = shop.run(diff, made["collect"], made["clean"])
+    made["augment"] = shop.run(augment, made["features"], seed=3)
     made["train"] = shop.run(train, made["snapshot"], family=family)
     made["select"] = shop.run(select, made["snapshot"], families=("linear",))
     made["export"] = shop.run(export, made["train"])
@@ -137,6 +143,9 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "clean": ((made["collect"],), {}),
         "snapshot": ((made["clean"] / "kept",), world.snapshot),
         "features": ((made["snapshot"],), FEATURES[world.task]),
+        "assess": ((made["snapshot"],), {"sheet": 5}),
+        "diff": ((made["collect"], made["clean"]), {}),
+        "augment": ((made["features"],), {"seed": 3}),
         "train": ((made["snapshot"],), {"family": world.family}),
         "select": ((made["snapshot"],), {"families": ("linear",)}),
         "export": ((made["train"],), {}),

@@ -24,7 +24,7 @@ def _tokens(scan: Scan, place: int) -> list[str]:
     first, last = scan.token_offsets[place : place + 2]
     spans = scan.token_spans
     pairs = zip(spans.starts[first:last].tolist(), spans.sizes[first:last].tolist(), strict=True)
-    return [scan.data[start : start + size].decode("utf-8", "surrogatepass") for start, size in pairs]
+    return [scan.block.data[start : start + size].decode("utf-8", "surrogatepass") for start, size in pairs]
 
 
 @settings(max_examples=150, deadline=None)

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
+from mofang.core.personal import holds_personal_data
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.cleaning.choosing import Chosen, choose
@@ -32,6 +33,7 @@ LONG_CHARS = 1000  # texts longer than this on average are documents, and compar
 LOOKED_ROWS = 2_000
 
 
+@holds_personal_data
 class Cleaned(Artifact):
     """Records after cleaning:
 

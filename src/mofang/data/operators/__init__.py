@@ -64,6 +64,9 @@ OPERATORS: dict[str, tuple[int, str, str]] = {
     "sound-trim": (1, "mofang.data.operators.media", "SoundTrim"),
     "sound-normalise": (1, "mofang.data.operators.media", "SoundNormalise"),
     "sound-resample": (1, "mofang.data.operators.media", "SoundResample"),
+    "value-coarsen": (1, "mofang.data.operators.coarsen", "ValueCoarsen"),
+    "text-segment": (1, "mofang.data.operators.text_segment", "TextSegment"),
+    "text-tags": (1, "mofang.data.operators.text_segment", "TextTags"),
 }
 
 Spec = Mapping[str, Any]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 @dataclass(frozen=True)
 class TextMask:
     """Puts something else in the place of personal data: ``state`` holds ``kinds`` (all without it), ``how`` by kind
-    (``*`` for the rest: mask, last4, generalise, pseudonym, remove, keep), ``tokens``, ``language``, ``key``."""
+    (``*`` for the rest: mask, last4, generalise, pseudonym, remove, keep), ``tokens``, ``language``, ``key``, ``engine``."""
 
     name: ClassVar[str] = "text-mask"
     version: ClassVar[int] = 1
@@ -22,7 +22,8 @@ class TextMask:
         from mofang.data.protecting.spans import ALL_KINDS
 
         kinds = frozenset(state["kinds"]) if state.get("kinds") else ALL_KINDS
-        change = Change(state.get("how", {}), kinds, state.get("tokens", {}), state.get("language", "auto"), held(state))
+        tokens, language, engine = state.get("tokens", {}), state.get("language", "auto"), state.get("engine", "own")
+        change = Change(state.get("how", {}), kinds, tokens, language, held(state), engine)
         places = [place for place, value in enumerate(values) if isinstance(value, str)]
         changed = list(values)
         for place, (text, _) in zip(places, change.texts([values[place] for place in places]), strict=True):

@@ -32,7 +32,8 @@ _CHANGES = re.compile(  # white space is left to split(), which knows all of it
     + "\ud800-\udfff]"
 )
 
-_BREAKS = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
+_PARAGRAPH = re.compile("\u2029")
+_EMPTY = re.compile(r"\n{3,}")
 
 
 def normalise(text: str) -> str:
@@ -42,16 +43,21 @@ def normalise(text: str) -> str:
     Every stretch of white space becomes one blank, and none stands at the ends. Applying it twice changes
     nothing.
     """
-    return " ".join(_plain(text).split())
+    return " ".join(_spelled(text).split())
 
 
 def paragraphs(text: str) -> str:
-    """The same for each line by itself: the lines stay, of several empty ones a single one, none at the ends."""
-    lines = [" ".join(line.split()) for line in _plain(_BREAKS.sub("\n", text)).split("\n")]
-    return "\n".join(line for place, line in enumerate(lines) if line or (place and lines[place - 1])).strip("\n")
+    """One spelling for what reads alike, as ``normalise`` gives it, but line breaks stay.
+
+    Blanks within a line become one, none stands at its ends, and of several empty lines one stays. Applying it twice
+    changes nothing.
+    """
+    lines = _PARAGRAPH.sub("\n\n", text).splitlines()
+    lines = _spelled("\n".join(lines)).split("\n")
+    return _EMPTY.sub("\n\n", "\n".join([" ".join(line.split()) for line in lines])).strip("\n")
 
 
-def _plain(text: str) -> str:
+def _spelled(text: str) -> str:
     text = _CHANGES.sub(_changed, text)
     if not unicodedata.is_normalized("NFC", text):
         text = _CHANGES.sub(_changed, unicodedata.normalize("NFC", text))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from mofang.core.errors import MofangError
 from mofang.data.operators.normalise import paragraphs
-
-RUNS = re.compile(r"([^\w\s])\1{3,}")  # of one sign that is no letter
-LAUGHS = re.compile(r"(\w)\1{5,}|(\w{2})\2{4,}")  # 哈哈哈哈哈哈, hahahahaha
-SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,13 @@ class TextHtml:
         from mofang.data.cleaning.text.html import looks_like_html, to_text
 
         always = state.get("mode") == "yes"
-        return _each(values, lambda text: to_text(text if looks_like_html(text) or not always else f"<html>{text}"))
+        
+        def words(text: str) -> str:
+            if looks_like_html(text):
+                return paragraphs(to_text(text))
+            return paragraphs(to_text(f"<html>{text}")) if always else text
+
+        return _each(values, words)
 
 
 @dataclass(frozen=True)
@@ -43,24 +45,21 @@ class TextParagraphs:
 
 @dataclass(frozen=True)
 class TextNoise:
-    """Noise of keyboards: of a sign repeated four times and more, or a laugh of six, three stay."""
+    """Mends noise in texts (see ``mofang.data.cleaning.text.noise``); ``state["steps"]`` names what is mended."""
 
     name: ClassVar[str] = "text-noise"
     version: ClassVar[int] = 1
 
     def apply(self, values: Sequence[Any], state: Mapping[str, Any]) -> list[Any]:
-        """The texts with short runs; digits stay as they are, and so does a value that is no text."""
-        return _each(values, _quiet)
+        """The mended texts; a value that is no text stays as it is."""
+        from mofang.data.cleaning.text.noise import DEFAULT, STEPS, mend
+
+        steps = tuple(state.get("steps", DEFAULT))
+        if unknown := [step for step in steps if step not in STEPS]:
+            raise MofangError("noise-step-unknown", step=unknown[0], known=", ".join(STEPS))
+        return [mend(value, steps).text if isinstance(value, str) else value for value in values]
 
 
 def _each(values: Sequence[Any], change: Callable[[str], str]) -> list[Any]:
     return [change(value) if isinstance(value, str) else value for value in values]
 
-
-def _quiet(text: str) -> str:
-    return LAUGHS.sub(_shortened, RUNS.sub(lambda found: found[1] * SHOWN, text))
-
-
-def _shortened(found: re.Match[str]) -> str:
-    piece = found[1] or found[2]
-    return found[0] if piece.isdecimal() else piece * SHOWN

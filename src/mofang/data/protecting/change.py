@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
-from mofang.data.protecting.find import find_all
+from mofang.data.protecting.find import finder
 from mofang.data.protecting.places import REGION
 from mofang.data.protecting.spans import ALL_KINDS, KINDS, Span
 
@@ -28,7 +28,7 @@ WORDS = {
 }  # fmt: skip
 DIGITS_ONLY = frozenset({"mobile", "landline", "phone", "card", "ssn"})
 LOWER = frozenset({"email", "ip"})
-TOKEN = re.compile(r"<([^<>#\s]{1,12})#([A-Z2-7]{32,})>")
+TOKEN = re.compile(r"<([^<>#\s]{1,12})#([A-Z2-7]{27,})>")
 HAN = re.compile("[\u4e00-\u9fff]")
 
 
@@ -41,6 +41,7 @@ class Change:
     tokens: Mapping[str, str] = field(default_factory=dict)
     language: str = "auto"
     key: bytes = b""
+    engine: str = "own"
 
     def __post_init__(self) -> None:
         for kind, how in self.how.items():
@@ -55,7 +56,7 @@ class Change:
 
     def texts(self, texts: Sequence[str]) -> list[tuple[str, list[Span]]]:
         """Each text without its personal data, and what was found in it."""
-        found = find_all(texts, self.kinds)
+        found = finder(self.engine)(texts, self.kinds)
         return [(self.one(text, spans), spans) if spans else (text, spans) for text, spans in zip(texts, found, strict=True)]
 
     def one(self, text: str, spans: Sequence[Span]) -> str:

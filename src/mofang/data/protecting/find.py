@@ -12,7 +12,7 @@ from mofang.data.protecting import names, numbers, places, words
 from mofang.data.protecting.page import Page, pages
 from mofang.data.protecting.spans import ALL_KINDS, KINDS, Span, settled
 
-__all__ = ["ALL_KINDS", "KINDS", "Span", "find", "find_all"]
+__all__ = ["ALL_KINDS", "KINDS", "Span", "find", "find_all", "finder"]
 
 Finder = Callable[[Page], Iterator[Span]]
 FINDERS: tuple[tuple[frozenset[str], Finder], ...] = (
@@ -46,3 +46,12 @@ def find_all(texts: Sequence[str], kinds: frozenset[str] = ALL_KINDS) -> list[li
                     home, start = page.home(span.start)
                     found[numbered[home]].append(span._replace(start=start, end=start + span.end - span.start))
     return [[one for one in settled(spans) if one.kind in kinds] if spans else [] for spans in found]
+
+
+def finder(engine: str) -> Callable[[Sequence[str], frozenset[str]], list[list[Span]]]:
+    """What finds personal data: ``own`` (this module), or ``presidio`` with our finders and its own together."""
+    if engine == "own":
+        return find_all
+    from mofang.data.protecting.presidio import find_with_presidio
+
+    return find_with_presidio

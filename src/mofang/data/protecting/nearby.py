@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 PHONE_WORDS = re.compile(
-    r"手机|电话|座机|固话|传真|热线|联系方式|联系我|致电|拨打|来电|打给|短信|号码是|微信|支付宝|"
+    r"手机|电话|座机|固话|传真|热线|联系|致电|拨打|来电|打给|打了$|短信|号码是|微信|支付宝|"
     r"\b(?:tel|telephone|phone|mobile|mob|cell|cellphone|call|fax|dial|text|sms|whatsapp|contact|ring|reach|wechat|wx|vx)\b",
     re.IGNORECASE,
 )
@@ -25,7 +25,7 @@ OTHER_WORDS = re.compile(
 )
 IDENTITY_WORDS = re.compile(r"身份证|证件|公民|identity|\bid\b", re.IGNORECASE)
 SSN_WORDS = re.compile(r"\bSSN\b|social security|社会安全|社保号", re.IGNORECASE)
-KEY = re.compile(r"([A-Za-z][A-Za-z_]*)[\"' ]*[=:_]?[\"' ]*$")
+BESIDE = 12  # signs between such a word and the number
 
 
 def says(before: str, words: re.Pattern[str], reach: int = 24) -> bool:
@@ -35,11 +35,11 @@ def says(before: str, words: re.Pattern[str], reach: int = 24) -> bool:
     return last >= 0 and last >= _last(OTHER_WORDS, near[-20:], len(near[:-20]))
 
 
-def says_other(before: str, words: re.Pattern[str], reach: int = 14) -> bool:
-    """True if the nearest word before a number says that it counts orders, versions or other things."""
+def says_other(before: str, words: re.Pattern[str], reach: int = 20) -> bool:
+    """True if the word right before a number says that it counts orders, versions or other things."""
     near = before[-reach:]
     other = _last(OTHER_WORDS, near)
-    return other >= 0 and other > _last(words, near)
+    return other >= len(near) - BESIDE and other > _last(words, near)
 
 
 def _last(words: re.Pattern[str], text: str, shift: int = 0) -> int:

@@ -38,6 +38,7 @@ MAKES = frozenset({"identity-card", "card", "ssn", "mobile", "landline", "phone"
 NEAR = 30  # signs before a number that are read for words
 CLOSE = np.zeros(1 << 16, bool)  # signs that stand between the digits of one number
 CLOSE[[ord(sign) for sign in " -.()/\u2010\u2011\u2012\u2013\u2014·"]] = True
+DOT, PLUS_SIGN = ord("."), ord("+")
 
 END = r"(?![0-9A-Za-z_]|[-.]\d)"
 IDENTITY = re.compile(r"(?<![0-9])[1-8]\d{5}([ -]?)(?:18|19|20)\d{6}\1\d{3}[\dXx](?![0-9A-Za-z])")
@@ -47,10 +48,9 @@ CARD = re.compile(
     r"(?<![0-9A-Za-z.])(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|3\d{3}([ -])\d{6}\2\d{4,5}|62\d{4}[ -]\d{10,13})"
     r"(?![0-9A-Za-z_]|[-.]\d)"
 )
-MOBILE = re.compile(r"(?<![0-9])(?:[+(]{0,2}(?:00)?86\)?[- ]?)?1[3-9]\d(?:([- ]?)\d{4}\1\d{4})" + END)
+MOBILE = re.compile(r"(?<![0-9+])(?:[+(]{0,2}(?:00)?86\)?[- ]?)?1[3-9]\d(?:([- ]?)\d{4}\1\d{4})" + END)
 LANDLINE = re.compile(
-    r"(?<![0-9A-Za-z.+/])(?:\+?86[- ]?\(?0?|\()?(0?\d{2,3})([)）]? ?-? ?)([2-9]\d{2,3}[- ]?\d{4})"
-    r"(?:(?:转|-|－| ?ext\.? ?| ?x)\d{1,5})?(?![0-9A-Za-z])"
+    r"(?<![0-9A-Za-z.+/])(\+?86[- ]?\(?0?|\()?(0?\d{2,3})(\)? ?-? ?)([2-9]\d{2,3}[- ]?\d{4})(?![0-9A-Za-z])"
 )
 PLUS = re.compile(r"(?<![0-9A-Za-z+])(?:\+|00)[1-9]\d{0,2}(?:[ .-]?\(0?\d{1,4}\))?(?:[ .-]?\d{1,5}){1,6}" + END)
 AMERICAN = re.compile(
@@ -61,7 +61,7 @@ CALLED = re.compile(r"(?<![0-9A-Za-z.])\(?\d{2,5}\)?[ .-]?\d{3,4}(?:[ .-]?\d{2,4
 SSN = re.compile(r"(?<![0-9A-Za-z.-])\d{3}([- ]?)\d{2}\1\d{4}" + END)
 LETTERS_BEFORE = re.compile(r"[A-Za-z_]+$")
 KNOWN_BEFORE = frozenset(
-    "tel phone mobile mob cell cellphone telephone t m p call fax sms text wechat wx vx id idcard no card number num sfz".split()
+    ["tel", "phone", "mobile", "mob", "cell", "cellphone", "telephone", "t", "m", "p", "call", "fax", "sms", "text", "wechat", "wx", "vx", "id", "idcard", "no", "card", "number", "num", "sfz"]
 )
 IN_A_PATH = re.compile(r"(?:[A-Za-z0-9_]/|[?&#]|=)$")
 CALLING_KEY = re.compile(r"(?:tel|phone|mobile|mob|cell|contact|whatsapp)\w*[\"']?\s*=\s*[\"']?$", re.IGNORECASE)
@@ -74,24 +74,27 @@ def numbers(page: Page) -> Iterator[Span]:
 
 
 def _stretches(page: Page) -> Iterator[tuple[int, int, int]]:
-    """From where to where digits stand so close together that they may be one number, and how many."""
-    digits = page.digits
-    if len(digits) < 7:
+    """From where to where digits stand so close together that they may be one number, and how many; the long tails of
+    decimal numbers are none."""
+    digits, codes = page.digits, page.codes
+    if len(digits) < 8:
         return
-    gap = np.diff(digits)
-    joined = gap == 1
-    two = np.flatnonzero((gap == 2) | (gap == 3))
-    first = page.codes[digits[two] + 1]
-    last = page.codes[digits[two + 1] - 1]
-    joined[two] = CLOSE[first] & CLOSE[last]
-    cuts = np.flatnonzero(~joined) + 1
-    begins = np.concatenate([[0], cuts])
-    ends = np.concatenate([cuts, [len(digits)]])
-    counts = ends - begins
-    plus = page.codes[digits[begins] - 1] == ord("+")
-    worth = (counts >= 9) | (plus & (counts >= 8))
-    for begin, end in zip(begins[worth], ends[worth], strict=True):
-        yield int(digits[begin]), int(digits[end - 1]) + 1, int(end - begin)
+    first = np.flatnonzero(np.diff(digits, prepend=-9) != 1)
+    size = np.diff(first, append=len(digits))
+    start = digits[first]
+    end = start + size
+    left, right = codes[end[:-1]], codes[start[1:] - 1]
+    joined = (start[1:] - end[:-1] <= 2) & CLOSE[left] & CLOSE[right]
+    dotted = (left == DOT) | (right == DOT)
+    joined &= ~dotted | ((size[:-1] <= 4) & (size[1:] <= 4) & (size[1:] >= 2))
+    begins = np.flatnonzero(np.append(True, ~joined))
+    counts = np.add.reduceat(size, begins)
+    ends = end[np.append(begins[1:], len(first)) - 1]
+    starts = start[begins]
+    before = codes[starts - 1]
+    worth = (counts >= 9) | ((before == PLUS_SIGN) & (counts >= 8))
+    worth &= ~((before == DOT) & page.is_digit(starts - 2))
+    yield from zip(starts[worth].tolist(), ends[worth].tolist(), counts[worth].tolist(), strict=True)
 
 
 def _numbers_in(page: Page, start: int, end: int, count: int) -> Iterator[Span]:
@@ -99,6 +102,8 @@ def _numbers_in(page: Page, start: int, end: int, count: int) -> Iterator[Span]:
     for form, least, read in FORMS:
         if count >= least:
             for found in form.finditer(page.text, max(low, 0), high):
+                if found.start() >= end:  # the next stretch's own, and cut short here
+                    break
                 yield from read(page, found)
 
 
@@ -114,7 +119,7 @@ def _old_identity(page: Page, found: re.Match[str]) -> Iterator[Span]:
 
 
 def _company(page: Page, found: re.Match[str]) -> Iterator[Span]:
-    if is_company_code(found[0]):
+    if is_company_code(found[0]) and not is_identity_number(found[0]):
         yield Span(found.start(), found.end(), NOT_PERSONAL, CHECKED)
 
 
@@ -143,13 +148,13 @@ def _mobile(page: Page, found: re.Match[str]) -> Iterator[Span]:
 
 
 def _landline(page: Page, found: re.Match[str]) -> Iterator[Span]:
-    area = found[1] if found[1][0] == "0" else "0" + found[1]
-    local = digits_of(found[3])
-    abroad = "86" in found[0][:3]
-    if (found[1][0] != "0" and not abroad) or not is_landline(area, local):
+    area = found[2] if found[2][0] == "0" else "0" + found[2]
+    local = digits_of(found[4])
+    abroad = "86" in (found[1] or "")
+    if (found[2][0] != "0" and not abroad) or not is_landline(area, local):
         return
     before = page.before(found.start(), NEAR)
-    parted = bool(found[2].strip()) or abroad
+    parted = bool(found[3].strip()) or abroad
     if says(before, PHONE_WORDS) or (parted and not says_other(before, PHONE_WORDS) and not _inside_other(before)):
         yield Span(found.start(), found.end(), "landline", SURE)
 

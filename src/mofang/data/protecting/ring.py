@@ -31,6 +31,14 @@ def key_of(shop: Shop, name: str) -> bytes:
     return shop.secret(f"pseudonym-{shop.checked_name(name)}")
 
 
+def existing_key(shop: Shop, name: str) -> bytes:
+    """A shop's key of this name; refused where it was never made, so that a slip of the pen makes none."""
+    place = shop.path / "keys" / f"pseudonym-{shop.checked_name(name)}.key"
+    if not place.exists():
+        raise MofangError("pseudonym-key-unknown", name=name)
+    return place.read_bytes()
+
+
 def told(shop: Shop, name: str) -> dict[str, str]:
     """What an operator's state says of a key: its name and fingerprint."""
     return {"name": name, "fingerprint": hold(key_of(shop, name))}

@@ -28,13 +28,32 @@ class Span(NamedTuple):
     detail: str = ""
 
 
+_ORDER = {kind: place for place, kind in enumerate(KINDS)}
+
+
 def settled(found: Iterable[Span]) -> list[Span]:
     """Spans that do not overlap, in order: of two the surer stays, then the longer, then the one that begins first, then
     the kind that stands first in ``KINDS``."""
     kept: list[Span] = []
-    order = {kind: place for place, kind in enumerate(KINDS)}
-    ranked = sorted(set(found), key=lambda one: (-one.score, one.start - one.end, one.start, order.get(one.kind, -1)))
+    together: list[Span] = []
+    end = -1
+    for one in sorted(set(found)):
+        if one.start >= end:
+            kept += _best(together)
+            together = []
+        together.append(one)
+        end = max(end, one.end)
+    kept += _best(together)
+    return [one for one in kept if one.kind != NOT_PERSONAL]
+
+
+def _best(together: list[Span]) -> list[Span]:
+    """Which of some spans that hang together stay."""
+    if len(together) < 2:
+        return together
+    kept: list[Span] = []
+    ranked = sorted(together, key=lambda one: (-one.score, one.start - one.end, one.start, _ORDER.get(one.kind, -1)))
     for one in ranked:
         if all(one.end <= other.start or other.end <= one.start for other in kept):
             kept.append(one)
-    return sorted(one for one in kept if one.kind != NOT_PERSONAL)
+    return sorted(kept)

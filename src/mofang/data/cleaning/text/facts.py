@@ -29,7 +29,7 @@ SHARES = (
     "word_chars", "hash_share", "ellipsis_share", "letter_share", "upper_share", "digit_share", "word_letter_share",
     "stop_word_share", "bullet_lines", "ellipsis_lines", "finished_lines",
 )  # fmt: skip
-_POLICIES = ("terms of use", "privacy policy", "cookie policy", "use of cookies", "uses cookies")
+_POLICIES = ("terms of use", "privacy policy", "cookie policy")
 
 
 @dataclass(frozen=True)
@@ -105,16 +105,16 @@ def text_facts(
 
 def _of_scan(scan: Scan) -> dict[str, npt.NDArray[Any]]:
     """The counts and shares of a chunk of texts."""
-    offsets, spans = scan.token_offsets, scan.token_spans
+    offsets, hashes = scan.token_offsets, scan.token_spans.hashes()
     tokens = np.diff(offsets)
     words = np.diff(scan.word_offsets)
     letters = scan.count(classes.LETTER)
     lines = Lines.of(scan)
-    english, english_distinct = english_words().counts(scan, spans.hashes())
+    english, english_distinct = english_words().counts(scan, hashes)
     han = scan.kinds.take(scan.tokens) == classes.HAN
     signs = np.zeros(len(tokens), np.int64)
     if han.any():
-        _, signs = chinese_signs().counts(scan, spans.hashes())
+        _, signs = chinese_signs().counts(scan, hashes)
     dots = scan.occurrences("...") + scan.occurrences("…")
     return {
         "chars": scan.chars,

@@ -21,16 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mofang.core.errors import MofangError
-from mofang.data.cleaning.text.tokens import Flags, Hashes, Ints, Scan, Spans, scans, totals
+from mofang.data.cleaning.text.tokens import PAD_BYTES, Flags, Hashes, Ints, Scan, Spans, scans, totals
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint32]
 SLOTS = 1 << 18  # words remembered; 19 MB
 NONE = 0xFFFF  # a piece that the model does not know
-WINDOW = 1 << 18  # characters of new words worked on at once
+WINDOW = 1 << 16  # characters of new words worked on at once
 _MAGIC, _VERSION = 793712314, 12
 _START, _PRIME = np.uint32(2166136261), np.uint32(16777619)
-_PAD = 72
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,10 @@ class LanguageModel:
         self._known, self._rows = matrix[:words], np.ascontiguousarray(matrix[words:])
         output = reader.quantised() if reader.take("<?")[0] else reader.dense()
         self._tree = _tree([count for _, count in entries[words:]], output)
-        spans = _spans([name for name, _ in entries[:words]])
-        hashes = spans.hashes()
+        hashes = Spans.of([name for name, _ in entries[:words]]).hashes()
         order = np.argsort(hashes)
         self._vocabulary, self._vocabulary_rows = hashes[order], order
-        self._end = _spans([b"</s>"]).hashes()[0]
+        self._end = Spans.of([b"</s>"]).hashes()[0]
         self._words = Words()
 
     def identify(self, texts: Sequence[str]) -> tuple[list[str], npt.NDArray[np.float32]]:
@@ -137,37 +135,43 @@ class LanguageModel:
         known = np.minimum(np.searchsorted(self._vocabulary, hashes), len(self._vocabulary) - 1)
         found = np.flatnonzero(self._vocabulary[known] == hashes)
         sums[found], counts[found] = self._known[self._vocabulary_rows[known[found]]], 1
-        starts = np.append(np.cumsum(spans.sizes) - spans.sizes, spans.sizes.sum())
+        starts = np.append(0, np.cumsum(spans.sizes + 2))  # a word that fits stands in one window, wherever it is met
         first = 0
         while first < len(hashes):
             last = max(first + 1, int(np.searchsorted(starts, starts[first] + WINDOW, side="right")) - 1)
             self._add_pieces(spans.take(np.arange(first, last)), sums[first:last], counts[first:last])
             first = last
-        labels = [place for place in range(len(hashes)) if spans.data.startswith(b"__label__", int(spans.starts[place]))] \
-            if b"__label__" in spans.data else []
-        sums[labels], counts[labels] = 0, 0
+        if b"__label__" in spans.block.data:
+            begins = enumerate(spans.starts.tolist())
+            labels = [place for place, start in begins if spans.block.data.startswith(b"__label__", start)]
+            sums[labels], counts[labels] = 0, 0
         return sums, counts
 
     def _add_pieces(self, spans: Spans, sums: Vectors, counts: npt.NDArray[np.int32]) -> None:
         """Add the vectors of the pieces of two to four characters of each word, set between < and >."""
-        signs, word, left = _characters(spans)
+        signs, word, ends = _characters(spans)
         for start in range(0, len(word), WINDOW):
-            part = slice(start, min(start + WINDOW, len(word)))
-            state = np.full(part.stop - start, _START, np.uint32)
+            stop = min(start + WINDOW, len(word))
+            state = np.full(stop - start, _START, np.uint32)
+            found: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.uint16]]] = []
             for size in range(1, self._longest + 1):
                 state = signs.step(state, start + size - 1)
                 if size < self._shortest:
                     continue
                 bucket = state - state // np.uint32(self._bucket) * np.uint32(self._bucket)
                 rows = self._pieces.take(bucket)
-                here = np.flatnonzero((rows != NONE) & (left[part] >= size))
-                if not len(here):
-                    continue
-                of = word[part].take(here)
-                firsts = np.flatnonzero(np.append(True, of[1:] != of[:-1]))
-                vectors = self._rows.take(rows.take(here), axis=0)
-                sums[of[firsts]] += np.add.reduceat(vectors, firsts, axis=0)
-                counts[of[firsts]] += np.diff(np.append(firsts, len(here))).astype(np.int32)
+                here = np.flatnonzero(rows != NONE)
+                of = word.take(here + start)
+                inside = np.flatnonzero(ends.take(of) - (here + start) >= size)
+                found.append((of.take(inside), rows.take(here.take(inside))))
+            of = np.concatenate([one for one, _ in found])
+            if not len(of):
+                continue
+            order = np.argsort(of, kind="stable")
+            of, rows = of.take(order), np.concatenate([one for _, one in found]).take(order)
+            firsts = np.flatnonzero(np.append(True, of[1:] != of[:-1]))
+            sums[of[firsts]] += np.add.reduceat(self._rows.take(rows, axis=0), firsts, axis=0)
+            counts[of[firsts]] += np.diff(np.append(firsts, len(of))).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -186,34 +190,27 @@ class _Signs:
         return state
 
 
-def _characters(spans: Spans) -> tuple[_Signs, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """The characters of words set between < and >: their bytes, their word, and how many are left in it."""
+def _characters(spans: Spans) -> tuple[_Signs, npt.NDArray[np.int32], Ints]:
+    """The characters of words set between < and >: their bytes, the word of each, and where each word ends."""
     sizes = spans.sizes + 2
     ends = np.cumsum(sizes)
     firsts = ends - sizes
-    places = np.arange(ends[-1]) + np.repeat(spans.starts - 1 - firsts, sizes)
-    data = np.frombuffer(spans.data, np.uint8).take(places, mode="wrap")
+    places = np.repeat(spans.starts - 1 - firsts, sizes)
+    places += np.arange(len(places))
+    data = spans.block.bytes_.take(places, mode="clip")
     data[firsts], data[ends - 1] = ord("<"), ord(">")
     word = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
-    begins = (data & 0xC0) != 0x80
-    signed = np.append(data, np.zeros(_PAD, np.uint8)).view(np.int8).astype(np.int32).view(np.uint32)
-    if begins.all():
-        left = (np.repeat(ends, sizes) - np.arange(len(data))).astype(np.int32)
-        return _Signs((signed,), ()), word, left
-    at = np.flatnonzero(begins)
+    signed = np.append(data, np.zeros(PAD_BYTES, np.uint8)).view(np.int8).astype(np.int32).view(np.uint32)
+    at = np.flatnonzero(data.view(np.int8) >= -64)
+    if len(at) == len(data):
+        return _Signs((signed,), ()), word, ends
     word = word.take(at)
-    last = np.cumsum(np.bincount(word, minlength=len(sizes)))
-    left = (last.take(word) - np.arange(len(at))).astype(np.int32)
     width = np.append(np.diff(np.append(at, len(data))), np.ones(4, np.int64))
     at = np.append(at, np.full(4, len(data)))
     deepest = int(width.max())
     bytes_ = tuple(signed.take(at + deep) for deep in range(deepest))
-    return _Signs(bytes_, tuple(width > deep for deep in range(1, deepest))), word, left
-
-
-def _spans(words: Sequence[bytes]) -> Spans:
-    sizes = np.fromiter(map(len, words), np.int64, len(words))
-    return Spans(b"".join(words) + bytes(_PAD), np.cumsum(sizes) - sizes, sizes)
+    longer = tuple(width > deep for deep in range(1, deepest))
+    return _Signs(bytes_, longer), word, np.cumsum(np.bincount(word, minlength=len(sizes)))
 
 
 class _Reader:

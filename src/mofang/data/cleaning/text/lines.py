@@ -62,7 +62,7 @@ def bullets(scan: Scan, lines: Lines) -> Ints:
 
 
 def _are(scan: Scan, starts: npt.NDArray[np.int64], signs: tuple[str, ...]) -> Flags:
-    data = np.frombuffer(scan.data, np.uint8)
+    data = scan.block.bytes_
     heads = data.take(starts, mode="wrap")
     found = np.zeros(len(starts), bool)
     for sign in signs:

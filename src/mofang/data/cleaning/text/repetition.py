@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from mofang.data.cleaning.text import classes
 from mofang.data.cleaning.text.lines import Lines
-from mofang.data.cleaning.text.shingles import windows
 from mofang.data.cleaning.text.tokens import Hashes, Ints, Scan, totals
 
 TOP, DUPLICATE = (2, 3, 4), (5, 6, 7, 8, 9, 10)
@@ -18,7 +17,7 @@ REPETITION = (
     "duplicate_lines", "duplicate_line_chars", "duplicate_paragraphs", "duplicate_paragraph_chars", "distinct_words",
     "entropy_bits", *(f"top_{size}_grams" for size in TOP), *(f"duplicate_{size}_grams" for size in DUPLICATE),
 )  # fmt: skip
-_STEP = np.uint64(0x9E3779B97F4A7C15)
+_STEP, _ODD, _S29 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(29)
 
 
 def repetition(scan: Scan) -> dict[str, npt.NDArray[Any]]:
@@ -37,14 +36,7 @@ def repetition(scan: Scan) -> dict[str, npt.NDArray[Any]]:
         again = _seen_before(_mixed(hashes, first), np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)))
         found[f"duplicate_{name}s"] = _share(totals(again, offsets), np.diff(offsets))
         found[f"duplicate_{name}_chars"] = _share(totals(chars * again, offsets), totals(chars, offsets))
-    word_chars = sizes.take(scan.words)
-    text_chars = totals(word_chars, scan.word_offsets)
-    found |= _variety(scan)
-    for size in TOP:
-        found[f"top_{size}_grams"] = _share(_top(scan, word_chars, size), text_chars)
-    for size in DUPLICATE:
-        found[f"duplicate_{size}_grams"] = _share(_repeated(scan, word_chars, size), text_chars)
-    return found
+    return found | _word_runs(scan, sizes.take(scan.words))
 
 
 def _lines(lines: Lines) -> tuple[npt.NDArray[np.intp], Ints]:
@@ -73,69 +65,87 @@ def _mixed(hashes: Hashes, first: npt.NDArray[np.intp]) -> Hashes:
     return np.add.reduceat(mixed, first)
 
 
-def _runs(keys: Hashes, texts: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The order that brings equal keys of one text together (the first of them first), and where each group begins."""
-    keys = keys ^ (texts.astype(np.uint64) + np.uint64(1)) * _STEP
-    order = np.argsort(keys, kind="stable")
+def _groups(keys: Hashes, texts: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Ints]:
+    """The order that brings equal keys of one text together, where each group begins in it, and the groups' sizes."""
+    keys = keys ^ (texts.view(np.uint64) + np.uint64(1)) * _STEP
+    order = np.argsort(keys)
     sorted_ = keys.take(order)
-    return order, np.flatnonzero(np.append(True, sorted_[1:] != sorted_[:-1])[: len(sorted_)])
+    begins = np.flatnonzero(np.append(True, sorted_[1:] != sorted_[:-1])[: len(sorted_)])
+    return order, begins, np.diff(np.append(begins, len(order)))
+
+
+def _firsts(order: npt.NDArray[np.intp], begins: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """The earliest of each group."""
+    return np.minimum.reduceat(order, begins) if len(order) else order
 
 
 def _seen_before(keys: Hashes, texts: Ints) -> npt.NDArray[np.bool_]:
     """Which keys stand earlier in the same text."""
-    order, begins = _runs(keys, texts)
+    order, begins, _ = _groups(keys, texts)
     again = np.ones(len(keys), bool)
-    again[order.take(begins)] = False
+    again[_firsts(order, begins)] = False
     return again
 
 
-def _grams(scan: Scan, chars: Ints, size: int) -> tuple[Hashes, npt.NDArray[np.intp], Ints, Ints]:
-    """The runs of ``size`` words: their hashes, first words, texts, and characters."""
-    long = np.diff(scan.word_offsets) >= size
-    counts = np.where(long, np.diff(scan.word_offsets) - size + 1, 0)
-    hashes, offsets = windows(scan.word_hashes, scan.word_offsets, size)
-    kept = np.repeat(long, np.diff(offsets))  # a shorter text has one window of all its words; it repeats nothing
-    texts = np.repeat(np.arange(len(long)), counts)
-    starts = np.arange(len(texts)) + np.repeat(scan.word_offsets[:-1] - (np.cumsum(counts) - counts), counts)
+def _word_runs(scan: Scan, chars: Ints) -> dict[str, npt.NDArray[Any]]:
+    """What words and runs of words repeat.
+
+    A run that comes twice begins with a shorter run that does, so that each size looks only where the last one found
+    something.
+    """
+    found: dict[str, npt.NDArray[Any]] = {}
+    hashes, offsets = scan.word_hashes, scan.word_offsets
+    whole = totals(chars, offsets)
+    texts = np.repeat(np.arange(len(scan.rows)), np.diff(offsets))
+    left = offsets.take(texts + 1) - np.arange(len(hashes))  # words from each to its text's end
     running = np.zeros(len(chars) + 1, np.int64)
     np.cumsum(chars, out=running[1:])
-    return hashes[kept], starts, texts, running.take(starts + size) - running.take(starts)
+    here, keys = np.arange(len(hashes)), hashes
+    for size in range(1, max(DUPLICATE) + 1):
+        if size > 1:
+            inside = left.take(here) >= size
+            here, keys = here[inside], keys[inside]
+            keys = (keys ^ keys >> _S29) * _STEP + hashes.take(here + size - 1) * _ODD
+        of = texts.take(here)
+        order, begins, counts = _groups(keys, of)
+        if size == 1:
+            found |= _variety(of.take(order.take(begins)), counts, np.diff(offsets))
+        many = counts > 1
+        if size in TOP:
+            one = order.take(begins[many])
+            length = running.take(here.take(one) + size) - running.take(here.take(one))
+            found[f"top_{size}_grams"] = _share(_longest(of.take(one), counts[many], length, len(scan.rows)), whole)
+        if size in DUPLICATE:
+            again = np.ones(len(here), bool)
+            again[_firsts(order, begins)] = False
+            covered = _covered(here[again], size, len(chars))
+            found[f"duplicate_{size}_grams"] = _share(totals(chars * covered, offsets), whole)
+        twice = np.zeros(len(here), bool)
+        twice[order] = np.repeat(many, counts)
+        here, keys = here[twice], keys[twice]
+    return found
 
 
-def _top(scan: Scan, chars: Ints, size: int) -> Ints:
+def _longest(texts: Ints, counts: Ints, chars: Ints, size: int) -> Ints:
     """Characters in the commonest run of words of each text, 0 where none comes twice; of equals the longest."""
-    hashes, _, texts, lengths = _grams(scan, chars, size)
-    order, begins = _runs(hashes, texts)
-    counts = np.diff(np.append(begins, len(order)))
-    one = order.take(begins)
-    best = np.zeros(len(scan.rows), np.int64)
-    many = counts > 1
-    np.maximum.at(best, texts.take(one[many]), counts[many] << 32 | lengths.take(one[many]))
+    best = np.zeros(size, np.int64)
+    np.maximum.at(best, texts, counts << 32 | chars)
     return (best >> 32) * (best & 0xFFFFFFFF)
 
 
-def _repeated(scan: Scan, chars: Ints, size: int) -> Ints:
-    """Characters of the words that lie in a run met before in the text, each counted once."""
-    hashes, starts, texts, _ = _grams(scan, chars, size)
-    again = starts[_seen_before(hashes, texts)]
-    change = np.zeros(len(chars) + 1, np.int32)
-    change[again] += 1
-    np.subtract.at(change, again + size, 1)
-    return totals(chars * (np.cumsum(change[:-1]) > 0), scan.word_offsets)
+def _covered(starts: npt.NDArray[np.intp], size: int, words: int) -> npt.NDArray[np.bool_]:
+    """Which words lie in one of the runs of ``size`` words."""
+    change = np.bincount(starts, minlength=words + 1) - np.bincount(starts + size, minlength=words + 1)
+    return np.greater(np.cumsum(change[:words]), 0)
 
 
-def _variety(scan: Scan) -> dict[str, npt.NDArray[Any]]:
+def _variety(texts: Ints, counts: Ints, words: Ints) -> dict[str, npt.NDArray[Any]]:
     """The share of different words, and the entropy of the words' frequencies."""
-    sizes = np.diff(scan.word_offsets)
-    texts = np.repeat(np.arange(len(sizes)), sizes)
-    order, begins = _runs(scan.word_hashes, texts)
-    counts = np.diff(np.append(begins, len(order)))
-    of = texts.take(order.take(begins))
-    distinct = np.bincount(of, minlength=len(sizes))
-    weighed = np.bincount(of, counts * np.log2(counts), minlength=len(sizes))
-    whole = np.maximum(sizes, 1)
+    distinct = np.bincount(texts, minlength=len(words))
+    weighed = np.bincount(texts, counts * np.log2(counts), minlength=len(words))
+    whole = np.maximum(words, 1)
     return {
-        "distinct_words": _share(distinct, sizes),
+        "distinct_words": _share(distinct, words),
         "entropy_bits": np.maximum(np.log2(whole) - weighed / whole, 0).astype(np.float32),
     }
 

@@ -37,9 +37,7 @@ class Lookup:
     def __init__(self, groups: tuple[tuple[str, ...], ...]) -> None:
         self.size = len(groups)
         words = [(word, number) for number, group in enumerate(groups) for word in group]
-        encoded = [word.encode() for word, _ in words]
-        sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        hashes = Spans(b"".join(encoded) + bytes(72), np.cumsum(sizes) - sizes, sizes).hashes()
+        hashes = Spans.of([word.encode() for word, _ in words]).hashes()
         for self._shift in map(np.uint64, range(52)):
             slots = hashes >> self._shift & np.uint64(_SLOTS - 1)
             if len(np.unique(slots)) == len(slots):

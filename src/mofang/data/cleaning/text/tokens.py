@@ -7,7 +7,6 @@ it covers, so that no Python runs for a single token.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,53 +19,87 @@ from mofang.data.cleaning.text import classes
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]
-CHUNK_BYTES = 1 << 20  # texts worked on at once: what the arrays of one chunk need stays near the processor
-LONG_BYTES = 64  # a token's bytes beyond these are hashed apart
+CHUNK_BYTES = 1 << 19  # texts worked on at once: what the arrays of one chunk need stays near the processor
+PAD_BYTES = 72  # zeros after a block of bytes, so that eight may be read from anywhere in it
+LONG_BYTES = 32  # a token's bytes beyond these are hashed apart
 _M1, _M2, _M3 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(8)] + [(1 << 64) - 1], np.uint64)
 _S32, _S29 = np.uint64(32), np.uint64(29)
+
+
+class Block:
+    """Texts as UTF-8 with zeros after them, readable as bytes and, from any byte, as eight of them at once."""
+
+    def __init__(self, text: bytes) -> None:
+        self.data = text + bytes(PAD_BYTES)
+        self.bytes_ = np.frombuffer(self.data, np.uint8)
+
+    @cached_property
+    def eights(self) -> Hashes:
+        """The eight bytes that begin at each byte, as one number."""
+        return np.ascontiguousarray(np.ndarray((len(self.data) - 7,), "<u8", self.data, strides=(1,)))
 
 
 @dataclass(frozen=True)
 class Spans:
     """Pieces of one block of bytes: where each starts and how many bytes it covers."""
 
-    data: bytes  # ends with at least LONG_BYTES + 8 zero bytes
+    block: Block
     starts: Ints
     sizes: Ints
+
+    @classmethod
+    def of(cls, pieces: Sequence[bytes]) -> Spans:
+        """A block of these pieces."""
+        sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))
+        return cls(Block(b"".join(pieces)), np.cumsum(sizes) - sizes, sizes)
 
     def hashes(self) -> Hashes:
         """A 64-bit hash of each piece's bytes: equal bytes, equal hash, wherever they stand.
 
         Fast and well mixed, not secret: texts made to collide can collide.
         """
-        words = np.ndarray((len(self.data) - 7,), "<u8", self.data, strides=(1,))
-        starts, sizes = self.starts, self.sizes
-        mixed = words[starts] & _MASKS.take(np.minimum(sizes, 8))
-        mixed = (mixed ^ sizes.astype(np.uint64)) * _M1
+        eights, starts, sizes = self.block.eights, self.starts, self.sizes
+        mixed = eights.take(starts) & _MASKS.take(np.minimum(sizes, 8))
+        mixed ^= sizes.view(np.uint64)
+        mixed *= _M1
         mixed ^= mixed >> _S32
         left = np.flatnonzero(sizes > 8)
+        starts, sizes = starts.take(left), sizes.take(left) - 8
         for at in range(8, LONG_BYTES, 8):
             if not len(left):
                 break
-            rest = sizes.take(left) - at
-            word = words[starts.take(left) + at] & _MASKS.take(np.minimum(rest, 8))
-            part = (mixed.take(left) ^ word) * _M2
-            mixed[left] = part ^ (part >> _S29)
-            left = left[rest > 8]
-        for place in left.tolist():
-            start = int(starts[place]) + LONG_BYTES
-            tail = self.data[start : start + int(sizes[place]) - LONG_BYTES]
-            digest = hashlib.blake2b(tail, digest_size=8).digest()
-            mixed[place] ^= np.frombuffer(digest, np.uint64)[0]
+            part = eights.take(starts + at) & _MASKS.take(np.minimum(sizes, 8))
+            part ^= mixed.take(left)
+            part *= _M2
+            mixed[left] = part ^ part >> _S29
+            more = np.flatnonzero(sizes > 8)
+            left, starts, sizes = left.take(more), starts.take(more), sizes.take(more) - 8
+        if len(left):
+            mixed[left] ^= _tails(eights, starts + LONG_BYTES, sizes)
         mixed *= _M2
         mixed ^= mixed >> _S32
         mixed *= _M3
-        return mixed ^ (mixed >> _S29)
+        return mixed ^ mixed >> _S29
 
     def take(self, places: npt.NDArray[np.intp]) -> Spans:
         """Some of the pieces."""
-        return Spans(self.data, self.starts.take(places), self.sizes.take(places))
+        return Spans(self.block, self.starts.take(places), self.sizes.take(places))
+
+
+def _tails(eights: Hashes, starts: Ints, sizes: Ints) -> Hashes:
+    """What the rest of long pieces adds to their hash: a sum over their words of eight bytes, each weighed by its place."""
+    counts = (sizes + 7) >> 3
+    ends = np.cumsum(counts)
+    place = np.arange(ends[-1]) - np.repeat(ends - counts, counts)
+    words = eights.take(np.repeat(starts, counts) + 8 * place)
+    words[ends - 1] &= _MASKS.take(sizes - 8 * (counts - 1))
+    weights = (2 * place + 1).view(np.uint64) * _M3
+    words ^= words >> _S29
+    words *= weights ^ weights >> _S32 | np.uint64(1)
+    words ^= words >> _S32
+    words *= _M2
+    return np.add.reduceat(words, ends - counts)
 
 
 @dataclass(frozen=True)
@@ -74,7 +107,7 @@ class Scan:
     """A chunk of texts cut into runs of one kind of character."""
 
     rows: Ints  # the texts' places in the batch
-    data: bytes  # the texts as UTF-8, each with a line break after it, then zeros
+    block: Block  # the texts as UTF-8, each with a line break after it
     kinds: classes.Bytes  # of each run
     starts: Ints  # of each run, in bytes; one more for the end
     sizes: Ints  # of each run, in characters
@@ -99,7 +132,7 @@ class Scan:
     def token_spans(self) -> Spans:
         """The bytes of each token."""
         starts = self.starts.take(self.tokens)
-        return Spans(self.data, starts, self.starts.take(self.tokens + 1) - starts)
+        return Spans(self.block, starts, self.starts.take(self.tokens + 1) - starts)
 
     @cached_property
     def token_texts(self) -> Ints:
@@ -107,9 +140,9 @@ class Scan:
         return np.repeat(np.arange(len(self.rows)), np.diff(self.token_offsets))
 
     @cached_property
-    def folded(self) -> bytes:
+    def folded(self) -> Block:
         """The bytes with capitals A-Z as small letters and digits as 0."""
-        return self.data.translate(classes.folding())
+        return Block(self.block.data.translate(classes.folding()))
 
     @cached_property
     def word_hashes(self) -> Hashes:
@@ -163,7 +196,7 @@ class Scan:
         first = turns[~blank.take(turns)]
         last = turns[blank.take(turns)]
         starts = self.starts.take(first)
-        return Spans(self.data, starts, self.starts.take(last) - starts), np.searchsorted(first, self.offsets)
+        return Spans(self.block, starts, self.starts.take(last) - starts), np.searchsorted(first, self.offsets)
 
     def count(self, bits: int) -> Ints:
         """How many characters of each text are of a class (letter, capital, digit)."""
@@ -172,11 +205,12 @@ class Scan:
     def occurrences(self, wanted: str) -> Ints:
         """How often each text holds a string, not counting overlaps; A-Z like a-z and every digit like 0."""
         sought = wanted.encode().translate(classes.folding())
-        if sought not in self.folded:
+        data = self.folded.data
+        if sought not in data:
             return np.zeros(len(self.rows), np.int64)
         firsts = self.starts.take(self.offsets[:-1])
         pairs = zip(firsts.tolist(), (firsts + self.bytes_).tolist(), strict=True)
-        return np.array([self.folded.count(sought, first, last) for first, last in pairs], np.int64)
+        return np.array([data.count(sought, first, last) for first, last in pairs], np.int64)
 
 
 def scans(texts: Sequence[str], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Scan]:
@@ -208,9 +242,9 @@ def _scan(texts: Sequence[str], rows: list[int], plain: bool) -> Scan:
     chars = np.fromiter(map(len, chosen), np.int64, len(chosen))
     first_chars = np.zeros(len(chars), np.int64)
     np.cumsum(chars[:-1] + 1, out=first_chars[1:])
-    encoded = joined.encode("utf-8", "surrogatepass")
+    block = Block(joined.encode("utf-8", "surrogatepass"))
     if plain:
-        found = np.frombuffer(encoded.translate(classes.ascii_table()), np.uint8)
+        found = np.frombuffer(block.data.translate(classes.ascii_table()), np.uint8, len(joined))
     else:
         wide = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
         found = classes.table().take(wide)
@@ -224,18 +258,17 @@ def _scan(texts: Sequence[str], rows: list[int], plain: bool) -> Scan:
     starts = np.flatnonzero(turns)
     byte_starts, byte_firsts = starts, first_chars
     if not plain:
-        widths = np.zeros(len(wide) + 1, np.int64)
-        np.cumsum(1 + (wide > 0x7F).view(np.uint8) + (wide > 0x7FF) + (wide > 0xFFFF), out=widths[1:])
-        byte_starts, byte_firsts = widths.take(starts), widths.take(first_chars)
+        begins = np.append(np.flatnonzero(block.bytes_[:-PAD_BYTES].view(np.int8) >= -64), len(block.data) - PAD_BYTES)
+        byte_starts, byte_firsts = begins.take(starts), begins.take(first_chars)
     return Scan(
         rows=np.array(rows, np.int64),
-        data=encoded + bytes(LONG_BYTES + 8),
+        block=block,
         kinds=kinds.take(starts[:-1]),
         starts=byte_starts,
         sizes=np.diff(starts),
         offsets=np.append(np.searchsorted(starts[:-1], first_chars), len(starts) - 1),
         chars=chars,
-        bytes_=np.diff(np.append(byte_firsts, len(encoded))) - 1,
+        bytes_=np.diff(np.append(byte_firsts, len(block.data) - PAD_BYTES)) - 1,
         signs=found,
         char_starts=starts,
         first_chars=first_chars,
