@@ -93,8 +93,9 @@ def clean(
     ``rules`` are regular expressions of one's own, as in ``advert=加微信``; a text that one matches is dropped.
     ``personal`` data are masked, or their texts dropped: ``personal_kinds``, or all but names and addresses.
     ``units`` and ``dates`` name columns to repair, as in ``weight=kg`` and ``day`` or ``day=dmy``.
-    ``missing`` is the share of inputs that may be missing, ``outliers`` the distance of a number from its column's median, in standard deviations (0: any). The reasons named by ``flag``
-    are noted in statistics.parquet and drop nothing. Of pictures ``min_blur`` and ``min_contrast`` are the least
+    ``missing`` is the share of inputs that may be missing, ``outliers`` the distance of a number from its column's
+    median, in standard deviations (0: any). The reasons named by ``flag`` are noted in statistics.parquet and drop
+    nothing. Of pictures ``min_blur`` and ``min_contrast`` are the least
     sharpness and contrast, of sounds ``max_silence`` and ``max_clipping`` the largest shares (0 and 1: any).
     ``max_chars`` 0 means no limit. More than ``bad_share`` damaged images or sounds stop the run. Other thresholds on
     the same records take seconds: what was read of them is kept.
