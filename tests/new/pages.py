@@ -57,3 +57,23 @@ def parcels(folder: Path) -> None:
     whole = (folder / "完好" / "微信图片_20240001.jpg").read_bytes()
     (folder / "完好" / "微信图片_20240001 (1).jpg").write_bytes(whole)
     (folder / "完好" / "微信图片_20240002.jpg").write_bytes(whole[: len(whole) // 3])
+
+
+def comments(path: Path) -> None:
+    """Comments as a shop exports them: HTML, advertising, phone numbers, laughs, copies, a language nobody asked for."""
+    import csv
+
+    chance = random.Random(9)
+    good, bad = ("很好", "满意", "干净", "热情"), ("很差", "失望", "肮脏", "冷漠")
+    things = ("房间", "早餐", "前台", "服务", "位置", "电梯", "窗户", "毛巾", "价格", "隔音")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["comment", "stars"])
+        for place in range(200):
+            words = "，".join(chance.choice(things) + chance.choice(bad if place % 2 else good) for _ in range(4))
+            writer.writerow([f"<p>这次住在{place}号房间，{words}。</p>", "1星" if place % 2 else "5星"])
+        writer.writerow(["前台的人都很好，有事请打我的手机13800138000，谢谢你们的热情", "5星"])
+        writer.writerow(["加微信领红包，全网最低价，名额不多，先到先得", "5星"])
+        writer.writerow(["早餐太好吃了！！！！！！哈哈哈哈哈哈哈，下次还会再来住这里", "5星"])
+        writer.writerow(["Le comité qui s'est réuni au printemps a déclaré qu'il examinerait tous les documents", "5星"])
+        writer.writerow(["<p>这次住在1号房间</p>", ""])

@@ -16,7 +16,7 @@ from mofang.core.errors import MofangError
 from mofang.core.personal import holds_personal_data
 from mofang.core.run import Run
 from mofang.core.stage import stage
-from mofang.data.cleaning.choosing import choose
+from mofang.data.cleaning.choosing import Chosen, choose
 from mofang.data.cleaning.deciding import DAMAGED, ROW_REASONS, Thresholds
 from mofang.data.cleaning.quality import Anything, Quality
 from mofang.data.cleaning.watching import own_rules
@@ -92,9 +92,10 @@ def clean(
     ``languages`` are those that stay, as in ``zh,en``, told from the first ``language_chars`` characters (0: all).
     ``rules`` are regular expressions of one's own, as in ``advert=加微信``; a text that one matches is dropped.
     ``personal`` data are masked, or their texts dropped: ``personal_kinds``, or all but names and addresses.
-    ``units`` and ``dates`` name columns to repair, as in ``weight=kg`` and ``day`` or ``day=dmy``. ``missing`` is the share of inputs that may be missing, ``outliers``
-    the distance of a number from its column's median, in standard deviations (0: any). The reasons named by ``flag``
-    are noted in statistics.parquet and drop nothing. Of pictures ``min_blur`` and ``min_contrast`` are the least
+    ``units`` and ``dates`` name columns to repair, as in ``weight=kg`` and ``day`` or ``day=dmy``.
+    ``missing`` is the share of inputs that may be missing, ``outliers`` the distance of a number from its column's
+    median, in standard deviations (0: any). The reasons named by ``flag`` are noted in statistics.parquet and drop
+    nothing. Of pictures ``min_blur`` and ``min_contrast`` are the least
     sharpness and contrast, of sounds ``max_silence`` and ``max_clipping`` the largest shares (0 and 1: any).
     ``max_chars`` 0 means no limit. More than ``bad_share`` damaged images or sounds stop the run. Other thresholds on
     the same records take seconds: what was read of them is kept.
@@ -105,9 +106,10 @@ def clean(
     near = _near(reader, near_duplicate, near_by, texts, photos)
     surveyed: Survey = run.call(
         survey, records, labels=labels, html=html, layout=layout, units=units, dates=dates, noise=noise,
-        mask=personal == "mask", find_personal=personal == "drop", personal_kinds=personal_kinds, rules=rules, near=near, max_pixels=max_pixels,
+        mask=personal == "mask", find_personal=personal == "drop", personal_kinds=personal_kinds, rules=rules, near=near,
         identify=("prefix" if language_chars else "full") if languages or quality != Anything() else "",
-        prefix=language_chars or 1000, quality=quality != Anything(), repetition=quality.repetition, media=bool(min_blur or min_contrast),
+        prefix=language_chars or 1000, quality=quality != Anything(), repetition=quality.repetition,
+        media=bool(min_blur or min_contrast), max_pixels=max_pixels,
     )  # fmt: skip
     thresholds = Thresholds(
         min_chars, max_chars, min_side, languages, language_score, quality, personal == "drop",
@@ -127,16 +129,23 @@ def clean(
         raise MofangError("nothing-left", rows=reader.rows, reasons=worded(counts))
     if len(chosen.tied):
         write_ties(run, "kept/", chosen.tied, chosen.signed)
+    run.measure(**_measures(counts, surveyed, chosen))
+    return run.result(Cleaned)
+
+
+def _measures(counts: Counter[str], surveyed: Survey, chosen: Chosen) -> dict[str, Any]:
+    """What the ledger says of a cleaning; nothing of what did not occur."""
     notes = surveyed.read_json("about.json")["notes"]
     found = {
         "labels_merged": notes["merged"],
         "unread": notes["unread"],
         "alike": chosen.alike,
         "tied": len(np.unique(chosen.tied)),
+        "flagged": chosen.flagged,
     }
-    flagged = {"flagged": dict(chosen.flagged)} if chosen.flagged else {}
-    run.measure(rows=reader.rows, kept=counts.pop(""), dropped=dict(counts), **{k: n for k, n in found.items() if n}, **flagged)
-    return run.result(Cleaned)
+    told = {name: dict(value) if isinstance(value, Counter) else value for name, value in found.items() if value}
+    kept = counts.pop("")
+    return {"rows": surveyed.measures["rows"], "kept": kept, "dropped": dict(counts), **told}
 
 
 def _near(reader: RecordReader, threshold: float, by: str, texts: list[str], photos: list[str]) -> str:

@@ -2,7 +2,7 @@
 same order.
 
 A function and its items must be picklable; that transport stays among our own authenticated processes. Data travels
-through the shared store, so items are small (paths, ranges, settings).
+through the shared store, so items are small (paths, ranges, settings), and a cluster's results are JSON.
 """
 
 from __future__ import annotations

@@ -1,25 +1,33 @@
-"""How results and errors come back from workers that are no processes of ours."""
+"""How results and errors come back from workers that are no processes of ours: as JSON."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from mofang.core.errors import MofangError
 
+KNOWN: dict[str, type[Exception]] = {"ValueError": ValueError, "OSError": OSError}
 
-def tried(function: Callable[[Any], Any], item: Any) -> tuple[bytes, bool]:
+
+def tried(function: Callable[[Any], Any], item: Any) -> bytes:
     """The result, or what the function raised as a value: a cluster would turn it into words of its own."""
     try:
-        return pickle.dumps(function(item)), False
-    except (MofangError, ValueError, OSError) as error:
-        return pickle.dumps(error), True
+        return orjson.dumps({"result": function(item)})
+    except MofangError as error:
+        return orjson.dumps({"code": error.code, "values": error.values}, default=str)
+    except (ValueError, OSError) as error:
+        kind = next(name for name, one in KNOWN.items() if isinstance(error, one))
+        return orjson.dumps({"kind": kind, "said": str(error)})
 
 
-def told(result: bytes, failed: bool) -> Any:
+def told(answer: bytes) -> Any:
     """The result as it was, or the error raised again."""
-    found = pickle.loads(result)  # noqa: S301  (from our own worker)
-    if failed:
-        raise found
-    return found
+    found = orjson.loads(answer)
+    if "code" in found:
+        raise MofangError(found["code"], **found["values"])
+    if "kind" in found:
+        raise KNOWN[found["kind"]](found["said"])
+    return found["result"]

@@ -68,7 +68,8 @@ def choose(
     with run.progress("Deciding", "正在判定", rows) as bar:
         for piece in range(survey.pieces):
             table = survey.facts(piece)
-            marks = row_marks(table.drop_columns([name for name in HIDDEN if name in table.schema.names]), columns, thresholds, reasons)
+            shown = table.drop_columns([name for name in HIDDEN if name in table.schema.names])
+            marks = row_marks(shown, columns, thresholds, reasons)
             span = slice(first, first + table.num_rows)
             decisions.codes[span], flags[span] = marks.codes, marks.flags
             _sign(table, first, signs, texts, photos)

@@ -24,7 +24,7 @@ from mofang.data.cleaning.duplicates import content_of, label_key
 from mofang.data.cleaning.labelmap import plain_label
 from mofang.data.cleaning.near import Signer
 from mofang.data.cleaning.photocopies import SKETCH_BYTES
-from mofang.data.cleaning.shards import Elsewhere, Piece, batches_of, write_parquet
+from mofang.data.cleaning.shards import Elsewhere, Piece, batches_of, let_go, write_parquet
 from mofang.data.cleaning.watching import Watch
 from mofang.data.columns import is_missing
 from mofang.data.operators import apply_to_columns
@@ -91,7 +91,8 @@ class Look:
             values.append(pa.RecordBatch.from_arrays(arrays, schema=self.schema))
             facts.append(self._facts(batch, columns, unknown))
             for name in self.repaired:
-                unread[name] += sum(new is None and not is_missing(old) for old, new in zip(batch.column(name), columns[name], strict=True))
+                both = zip(batch.column(name), columns[name], strict=True)
+                unread[name] += sum(new is None and not is_missing(old) for old, new in both)
             if self.spelling.labels:
                 raw = {value for value in batch.column(self.spelling.labels[0]) if value}
                 spellings |= {value: plain_label(value) for value in raw}
@@ -101,6 +102,7 @@ class Look:
         hidden = [name for name in whole.schema.names if name.startswith("_") or name == ID]
         write_parquet(folder / f"facts-{piece.number}", whole.replace_schema_metadata({NOTES: notes}), hidden)
         write_parquet(folder / f"values-{piece.number}", pa.Table.from_batches(values), [ID, *self._texts])
+        let_go()
         return piece.number
 
     def _facts(self, batch: Batch, columns: dict[str, Sequence[Any]], unknown: list[bool]) -> pa.RecordBatch:

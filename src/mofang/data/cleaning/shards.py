@@ -24,7 +24,7 @@ from mofang.data.records import Batch, RecordReader, Records
 
 PIECE_BYTES_LEAST, PIECE_BYTES_MOST = 2 << 20, 16 << 20
 PIECES = 64  # of a middling set, so that two processes or twenty finish together
-BATCH_BYTES = READ_BYTES = 2 << 20
+BATCH_BYTES = READ_BYTES = 1 << 20
 _OPENED = threading.local()
 
 
