@@ -91,6 +91,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
         export,
         features,
         package,
+        protect,
         select,
         snapshot,
         train,
@@ -114,6 +115,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made: dict[str, Artifact] = {}
     made["collect"] = shop.run(collect, **settings)
     made["clean"] = shop.run(clean, made["collect"])
+    made["protect"] = shop.run(protect, made["collect"], how=("pseudonym",))
     made["snapshot"] = shop.run(snapshot, made["clean"] / "kept", **cut)
     made["features"] = shop.run(features, made["snapshot"], **FEATURES[task])
     made["train"] = shop.run(train, made["snapshot"], family=family)
@@ -132,6 +134,7 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
     return {
         "collect": ((), world.collect),
         "clean": ((made["collect"],), {}),
+        "protect": ((made["collect"],), {"how": ("pseudonym",)}),
         "snapshot": ((made["clean"] / "kept",), world.snapshot),
         "features": ((made["snapshot"],), FEATURES[world.task]),
         "train": ((made["snapshot"],), {"family": world.family}),
