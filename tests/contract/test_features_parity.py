@@ -182,3 +182,23 @@ def test_features_of_features_are_refused(shipped: Shipped) -> None:
     with pytest.raises(MofangError) as caught:
         shipped.shop.run(features, shipped.made["features"])
     assert caught.value.code == "features-twice"
+
+
+def test_the_exported_example_answers_as_the_model_does(shipped: Shipped, tmp_path: Path) -> None:
+    """Without Mofang: the operators' own code lies beside it."""
+    import os
+    import shutil
+    import subprocess
+    import sys
+
+    from mofang.takeout import take_out
+
+    shutil.copytree(shipped.shop.path, tmp_path / "shop")
+    shop = Shop.open(tmp_path / "shop")
+    shop.name("sold", shop.find(shipped.made["package"].entry))
+    place = take_out(shop, tmp_path / "out").place / "models" / "sold@1"
+    assert all("import mofang" not in path.read_text("utf-8") and "from mofang" not in path.read_text("utf-8") for path in place.rglob("*.py"))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "example.py"], cwd=place, env=environment, capture_output=True, text=True, timeout=60,
+                          check=False)
+    assert done.returncode == 0 and "questions answered as recorded" in done.stdout, done.stderr

@@ -91,8 +91,8 @@ def twin(world: World, tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def test_the_same_seed_gives_the_same_bytes_in_another_shop(world: World, twin: Shop) -> None:
     """Stage by stage on the twin's own artifacts, killed after every sealed part: the digests equal the first shop's."""
     copy = World(**{**world.__dict__, "shop": twin, "made": {}})
-    for name in ("collect", "clean", "snapshot", "features", "train", "select", "export", "baseline", "evaluate", "package"):
-        copy.made[name] = _killed_after_every_part(copy, twin, name) if name in ("collect", "clean", "snapshot", "features") else (
+    for name in ("collect", "clean", "snapshot", "features", "augment", "train", "select", "export", "baseline", "evaluate", "package"):
+        copy.made[name] = _killed_after_every_part(copy, twin, name) if name in ("collect", "clean", "snapshot", "features", "augment") else (
             called_step(copy, twin, name))
         if name not in MEASURES_TIME:
             assert copy.made[name].digest == world.made[name].digest, f"{name} depends on more than its inputs"

@@ -83,10 +83,13 @@ def write_table(path: Path, rows: int = 160) -> dict[str, Any]:
 def make_world(task: str, folder: Path, shop: Shop) -> World:
     """Run every stage once on tiny data."""
     from mofang.recipe import (
+        assess,
+        augment,
         baseline,
         clean,
         collect,
         compare,
+        diff,
         evaluate,
         export,
         features,
@@ -94,6 +97,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
         protect,
         select,
         snapshot,
+        survey,
         train,
     )
 
@@ -114,10 +118,14 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     cut = {"task": task, "label": given.get("label", "label"), "inputs": inputs, "test": 0.2, "validation": 0.2}
     made: dict[str, Artifact] = {}
     made["collect"] = shop.run(collect, **settings)
+    made["survey"] = shop.run(survey, made["collect"])
     made["clean"] = shop.run(clean, made["collect"])
     made["protect"] = shop.run(protect, made["collect"], how=("pseudonym",))
     made["snapshot"] = shop.run(snapshot, made["clean"] / "kept", **cut)
     made["features"] = shop.run(features, made["snapshot"], **FEATURES[task])
+    made["assess"] = shop.run(assess, made["snapshot"], sheet=5)
+    made["diff"] = shop.run(diff, made["collect"], made["clean"])
+    made["augment"] = shop.run(augment, made["features"], seed=3)
     made["train"] = shop.run(train, made["snapshot"], family=family)
     made["select"] = shop.run(select, made["snapshot"], families=("linear",))
     made["export"] = shop.run(export, made["train"])
@@ -133,10 +141,14 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
     made = world.made
     return {
         "collect": ((), world.collect),
+        "survey": ((made["collect"],), {}),
         "clean": ((made["collect"],), {}),
         "protect": ((made["collect"],), {"how": ("pseudonym",)}),
         "snapshot": ((made["clean"] / "kept",), world.snapshot),
         "features": ((made["snapshot"],), FEATURES[world.task]),
+        "assess": ((made["snapshot"],), {"sheet": 5}),
+        "diff": ((made["collect"], made["clean"]), {}),
+        "augment": ((made["features"],), {"seed": 3}),
         "train": ((made["snapshot"],), {"family": world.family}),
         "select": ((made["snapshot"],), {"families": ("linear",)}),
         "export": ((made["train"],), {}),

@@ -121,6 +121,12 @@ def test_the_same_content_keeps_one_key_and_a_plain_copy_is_locked_away(tmp_path
     assert b"plain first" not in store.path(digest).read_bytes() and store.check(digest) is None
 
 
+def test_an_object_whose_key_is_lost_is_stored_anew(tmp_path: Path) -> None:
+    store, digest = stored(tmp_path, b"lost key " * 100)
+    store.keys.drop([digest])
+    assert stored(tmp_path, b"lost key " * 100)[1] == digest and store.check(digest) is None
+
+
 def test_a_full_disk_leaves_no_half_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mofang.core import store as module
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,7 +46,7 @@ def erase(context: Context, person: str | None, records: tuple[str, ...], column
     said: dict[str, Any] = {"person": (person,) if person else (), "record": records, "column": columns, "why": why}
     looked: Report = shop.act(action, **said, dry_run=True)
     if not dry_run:
-        context.confirm(_changes(looked), yes)
+        context.confirm(changes(looked), yes)
     report = looked if dry_run else shop.act(action, **said)
     if not dry_run:
         report.descent, report.sources = looked.descent, looked.sources
@@ -56,16 +55,17 @@ def erase(context: Context, person: str | None, records: tuple[str, ...], column
 
         click.echo(orjson.dumps({**report.to_dict(), "dry_run": dry_run}, option=orjson.OPT_INDENT_2).decode())
         return
-    _told(context, report, dry_run=dry_run)
+    told(context, report, dry_run=dry_run)
 
 
-def _changes(found: Report) -> list[str]:
+def changes(found: Report) -> list[str]:
+    """What is asked about before anything is erased."""
     return [say("{records} records, {rows} rows in {n} artifacts are erased for good. This cannot be undone.",
                 "将永久抹除 {records} 条记录，涉及 {n} 份数据中的 {rows} 行。此操作无法撤销。", records=f"{found.records:,}",
                 rows=f"{found.rows:,}", n=len(found.artifacts))]
 
 
-def _told(context: Context, report: Report, *, dry_run: bool) -> None:
+def told(context: Context, report: Report, *, dry_run: bool) -> None:
     """What went (or would go), what was made from it, and what to do now."""
     rows = [{"kind": one["kind"], "name": one["name"] or "–", "entry": one["entry"][:17], "rows": sum(one["rows"].values())}
             for one in report.artifacts]
@@ -116,10 +116,3 @@ def _holder(name: str) -> str:
              "unfinished runs": "未完成的运行", "objects of unfinished runs": "未完成运行的文件", "stored answers": "保存的应答",
              "files in backups": "备份中的文件"}
     return say(name, words.get(name, name))
-
-
-def continue_line(shop: Any) -> str:
-    """For the day's screen: what to type where an erasure was cut off; empty if none was."""
-    from mofang.core.erased import unfinished_erasures
-
-    return f"mofang --shop {shlex.quote(str(shop.path))} erase --yes …" if unfinished_erasures(shop) else ""

@@ -23,7 +23,9 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "new": ("make", "look at a file or folder and write a recipe for it", "查看文件或文件夹，为它写一份配方"),
         "run": ("make", "run a recipe: from records to a named model", "运行配方：从记录得到有名字的模型"),
         "show": ("make", "print a model's report again", "再看一次模型的报告"),
+        "source": ("source", "register databases, APIs, web pages and stores to collect from", "登记要采集的数据库、接口、网页和存储"),
         "predict": ("make", "ask a model, without server or key", "直接询问模型，无需服务器和密钥"),
+        "label": ("label", "have people label records, and make one answer out of many", "请人标注记录，并把多人的回答合成一个"),
     },
     ("Sell", "销售"): {
         "serve": ("sell", "answer requests over HTTP, metered", "通过 HTTP 应答请求并计量"),
@@ -38,6 +40,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "models": ("look", "list named models", "列出有名字的模型"),
         "runs": ("look", "list runs, also failed and unfinished ones", "列出运行记录，含失败和未完成的"),
         "trace": ("look", "from a result back to data, licence and cost", "从结果追溯到数据、许可和成本"),
+        "diff": ("data", "what changed between two sets of records or two snapshots", "两份记录或两个快照之间的变化"),
         "costs": ("money", "what was earned, what it cost, what is left", "收入、成本和毛利"),
         "verify": ("look", "check the ledger, the journals and every file", "核对账本、日志和每一个文件"),
         "private": ("privacy", "counts and means with noise, on one privacy budget", "带噪声的计数和均值，共用一份隐私预算"),
@@ -47,7 +50,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     },
     ("More", "更多"): {
         "demo": ("more", "a model's whole life on real reviews", "用真实评论走完模型的一生"),
-        "export": ("travel", "write a model into one file for another shop", "把模型写成一个文件，带到另一个模坊"),
+        "export": ("travel", "write a model, or records, for another shop or other tools", "把模型或记录写成文件，带到另一个模坊或其他工具"),
         "import": ("travel", "take in a model from another shop's file", "导入另一个模坊的模型文件"),
         "fingerprint": ("travel", "this shop's key, to compare by telephone", "本店公钥的指纹，供对方核对"),
         "erase": ("erase", "erase a person out of everything, and see what was made from them", "从一切数据中抹除一个人，并列出由其数据得到的内容"),

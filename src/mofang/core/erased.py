@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mofang.core.artifact import Artifact, Part, manifest_digest
 from mofang.core.canonical import digest_of
+from mofang.core.database import Database
 from mofang.core.identity import new_id
 from mofang.core.ledger import Entry, EntryKind
 
@@ -144,7 +145,12 @@ def doomed(shop: Shop) -> set[str]:
 
 def destroyed(shop: Shop) -> set[str]:
     """The digests that were erased for good."""
-    return {row[0] for row in shop.ledger.db.rows("select mark from tombstone where kind='object'")}
+    return destroyed_in(shop.ledger.db)
+
+
+def destroyed_in(ledger: Database) -> set[str]:
+    """The same of a ledger alone."""
+    return {row[0] for row in ledger.rows("select mark from tombstone where kind='object'")}
 
 
 def destroy(shop: Shop, digests: set[str]) -> None:

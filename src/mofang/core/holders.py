@@ -14,11 +14,13 @@ from mofang.core.personal import Sought, forgets
 from mofang.core.run import lives
 from mofang.core.subjects import forget_many, mark_of
 from mofang.core.sweep import mentioned
+from mofang.core.unlocked import process_lives
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
 ENCODINGS = ("utf-8", "gb18030", "utf-16-le", "utf-16-be")
+TORN = re.compile(r"\.[0-9a-f]{64}\.(\d+)")
 RUN = re.compile(r"[0-9a-f]{64}")
 
 
@@ -84,6 +86,10 @@ def scratch(shop: Shop, sought: Sought) -> dict[str, int]:
         return {"unfinished runs": len(found)}
     for path in found:
         remove_tree(path)
+    for path in shop.store.root.glob("*/.*"):
+        torn = TORN.fullmatch(path.name)
+        if torn and not process_lives(int(torn[1])):
+            path.unlink(missing_ok=True)
     orphans = [digest for digest in shop.store.held() - mentioned(shop, set())
                if RUN.fullmatch(digest) and is_encrypted(shop.store.path(digest), digest)]
     for digest in orphans:

@@ -83,13 +83,25 @@ def settled(shop: Shop, spec: Spec, settings: dict[str, Any], bound: list[list[A
     """
     if not (spec.memo and spec.takes_previous and bound[-1]):
         return bound
-    previous = bound[-1][0]
+    previous = _own(shop, spec, bound[-1][0])
+    bound = [*bound[:-1], [previous]]
     given = shop.ledger.get(previous.entry).body.get("inputs", [])
     before = [one for one in given if one["kind"] == previous.kind and not one["within"]]
     earlier = [[shop.artifact(shop.ledger.get(one["entry"])) for one in before[:1]]]
     candidate = [*bound[:-1], *earlier]
     known = hit(shop, spec, key_of(identity(shop, spec, settings, candidate)))
     return candidate if known and known.body["output"]["digest"] == previous.digest else bound
+
+
+def _own(shop: Shop, spec: Spec, previous: Artifact) -> Artifact:
+    """What this stage made, where later stages made another artifact of the same kind of it (a snapshot with features)."""
+    while not previous.within:
+        body = shop.ledger.get(previous.entry).body
+        given = [one for one in body.get("inputs", []) if one["kind"] == previous.kind and not one["within"]]
+        if body.get("stage") == spec.name or not given:
+            break
+        previous = shop.artifact(shop.ledger.get(given[0]["entry"]))
+    return previous
 
 
 def machine() -> dict[str, str]:

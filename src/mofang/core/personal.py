@@ -1,7 +1,8 @@
 """Which artifact kinds and which tables can hold personal data: the first are encrypted at rest, and erasure finds both.
 
-A kind says so where it is declared; a floor that keeps content in a table of its own registers a holder. What is not
-registered here is neither encrypted nor erased, so a test looks at what a planted record leaves behind.
+Every kind of the data floor does; a kind of another floor, or of a recipe of one's own, says so where it is declared. A
+floor that keeps content in a table of its own registers a holder. What is not known here is neither encrypted nor
+erased, so a test looks at what a planted record leaves behind.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def is_personal(kind: str) -> bool:
 
     if kind not in KINDS and kind not in PERSONAL:
         lock.import_kind(kind)
-    return kind in PERSONAL
+    cls = KINDS.get(kind)
+    return kind in PERSONAL or (cls is not None and cls.__module__.startswith("mofang.data."))
 
 
 def forgets(name: str) -> Callable[[H], H]:

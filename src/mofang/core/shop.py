@@ -6,7 +6,6 @@ unfinished runs, ``keys/`` secrets that no backup contains.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -30,6 +29,7 @@ from mofang.core.kept import note_kept
 from mofang.core.ledger import Entry, Ledger
 from mofang.core.migrate import SETTINGS, bring_up_to_date, newest
 from mofang.core.nearest import nearest
+from mofang.core.secrets import secret_in
 from mofang.core.stage import spec_of
 from mofang.core.store import Store
 from mofang.core.unlocked import remove_left_over
@@ -141,18 +141,7 @@ class Shop:
 
     def secret(self, name: str) -> bytes:
         """A 32-byte secret by name, made at first use and readable by this user only."""
-        folder = self.path / "keys"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        path = folder / f"{name}.key"
-        if not path.exists():
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-                file.write(os.urandom(32))
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):  # the first of several processes wins
-                os.link(file.name, path)
-            os.unlink(file.name)
-        return path.read_bytes()
+        return secret_in(self.path / "keys", name)
 
     # Running
 
@@ -272,7 +261,7 @@ class Shop:
         found = self.artifact(entries[0]) if entries else self.artifact(self.ledger.get(self.named(head).entry))
         for name in inside:
             found = found / name
-        if kind and found.kind != kind:
+        if kind not in ("", Artifact.kind, found.kind):
             raise MofangError("kind-wrong", name=text, kind=found.kind, wanted=kind)
         return found
 

@@ -56,7 +56,7 @@ class Store:
             sync_file(source)
         digest, size_bytes = file_digest(source), source.stat().st_size
         home = self.path(digest)
-        if self._touch(home) and not (private and not is_encrypted(home, digest)):
+        if self._touch(home) and self._will_do(home, digest, private):
             source.unlink()
             return digest, size_bytes
         home.parent.mkdir(exist_ok=True)
@@ -76,6 +76,11 @@ class Store:
             source.unlink()
         sync_folder(home.parent)
         return digest, size_bytes
+
+    def _will_do(self, home: Path, digest: str, private: bool) -> bool:
+        """True if the object that is there can be read, and lies as it should."""
+        locked = is_encrypted(home, digest)
+        return self.keys.of_object(digest) is not None if locked else not private
 
     def _lock_away(self, source: Path, digest: str, home: Path) -> None:
         """Encrypt into the store. The key is on the disk before the object has its name."""

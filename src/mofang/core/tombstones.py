@@ -38,8 +38,9 @@ class Tombstones:
         return made
 
     def _set(self, shop: Shop, marks: set[str]) -> None:
-        self._marks = marks
-        self._key = shop.secret(SECRET) if marks else b""
+        there = (shop.path / "keys" / f"{SECRET}.key").exists()  # not so in a shop that was restored without its keys
+        self._marks = marks if there else set()
+        self._key = shop.secret(SECRET) if self._marks else b""
         self._known: dict[str, bool] = {}
 
     def __bool__(self) -> bool:

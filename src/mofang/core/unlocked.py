@@ -40,13 +40,14 @@ def remove_left_over(shop: Path) -> int:
     gone = 0
     for place in (shop / "scratch").glob(f"{LEAD}*"):
         known = NAME.fullmatch(place.name)
-        if known and known[1] == socket.gethostname() and not _lives(int(known[2])):
+        if known and known[1] == socket.gethostname() and not process_lives(int(known[2])):
             remove_tree(place)
             gone += 1
     return gone
 
 
-def _lives(process: int) -> bool:
+def process_lives(process: int) -> bool:
+    """True if a process with this number is there on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

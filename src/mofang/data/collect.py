@@ -4,6 +4,7 @@ their ids."""
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -20,9 +21,12 @@ from mofang.data.collecting.pieces import clear_unfinished
 from mofang.data.collecting.planning import Plan
 from mofang.data.collecting.provenance import Provenance, provenance, shown
 from mofang.data.columns import rounded_numbers
+from mofang.data.exporting.returning import files_told, roles_told, told_among
+from mofang.data.exporting.told import Told
 from mofang.data.readers import Format, Reading, reader_named
 from mofang.data.records import RecordIds, Records, RecordWriter
 from mofang.data.rejected import RejectedFile
+from mofang.data.remote import bring as remote
 from mofang.data.sources import files as sources
 from mofang.data.sources.files import Source, SourceFile
 from mofang.data.sources.formats import detect_format, files_of, find_label_file
@@ -63,6 +67,7 @@ def collect(
     names: Columns = (),
     skip_lines: Annotated[int, Field(ge=0)] = 0,
     max_cell_chars: Annotated[int, Field(ge=1)] = 1_000_000,
+    damaged: Literal["stop", "keep"] = "stop",
     bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05,
 ) -> Records:
     """Read records from a file, a folder, a glob, an archive or an installed package, and record their origin.
@@ -73,28 +78,38 @@ def collect(
     new and changed files are read. ``terms``, ``consent`` (the legal basis), ``obtained`` (a day) and how long the records
     may be kept (``retain`` 365d after that day, or ``retain_until``) travel with them, as the licence does. Empty
     ``encoding`` and ``delimiter`` are found out from each file, and of a workbook without ``sheet`` the sheet that looks
-    most like a table. Numbers of 16 and more digits that a spreadsheet has rounded are counted by column.
+    most like a table. A packed file that is cut short stops the run; ``damaged`` keep takes what comes before the damage and
+    counts the file as rejected. Numbers of 16 and more digits that a spreadsheet has rounded are counted by column.
     """
     said = provenance(licence, terms, consent, origin, obtained, retain, retain_until, person)
-    files, left_out, chosen, label_file = _files(run, source, format, label_file)
+    brought = remote.brought(run)
+    files, left_out, chosen, label_file, told = _files(run, source, format, label_file, brought)
+    if damaged == "keep":
+        files = [replace(file, cut=[]) for file in files]
     how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, sheet, max_cell_chars,
-                  several=len(files) > 1)
+                  several=len(files) > 1, damaged=damaged, told=told)
     wanted = asked({"text": text, "number": numbers, "category": categories, "image": (image,), "audio": (audio,)})
     beside = asked({"group": (group,), "time": (time,), "person": (person,), "other": keep, "label": (label,)})
-    digests = sources.file_digests(sources.on_disk(files), run.shop.path / "cache")
-    about = {**said.about(), "source": _about_source(source, files, left_out, how, digests)}
+    if told is not None and not wanted and not beside:
+        wanted, beside = roles_told(told)
+    digests = brought.digests if brought else sources.file_digests(sources.on_disk(files), run.shop.path / "cache")
+    about_source = _about_source(source, files, left_out, how, digests) | (brought.about() if brought else {})
+    about = {**said.about(), "source": about_source}
     run.licence(said.licence)
-    earlier = Earlier(previous)
+    earlier = Earlier(brought.before if brought and brought.before else previous)
     with run.part("rejected.parquet") as path, RejectedFile(path) as rejected:
-        for name, reason in sources.refused_entries(files):
+        for name, reason in [*sources.refused_entries(files), *(brought.refused if brought else ())]:
             rejected.add(name, 0, reason)
-        made, roles = _write(run, files, how, wanted, beside, about, digests, earlier, rejected)
+        looked = brought.sample() if brought else None
+        made, roles = _write(run, files, how, wanted, beside, about, digests, earlier, rejected, looked)
         rejected.require_share(made.rows, bad_share)
         if not made.rows:
             raise MofangError("no-records", source=source)
     counts = {"rows": made.rows, "blank_lines": made.blank, "files": len(files), "files_left_out": len(left_out)}
     run.measure(**counts, rejected=dict(rejected.counts), format=chosen, columns=roles, **made.measures())
     _tell(run, said, previous, earlier, files, made)
+    if brought:
+        brought.done()
     return run.result(Records)
 
 
@@ -111,13 +126,18 @@ def _tell(run: Run, said: Provenance, previous: Records | None, earlier: Earlier
         run.measure(hints=[english for english, _ in said.hints])
 
 
-def _files(run: Run, source: str, format: str, label_file: str) -> tuple[list[SourceFile], list[SourceFile], str, str]:
-    """The files to read, those left out, the format, and the label file beside images or sounds."""
-    found = sources.source_files(source, run.shop)
+def _files(run: Run, source: str, format: str, label_file: str, brought: remote.Brought | None
+           ) -> tuple[list[SourceFile], list[SourceFile], str, str, Told | None]:
+    """The files to read, those left out, the format, the label file beside images or sounds, and what an export says."""
+    found = brought.files if brought else sources.source_files(source, run.shop)
+    told = told_among(found) if format == "auto" and not brought else None
+    if told is not None:
+        files = files_told(found, told)
+        return files, [file for file in found if file not in set(files)], told.format, "", told
     chosen = detect_format(found) if format == "auto" else format
     if chosen in ("images", "sounds") and not label_file:
         label_file = find_label_file(found, chosen)
-    return *files_of(found, chosen, label_file), chosen, label_file
+    return *files_of(found, chosen, label_file), chosen, label_file, None
 
 
 def _about_source(
@@ -148,15 +168,16 @@ def _write(
     digests: dict[str, str],
     earlier: Earlier,
     rejected: RejectedFile,
+    looked: remote.Looked | None = None,
 ) -> tuple[Merged, dict[str, str]]:
     """Read or take over, convert, number and write all records; what came of it, and their columns with roles."""
     rejected.erased = Tombstones(run.shop)
-    head = sample(files, how, [*wanted, *beside])
+    head = looked[0] if looked else sample(files, how, [*wanted, *beside])
     if not head:
         for _ in reader_named(how.format)(files, how, rejected.add):
             pass
         return Merged(blank=how.blank_lines[0]), {}
-    roles = choose_roles(head, wanted, beside, how)
+    roles = looked[1] if looked else choose_roles(head, wanted, beside, how)
     labels = None
     if how.format in ("images", "sounds"):
         from mofang.data.readers.images import labels_by_name

@@ -40,6 +40,7 @@ from mofang.data.snapshots.times import seconds_of
 
 TASKS = ("table_classification", "table_regression")
 CROSSED_LEVELS = 1000
+FROM = "augmented_from"
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -205,20 +206,27 @@ def _bench(snapshot: Snapshot, about: Mapping[str, Any], told: Told, columns: Ma
     reader = RecordReader(snapshot / "train")
     names = [one["name"] for one in about["inputs"] if columns[one["name"]] not in ("image", "audio")]
     stride = max(1, -(-reader.rows // ROWS_MOST))
-    values: dict[str, list[Any]] = {name: [] for name in (ID, about["label"], *names)}
+    source = [FROM] if FROM in columns else []  # a made record counts in the fold of what it was made of
+    values: dict[str, list[Any]] = {name: [] for name in (ID, *source, about["label"], *names)}
     first = 0
-    for batch in reader.batches(media=False, columns=[*names, about["label"]]):
+    for batch in reader.batches(media=False, columns=[*names, *source, about["label"]]):
         places = range(-first % stride, len(batch), stride)
         for name, found in values.items():
             column = batch.column(name)
             found += [column[place] for place in places]
         first += len(batch)
-    ids, labels = values.pop(ID), values.pop(about["label"])
+    ids, labels = origins(values), values.pop(about["label"])
     roles = {one["name"]: one["role"] for one in about["inputs"]}
     aggregates = {name: list(one[::stride]) for name, one in told.values.get("train", {}).items()}
     taken = frozenset({*columns, *aggregates})
-    held: dict[str, Sequence[Any]] = {**values, **aggregates}
+    held: dict[str, Sequence[Any]] = {**{name: values[name] for name in names}, **aggregates}
     return Workbench(held, roles | dict.fromkeys(aggregates, "number"), ids, labels, taken)
+
+
+def origins(columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    """The ids of records, of a made record that of what it was made of."""
+    made = columns.get(FROM, [None] * len(columns[ID]))
+    return [source or id for id, source in zip(columns[ID], made, strict=True)]
 
 
 def _media(columns: Mapping[str, str], inputs: Sequence[Mapping[str, str]], denoise: int) -> list[dict[str, Any]]:
@@ -257,7 +265,7 @@ def _changed(batch: Batch, made: Made, part: str, first: int, schema: pa.Schema,
     if cross:
         for fit in made.crossed:
             if set(fit.to) <= set(columns):
-                give(columns, fit, columns[ID])
+                give(columns, fit, origins(columns))
     raw = set(batch.table.schema.names)
     arrays = [batch.table.column(one.name) if one.name in raw else _array(columns[one.name], one) for one in schema]
     return Batch(pa.RecordBatch.from_arrays(arrays, schema=schema), apply_to_media(made.media, batch.media))

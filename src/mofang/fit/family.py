@@ -24,15 +24,24 @@ Curves = list[dict[str, float]]
 
 
 @dataclass(frozen=True)
+class Variation:
+    """Variants of training rows to make in every epoch: which kinds, and how strong."""
+
+    kinds: tuple[str, ...]
+    strength: float
+
+
+@dataclass(frozen=True)
 class Conditions:
     """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress
-    bar.
+    bar, and the variants of training rows that it should make.
     """
 
     seed: int
     seconds: float
     scratch: Path
     progress: Progress
+    variation: Variation | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,7 @@ class Family(Variant):
     """The choice of how to learn. Each kind is one module of ``families/``."""
 
     tasks: ClassVar[tuple[str, ...]] = ()
+    varies: ClassVar[bool] = False  # whether it learns in epochs, each of which may see other variants
 
     @abstractmethod
     def fit(self, material: Material, conditions: Conditions) -> Fitted:

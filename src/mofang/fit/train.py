@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
@@ -13,11 +14,12 @@ from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.core.stage import stage
+from mofang.data.augmenting.kinds import chosen_kinds, modality_of
 from mofang.data.snapshot import Snapshot
 from mofang.engine.task import read_columns, task_named
 from mofang.fit import families
 from mofang.fit.families.linear import Linear
-from mofang.fit.family import Conditions, Family, Fitted
+from mofang.fit.family import Conditions, Family, Fitted, Variation
 from mofang.fit.loop.machine import threads
 from mofang.fit.material import Material, read_material
 
@@ -49,18 +51,23 @@ def train(
     family: Family = Linear(),
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0,
     seconds: Annotated[float, Field(ge=0)] = 0.0,
+    augment: tuple[str, ...] = (),
+    strength: Annotated[float, Field(gt=0, le=1)] = 0.5,
 ) -> Model:
     """Train a model on the training part of a snapshot; the validation part stops and rates it.
 
     The test part is not read. The same seed gives the same weights, byte for byte, on the same machine with
     the same number of threads. ``seconds`` shortens the schedule to fit a time limit; 0 trains until the
-    family's own end. A run that is killed goes on from its last checkpoint.
+    family's own end. A run that is killed goes on from its last checkpoint. ``augment`` names kinds of variants
+    (``flip,crop``, ``synonym,noise``) that every epoch makes of the training rows anew, with this ``strength``; the
+    validation rows are never varied.
     """
     about = snapshot.read_json("about.json")
-    _require_suited(about, family)
+    _require_suited(about, family, augment)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
     material = read_material(snapshot, headline)
-    conditions = Conditions(seed, seconds, run.scratch, run.progress)
+    variation = Variation(augment, strength) if augment else None
+    conditions = Conditions(seed, seconds, run.scratch, run.progress, variation)
     fitted = family.fit(material, conditions)
     run.licence(*fitted.licences)
     score = material.score(fitted.probabilities, material.validation.labels)
@@ -86,6 +93,7 @@ def train(
             "seconds": seconds,
             "threads": threads(),
             "notes": fitted.notes,
+            **({"augment": {"kinds": list(augment), "strength": strength}} if augment else {}),
             "rows": {"train": len(material.train), "validation": len(material.validation)},
             "validation": {"metric": headline, "value": score},
         },
@@ -101,12 +109,18 @@ def train(
     return run.result(Model)
 
 
-def _require_suited(about: dict[str, Any], family: Family) -> None:
-    """Refuse a family that is not for the task, and input columns that the task cannot read."""
+def _require_suited(about: dict[str, Any], family: Family, augment: Sequence[str] = ()) -> None:
+    """Refuse a family that is not for the task, columns that the task cannot read, and variants that cannot be made."""
     task = about["task"]
     fitting = [tag for tag, kind in sorted(families.KINDS.items()) if task in kind.tasks]
     if task not in family.tasks:
         raise MofangError("family-unsuited", family=family.tag, task=task, families=", ".join(fitting))
+    modality = modality_of([one["role"] for one in about["inputs"]])
+    if augment and (not family.varies or modality not in ("text", "image") or "back-translate" in augment):
+        able = ", ".join(tag for tag in fitting if families.KINDS[tag].varies)
+        raise MofangError("augment-unsuited", family=family.tag, kinds=", ".join(augment), families=able)
+    if augment:
+        chosen_kinds(augment, modality)
     roles = task_named(task).input_roles
     wrong = [f"{one['name']} ({one['role']})" for one in read_columns(about) if one["role"] not in roles]
     if wrong:

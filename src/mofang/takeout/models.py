@@ -10,12 +10,18 @@ import orjson
 
 from mofang.core.artifact import Part, manifest_digest
 from mofang.core.database import Database
+from mofang.data import operators
 from mofang.takeout.folder import Folder, moment_of
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
 EXAMPLES = Path(__file__).with_name("examples")
+SPELLING = "text-normalise"
+# operators of tables that an export can take with it, by the file of data/operators/ that they stand in
+STEPS = {name: module.rpartition(".")[2] for name, (_, module, _) in operators.OPERATORS.items()
+         if module.rpartition(".")[2] in ("dates", "quantities", "numbers", "categories")}
+SPELLED = ('    record = {**record, **{name: spelled(record[name]) for one in ABOUT.get("operators", []) for name in one["columns"]}}\n')
 RECORD_KINDS = ("records", "cleaned", "snapshot")
 NEEDS = {"ngrams": "onnxruntime numpy", "tokens": "onnxruntime numpy tokenizers", "table": "onnxruntime numpy",
          "image": "onnxruntime numpy pillow"}
@@ -41,6 +47,8 @@ def programs(about: dict[str, Any]) -> dict[str, str]:
     kind = about.get("encoder", {}).get("name", "")
     if kind not in NEEDS:
         return {}
+    if not {spec["name"] for spec in about.get("operators", [])} <= {SPELLING, *STEPS}:
+        return {}
     inputs = about["inputs"]
     names = ", ".join(f'"{one["name"]}": …' for one in inputs)
     usage, given = f"'{{{names}}}'", "json.loads(sys.argv[1])"
@@ -51,7 +59,18 @@ def programs(about: dict[str, Any]) -> dict[str, str]:
         given = f'{{{orjson.dumps(inputs[0]["name"]).decode()}: base64.b64encode(open(sys.argv[1], "rb").read()).decode()}}'
     filled = {"needs": NEEDS[kind], "settings": f"{kind}.json", "usage": usage.replace("\\", ""), "given": given}
     head, own, tail = ((EXAMPLES / f"{name}.txt").read_text(encoding="utf-8").format(**filled) for name in ("head", kind, "tail"))
-    return {"encode.py": head + own, "example.py": tail}
+    if "features" not in about:
+        return {"encode.py": head + own, "example.py": tail}
+    made = (EXAMPLES / "features.txt").read_text(encoding="utf-8").format(steps=STEPS)
+    assert SPELLED in own, "the example of a table begins with its spelling"
+    return {"encode.py": head + made + own.replace(SPELLED, "    record = prepared(record)\n"), "example.py": tail, **_steps()}
+
+
+def _steps() -> dict[str, str]:
+    """The operators' own code as plain files: what makes features here makes them there."""
+    folder = Path(operators.__file__).parent
+    found = {f"steps/{name}.py": (folder / f"{name}.py").read_text(encoding="utf-8") for name in ("values", *set(STEPS.values()))}
+    return {name: text.replace("mofang.data.operators.", "steps.") for name, text in sorted(found.items())}
 
 
 def write_records(folder: Folder, shop: Shop, ledger: Database) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
 from mofang.data.columns import profiles, rounded_numbers
-from mofang.data.readers import Chunk, Reading, reader_named
+from mofang.data.readers import Chunk, Reading, chunks_of
 from mofang.data.readers.delimited import doubled
 from mofang.data.roles import ID, MEDIA_ROLES, with_role
 from mofang.data.sources.files import SourceFile
 
-TABLES = ("csv", "jsonl", "parquet", "arrow", "excel", "logs", "tfrecord", "hdf5", "webdataset")
 FILES_LOOKED = 200
 SAMPLE_ROWS = 5000
 
@@ -37,7 +36,7 @@ def columns_of(how: Reading) -> dict[str, str]:
 
 def sample(files: list[SourceFile], how: Reading, named: Sequence[str]) -> list[Chunk]:
     """The first some thousand rows, and where a column that is asked for is not among them, those of every file."""
-    fixed = columns_of(how)
+    fixed = columns_of(how) if how.told is None else {}
     if fixed:
         return [Chunk(files[0].name, [], {name: [] for name in fixed})]
     head: list[Chunk] = []
@@ -55,7 +54,7 @@ def sample(files: list[SourceFile], how: Reading, named: Sequence[str]) -> list[
 def _chunks(files: list[SourceFile], how: Reading) -> Iterator[Chunk]:
     """The chunks of these files; what is rejected here is rejected again when the files are read."""
     look = replace(how, blank_lines=[0], sheets={})
-    for chunk in reader_named(how.format)(files, look, lambda *_rest, **_more: None):
+    for chunk in chunks_of(files, look, lambda *_rest, **_more: None):
         if chunk.numbers:
             yield without_id(chunk)
 
@@ -94,7 +93,7 @@ def choose_roles(
         values = {
             name: [value for chunk in head for value in chunk.columns.get(name, ())]
             for name in visible
-            if name not in beside and name not in media
+            if name not in beside and name not in media and (how.format, name) != ("webdataset", "key")
         }
         found = profiles(values)
         times = ("time",) if how.format != "logs" else ()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import isfinite
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
@@ -42,8 +43,8 @@ def convert(chunk: Chunk, roles: dict[str, str], reject: Reject, digests: Digest
     if bad:
         columns = {name: [values[place] for place in good] for name, values in columns.items()}
         media = {name: [values[place] for place in good] for name, values in media.items()}
-    base = digests(columns, media, len(good))
     arrays = [pa.array(columns[name], ARROW_TYPES.get(role, pa.string())) for name, role in roles.items()]
+    base = digests(columns, media, len(good))
     table = pa.RecordBatch.from_arrays([*arrays, pa.array(base, BASE)], names=[*roles, "base"])
     return table, media, good
 
@@ -65,7 +66,7 @@ def _require_columns(chunk: Chunk, roles: dict[str, str]) -> None:
 def _numbers(name: str, values: Sequence[Any], bad: Bad) -> list[float | None]:
     try:
         return _plain_numbers(values)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError):  # Arrow's own errors are ValueErrors
         pass
     found: list[float | None] = []
     for place, value in enumerate(values):
@@ -81,16 +82,18 @@ def _plain_numbers(values: Sequence[Any]) -> list[float | None]:
     """All values at once where each is a number or nothing; what ``number_of`` would say of each."""
     kinds = set(map(type, values))
     if kinds <= {str}:
-        if "_" in "".join(values):
-            raise ValueError
-        found = list(map(float, [value or "nan" for value in values]))
+        texts = pa.array(values, pa.string())
+        if "" in values:
+            texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+        numbers = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
     elif kinds <= {int, float, type(None), bool}:
-        found = [float("nan") if value is None else float(value) for value in values]
+        numbers = np.array(values, np.float64)
     else:
         raise TypeError
-    if isfinite(sum(found)):
-        return list(found)
-    return [number if isfinite(number) else None for number in found]
+    found: list[float | None] = numbers.tolist()
+    for place in np.nonzero(~np.isfinite(numbers))[0]:
+        found[place] = None
+    return found
 
 
 def _texts(name: str, values: Sequence[Any], role: str, bad: Bad) -> list[str | None]:
@@ -105,7 +108,9 @@ def _texts(name: str, values: Sequence[Any], role: str, bad: Bad) -> list[str | 
                 found.append(None)
             else:
                 found.append(text_of(value))
-    if not is_clean("".join(one for one in found if one)):
+    try:
+        pa.array(found, pa.string())
+    except UnicodeEncodeError:
         for place, one in enumerate(found):
             if one and not is_clean(one):
                 bad.setdefault(place, ("undecodable", name, one))

@@ -208,16 +208,16 @@ class Merger:
             numbered = pa.RecordBatch.from_arrays([ids, *table.columns[:-1]], names=names)
             kept = erased_not(numbered, self._plan.roles, self._erased)
             owner = np.searchsorted(ends, np.arange(at, at + table.num_rows), side="right")
-            for file in np.unique(owner).tolist():
-                mine = np.nonzero(owner == file)[0]
-                places = np.cumsum(kept[mine]) - 1 + files[file].rows + written[file]
+            for number in np.unique(owner).tolist():
+                mine = np.nonzero(owner == number)[0]
+                places = np.cumsum(kept[mine]) - 1 + files[number].rows + written[number]
                 for place in (one for one in repeats if mine[0] <= one <= mine[-1] and kept[one]):
-                    files[file].repeats.append(int(places[place - mine[0]]))
-                    files[file].bases.append(digests[16 * place : 16 * place + 16])
-                written[file] += int(kept[mine].sum())
+                    files[number].repeats.append(int(places[place - mine[0]]))
+                    files[number].bases.append(digests[16 * place : 16 * place + 16])
+                written[number] += int(kept[mine].sum())
                 for _ in range(len(mine) - int(kept[mine].sum())):
-                    self._rejected.add(files[file].name, 0, ERASED)
-                    files[file].rejected += 1
+                    self._rejected.add(files[number].name, 0, ERASED)
+                    files[number].rejected += 1
             if not kept.all():
                 chosen = np.nonzero(kept)[0]
                 numbered = numbered.take(pa.array(chosen))

@@ -17,10 +17,11 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from mofang.core.errors import MofangError
 from mofang.data.collecting.choosing import without_id
 from mofang.data.collecting.converting import convert
 from mofang.data.columns import rounded_numbers
-from mofang.data.readers import Chunk, Reading, reader_named
+from mofang.data.readers import Chunk, Reading, Reject, chunks_of
 from mofang.data.records import Media, record_hasher
 from mofang.data.rejected import shown
 from mofang.data.roles import ARROW_TYPES, MEDIA_ROLES
@@ -80,7 +81,7 @@ def read_piece(piece: Piece) -> Noted:
     fresh = place.with_suffix(".new")
     fresh.parent.mkdir(parents=True, exist_ok=True)
     with pa.OSFile(str(fresh), "wb") as sink, pa.ipc.new_stream(sink, _schema(piece.roles), options=_packed()) as writer:
-        for chunk in reader_named(how.format)(list(piece.files), how, reject):
+        for chunk in _chunks(piece, how, reject):
             if chunk.numbers:
                 for part in _small(without_id(chunk)):
                     _note(part, piece, noted, at)
@@ -91,6 +92,24 @@ def read_piece(piece: Piece) -> Noted:
     fresh.write_bytes(orjson.dumps(noted.__dict__))
     os.replace(fresh, done)
     return noted
+
+
+def _chunks(piece: Piece, how: Reading, reject: Reject) -> Iterator[Chunk]:
+    """The chunks of a piece's files; where damaged files are kept, each file by itself, up to its damage."""
+    files = list(piece.files)
+    if how.damaged == "stop" or how.format == "webdataset":
+        yield from chunks_of(files, how, reject)
+        return
+    for file in files:
+        file = replace(file, cut=[])
+        try:
+            yield from chunks_of([file], how, reject)
+        except MofangError as error:
+            if error.code != "archive-broken":
+                raise
+            reject(file.name, 0, "cut-short", str(error.values.get("reason", "")))
+        if file.cut:
+            reject(file.name, 0, "cut-short", file.cut[0])
 
 
 def _packed() -> pa.ipc.IpcWriteOptions:

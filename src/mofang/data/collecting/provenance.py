@@ -87,7 +87,7 @@ def _day(text: str, flag: str) -> datetime.date | None:
         return None
     plain = re.sub(r"[/.年月]", "-", text.strip()).rstrip("日").strip("-")
     try:
-        return datetime.date(*(int(one) for one in plain.split("-")))  # type: ignore[arg-type]
+        return datetime.date(*(int(one) for one in plain.split("-")))
     except (ValueError, TypeError):
         raise MofangError("date-unreadable", flag=flag, value=text) from None
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from mofang.core import erased, lock
 from mofang.core.action import Act, action
+from mofang.core.after_erasure import bring_backups_up_to_date
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.history import running
@@ -71,8 +72,9 @@ def erase_from(shop: Shop, people: Iterable[str] = (), records: Iterable[str] = 
                why: str = "", *, dry_run: bool = False) -> Report:
     """The work behind the action; it also finishes erasures that were cut off."""
     shop.journals.make_tables()
-    given, wanted = values_of(tuple(people)), frozenset(filter(None, (one.strip() for one in records)))
-    waiting = erased.unfinished_erasures(shop)
+    people = tuple(people)
+    given, wanted = values_of(people), frozenset(filter(None, (one.strip() for one in records)))
+    waiting = [one for one in erased.unfinished_erasures(shop) if one.marks]
     if not given and not wanted and not waiting:
         raise MofangError("erase-whom")
     if len(why) > WHY_MOST or any(one in why.casefold() for one in given):
@@ -82,18 +84,21 @@ def erase_from(shop: Shop, people: Iterable[str] = (), records: Iterable[str] = 
     with progress(say("Looking", "正在查找")):
         ids = wanted | _ids(shop, match)
         match = Match(marks, given, frozenset(ids), tuple(columns))
-        found, lost = _touched(shop, match)
-    values = tuple(sorted(given))
-    held = _holders(shop, Sought(marks, values, tuple(sorted(ids)), dry=True))
+        found, lost = touched_artifacts(shop, lambda _: match)
+    values = tuple(sorted({*given, *(one.strip() for one in people if one.strip())}))
+    held = hold(shop, Sought(marks, values, tuple(sorted(ids)), dry=True))
     if not found and not any(held.values()) and not waiting and not _known(shop, given):
         raise MofangError("erase-nobody")
     report = Report(records=len(ids), held=held, lost=lost)
-    _tell(shop, report, [(entries, gone) for entries, _, gone in found])
+    tell(shop, report, [(entries, gone) for entries, _, gone in found])
     if dry_run:
         return report
-    _require_quiet(shop)
-    _carry_out(shop, report, match, waiting, why)
-    report.held = _holders(shop, Sought(marks, values, tuple(sorted(ids))))
+    require_quiet(shop)
+    report.erasure = _marked(shop, match, waiting, why)
+    carry_out(shop, report, lambda _: match)
+    report.held = hold(shop, Sought(marks, values, tuple(sorted(ids))))
+    if removed := bring_backups_up_to_date(shop):
+        report.held["files in backups"] = removed
     for id in {report.erasure, *(one.id for one in waiting)}:
         erased.end(shop, id, {"rows": report.rows, "objects": report.objects, "held": report.held})
     return report
@@ -105,7 +110,7 @@ def _known(shop: Shop, people: frozenset[str]) -> bool:
     return any(marks.person(one) for one in people)
 
 
-def _require_quiet(shop: Shop) -> None:
+def require_quiet(shop: Shop) -> None:
     """Runs that are at work may hold the person in memory."""
     at_work = running(shop.ledger)
     if at_work:
@@ -132,17 +137,18 @@ def _ids(shop: Shop, match: Match) -> set[str]:
     return found
 
 
+Choose = Callable[[list[Entry]], Match]
 Touched = list[tuple[list[Entry], Artifact, dict[str, int]]]
 
 
-def _touched(shop: Shop, match: Match) -> tuple[Touched, list[dict[str, Any]]]:
+def touched_artifacts(shop: Shop, choose: Choose) -> tuple[Touched, list[dict[str, Any]]]:
     """Artifacts with rows of theirs, and artifacts that cannot be looked into because their key is gone."""
     found: Touched = []
     lost: list[dict[str, Any]] = []
-    for entries in groups(shop):
+    for entries in reversed(groups(shop)):  # what was collected last of all: until then it shows whose the records are
         artifact = shop.artifact(entries[0])
         try:
-            gone = touched(artifact, match)
+            gone = touched(artifact, choose(entries))
         except MofangError as error:
             _require_gone(error)
             lost.append({"kind": artifact.kind, "entry": artifact.entry})
@@ -158,26 +164,29 @@ def _require_gone(error: MofangError) -> None:
         raise error
 
 
-def _carry_out(shop: Shop, report: Report, match: Match, waiting: list[erased.Erasure], why: str) -> None:
-    """Write the marks, the new parts, and destroy the old ones."""
+def _marked(shop: Shop, match: Match, waiting: list[erased.Erasure], why: str) -> str:
+    """Write the marks of who goes; the erasure's id, which may be one that was cut off."""
     key = shop.secret(SECRET)
     people = {person_mark(key, one) for one in match.people}
     records = {record_mark(key, one) for one in match.records}
     again = next((one for one in waiting if people <= one.marks), None) if people or not match.records else None
-    if again:
-        report.erasure = again.id
-        if records - again.marks:
-            erased.extend(shop, again.id, records - again.marks)
-    else:
-        report.erasure = erased.begin(shop, people, records, why)
+    if again is None:
+        return erased.begin(shop, people, records, why)
+    if records - again.marks:
+        erased.extend(shop, again.id, records - again.marks)
+    return again.id
+
+
+def carry_out(shop: Shop, report: Report, choose: Choose) -> None:
+    """Write the new parts until nothing is left to rewrite, then destroy the old ones."""
     scratch = shop.path / "scratch" / f"erase-{report.erasure}"
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        while found := _touched(shop, match)[0]:
+        while found := touched_artifacts(shop, choose)[0]:
             with progress(say("Rewriting", "正在改写"), float(len(found))) as bar:
                 for entries, artifact, gone in found:
-                    made = rewrite(shop, artifact, match, gone, scratch)
-                    erased.replace(shop, report.erasure, entries, made.parts)
+                    made = rewrite(shop, artifact, choose(entries), gone, scratch)
+                    erased.replace(shop, report.erasure, entries, made)
                     bar.advance()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -188,7 +197,7 @@ def _carry_out(shop: Shop, report: Report, match: Match, waiting: list[erased.Er
     erased.destroy(shop, doomed)
 
 
-def _holders(shop: Shop, sought: Sought) -> dict[str, int]:
+def hold(shop: Shop, sought: Sought) -> dict[str, int]:
     """Everything outside the artifacts: each holder counts, or removes, what it has."""
     lock.import_holders()
     counts: Counter[str] = Counter()
@@ -197,7 +206,7 @@ def _holders(shop: Shop, sought: Sought) -> dict[str, int]:
     return {name: count for name, count in sorted(counts.items()) if count}
 
 
-def _tell(shop: Shop, report: Report, found: list[tuple[list[Entry], dict[str, int]]]) -> None:
+def tell(shop: Shop, report: Report, found: list[tuple[list[Entry], dict[str, int]]]) -> None:
     """What is touched, where it came from, and what was made from it."""
     names: dict[str, str] = {}
     for one in reversed(shop.names()):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,12 @@ import pyarrow.parquet as pq
 from mofang.core.artifact import Artifact, Part
 from mofang.core.personal import is_personal
 from mofang.core.shop import Shop
+from mofang.data.collecting.earlier import FILES
 from mofang.data.columns import text_of
 from mofang.data.erasure.match import Match
 from mofang.data.records import GROUP_ROWS
 
 JSON_MOST = 256 * 2**20
-
-
-@dataclass
-class Rewritten:
-    """An artifact's parts after the rows were taken out, and how many went from each part that changed."""
-
-    parts: tuple[Part, ...]
-    gone: dict[str, int]
 
 
 def ids_of_people(artifact: Artifact, match: Match) -> set[str]:
@@ -76,7 +68,7 @@ def _count(artifact: Artifact, part: Part, match: Match) -> int:
     return 0
 
 
-def rewrite(shop: Shop, artifact: Artifact, match: Match, gone: dict[str, int], scratch: Path) -> Rewritten:
+def rewrite(shop: Shop, artifact: Artifact, match: Match, gone: dict[str, int], scratch: Path) -> tuple[Part, ...]:
     """Store the touched parts anew without the erased; the rest stays as it is. Done twice, it gives the same bytes."""
     private = shop.encrypts and is_personal(artifact.kind)
     parts = {part.name: part for part in artifact.parts}
@@ -96,13 +88,14 @@ def rewrite(shop: Shop, artifact: Artifact, match: Match, gone: dict[str, int], 
         else:
             place.write_bytes(_dumped(_without(artifact.read_json(name), match)[0]))
         keep(name)
+    parts.pop(FILES, None)  # which rows came from which file: no longer true, and only there to save time
     made = Artifact(shop, "", tuple(sorted(parts.values())))
     for name in [name for name in parts if name.rpartition("/")[2] == "about.json"]:
         about = made.read_json(name)
         if _corrected(made, name.removesuffix("about.json"), about, gone):
             place.write_bytes(_dumped(about))
             keep(name)
-    return Rewritten(tuple(sorted(parts.values())), gone)
+    return tuple(sorted(parts.values()))
 
 
 def _parquet(artifact: Artifact, part: Part, match: Match, place: Path) -> None:

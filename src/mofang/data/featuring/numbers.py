@@ -37,7 +37,7 @@ def fit_pairs(bench: Workbench, how: str, given: Sequence[str]) -> None:
 
 def fit_bins(bench: Workbench, given: Sequence[str]) -> None:
     """Bins of about equally many rows (``age:5``); the bin takes the number's place."""
-    entries = []
+    entries: list[dict[str, Any]] = []
     for text in given:
         name, _, count = text.rpartition(":")
         if not name or not count.isdigit() or not 2 <= int(count) <= 1000:
@@ -46,7 +46,7 @@ def fit_bins(bench: Workbench, given: Sequence[str]) -> None:
         wanted = np.quantile(values, np.linspace(0, 1, int(count) + 1)[1:-1]).tolist() if values else []
         edges = sorted(set(map(float, wanted)))
         ends = [f"{edge:.6g}" for edge in edges]
-        names = [f"below {ends[0]}", *(f"{low} to {high}" for low, high in zip(ends, ends[1:], strict=False)),
+        names: list[str] = [f"below {ends[0]}", *(f"{low} to {high}" for low, high in zip(ends, ends[1:], strict=False)),
                  f"from {ends[-1]}"] if edges else ["all"]
         made = bench.named(f"{name}.bin")
         entries.append({"from": name, "to": made, "edges": edges, "names": names})

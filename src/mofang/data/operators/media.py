@@ -38,6 +38,26 @@ def _denoised(data: bytes, size: int) -> bytes:
     return stream.getvalue()
 
 
+def samples_of(data: bytes) -> tuple[Any, int]:
+    """The samples of sound bytes, float64 [frames, channels], and their rate; raises ``UnusableSoundError``."""
+    from mofang.data.cleaning.media.sounds import UnusableSoundError, open_sound, soundfile_module
+
+    with open_sound(data) as file:
+        try:
+            return file.read(dtype="float64", always_2d=True), int(file.samplerate)
+        except soundfile_module().SoundFileError as error:
+            raise UnusableSoundError("not-a-sound", str(error)[:200]) from error
+
+
+def wav_bytes(samples: Any, rate: int) -> bytes:
+    """Samples as 16-bit WAV."""
+    from mofang.data.cleaning.media.sounds import soundfile_module
+
+    stream = BytesIO()
+    soundfile_module().write(stream, samples.clip(-1, 1), rate, format="WAV", subtype="PCM_16")
+    return stream.getvalue()
+
+
 class _Sound:
     """A sound read as float samples [frames, channels], changed, and written as 16-bit WAV."""
 
@@ -46,18 +66,13 @@ class _Sound:
         return [self._changed(value, state) if isinstance(value, bytes) else value for value in values]
 
     def _changed(self, data: bytes, state: Mapping[str, Any]) -> bytes:
-        from mofang.data.cleaning.media.sounds import UnusableSoundError, open_sound, soundfile_module
+        from mofang.data.cleaning.media.sounds import UnusableSoundError
 
-        soundfile = soundfile_module()
         try:
-            with open_sound(data) as file:
-                samples, rate = file.read(dtype="float64", always_2d=True), file.samplerate
-        except (UnusableSoundError, soundfile.SoundFileError):
+            samples, rate = samples_of(data)
+        except UnusableSoundError:
             return data
-        samples, rate = self._samples(samples, rate, state)
-        stream = BytesIO()
-        soundfile.write(stream, samples.clip(-1, 1), rate, format="WAV", subtype="PCM_16")
-        return stream.getvalue()
+        return wav_bytes(*self._samples(samples, rate, state))
 
     def _samples(self, samples: Any, rate: int, state: Mapping[str, Any]) -> tuple[Any, int]:
         raise NotImplementedError
@@ -110,7 +125,7 @@ class SoundResample(_Sound):
         return (mono if wanted == rate or not len(mono) else resampled(mono, rate, wanted)), wanted
 
 
-def resampled(samples: Any, rate: int, wanted: int) -> Any:
+def resampled(samples: Any, rate: float, wanted: float) -> Any:
     """Samples [frames, channels] at another rate: each new one a windowed-sinc sum over the old ones around it."""
     import numpy as np
 

@@ -40,7 +40,8 @@ class Reading:
 
     ``several`` says that these files are some of many. ``known`` are the columns of an earlier file with a header,
     ``labels`` the label of each file by its name; ``start`` and ``end`` are the bytes of the one file that are read
-    (``end`` 0: to its end), ``heading`` what was found out about it. ``blank_lines``, ``lines``, ``open_end`` and
+    (``end`` 0: to its end), ``heading`` what was found out about it. ``damaged``
+    says what becomes of a file that ends before its time, ``told`` what an export says of itself. ``blank_lines``, ``lines``, ``open_end`` and
     ``sheets`` (the sheet read of each workbook) are written while reading.
     """
 
@@ -57,6 +58,8 @@ class Reading:
     several: bool = False
     known: tuple[str, ...] = ()
     labels: Mapping[str, str | None] | None = None
+    damaged: str = "stop"
+    told: Any = None
     start: int = 0
     end: int = 0
     heading: Any = None
@@ -76,6 +79,18 @@ Format = Literal[
     "logs", "tfrecord", "hdf5", "webdataset",
 ]  # fmt: skip
 READERS = get_args(Format)[1:]
+
+
+def chunks_of(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
+    """The rows of these files; those of an export as they were before."""
+    chunks = reader_named(how.format)(files, how, reject)
+    if how.told is None:
+        yield from chunks
+        return
+    from mofang.data.exporting.returning import restored
+
+    for chunk in chunks:
+        yield restored(chunk, how.told, files, reject)
 
 
 def reader_named(name: str) -> Reader:
@@ -129,4 +144,4 @@ def needed(module: str) -> Any:
     try:
         return cast(Any, importlib.import_module(module))
     except ModuleNotFoundError:
-        raise MofangError("extra-missing", extra="data", package=module.partition(".")[0]) from None
+        raise MofangError("extra-missing", extra="data", package=module.partition(".")[0].replace("_", "-")) from None

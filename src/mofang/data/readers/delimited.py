@@ -224,8 +224,8 @@ def _blocks(lines: _Lines, heading: Heading, how: Reading, reject: Reject) -> It
     width, delimiter = len(heading.names), heading.delimiter
     first = lines.number + 1
     while block := lines.block():
-        rows = _whole_rows(block, delimiter, width, how.max_cell_chars)
-        if rows is None:
+        found = _whole_rows(block, delimiter, width, how.max_cell_chars)
+        if found is None:
             lines.give_back(block)
             slow = _rows(lines, delimiter, width, heading.file, how, reject)
             if heading.header:
@@ -234,26 +234,44 @@ def _blocks(lines: _Lines, heading: Heading, how: Reading, reject: Reject) -> It
                 yield (number,), [row]
                 if not lines.waiting:
                     break
-        elif heading.header and heading.first in rows:
-            how.count_blank(rows.count(heading.first))
-            kept = [place for place, row in enumerate(rows) if row != heading.first]
-            yield [first + place for place in kept], [rows[place] for place in kept]
         else:
-            yield range(first, first + len(rows)), rows
+            rows, places, used = found
+            lines.give_back(block[used:])
+            if heading.header and heading.first in rows:
+                how.count_blank(rows.count(heading.first))
+                kept = [place for place, row in enumerate(rows) if row != heading.first]
+                rows, places = [rows[place] for place in kept], [places[place] for place in kept]
+            yield [first + place for place in places], rows
         first = lines.number + 1
 
 
-def _whole_rows(block: list[str], delimiter: str, width: int, max_chars: int) -> list[list[str]] | None:
-    """The rows of these lines, or None unless each line is one row of this width with no cell too long."""
-    if max(map(len, block)) > max_chars:
+def _whole_rows(
+    block: list[str], delimiter: str, width: int, max_chars: int
+) -> tuple[list[list[str]], Sequence[int], int] | None:
+    """The rows of these lines, the line at which each begins, and how many lines they take; the last row may go on behind
+    the block and is left. None unless all are as wide as the header and none can hold too long a cell."""
+    if max(map(len, block)) > max_chars or not block[-1].endswith(("\n", "\r")):
         return None
+    reader = csv.reader(block, delimiter=delimiter)
+    rows: list[list[str]] = []
+    ends = [0]
     try:
-        rows = list(csv.reader(block, delimiter=delimiter))
+        for row in reader:
+            rows.append(row)
+            ends.append(reader.line_num)
     except csv.Error:
         return None
-    if len(rows) != len(block) or set(map(len, rows)) != {width} or not block[-1].endswith(("\n", "\r")):
+    if rows[-1] and rows[-1][-1].endswith(("\n", "\r")):  # a quote is still open
+        rows.pop()
+        ends.pop()
+    alone = len(rows) == ends[-1]
+    if not rows or set(map(len, rows)) != {width} or (not alone and (delimiter == "\t" or _longest(rows) > max_chars)):
         return None
-    return None if rows[-1][-1].endswith(("\n", "\r")) else rows
+    return rows, ends[:-1], ends[-1]
+
+
+def _longest(rows: list[list[str]]) -> int:
+    return max(max(map(len, row)) for row in rows)
 
 
 def _without(

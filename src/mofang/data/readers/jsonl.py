@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from itertools import chain
 from operator import itemgetter
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import orjson
 
@@ -36,7 +36,7 @@ def read_jsonl(files: list[SourceFile], how: Reading, reject: Reject) -> Iterato
             if first == "[":
                 objects = _array(text, file.name, reject)
             elif encoding.lower() in ("utf-8", "utf-8-sig"):
-                objects = _lines(_byte_lines(text.buffer), file.name, how, reject)
+                objects = _lines(_byte_lines(cast(BinaryIO, text.buffer)), file.name, how, reject)
             else:
                 objects = _lines(_text_lines(text), file.name, how, reject)
             yield from _chunks(objects, file.name, how, reject)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from typing import Any, BinaryIO
 
 from mofang.core.errors import MofangError
@@ -18,6 +19,7 @@ BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+DECLARED = re.compile(rb"""(?:charset|encoding)\s{0,9}=\s{0,9}["']?([A-Za-z0-9._:-]{2,40})""", re.I)
 CJK_CODECS = ("gb18030", "big5", "shift_jis", "euc_kr")
 # The commonest characters of each script: a text decoded with a wrong table has next to none of them.
 COMMON = {
@@ -35,6 +37,18 @@ def detect_encoding(file: SourceFile) -> str:
         sample = opened.read(SAMPLE_BYTES)
         whole = not opened.read(1)
     return encoding_of(sample, whole)
+
+
+def declared_encoding(head: bytes) -> str:
+    """The encoding that the beginning of a web page or XML file names, if there is one of that name."""
+    found = DECLARED.search(head)
+    name = found[1].decode().lower() if found else ""
+    name = {"gb2312": "gb18030", "gbk": "gb18030", "iso-8859-1": "cp1252", "latin1": "cp1252", "big5-hkscs": "big5"}.get(name, name)
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        return ""
+    return "" if name.startswith(("utf-16", "utf-32", "ucs")) else name
 
 
 def encoding_of(sample: bytes, whole: bool = True) -> str:

@@ -25,6 +25,7 @@ class Averaged(Family):
     tag: ClassVar[str] = "averaged"
     version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
+    varies: ClassVar[bool] = True
 
     terms: Annotated[int, Field(ge=1)] = 150_000
     width: Annotated[int, Field(ge=1)] = 64

@@ -27,6 +27,7 @@ class Encoder(Family):
     tag: ClassVar[str] = "encoder"
     version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
+    varies: ClassVar[bool] = True
 
     layers: Annotated[int, Field(ge=1, le=48)] = 2
     width: Annotated[int, Field(ge=8)] = 128

@@ -26,6 +26,7 @@ class Mlp(Family):
     tag: ClassVar[str] = "mlp"
     version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("image_classification", "table_classification")
+    varies: ClassVar[bool] = True
 
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (256, 128)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1

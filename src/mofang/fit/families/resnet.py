@@ -25,6 +25,7 @@ class Resnet(Family):
     tag: ClassVar[str] = "resnet"
     version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("image_classification",)
+    varies: ClassVar[bool] = True
 
     depth: Literal[8, 14, 20, 32] = 8
     width: Annotated[int, Field(ge=4, le=256)] = 16

@@ -30,6 +30,7 @@ from mofang.fit.loop.checkpoint import read_checkpoint, write_checkpoint
 MEASURED_STEPS = 8
 SEED_STRIDE = 1_000_003
 Score = Callable[[Array, Array], float]
+Renew = Callable[[Array, int], Arrays]
 Augment = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 
 
@@ -110,6 +111,7 @@ class Loop:
         score: Score,
         scratch: Path,
         augment: Augment | None = None,
+        renew: Renew | None = None,
     ) -> None:
         self.network, self.plan, self.score, self.scratch, self.augment = (
             network,
@@ -118,6 +120,7 @@ class Loop:
             scratch,
             augment,
         )
+        self.renew = renew
         self.train, self.train_labels = train
         self.validation, self.validation_labels = validation
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -191,7 +194,8 @@ class Loop:
         count = sum(len(rows) for rows in group)
         for rows in group:
             labels = torch.from_numpy(self.train_labels[rows]).to(self.device)
-            arrays = _tensors(self.train.batch(rows), self.device)
+            batch = self.renew(rows, cursor.epoch) if self.renew else self.train.batch(rows)
+            arrays = _tensors(batch, self.device)
             if self.augment is not None:
                 arrays = self.augment(arrays, torch.default_generator)
             logits = self.network(**arrays)

@@ -34,6 +34,11 @@ def fit_network(
     torch.set_num_threads(threads())
     torch.manual_seed(plan.seed)
     train, validation = encoded
+    renew = None
+    if conditions.variation is not None:
+        from mofang.fit.loop.renewing import Renewal
+
+        renew = Renewal(conditions.variation, encoder, train, material, plan.seed).batch
     loop = Loop(
         build(),
         (train, material.train.labels),
@@ -42,6 +47,7 @@ def fit_network(
         material.score,
         conditions.scratch,
         augment,
+        renew,
     )
     with conditions.progress("Training", "训练中", total=loop.cursor.steps) as bar:
         outcome = loop.run(bar)
