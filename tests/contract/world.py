@@ -94,6 +94,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
         export,
         features,
         package,
+        protect,
         select,
         snapshot,
         survey,
@@ -119,6 +120,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["collect"] = shop.run(collect, **settings)
     made["survey"] = shop.run(survey, made["collect"])
     made["clean"] = shop.run(clean, made["collect"])
+    made["protect"] = shop.run(protect, made["collect"], how=("pseudonym",))
     made["snapshot"] = shop.run(snapshot, made["clean"] / "kept", **cut)
     made["features"] = shop.run(features, made["snapshot"], **FEATURES[task])
     made["assess"] = shop.run(assess, made["snapshot"], sheet=5)
@@ -141,6 +143,7 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "collect": ((), world.collect),
         "survey": ((made["collect"],), {}),
         "clean": ((made["collect"],), {}),
+        "protect": ((made["collect"],), {"how": ("pseudonym",)}),
         "snapshot": ((made["clean"] / "kept",), world.snapshot),
         "features": ((made["snapshot"],), FEATURES[world.task]),
         "assess": ((made["snapshot"],), {"sheet": 5}),

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import date
 from typing import Any
 
 from mofang.data.columns import Profile, is_missing, text_of
 from mofang.data.operators import normalise
+from mofang.data.protecting.checks import digits_of, is_identity_number, luhn_holds
 
 PHONE = re.compile(
     r"(?<![\d.])(?:(?:\+|00)?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?![\d.]?\d)|(?<!\d)0\d{2,3}-\d{7,8}(?!\d)"
@@ -27,30 +27,16 @@ SURNAMES = set(
     "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾萧田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦"
     "付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤欧司诸上"
 )
-CHECK_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 ADDRESS_NAMES = re.compile(r"(?i:(^|[_\W])(address|street|full_?name|contact)($|[_\W]))|住址|地址|收货人|联系人|姓名")
 COLUMN_SHARE = 0.6
 NAME_SHARE = 0.85
 NAMES_LEAST = 15
 
 
-def is_identity_number(text: str) -> bool:
-    """True if the text is a Chinese identity number: its date exists and its check sum holds (GB 11643)."""
-    if not IDENTITY.fullmatch(text):
-        return False
-    try:
-        date(int(text[6:10]), int(text[10:12]), int(text[12:14]))
-    except ValueError:
-        return False
-    total = sum(int(digit) * weight for digit, weight in zip(text, CHECK_WEIGHTS, strict=False))
-    return "10X98765432"[total % 11] == text[17].upper()
-
-
 def is_card_number(text: str) -> bool:
     """True if the digits carry the check sum of a bank card (Luhn)."""
-    digits = [int(sign) for sign in text if sign.isdigit()]
-    doubled = sum(sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
-    return len(digits) >= 15 and (sum(digits[-1::-2]) + doubled) % 10 == 0
+    digits = digits_of(text)
+    return len(digits) >= 15 and luhn_holds(digits)
 
 
 FORMS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
