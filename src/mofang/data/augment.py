@@ -299,7 +299,8 @@ def _synthetic(reader: RecordReader, about: Mapping[str, Any], plan: Plan) -> It
         for first in range(0, len(made), BATCH):
             some = made[first: first + BATCH]
             sources = [by_id[source] for source, _, _ in some]
-            columns: dict[str, Any] = {name: [one.get(name, row[name]) for (_, _, one), row in zip(some, sources, strict=True)] for name in rows[0]}
+            pairs = [(one, row) for (_, _, one), row in zip(some, sources, strict=True)]
+            columns: dict[str, Any] = {name: [one.get(name, row[name]) for one, row in pairs] for name in rows[0]}
             columns[ID] = [variant_id(source, number) for source, number, _ in some]
             columns = dict(apply_to_columns(specs, columns))
             kept = {name: columns[name] for name in reader.schema.names}
