@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 
 HOMES = {
     "collect": "mofang.data.collect", "clean": "mofang.data.clean", "snapshot": "mofang.data.snapshot",
-    "features": "mofang.data.features", "augment": "mofang.data.augment",
-    "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
-    "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare",
-    "package": "mofang.serve.package",
+    "survey": "mofang.data.survey", "features": "mofang.data.features", "diff": "mofang.data.diff",
+    "assess": "mofang.data.assess", "augment": "mofang.data.augment", "train": "mofang.fit.train",
+    "select": "mofang.fit.select", "baseline": "mofang.fit.baseline", "export": "mofang.fit.export",
+    "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare", "package": "mofang.serve.package",
+    "protect": "mofang.data.protect", "private": "mofang.data.private", "queue_up": "mofang.data.label",
+    "bring_labels": "mofang.data.label", "bring_proposals": "mofang.data.label", "gather": "mofang.data.label",
+    "aggregate": "mofang.data.label",
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 

@@ -57,7 +57,7 @@ def test_a_record_added_keeps_every_old_record_on_its_side(made: tuple[Path, Any
     source.write_text(source.read_text(encoding="utf-8") + "新来的一条，房间很好，服务满意,pos\n", encoding="utf-8")
     head = shop.ledger.head()[0]
     after = life()["snapshot"]
-    assert ran(shop, head)[:3] == ["collect", "clean", "snapshot"]
+    assert ran(shop, head)[:4] == ["collect", "survey", "clean", "snapshot"]
     sides = [{id: side for side in ("train", "validation", "test")
               for id in pq.read_table((data / side).path("values.parquet"), columns=["id"]).column(0).to_pylist()}
              for data in (before, after)]

@@ -83,17 +83,20 @@ def write_table(path: Path, rows: int = 160) -> dict[str, Any]:
 def make_world(task: str, folder: Path, shop: Shop) -> World:
     """Run every stage once on tiny data."""
     from mofang.recipe import (
+        assess,
         augment,
         baseline,
         clean,
         collect,
         compare,
+        diff,
         evaluate,
         export,
         features,
         package,
         select,
         snapshot,
+        survey,
         train,
     )
 
@@ -114,9 +117,12 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     cut = {"task": task, "label": given.get("label", "label"), "inputs": inputs, "test": 0.2, "validation": 0.2}
     made: dict[str, Artifact] = {}
     made["collect"] = shop.run(collect, **settings)
+    made["survey"] = shop.run(survey, made["collect"])
     made["clean"] = shop.run(clean, made["collect"])
     made["snapshot"] = shop.run(snapshot, made["clean"] / "kept", **cut)
     made["features"] = shop.run(features, made["snapshot"], **FEATURES[task])
+    made["assess"] = shop.run(assess, made["snapshot"], sheet=5)
+    made["diff"] = shop.run(diff, made["collect"], made["clean"])
     made["augment"] = shop.run(augment, made["features"], seed=3)
     made["train"] = shop.run(train, made["snapshot"], family=family)
     made["select"] = shop.run(select, made["snapshot"], families=("linear",))
@@ -133,9 +139,12 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
     made = world.made
     return {
         "collect": ((), world.collect),
+        "survey": ((made["collect"],), {}),
         "clean": ((made["collect"],), {}),
         "snapshot": ((made["clean"] / "kept",), world.snapshot),
         "features": ((made["snapshot"],), FEATURES[world.task]),
+        "assess": ((made["snapshot"],), {"sheet": 5}),
+        "diff": ((made["collect"], made["clean"]), {}),
         "augment": ((made["features"],), {"seed": 3}),
         "train": ((made["snapshot"],), {"family": world.family}),
         "select": ((made["snapshot"],), {"families": ("linear",)}),

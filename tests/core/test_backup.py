@@ -18,7 +18,7 @@ import pytest
 
 from mofang.core import backup as backups_module
 from mofang.core import tables
-from mofang.core.backup import OBJECTS, Backup, backups, make_backup, survey
+from mofang.core.backup import BACKUP_FORMAT, OBJECTS, Backup, backups, make_backup, survey
 from mofang.core.canonical import file_digest
 from mofang.core.copying import NEW
 from mofang.core.database import FrozenSQLite, SQLite
@@ -241,7 +241,7 @@ DAMAGE: list[tuple[str, Callable[[Backup], object], str]] = [
     ("no ledger", lambda made: (made.place / "ledger.db").unlink(), "backup-incomplete"),
     ("no file", lambda made: an_object(made).unlink(), "backup-incomplete"),
     ("no files at all", lambda made: shutil.rmtree(made.objects), "backup-incomplete"),
-    ("a future format", lambda made: renumber(made.place / "backup.json", 2), "backup-format"),
+    ("a future format", lambda made: renumber(made.place / "backup.json", BACKUP_FORMAT + 1), "backup-format"),
     ("a format before the first", lambda made: renumber(made.place / "backup.json", 0), "backup-format"),
 ]
 

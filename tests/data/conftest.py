@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from mofang.core.shop import Shop
+from tests.stories.terminal import Done, Terminal
 
 settings.register_profile("busy machine", deadline=None)  # a shared machine must not decide on a property
 settings.load_profile("busy machine")
@@ -23,3 +24,9 @@ def shop_factory(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], tuple
         return Shop.open(folder / "shop"), folder
 
     return make
+
+
+@pytest.fixture
+def typed() -> Callable[..., Done]:
+    """Types a command in a folder, as a person does."""
+    return lambda folder, *words: Terminal(folder).type(*words, status=None)

@@ -1,4 +1,4 @@
-"""Cleaning gives the same records wherever its batches are looked at: here, in two processes, on a Ray cluster."""
+"""Cleaning gives the same records wherever its batches are looked at: here, in two processes, on Ray, on Spark."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from mofang.core.errors import MofangError
-from mofang.core.executor import Executor, Local, RayExecutor
+from mofang.core.executor import Executor, Local, executor_named
+from mofang.core.executor.on_ray import RayExecutor
 from mofang.core.shop import Shop
 from mofang.data.clean import clean
+from mofang.data.cleaning import duplicates, near, shards
 from mofang.data.collect import collect
 from mofang.data.records import content_digest
 from tests.core.test_executor import square
@@ -19,13 +21,28 @@ from tests.core.test_executor import square
 
 @pytest.fixture(scope="module")
 def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
-    """One Ray for the module, started here under a name of its own and ended here."""
+    """Ray on two nodes of this machine, one processor each, started here under a name of its own and ended here."""
     import tempfile
 
+    from ray.cluster_utils import Cluster
+
     with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as short:  # sockets below it: short
-        executor = RayExecutor("local", temporary=short, processors=2)
+        node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False, "_temp_dir": short}
+        cluster: Any = Cluster(initialize_head=True, head_node_args=node)
+        cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+        cluster.wait_for_nodes()
+        executor = RayExecutor(cluster.address)
         yield executor
         executor.close()
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[Executor]:
+    """Spark in this machine's Java, two tasks at a time."""
+    executor = executor_named("spark:local[2]")
+    yield executor
+    executor.close()
 
 
 def cleaned(folder: Path, executor: Executor) -> tuple[str, dict[str, Any]]:
@@ -52,17 +69,42 @@ def test_two_processes_clean_as_one(tmp_path: Path) -> None:
         executor.close()
 
 
-@pytest.mark.cluster
-def test_a_ray_cluster_cleans_as_one_process(tmp_path: Path, ray: Executor) -> None:
+def test_the_size_of_pieces_and_batches_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "one").mkdir()
-    (tmp_path / "ray").mkdir()
-    assert cleaned(tmp_path / "one", Local()) == cleaned(tmp_path / "ray", ray)
-    assert list(ray.map(square, range(12))) == [n * n for n in range(12)]
+    (tmp_path / "many").mkdir()
+    once = cleaned(tmp_path / "one", Local())
+    monkeypatch.setattr(shards, "PIECE_BYTES_LEAST", 5_000)
+    monkeypatch.setattr(shards, "PIECES", 40)
+    monkeypatch.setattr(shards, "BATCH_BYTES", 3_000)
+    monkeypatch.setattr(duplicates, "PARTITION_ROWS", 500)
+    monkeypatch.setattr(near, "PARTITION_ROWS", 300)
+    monkeypatch.setattr(near, "CHUNK_ROWS", 100)
+    assert cleaned(tmp_path / "many", Local()) == once
 
 
 @pytest.mark.cluster
-def test_a_cluster_of_another_version_is_refused(ray: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["ray", "spark"])
+def test_a_cluster_cleans_as_one_process(
+    tmp_path: Path, name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor: Executor = request.getfixturevalue(name)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "there").mkdir()
+    once = cleaned(tmp_path / "one", Local())
+    monkeypatch.setattr(shards, "PIECE_BYTES_LEAST", 20_000)
+    assert cleaned(tmp_path / "there", executor) == once
+    assert list(executor.map(square, range(12))) == [n * n for n in range(12)]
+    with pytest.raises(ValueError, match="unlucky"):
+        list(executor.map(square, [12, 13, 14]))
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("name", ["ray", "spark"])
+def test_a_cluster_of_another_version_is_refused(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor: Any = request.getfixturevalue(name)
     monkeypatch.setattr("mofang.__version__", "9.9.9")
     with pytest.raises(MofangError) as error:
-        ray.handshake()  # type: ignore[attr-defined]
+        executor.handshake()
     assert error.value.code == "cluster-version"

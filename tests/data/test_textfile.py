@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mofang.core.errors import MofangError
@@ -62,6 +63,9 @@ def test_a_sample_cut_within_a_character() -> None:
 
 
 @given(st.text(max_size=200))
+@example("\0")
+@example("\0\0\0")
+@example("a\0b\0c")
 def test_utf8_is_never_taken_for_another(text: str) -> None:
     data = text.encode()
     found = encoding_of(data)
@@ -70,6 +74,21 @@ def test_utf8_is_never_taken_for_another(text: str) -> None:
         or b"\0" in data
         or data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     )
+
+
+@given(st.binary(max_size=400))
+def test_every_file_of_bytes_has_an_encoding_that_reads_it(data: bytes) -> None:
+    found = encoding_of(data)
+    codecs.lookup(found)
+    reading = "replace" if found.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    text = io.TextIOWrapper(io.BytesIO(data), encoding=found, errors=reading, newline="").read()
+    if reading == "surrogateescape" and found != "utf-8-sig":
+        assert text.encode(found, "surrogateescape") == data or not is_clean(text) or found in ("big5", "shift_jis")
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=4, max_size=200), st.sampled_from(("utf-16-le", "utf-16-be")))
+def test_utf16_without_a_mark_is_found(text: str, encoding: str) -> None:
+    assert encoding_of(text.encode(encoding)) == encoding
 
 
 def test_gzip_is_looked_through(tmp_path: Path) -> None:

@@ -147,7 +147,8 @@ def _stage(lent: Handover) -> dict[str, Any]:
 
 
 def require_lent(shop: Shop, spec: Spec, settings: dict[str, Any]) -> None:
-    """In a child, a place on the disk must be this person's upload, or lie in a package installed at the shop."""
+    """In a child, a place on the disk must be this person's upload, a source registered at the shop, or lie in a package
+    installed there."""
     from mofang.core.errors import MofangError
     from mofang.core.uploads import PREFIX, Uploads
 
@@ -157,7 +158,7 @@ def require_lent(shop: Shop, spec: Spec, settings: dict[str, Any]) -> None:
     for name, place in spec.places(spec.check(settings)).items():
         if place.startswith(PREFIX):
             Uploads(shop, lent.person).require(place.removeprefix(PREFIX).split("/", 1)[0])
-        elif not place.startswith("package:"):
+        elif not place.startswith(("package:", "source:")):
             raise MofangError("place-not-here", setting=name, place=place)
 
 

@@ -122,32 +122,38 @@ def _list_backups(context: Context, place: Path, as_json: bool, as_csv: bool) ->
 @click.option("--into", type=click.Path(file_okay=False, path_type=Path), help="The new shop's folder (default: ./shop).")
 @click.option("--at", default="", help="Which of several: a name, or the newest until a time (2026-11-22T10:30).")
 @click.option("--keys", type=click.Path(dir_okay=False, path_type=Path), help="The file that backup --keys wrote.")
+@click.option("--old-keys", is_flag=True, help="Take a key file of more than 30 days too.")
+@click.option("--tombstones", type=click.Path(dir_okay=False, path_type=Path),
+              help="The mofang-tombstones.json of the shop's backups, where these lie elsewhere: who was erased stays erased.")
 @click.option("--database", default="", help="Put ledger and journals into this empty PostgreSQL database.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def restore(context: Context, backup: Path | None, into: Path | None, at: str, keys: Path | None, database: str,
-            as_json: bool) -> None:
+def restore(context: Context, backup: Path | None, into: Path | None, at: str, keys: Path | None, old_keys: bool,
+            tombstones: Path | None, database: str, as_json: bool) -> None:
     """Make a shop out of a BACKUP in an empty place, every digest checked, and say that it is equal.
 
     BACKUP is a folder of backups (the newest is taken) or one of them. Without BACKUP, --keys FILE alone gives a restored
     shop its keys.
     """
+    from mofang.cli.again import erase_again, tombs_of_restore
     from mofang.core.keyring import open_ring
     from mofang.core.restore import find_backup, restore_backup
 
     if backup is None:
         if keys is None:
             raise MofangError("restore-what")
-        _give_keys(context, keys)
+        _give_keys(context, keys, old=old_keys)
         return
     found = find_backup(backup, at)
-    ring = open_ring(keys, _passphrase(twice=False), str(found.about["shop"]["id"])) if keys else None
+    ring = open_ring(keys, _passphrase(twice=False), str(found.about["shop"]["id"]), old=old_keys) if keys else None
     place = into or Path(_local(context) or "shop")
+    tombs = tombs_of_restore(found.place.parent, ring or {}, tombstones)
     made = restore_backup(found, place, keys=ring, database=database)
+    again = erase_again(made.shop, tombs, found.objects)
     if as_json:
         _json({"shop": str(made.shop), "backup": str(found.place), "equal": True, "tables": len(made.same),
                "rows": found.rows, "files": made.objects, "keys": len(ring or {}), "seconds": round(made.seconds, 3),
-               "head": found.about["heads"]["ledger"][1], "missing": found.about["missing"]})
+               "head": found.about["heads"]["ledger"][1], "missing": found.about["missing"], "erased": again})
         return
     context.say("Restored {name} into {place}: {rows} rows in {tables} tables and {files} files, in {seconds:.1f} s",
                 "已把 {name} 恢复到 {place}：{tables} 张表共 {rows} 行，{files} 个文件，用时 {seconds:.1f} 秒", name=found.name,
@@ -157,6 +163,9 @@ def restore(context: Context, backup: Path | None, into: Path | None, at: str, k
     if found.about["missing"]:
         context.say("  {n} files were gone from the shop when it was backed up and are missing here too.",
                     "  有 {n} 个文件在备份时就已丢失，这里同样缺少。", n=len(found.about["missing"]))
+    if again and sum(again.values()):
+        context.say("  Who was erased since stays erased: {replaced} artifacts replaced, {rewritten} rewritten, {lost} unreadable",
+                    "  此后被抹除的人仍保持抹除：替换 {replaced} 份数据，改写 {rewritten} 份，{lost} 份无法再读取", **again)
     if not ring:
         context.say("  It has no keys: customers' keys cannot be checked. If there is a key file: mofang restore --keys FILE",
                     "  其中没有密钥，无法核对客户的密钥。如有密钥文件：mofang restore --keys 文件")
@@ -165,11 +174,17 @@ def restore(context: Context, backup: Path | None, into: Path | None, at: str, k
     context.next(f"mofang --shop {shlex.quote(str(place))} verify")
 
 
-def _give_keys(context: Context, keys: Path) -> None:
+def _give_keys(context: Context, keys: Path, *, old: bool) -> None:
+    from mofang.cli.again import erase_again
     from mofang.core.keyring import open_ring, put_ring
+    from mofang.core.tombfile import tombs_in_ring, tombs_of
 
     shop = _shop_here(context)
-    number = put_ring(shop.path, open_ring(keys, _passphrase(twice=False), str(shop.settings["id"])))
+    ring = open_ring(keys, _passphrase(twice=False), str(shop.settings["id"]), old=old)
+    number = put_ring(shop.path, ring)
+    tombs = tombs_of(shop)
+    tombs.add(tombs_in_ring(ring))
+    erase_again(shop.path, tombs, None, always=True)
     context.say("{n} keys are back in {path}; running servers must be started again.",
                 "{n} 个密钥已放回 {path}；正在运行的服务需要重新启动。", n=number, path=shop.path)
     context.next("mofang serve")

@@ -21,20 +21,28 @@ class Access:
 
 
 HERE, SERVER = Access("here"), Access("server")
-LOOK, TRAIN, RELEASE, MONEY, PEOPLE = (Access("remote", role) for role in ("look", "train", "release", "money", "people"))
+LOOK, TRAIN, RELEASE, MONEY, PEOPLE, LABEL = (Access("remote", role)
+                                              for role in ("look", "train", "release", "money", "people", "label"))
 
 COMMANDS: dict[str, Access] = {
     "new": HERE, "run": HERE, "show": LOOK, "predict": LOOK,
+    **{f"label {word}": LABEL for word in ("list", "show", "next", "answer")}, "label work": SERVER,
+    **{f"label {word}": TRAIN for word in ("new", "add", "annotators", "guidelines", "change", "pause", "open", "close", "assign",
+                                           "adjudicate", "check", "agreement", "aggregate", "import", "prelabel", "order", "export")},
     "serve": SERVER, "console": SERVER, "sell": MONEY,
     "customer new": MONEY, "customer limit": MONEY, "customer list": MONEY, "customer top-up": MONEY,
     "customer credit-note": MONEY,
     "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,
     "price set": MONEY, "price list": MONEY,
     "invoice": Access("remote", "money", ("INV-*.pdf",)),
-    "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "verify": LOOK, "costs": MONEY,
+    "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "verify": LOOK, "diff": TRAIN, "costs": MONEY,
     "backup": SERVER, "restore": SERVER, "sweep": SERVER,
     "export": Access("remote", "release", ("*.mofang",)), "import": RELEASE, "fingerprint": LOOK,
     "invite": PEOPLE, "people list": PEOPLE, "people remove": PEOPLE, "people roles": PEOPLE, "join": HERE,
+    "erase": PEOPLE,
+    "source add": SERVER, "source remove": SERVER, "source secret": SERVER, "source list": LOOK,
+    "private count": TRAIN, "private mean": TRAIN, "private histogram": TRAIN, "private release": TRAIN,
+    "private budget": PEOPLE, "private list": LOOK, "reveal": PEOPLE,
     "demo": HERE, "matrix": HERE, "rates": MONEY, "settings": MONEY, "doctor": HERE, "explain": HERE,
 }
 STAGE = TRAIN

@@ -46,6 +46,10 @@ def status(context: Context, as_json: bool) -> None:
     _line(say("disk", "磁盘"), say("{free:.1f} GB free", "剩余 {free:.1f} GB", free=found.disk_free_bytes / 1e9))
     _line(say("checked", "核对"), say("{when}; backup {backup}", "{when}；备份 {backup}", when=_ago(found.verified),
                                              backup=_ago(found.backed_up)))
+    from mofang.cli.retention import lines
+
+    for line in lines(context.shop):
+        _line(say("erase", "抹除"), line)
     for one in found.alerts if may_see_money else ():
         click.echo(click.style(f"! {one.words}", fg="yellow"))
     context.next(*found.next)

@@ -16,16 +16,26 @@ from mofang.core.language import say
 @click.command()
 @click.argument("model", required=False)
 @click.option("--all", "everything", is_flag=True, help="All of the shop, into a folder that needs no Mofang to read.")
-@click.option("--out", type=NewPlace(), help="The file (default: NAME-VERSION.mofang here); with --all, the folder.")
+@click.option("--out", type=NewPlace(), help="The file (default: NAME-VERSION.mofang here); for records or --all, the folder.")
+@click.option("--format", "format", help="Of records or a snapshot: parquet, arrow, jsonl, csv, tfrecord, hdf5 or webdataset.")
+@click.option("--part", "parts", multiple=True, help="Only this part of a snapshot, e.g. train; may be given several times.")
+@click.option("--raw", is_flag=True, help="CSV: leave texts as they are where a spreadsheet would take one for a formula.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def export(context: Context, model: str | None, everything: bool, out: Path | None, as_json: bool) -> None:
-    """Write a model into one file for another shop, with the signed ledger entries behind it; or, --all, the whole shop.
+def export(context: Context, model: str | None, everything: bool, out: Path | None, format: str | None, parts: tuple[str, ...],
+           raw: bool, as_json: bool) -> None:
+    """Write a model into one file for another shop, with the signed ledger entries behind it; or records or a snapshot
+    into a folder of files that other tools read (--format); or, --all, the whole shop.
 
-    The file holds no training records. The other shop checks it, can sell it, and traces it back to here.
+    A model's file holds no training records. The other shop checks it, can sell it, and traces it back to here.
     """
     if everything == (model is not None):
         raise MofangError("export-which")
+    if model is not None and (format or context.shop.find(model).kind in ("records", "cleaned", "snapshot")):
+        from mofang.cli.data import export_data
+
+        export_data(context, model, out, format or "parquet", parts, raw, as_json)
+        return
     if everything:
         from mofang.cli.keep import export_all
 

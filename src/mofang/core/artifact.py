@@ -92,15 +92,18 @@ class Artifact:
         return any(part.name == name for part in self.parts)
 
     def path(self, name: str) -> Path:
-        """The file of a part, to be read only."""
+        """A file with the bytes of a part, to be read only; of an encrypted part a copy that goes with this process."""
+        return self.shop.store.plain_path(self._there(name))
+
+    def open(self, name: str) -> BinaryIO:
+        """The bytes of a part, to be read and sought in; the caller closes it. Nothing is laid down in plain."""
+        return self.shop.store.open(self._there(name))
+
+    def _there(self, name: str) -> str:
         digest = self.part(name).digest
         if not self.shop.store.has(digest):
             raise MofangError("object-missing", part=name, digest=digest[:12])
-        return self.shop.store.path(digest)
-
-    def open(self, name: str) -> BinaryIO:
-        """The bytes of a part, to be read and sought in; the caller closes it."""
-        return self.path(name).open("rb")
+        return digest
 
     def read_json(self, name: str) -> Any:
         """A JSON part."""

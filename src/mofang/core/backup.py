@@ -14,7 +14,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +28,7 @@ from mofang.core import tables
 from mofang.core.canonical import digest_of, file_digest, sync_folder, write_durably
 from mofang.core.copying import NEW, full_disk_told, link_or_copy, remove_tree, require_room, sync_all
 from mofang.core.database import Database, FrozenSQLite, SQLite
+from mofang.core.erased import destroyed_in
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.kept import note_kept
@@ -36,12 +37,14 @@ from mofang.core.migrate import SETTINGS
 from mofang.core.moment import Moment, moment
 from mofang.core.progress import Bar, progress
 from mofang.core.store import Store
+from mofang.core.tombfile import note_tombs
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
-BACKUP_FORMAT = 1
+PLAIN_FORMAT, BACKUP_FORMAT = 1, 2  # the first is written, and so read by older versions, where nothing is encrypted
 MANIFEST, LIST, OBJECTS, LOCK = "backup.json", "objects.txt", "mofang-objects", ".mofang-lock"
+STORED = "stored.txt"  # of each encrypted file the digest of what lies on the disk, so that it is checked without its key
 NAME = re.compile(r"mofang-\d{8}-\d{6}(-\d+)?")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 MARGIN_BYTES = 64 * 2**20
@@ -73,7 +76,19 @@ class Backup:
     def listed(self) -> dict[str, int]:
         """Digest and size in bytes of every file that belongs to it."""
         lines = (self.place / LIST).read_text(encoding="ascii").splitlines()
-        return {digest: int(size) for digest, size in (line.split(" ") for line in lines)}
+        try:
+            return {digest: int(size) for digest, size in (line.split(" ") for line in lines)}
+        except ValueError:
+            raise MofangError("backup-damaged", place=self.place, file=LIST) from None
+
+    def stored(self) -> dict[str, str]:
+        """Of each encrypted file its digest to the digest of what lies on the disk."""
+        place = self.place / STORED
+        lines = place.read_text(encoding="ascii").splitlines() if place.exists() else []
+        try:
+            return dict(line.split(" ") for line in lines)
+        except ValueError:
+            raise MofangError("backup-damaged", place=self.place, file=STORED) from None
 
 
 def make_backup(shop: Shop, folder: Path, *, quick: bool = False, keep: int = 0) -> Backup:
@@ -91,6 +106,7 @@ def make_backup(shop: Shop, folder: Path, *, quick: bool = False, keep: int = 0)
         with at_work(folder):
             clear_unfinished(folder)
             made = _make(shop, folder, quick)
+            note_tombs(shop, folder)
             if keep:
                 prune(folder, str(shop.settings["id"]), keep)
     note_kept(shop.path, "backup", place=str(made.place), digest=made.about["digest"], checked=not quick,
@@ -112,12 +128,17 @@ def _make(shop: Shop, folder: Path, quick: bool) -> Backup:
             with moment(shop) as seen:
                 about |= {"held_ms": round(seen.held_ms, 3), "from": seen.ledger.dialect}
                 wanted = mentioned_parts(seen.ledger, shop.store)
+                stored = shop.store.keys.stored(wanted)
                 _require_room(shop, folder, wanted)
                 read = _copy_databases(seen, work, bar)
-            about["missing"] = _copy_objects(shop.store, folder, wanted, bar, look_again=not quick)
+            about["missing"] = _copy_objects(shop.store, folder, wanted, stored, bar, look_again=not quick)
+            about["format"] = BACKUP_FORMAT if stored else PLAIN_FORMAT
             _write_settings(shop, work)
             lines = (f"{digest} {size}\n" for digest, size in sorted(wanted.items()))
             (work / LIST).write_text("".join(lines), encoding="ascii")
+            if stored:
+                text = "".join(f"{digest} {other}\n" for digest, other in sorted(stored.items()))
+                (work / STORED).write_text(text, encoding="ascii")
             (work / ".gitignore").write_text("*\n", encoding="utf-8")
             sync_all(folder, [path for path in work.iterdir() if path.is_file()])
         with progress(say("Checking the copy", "核对副本")):
@@ -155,6 +176,8 @@ def mentioned_parts(ledger: Database, store: Store) -> dict[str, int]:
                 found[part[2]] = part[3]
     for digest in (other & store.held()) - found.keys():
         found[digest] = store.path(digest).stat().st_size
+    for digest in destroyed_in(ledger):
+        found.pop(digest, None)
     return found
 
 
@@ -184,7 +207,14 @@ def _copy_databases(seen: Moment, work: Path, bar: Bar) -> dict[str, tables.Told
     return {}
 
 
-def _copy_objects(store: Store, folder: Path, wanted: dict[str, int], bar: Bar, *, look_again: bool) -> list[str]:
+def whole(place: Path, digest: str, stored: Mapping[str, str]) -> bool:
+    """True if a file in a backup is what it should be, plain or encrypted."""
+    found = file_digest(place)
+    return found == digest or found == stored.get(digest)
+
+
+def _copy_objects(store: Store, folder: Path, wanted: dict[str, int], stored: dict[str, str], bar: Bar, *,
+                  look_again: bool) -> list[str]:
     """Bring what is not there yet, and look again at what is; the digests of what the shop itself no longer has whole."""
     home = Store(folder / OBJECTS)
     (home.root / ".gitignore").write_text("*\n", encoding="utf-8")
@@ -195,7 +225,7 @@ def _copy_objects(store: Store, folder: Path, wanted: dict[str, int], bar: Bar, 
         bar.advance()
         place = home.path(digest)
         if place.exists():
-            if not look_again or file_digest(place) == digest:
+            if not look_again or whole(place, digest, stored):
                 continue
             place.unlink()
         if not store.has(digest):
@@ -205,7 +235,7 @@ def _copy_objects(store: Store, folder: Path, wanted: dict[str, int], bar: Bar, 
         beside = place.with_name(f"{NEW}{digest}")
         beside.unlink(missing_ok=True)
         link_or_copy(store.path(digest), beside, link=True)
-        if file_digest(beside) == digest:
+        if whole(beside, digest, stored):
             arrived.append((beside, place))
         else:
             beside.unlink()
@@ -283,7 +313,7 @@ def read_backup(place: Path) -> Backup:
         format, digest = about["format"], about["digest"]
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         raise MofangError("backup-torn", place=place) from None
-    if format != BACKUP_FORMAT:
+    if format not in (PLAIN_FORMAT, BACKUP_FORMAT):
         raise MofangError("backup-format", place=place, format=format, known=BACKUP_FORMAT)
     if digest != digest_of({name: value for name, value in about.items() if name != "digest"}):
         raise MofangError("backup-damaged", place=place, file=MANIFEST)

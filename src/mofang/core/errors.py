@@ -30,6 +30,10 @@ class MofangError(Exception):
         self.values = values
         super().__init__(f"{self.what} {self.fix}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that the error comes back whole from a worker process."""
+        return _raised_elsewhere, (type(self), self.code, self.values)
+
     def worded(self, language: Language) -> tuple[str, str]:
         """What happened and what to do, in the given language."""
         entry = wordings()[self.code]
@@ -54,6 +58,10 @@ class MofangError(Exception):
     def to_dict(self) -> dict[str, str]:
         """The error as it stands in an HTTP body or in ``--json`` output."""
         return {"code": self.code, "what": self.what, "fix": self.fix}
+
+
+def _raised_elsewhere(kind: type[MofangError], code: str, values: dict[str, object]) -> MofangError:
+    return kind(code, **values)
 
 
 class Pending(MofangError):

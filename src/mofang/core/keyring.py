@@ -15,14 +15,20 @@ from typing import Any
 
 from mofang.core.canonical import canonical, sync_folder, write_durably
 from mofang.core.copying import full_disk_told
+from mofang.core.datakeys import FILE, DataKeys
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
+from mofang.core.secrets import secret_in
+from mofang.core.tombfile import RING_NAME, tombs_in_ring
+from mofang.core.tombstones import SECRET
 
 KEYS_FORMAT = 1
 WHAT = "mofang keys"
 COST = {"n": 2**17, "r": 8, "p": 1}  # 128 MB and a third of a second for each guess
 COST_MOST = {"n": 2**20, "r": 16, "p": 4}  # a file from elsewhere must not use up this machine
 PASSPHRASE_LEAST = 10
+DAYS_MOST = 30  # an older ring would bring back keys that were destroyed since
+DATA_FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm")
 
 
 def check_passphrase(passphrase: str) -> str:
@@ -33,9 +39,15 @@ def check_passphrase(passphrase: str) -> str:
 
 
 def ring_of(shop: Path) -> dict[str, bytes]:
-    """Every secret of a shop by its path below ``keys/``."""
+    """Every secret of a shop by its path below ``keys/``; the database of data keys as it is at one moment."""
     folder = shop / "keys"
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*"))
+             if path.is_file() and path.name not in DATA_FILES}
+    data = DataKeys(folder)
+    if data.path.exists():
+        found[FILE] = data.dump()
+        data.close()
+    return found
 
 
 def lock_ring(shop: Path, settings: dict[str, Any], file: Path, passphrase: str) -> int:
@@ -43,6 +55,7 @@ def lock_ring(shop: Path, settings: dict[str, Any], file: Path, passphrase: str)
 
     An older key file of the same shop is replaced, any other file is not.
     """
+    secret_in(shop / "keys", SECRET)  # before anybody is erased, so that an older ring can tell whose marks those are
     ring = ring_of(shop)
     if file.exists():
         _read(file, str(settings["id"]))
@@ -56,11 +69,18 @@ def lock_ring(shop: Path, settings: dict[str, Any], file: Path, passphrase: str)
     return len(ring)
 
 
-def open_ring(file: Path, passphrase: str, shop: str = "") -> dict[str, bytes]:
-    """The secrets of a key file by name; ``shop`` is the id that they must belong to."""
+def open_ring(file: Path, passphrase: str, shop: str = "", *, old: bool = False) -> dict[str, bytes]:
+    """The secrets of a key file by name; ``shop`` is the id that they must belong to.
+
+    A file of more than 30 days is refused (``keys-file-old``) unless ``old`` asks for it: who was erased since would be
+    readable again with it.
+    """
     from cryptography.exceptions import InvalidTag
 
     told = _read(file, shop)
+    days = (now_us() - int(told["made_us"])) / 86_400e6
+    if days > DAYS_MOST and not old:
+        raise MofangError("keys-file-old", file=file, days=int(days), most=DAYS_MOST)
     locked = base64.b64decode(told.pop("locked"))
     try:
         plain = _cipher(told, passphrase).decrypt(bytes.fromhex(told["nonce"]), locked, canonical(told))
@@ -75,12 +95,20 @@ def put_ring(shop: Path, ring: dict[str, bytes]) -> int:
     """Give a restored shop its keys; one that it has already must be the same. How many there are now."""
     folder = shop / "keys"
     for name, secret in ring.items():
-        if (folder / name).exists() and (folder / name).read_bytes() != secret:
+        if name not in (FILE, RING_NAME) and (folder / name).exists() and (folder / name).read_bytes() != secret:
             raise MofangError("keys-there", name=name.removesuffix(".key"))
     for name, secret in ring.items():
         place = folder / name
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not place.exists():
+        if name == FILE:
+            data = DataKeys(folder)
+            data.merge(secret)
+            data.close()
+        elif name == RING_NAME and place.exists():
+            both = tombs_in_ring({name: place.read_bytes()})
+            both.add(tombs_in_ring(ring))
+            write_durably(place, both.written())
+        elif not place.exists():
             write_secret(place, secret)
     return len(ring)
 

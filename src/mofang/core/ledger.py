@@ -17,7 +17,7 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import Actor, new_id, now_us
 
 ENTRY_FORMAT = 1
-EntryKind = Literal["start", "done", "reuse", "fail", "seal", "decision"]
+EntryKind = Literal["start", "done", "reuse", "fail", "seal", "decision", "erase"]
 
 SCHEMA = (
     """create table if not exists entry(
@@ -35,6 +35,12 @@ SCHEMA = (
     "create table if not exists lease(key text primary key, holder text not null, until_us bigint not null)",
     """create table if not exists once(
         key text not null, name text not null, value text not null, primary key(key, name))""",
+)
+
+
+ERASED_SCHEMA = (  # folded from entries of erasures: what stands in an entry's place, and what may never come back
+    "create table if not exists erased(entry text primary key, by_entry text not null)",
+    "create table if not exists tombstone(mark text primary key, kind text not null, entry text not null)",
 )
 
 
@@ -89,7 +95,7 @@ class Ledger:
         self.db = db
         if make:
             with db.transaction():
-                for statement in (*SCHEMA, *FOREIGN_SCHEMA):
+                for statement in (*SCHEMA, *FOREIGN_SCHEMA, *ERASED_SCHEMA):
                     db.run(statement)
 
     def append(self, kind: EntryKind, key: str, actor: Actor, body: dict[str, Any], id: str = "") -> Entry:
@@ -181,6 +187,8 @@ class Ledger:
         wrong, chain, seq = [], "", 0
         edges: set[tuple[str, str]] = set()
         names: set[tuple[str, str, int, str, str]] = set()
+        erased: set[tuple[str, str]] = set()
+        tombs: dict[str, tuple[str, str, str]] = {}
         for row in self._raw():
             seq += 1
             content = content_digest(row[1], row[2], row[3], row[4], row[5], row[6])
@@ -194,13 +202,27 @@ class Ledger:
             named = entry.body.get("named")
             if named:
                 names.add((entry.owner, named["name"], named["version"], named["kind"], named["entry"]))
+            if entry.kind == "erase":
+                erased.add((entry.body["erased"], entry.id))
+            for kind, marks in entry.body.get("tombstones", {}).items() if entry.kind == "decision" else ():
+                for mark in marks:
+                    tombs.setdefault(mark, (mark, kind, entry.id))
         if (seq, chain) != self.head():
             wrong.append("the ledger's head is not its last entry")
         if edges != set(self.db.rows("select child, parent from edge")):
             wrong.append("the table of references differs from the ledger")
         if names != set(self.db.rows("select owner, name, version, kind, entry from name")):
             wrong.append("the table of names differs from the ledger")
+        if self._has_erasures() and (erased != set(self.db.rows("select entry, by_entry from erased"))
+                                     or set(tombs.values()) != set(self.db.rows("select mark, kind, entry from tombstone"))):
+            wrong.append("the tables of erasures differ from the ledger")
         return wrong
+
+    def _has_erasures(self) -> bool:
+        """False in a backup from before there were erasures."""
+        if self.db.dialect == "postgresql":
+            return self.db.rows("select to_regclass('tombstone')")[0][0] is not None
+        return bool(self.db.rows("select 1 from sqlite_master where name='tombstone'"))
 
     def _raw(self) -> Iterator[tuple[Any, ...]]:
         after = -1

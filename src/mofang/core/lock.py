@@ -91,6 +91,12 @@ def import_fold(journal: str) -> None:
         importlib.import_module(module)
 
 
+def import_holders() -> None:
+    """Import every module that keeps something of a person outside the artifacts (``core/personal.py``)."""
+    for module in sorted(set(locked().get("holders", {}).values())):
+        importlib.import_module(module)
+
+
 # Making and checking the lock
 
 
@@ -99,7 +105,9 @@ def survey() -> dict[str, Any]:
     from mofang.core.action import ACTIONS
     from mofang.core.artifact import KINDS
     from mofang.core.journal import FOLDS
+    from mofang.core.personal import HOLDERS
 
+    importlib.import_module("mofang.core.holders")
     for floor in FLOORS:
         for module in pkgutil.walk_packages([str(PACKAGE / floor)], f"mofang.{floor}."):
             importlib.import_module(module.name)
@@ -119,6 +127,7 @@ def survey() -> dict[str, Any]:
         "kinds": {kind: cls.__module__ for kind, cls in sorted(KINDS.items()) if cls.__module__.startswith("mofang.")},
         "folds": {name: one.apply.__module__ for name, one in sorted(FOLDS.items())
                   if one.apply.__module__.startswith("mofang.")},
+        "holders": {name: one.__module__ for name, one in sorted(HOLDERS.items()) if one.__module__.startswith("mofang.")},
     }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mofang.core import lock
 from mofang.core.artifact import Artifact
 from mofang.core.canonical import digest_of
+from mofang.core.erased import standing
 from mofang.core.ledger import Entry
 from mofang.core.stage import Spec
 from mofang.core.variant import Variant
@@ -63,7 +64,7 @@ def lineage(shop: Shop, spec: Spec, settings: dict[str, Any], bound: list[list[A
 def hit(shop: Shop, spec: Spec, key: str) -> Entry | None:
     """An earlier end of the same run whose objects exist and whose nested stages have not changed since."""
     known = shop.ledger.last(key, "done", "reuse")
-    if known is None:
+    if known is None or standing(shop, known.id) != known.id:  # from what somebody was erased, nothing is made again unseen
         return None
     for nested in known.body["nested"]:
         if lock.version_of(nested["stage"]) not in (None, nested["version"]):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mofang.core import tables
-from mofang.core.backup import LIST, MANIFEST, MARGIN_BYTES, OBJECTS, Backup, at_work, read_backup, survey
+from mofang.core.backup import LIST, MANIFEST, MARGIN_BYTES, OBJECTS, Backup, at_work, read_backup, survey, whole
 from mofang.core.canonical import file_digest, sync_folder
 from mofang.core.copying import full_disk_told, link_or_copy, remove_tree, require_room, sync_all
 from mofang.core.database import Database, FrozenSQLite, PostgreSQL, open_database
@@ -28,6 +28,7 @@ from mofang.core.migrate import SETTINGS, newest
 from mofang.core.nearest import nearest
 from mofang.core.progress import Bar, progress
 from mofang.core.store import Store
+from mofang.core.tombfile import tombs_in
 
 WORK = ".restoring"
 OWN = ("objects", *tables.FILES, ".gitignore", "keys")  # in the order in which they take their places
@@ -158,20 +159,21 @@ def _lay_down(backup: Backup, work: Path, keys: dict[str, bytes]) -> None:
 def _lay_objects(backup: Backup, store: Store, bar: Bar) -> None:
     listed, missing = backup.listed(), set(backup.about["missing"])
     source = Store(backup.objects) if backup.objects.is_dir() else None
+    stored, erased = backup.stored(), tombs_in(backup.place.parent).object
     bar.total = float(len(listed))
     for digest in listed:
         bar.advance()
-        if digest in missing:
+        if digest in missing or (digest in erased and not (source and source.has(digest))):
             continue
         place = store.path(digest)
-        if place.exists() and file_digest(place) == digest:
+        if place.exists() and whole(place, digest, stored):
             continue
         if source is None or not source.has(digest):
             raise MofangError("backup-incomplete", place=backup.place, file=f"{OBJECTS}/{digest[:2]}/{digest}")
         place.parent.mkdir(exist_ok=True)
         place.unlink(missing_ok=True)
         link_or_copy(source.path(digest), place, link=False)
-        if file_digest(place) != digest:
+        if not whole(place, digest, stored):
             raise MofangError("backup-damaged", place=backup.place, file=f"{OBJECTS}/{digest[:2]}/{digest}")
 
 

@@ -24,6 +24,7 @@ from mofang.core.errors import MofangError, Pending
 from mofang.core.identity import new_id, now_us
 from mofang.core.language import say
 from mofang.core.ledger import Entry
+from mofang.core.personal import is_personal
 from mofang.core.progress import Bar, announce, progress
 from mofang.core.resume import note_resume
 from mofang.core.stage import Spec, spec_of
@@ -94,6 +95,11 @@ class Run:
                 self._parts[part.name] = part
 
     @property
+    def private(self) -> bool:
+        """True if what this run makes can hold personal data and the shop encrypts that."""
+        return self.shop.encrypts and self.spec.output is not None and is_personal(self.spec.output.kind)
+
+    @property
     def inputs(self) -> list[Artifact]:
         """All input artifacts in order."""
         return [one for values in self.bound for one in values]
@@ -113,7 +119,7 @@ class Run:
 
     def sealed_path(self, name: str) -> Path:
         """The file of a part that this run (or its killed predecessor) sealed."""
-        return self.shop.store.path(self._parts[name].digest)
+        return self.shop.store.plain_path(self._parts[name].digest)
 
     @contextmanager
     def part(self, name: str, kind: str = "") -> Iterator[Path]:
@@ -123,7 +129,7 @@ class Run:
         place.parent.mkdir(exist_ok=True)
         place.unlink(missing_ok=True)
         yield place
-        digest, size_bytes = self.shop.store.keep(place)
+        digest, size_bytes = self.shop.store.keep(place, private=self.private)
         part = Part(name, kind or place.suffix.lstrip("."), digest, size_bytes)
         self._parts[name] = part
         self._remember(part)
@@ -218,9 +224,11 @@ def _perform(shop: Shop, spec: Spec, key: str, identity: dict[str, Any], setting
     said = {"stage": spec.name, "version": spec.version, "settings": spec.changed(settings), "inputs": references}
     note_resume(run.scratch)
     start = shop.ledger.append("start", key, shop.actor, said)
-    began, (cpu_began, _) = time.monotonic(), used()
+    began, (cpu_began, _), tombs = time.monotonic(), used(), _tombs(shop)
     try:
         made = spec.function(run, *spec.arguments(bound), **settings)
+        if tombs != _tombs(shop) and spec.output is not None and is_personal(spec.output.kind):
+            raise MofangError("erased-meanwhile", stage=spec.name)
     except Pending:
         raise
     except Exception as error:  # the one boundary of a run: written down, then raised again
@@ -253,6 +261,11 @@ def _perform(shop: Shop, spec: Spec, key: str, identity: dict[str, Any], setting
         shop.ledger.db.run("delete from once where key=?", (key,))
     shutil.rmtree(run.scratch, ignore_errors=True)
     return shop.artifact(entry), total
+
+
+def _tombs(shop: Shop) -> int:
+    """How many tombstones there are: a run during which somebody was erased may have read them still."""
+    return int(shop.ledger.db.rows("select count(*) from tombstone")[0][0])
 
 
 def _reuse(shop: Shop, spec: Spec, known: Entry, key: str, settings: dict[str, Any], bound: list[list[Artifact]]) -> Artifact:

@@ -6,7 +6,6 @@ unfinished runs, ``keys/`` secrets that no backup contains.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mofang.core import lock, run
+from mofang.core import erased, lock, run
 from mofang.core.artifact import KINDS, Artifact, Part, Sealed, manifest_digest
 from mofang.core.canonical import canonical, write_durably
 from mofang.core.database import Database, open_database
@@ -30,8 +29,10 @@ from mofang.core.kept import note_kept
 from mofang.core.ledger import Entry, Ledger
 from mofang.core.migrate import SETTINGS, bring_up_to_date, newest
 from mofang.core.nearest import nearest
+from mofang.core.secrets import secret_in
 from mofang.core.stage import spec_of
 from mofang.core.store import Store
+from mofang.core.unlocked import remove_left_over
 
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 
@@ -58,7 +59,8 @@ class Shop:
         self.actor = actor or local_actor()
         self.permit = permit
         self.settings = bring_up_to_date(path)
-        self.store = Store(path / "objects")
+        self.store = Store(path / "objects", path / "keys")
+        remove_left_over(path)
         self.ledger = Ledger(open_database(self.settings.get("database") or path / "ledger.db"))
         self.repair_seals()
 
@@ -68,7 +70,7 @@ class Shop:
         path.mkdir(parents=True, exist_ok=True)
         (path / ".gitignore").write_text("*\n", encoding="utf-8")
         settings = {"format": newest(), "id": new_id("shop"), "made_us": now_us(), "database": database or None,
-                    "currency": currency, "rates": {}}
+                    "currency": currency, "rates": {}, "encrypt": True}
         write_durably(path / SETTINGS, json.dumps(settings, indent=1).encode())
 
     @classmethod
@@ -115,6 +117,11 @@ class Shop:
         return str(self.settings["currency"])
 
     @property
+    def encrypts(self) -> bool:
+        """Whether what can hold personal data is encrypted when it is stored; an older shop says so in its settings."""
+        return bool(self.settings.get("encrypt", False))
+
+    @property
     def rates(self) -> dict[str, Any]:
         """What an hour of this machine and a kWh cost; empty until someone says so."""
         found: dict[str, Any] = self.settings["rates"]
@@ -134,18 +141,7 @@ class Shop:
 
     def secret(self, name: str) -> bytes:
         """A 32-byte secret by name, made at first use and readable by this user only."""
-        folder = self.path / "keys"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        path = folder / f"{name}.key"
-        if not path.exists():
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-                file.write(os.urandom(32))
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):  # the first of several processes wins
-                os.link(file.name, path)
-            os.unlink(file.name)
-        return path.read_bytes()
+        return secret_in(self.path / "keys", name)
 
     # Running
 
@@ -165,7 +161,7 @@ class Shop:
             raise MofangError("not-permitted", actor=self.actor.name, may=may)
 
     def artifact(self, entry: Entry) -> Artifact:
-        """The artifact that an entry made."""
+        """The artifact that an entry made; where somebody was erased from it, what stands in its place."""
         kind = entry.body.get("output", {}).get("kind", "")
         if kind not in KINDS:
             lock.import_kind(kind)
@@ -176,6 +172,9 @@ class Shop:
         output = entry.body.get("output")
         if output is None:
             raise MofangError("entry-without-artifact", entry=entry.id, kind=entry.kind)
+        if (now := erased.standing(self, entry.id)) != entry.id:
+            entry = self.ledger.get(now)
+            output = entry.body["output"]
         parts = tuple(Part(*part) for part in output["parts"])
         return cls(self, entry.id, parts, "", tuple(entry.body.get("licences", ())), entry.body.get("measures", {}))
 
@@ -205,6 +204,7 @@ class Shop:
         return name
 
     def _same(self, one: str, other: str) -> bool:
+        one, other = erased.standing(self, one), erased.standing(self, other)
         return one == other or self.ledger.get(one).body["lineage"] == self.ledger.get(other).body["lineage"]
 
     def newest(self, name: str, version: int = 0) -> Named | None:
@@ -261,7 +261,7 @@ class Shop:
         found = self.artifact(entries[0]) if entries else self.artifact(self.ledger.get(self.named(head).entry))
         for name in inside:
             found = found / name
-        if kind and found.kind != kind:
+        if kind not in ("", Artifact.kind, found.kind):
             raise MofangError("kind-wrong", name=text, kind=found.kind, wanted=kind)
         return found
 
@@ -352,8 +352,9 @@ class Shop:
         with moment(self) as seen:
             wrong = check_books(seen.ledger, seen.control)
         wrong += verify_foreign(self)
-        checked: dict[str, str | None] = {}
-        for entry in self.ledger.entries("done", "seal"):
+        wrong += erased.verify_erased(self)
+        checked: dict[str, str | None] = dict.fromkeys(erased.destroyed(self))
+        for entry in self.ledger.entries("done", "seal", "erase"):
             for part in entry.body["output"]["parts"]:
                 if part[2] not in checked:
                     checked[part[2]] = self.store.check(part[2])

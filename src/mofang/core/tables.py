@@ -18,7 +18,7 @@ import orjson
 from mofang.core import history, lock
 from mofang.core.database import Database, FrozenSQLite, PostgreSQL, SQLite
 from mofang.core.journal import Journals
-from mofang.core.ledger import FOREIGN_SCHEMA, SCHEMA, Ledger
+from mofang.core.ledger import ERASED_SCHEMA, FOREIGN_SCHEMA, SCHEMA, Ledger
 
 ROWS_AT_ONCE = 1000  # part of the digest's definition
 OWN_TO_POSTGRESQL = {"tx"}  # a row's transaction: means nothing in another database
@@ -39,7 +39,7 @@ class Column:
 
 def ledger_tables() -> list[str]:
     """The tables that belong to the ledger; all others lie with the journals."""
-    made = [sql.strip() for sql in (*SCHEMA, *FOREIGN_SCHEMA, *history.SCHEMA)]
+    made = [sql.strip() for sql in (*SCHEMA, *FOREIGN_SCHEMA, *ERASED_SCHEMA, *history.SCHEMA)]
     return [sql[len(HEAD):].split("(", 1)[0].strip() for sql in made if sql.startswith(HEAD)]
 
 

@@ -32,8 +32,13 @@ if TYPE_CHECKING:
 SOURCE_FACTS = (
     "source",
     "licence",
+    "terms",
     "origin",
     "consent",
+    "obtained",
+    "retain",
+    "retain_until",
+    "person",
 )  # settings of a stage that brings records in from outside
 LONGEST_VALUE = 64  # a SHA-256 in full
 SHORT_ID = 17  # of an id's 30 letters: the time to a millisecond and a little chance
@@ -276,7 +281,12 @@ LABELS = {
     "source": ("source", "来源"),
     "licence": ("licence", "许可证"),
     "origin": ("origin", "出处"),
-    "consent": ("consent", "授权"),
+    "terms": ("terms", "使用条款"),
+    "consent": ("legal basis", "处理依据"),
+    "obtained": ("obtained on", "取得日期"),
+    "retain": ("kept for", "保留时长"),
+    "retain_until": ("kept until", "保留至"),
+    "person": ("column of persons", "个人所在列"),
     "of": ("reused from", "沿用自"),
     "journal": ("journal", "流水"),
     "number": ("number", "编号"),

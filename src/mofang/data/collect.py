@@ -3,52 +3,58 @@ their ids."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from contextlib import closing
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from mofang.core.canonical import digest_of
 from mofang.core.errors import MofangError
-from mofang.core.nearest import nearest
 from mofang.core.run import Run
 from mofang.core.stage import stage
-from mofang.data.columns import number_of, profiles, rounded_numbers, text_of
-from mofang.data.readers import Chunk, Reading, Reject, reader_named
-from mofang.data.readers.delimited import doubled
-from mofang.data.records import Media, RecordIds, Records, RecordWriter
+from mofang.core.tombstones import Tombstones
+from mofang.data.collecting.choosing import asked, choose_roles, sample
+from mofang.data.collecting.earlier import FILES, Earlier, FileTable
+from mofang.data.collecting.merging import Merged, Merger
+from mofang.data.collecting.pieces import clear_unfinished
+from mofang.data.collecting.planning import Plan
+from mofang.data.collecting.provenance import Provenance, provenance, shown
+from mofang.data.columns import rounded_numbers
+from mofang.data.exporting.returning import files_told, roles_told, told_among
+from mofang.data.exporting.told import Told
+from mofang.data.readers import Format, Reading, reader_named
+from mofang.data.records import RecordIds, Records, RecordWriter
 from mofang.data.rejected import RejectedFile
-from mofang.data.roles import ID, MEDIA_ROLES, with_role
+from mofang.data.remote import bring as remote
 from mofang.data.sources import files as sources
 from mofang.data.sources.files import Source, SourceFile
 from mofang.data.sources.formats import detect_format, files_of, find_label_file
-from mofang.data.sources.textfile import is_clean
 
-Format = Literal["auto", "csv", "jsonl", "parquet", "excel", "lines", "documents", "images", "pixels"]
 Columns = tuple[str, ...]
-TABLES = ("csv", "jsonl", "parquet", "excel")
 FILES_LISTED = 1000
-FILES_LOOKED = 200
-SAMPLE_ROWS = 5000
 
 
-@stage(version=2, source_digest=sources.source_digest)
+@stage(version=3, source_digest=sources.source_digest)
 def collect(
     run: Run,
+    previous: Records | None = None,
     *,
     source: Source,
     licence: Annotated[str, Field(min_length=1)],
+    terms: str = "",
     origin: str = "",
     consent: str = "",
+    obtained: str = "",
+    retain: str = "",
+    retain_until: str = "",
     format: Format = "auto",
     label: str = "",
     text: Columns = (),
     numbers: Columns = (),
     categories: Columns = (),
     image: str = "",
+    audio: str = "",
     group: str = "",
     time: str = "",
     person: str = "",
@@ -61,63 +67,85 @@ def collect(
     names: Columns = (),
     skip_lines: Annotated[int, Field(ge=0)] = 0,
     max_cell_chars: Annotated[int, Field(ge=1)] = 1_000_000,
+    damaged: Literal["stop", "keep"] = "stop",
     bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05,
 ) -> Records:
-    """Read records from a file, a folder, a glob, a zip archive or an installed package, and record their origin.
+    """Read records from a file, a folder, a glob, an archive or an installed package, and record their origin.
 
-    ``text``, ``numbers``, ``categories`` and ``image`` name the input columns; without them the columns' own
-    values decide. A row or file that cannot be read is counted and kept in rejected.parquet with its reason;
-    more than ``bad_share`` of them stops the run. Empty ``encoding`` and ``delimiter`` are found out from
-    each file, and of a workbook without ``sheet`` the sheet that looks most like a table. Numbers of 16 and more
-    digits that a spreadsheet has rounded are counted by column.
+    ``text``, ``numbers``, ``categories``, ``image`` and ``audio`` name the input columns; without them the columns'
+    own values decide. A row or file that cannot be read is counted and kept in rejected.parquet with its reason;
+    more than ``bad_share`` of them stops the run. Of ``previous`` the rows of unchanged files are taken over, and only
+    new and changed files are read. ``terms``, ``consent`` (the legal basis), ``obtained`` (a day) and how long the records
+    may be kept (``retain`` 365d after that day, or ``retain_until``) travel with them, as the licence does. Empty
+    ``encoding`` and ``delimiter`` are found out from each file, and of a workbook without ``sheet`` the sheet that looks
+    most like a table. A packed file that is cut short stops the run; ``damaged`` keep takes what comes before the damage and
+    counts the file as rejected. Numbers of 16 and more digits that a spreadsheet has rounded are counted by column.
     """
-    files, left_out, chosen, label_file = _files(run, source, format, label_file)
-    how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, sheet, max_cell_chars)
-    wanted = _roles({"text": text, "number": numbers, "category": categories, "image": (image,)})
-    beside = _roles(
-        {"group": (group,), "time": (time,), "person": (person,), "other": keep, "label": (label,)}
-    )
-    about: dict[str, Any] = {"licence": licence, "origin": origin, "consent": consent}
-    about["source"] = _about_source(source, files, left_out, how, run)
-    run.licence(licence)
+    said = provenance(licence, terms, consent, origin, obtained, retain, retain_until, person)
+    brought = remote.brought(run)
+    files, left_out, chosen, label_file, told = _files(run, source, format, label_file, brought)
+    if damaged == "keep":
+        files = [replace(file, cut=[]) for file in files]
+    how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, sheet, max_cell_chars,
+                  several=len(files) > 1, damaged=damaged, told=told)
+    wanted = asked({"text": text, "number": numbers, "category": categories, "image": (image,), "audio": (audio,)})
+    beside = asked({"group": (group,), "time": (time,), "person": (person,), "other": keep, "label": (label,)})
+    if told is not None and not wanted and not beside:
+        wanted, beside = roles_told(told)
+    digests = brought.digests if brought else sources.file_digests(sources.on_disk(files), run.shop.path / "cache")
+    about_source = _about_source(source, files, left_out, how, digests) | (brought.about() if brought else {})
+    about = {**said.about(), "source": about_source}
+    run.licence(said.licence)
+    earlier = Earlier(brought.before if brought and brought.before else previous)
     with run.part("rejected.parquet") as path, RejectedFile(path) as rejected:
-        for name, reason in sources.refused_entries(files):
+        for name, reason in [*sources.refused_entries(files), *(brought.refused if brought else ())]:
             rejected.add(name, 0, reason)
-        rows, roles, noted = _write(run, files, how, wanted, beside, about, rejected)
-        rejected.require_share(rows, bad_share)
-        if not rows:
+        looked = brought.sample() if brought else None
+        made, roles = _write(run, files, how, wanted, beside, about, digests, earlier, rejected, looked)
+        rejected.require_share(made.rows, bad_share)
+        if not made.rows:
             raise MofangError("no-records", source=source)
-    counts = {
-        "rows": rows,
-        "blank_lines": how.blank_lines[0],
-        "files": len(files),
-        "files_left_out": len(left_out),
-    }
-    run.measure(**counts, rejected=dict(rejected.counts), format=chosen, columns=roles, **noted.measures())
+    counts = {"rows": made.rows, "blank_lines": made.blank, "files": len(files), "files_left_out": len(left_out)}
+    run.measure(**counts, rejected=dict(rejected.counts), format=chosen, columns=roles, **made.measures())
+    _tell(run, said, previous, earlier, files, made)
+    if brought:
+        brought.done()
     return run.result(Records)
 
 
-def _files(run: Run, source: str, format: str, label_file: str) -> tuple[list[SourceFile], list[SourceFile], str, str]:
-    """The files to read, those left out, the format, and the label file beside images."""
-    found = sources.source_files(source, run.shop)
+def _tell(run: Run, said: Provenance, previous: Records | None, earlier: Earlier, files: list[SourceFile], made: Merged) -> None:
+    """What was taken over and what looks like a slip: on the terminal, and among the run's figures."""
+    if previous is not None:
+        gone = len(earlier.names - {file.name for file in files})
+        run.measure(files_taken=made.taken, files_read=made.read, files_gone=gone)
+        run.announce("{taken} unchanged files were taken over, {read} read; {gone} are gone.",
+                     "沿用 {taken} 个未变的文件，读取 {read} 个；{gone} 个已不在。", taken=made.taken, read=made.read, gone=gone)
+    for sentence in shown(said):
+        run.announce("{sentence}", "{sentence}", sentence=sentence)
+    if said.hints:
+        run.measure(hints=[english for english, _ in said.hints])
+
+
+def _files(run: Run, source: str, format: str, label_file: str, brought: remote.Brought | None
+           ) -> tuple[list[SourceFile], list[SourceFile], str, str, Told | None]:
+    """The files to read, those left out, the format, the label file beside images or sounds, and what an export says."""
+    found = brought.files if brought else sources.source_files(source, run.shop)
+    told = told_among(found) if format == "auto" and not brought else None
+    if told is not None:
+        files = files_told(found, told)
+        return files, [file for file in found if file not in set(files)], told.format, "", told
     chosen = detect_format(found) if format == "auto" else format
-    if chosen == "images" and not label_file:
-        label_file = find_label_file(found)
-    return *files_of(found, chosen, label_file), chosen, label_file
-
-
-def _roles(named: dict[str, Columns]) -> dict[str, str]:
-    """Column to role, from role to columns; empty names are no columns."""
-    return {name: role for role, names in named.items() for name in names if name}
+    if chosen in ("images", "sounds") and not label_file:
+        label_file = find_label_file(found, chosen)
+    return *files_of(found, chosen, label_file), chosen, label_file, None
 
 
 def _about_source(
-    source: str, files: list[SourceFile], left_out: list[SourceFile], how: Reading, run: Run
+    source: str, files: list[SourceFile], left_out: list[SourceFile], how: Reading, digests: dict[str, str]
 ) -> dict[str, Any]:
     there = sources.on_disk(files)
-    digests = sources.file_digests(there, run.shop.path / "cache")
     listed = [
-        {"name": file.name, "size_bytes": file.size_bytes, "sha256": digests[file.name]} for file in there
+        {"name": file.name, "size_bytes": file.size_bytes, "sha256": digests[file.name]} for file in there[:FILES_LISTED]
     ]
     return {
         "given": source,
@@ -125,7 +153,7 @@ def _about_source(
         **({"sheets": how.sheets} if how.format == "excel" else {}),  # filled while reading, written after that
         "count": len(files),
         "digest": digest_of(sorted(digests.items())),
-        "files": listed[:FILES_LISTED],
+        "files": listed,
         "left_out": [file.name for file in left_out[:FILES_LISTED]],
     }
 
@@ -137,200 +165,39 @@ def _write(
     wanted: dict[str, str],
     beside: dict[str, str],
     about: dict[str, Any],
+    digests: dict[str, str],
+    earlier: Earlier,
     rejected: RejectedFile,
-) -> tuple[int, dict[str, str], _Noted]:
-    """Read, convert, number and write all records; how many there are, their columns with roles, and what was noted."""
-    noted = _Noted()
-    chunks: Iterator[Chunk] = (
-        _without_id(chunk) for chunk in reader_named(how.format)(files, how, rejected.add) if chunk.numbers
-    )
-    head, chunks = _sample(chunks)
+    looked: remote.Looked | None = None,
+) -> tuple[Merged, dict[str, str]]:
+    """Read or take over, convert, number and write all records; what came of it, and their columns with roles."""
+    rejected.erased = Tombstones(run.shop)
+    head = looked[0] if looked else sample(files, how, [*wanted, *beside])
     if not head:
-        return 0, {}, noted
-    found = {name for chunk in head for name in chunk.columns}
-    if len(files) > 1 and not found.issuperset([*wanted, *beside]):
-        head += _first_chunks(files, how)
-    roles = choose_roles(head, wanted, beside, how)
-    ids = RecordIds(run.secret("records"), roles, run.scratch / "ids")
-    rows = 0
-    suspected = [name for name in roles if any(rounded_numbers(chunk.columns.get(name, ())) for chunk in head)]
-    total = sum(file.size_bytes for file in files)
-    with RecordWriter(run, roles=roles, about=about) as writer, run.progress("Collecting", "正在收集") as bar:
-        for chunk in chunks:
-            noted.look(chunk, roles, suspected)
-            columns, media, count = convert(chunk, roles, rejected.add)
-            if count:
-                columns[ID] = ids.ids(columns, media, count)
-                writer.write(columns, media)
-                rows += count
-                bar.advance(count)
-                bar.note(f"{chunk.file or how.format} ({total / 2**20:.1f} MB)")
-    return rows, roles, noted
+        for _ in reader_named(how.format)(files, how, rejected.add):
+            pass
+        return Merged(blank=how.blank_lines[0]), {}
+    roles = looked[1] if looked else choose_roles(head, wanted, beside, how)
+    labels = None
+    if how.format in ("images", "sounds"):
+        from mofang.data.readers.images import labels_by_name
 
-
-@dataclass
-class _Noted:
-    """What was seen on the way: rounded numbers by column, and which files lack a column."""
-
-    rounded: Counter[str] = field(default_factory=Counter)
-    lacking: set[tuple[str, str]] = field(default_factory=set)
-
-    def look(self, chunk: Chunk, roles: dict[str, str], suspected: Sequence[str]) -> None:
-        """Take note of one chunk."""
-        self.lacking.update((name, chunk.file) for name in roles if name not in chunk.columns)
-        for name in suspected:
-            self.rounded[name] += rounded_numbers(chunk.columns.get(name, ()))
-
-    def measures(self) -> dict[str, dict[str, int]]:
-        """As figures of the run; nothing for what did not occur."""
-        found = {
-            "rounded_numbers": dict(self.rounded),
-            "files_without": dict(Counter(name for name, _ in self.lacking)),
-        }
-        return {name: counts for name, counts in found.items() if counts}
-
-
-def _without_id(chunk: Chunk) -> Chunk:
-    """A source's own column named id is renamed: that name is the record id's."""
-    if ID in chunk.columns:
-        chunk.columns = {
-            "source_id" if name == ID else name: values for name, values in chunk.columns.items()
-        }
-    return chunk
-
-
-def _sample(chunks: Iterator[Chunk]) -> tuple[list[Chunk], Iterator[Chunk]]:
-    """The first chunks, some thousand rows of them, and all chunks again from the first."""
-    head: list[Chunk] = []
-    for chunk in chunks:
-        head.append(chunk)
-        if sum(len(one.numbers) for one in head) >= SAMPLE_ROWS or chunk.media:
-            break
-    return head, chain(head, chunks)
-
-
-def _first_chunks(files: list[SourceFile], how: Reading) -> list[Chunk]:
-    """The first rows of every file: a column that is asked for may stand in the later ones only."""
-    if how.format not in TABLES:
-        return []
-    firsts = (next(reader_named(how.format)([file], how, lambda *_: None), None) for file in files[:FILES_LOOKED])
-    return [_without_id(chunk) for chunk in firsts if chunk is not None]
-
-
-def choose_roles(
-    head: Sequence[Chunk], wanted: dict[str, str], beside: dict[str, str], how: Reading
-) -> dict[str, str]:
-    """Column name to role: what was asked for, or what the first thousands of rows look like.
-
-    Raises ``column-missing``, ``column-doubled``, ``delimiter-wrong``, ``no-inputs``.
-    """
-    names = list(dict.fromkeys(name for chunk in head for name in chunk.columns))
-    wanted, beside = (
-        {("source_id" if name == ID else name): role for name, role in roles.items()}
-        for roles in (wanted, beside)
-    )
-    for name in {**wanted, **beside}:
-        _require(name, names, head[0].file)
-    twice = doubled(names)
-    visible = [name for name in names if "\0" not in name]
-    media = {name: "image" for chunk in head for name in chunk.media}
-    fixed = {
-        "images": {"image": "image", how.label or "label": "label"},
-        "pixels": {"image": "image", how.label or "label": "label"},
-        "lines": {"text": "text", how.label or "label": "label"},
-        "documents": {"text": "text", how.label or "label": "label"},
-    }.get(how.format, {})
-    if fixed and not wanted:
-        wanted = {name: role for name, role in fixed.items() if name in visible and role != "label"}
-        beside = {
-            **{name: role for name, role in fixed.items() if name in visible and role == "label"},
-            **beside,
-        }
-    if not wanted:
-        sample = {
-            name: [value for chunk in head for value in chunk.columns.get(name, ())]
-            for name in visible
-            if name not in beside and name not in media
-        }
-        wanted = {
-            name: one.role
-            for name, one in profiles(sample).items()
-            if one.role not in ("other", "time") and not rounded_numbers(sample[name])
-        } | media
-    roles = {name: ({**wanted, **beside})[name] for name in visible if name in wanted or name in beside}
-    for name in roles:
-        if name in twice:
-            raise MofangError("column-doubled", column=name, file=head[0].file)
-    if not with_role(roles, ("text", "number", "category", *MEDIA_ROLES)):
-        raise MofangError("no-inputs", columns=", ".join(visible))
-    return roles
-
-
-def _require(name: str, names: Sequence[str], file: str) -> None:
-    if name in names:
-        return
-    shown = ", ".join(one for one in names if "\0" not in one)
-    raise MofangError("column-missing", column=name, columns=shown, nearest=nearest(name, names), file=file)
-
-
-def convert(chunk: Chunk, roles: dict[str, str], reject: Reject) -> tuple[dict[str, list[Any]], Media, int]:
-    """The chunk's columns as their roles want them; rows that do not fit are rejected by name."""
-    count = len(chunk.numbers)
-    missing = [name for name in roles if name not in chunk.columns]
-    if missing and (
-        chunk.file and len(missing) == len(roles) or any(roles[name] in MEDIA_ROLES for name in missing)
+        labels = labels_by_name(files, how, rejected.add)
+        files = [file for file in files if file.kind == how.format]
+    suspected = tuple(name for name in roles if any(rounded_numbers(chunk.columns.get(name, ())) for chunk in head))
+    by_path = {file.path: digests[file.name] for file in sources.on_disk(files)}
+    secret, pieces = run.secret("records"), run.scratch / "pieces"
+    if kept := clear_unfinished(pieces):
+        run.measure(pieces_kept=kept)
+    plan = Plan(files, how, roles, suspected, by_path, run.spec.version, pieces, secret, labels)
+    with (
+        run.part(FILES) as path,
+        closing(FileTable(path, rejected.total)) as table,
+        RecordWriter(run, roles=roles, about=about) as writer,
+        run.progress("Collecting", "正在收集") as bar,
     ):
-        raise MofangError(
-            "column-missing",
-            column=missing[0],
-            columns=", ".join(chunk.columns),
-            nearest=nearest(missing[0], chunk.columns),
-            file=chunk.file,
-        )
-    bad: dict[int, tuple[str, str, str]] = {}
-    columns: dict[str, list[Any]] = {}
-    for name, role in roles.items():
-        values = chunk.columns.get(name, [None] * count)
-        if role == "number":
-            columns[name] = _numbers(name, values, bad)
-        else:
-            columns[name] = _texts(name, values, role, bad)
-    if not bad:
-        return columns, {name: values for name, values in chunk.media.items() if name in roles}, count
-    for place, (reason, detail, value) in sorted(bad.items()):
-        reject(chunk.file, chunk.numbers[place], reason, detail, value)
-    good = [place for place in range(count) if place not in bad]
-    columns = {name: [values[place] for place in good] for name, values in columns.items()}
-    media = {name: [values[place] for place in good] for name, values in chunk.media.items() if name in roles}
-    return columns, media, len(good)
+        ids = RecordIds(secret, roles, run.scratch / "ids")
+        made = Merger(plan, earlier, ids, writer, rejected, table, bar).run(run.shop.executor)
+        how.sheets.update(made.sheets)
+    return made, roles
 
-
-def _numbers(name: str, values: Sequence[Any], bad: dict[int, tuple[str, str, str]]) -> list[float | None]:
-    found: list[float | None] = []
-    for place, value in enumerate(values):
-        try:
-            found.append(number_of(value))
-        except (ValueError, TypeError, OverflowError):
-            found.append(None)
-            bad.setdefault(place, ("not-a-number", name, str(value)))
-    return found
-
-
-def _texts(
-    name: str, values: Sequence[Any], role: str, bad: dict[int, tuple[str, str, str]]
-) -> list[str | None]:
-    found: list[str | None] = []
-    for place, value in enumerate(values):
-        if isinstance(value, dict | list | bytes | set):
-            bad.setdefault(place, ("not-a-value", name, str(value)))
-            found.append(None)
-        else:
-            found.append(text_of(value))
-    if not is_clean("".join(one for one in found if one)):
-        for place, one in enumerate(found):
-            if one and not is_clean(one):
-                bad.setdefault(place, ("undecodable", name, one))
-                found[place] = None
-    if role in ("label", "category", "group", "time", "person"):
-        return [(one.strip() or None) if one else None for one in found]
-    return found

@@ -8,8 +8,8 @@ memory.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mofang.core.artifact import Artifact
+from mofang.core.personal import holds_personal_data
 from mofang.core.run import Run
 from mofang.data.occurrences import Occurrences
 from mofang.data.roles import ID, MEDIA_ROLES, record_schema, roles_of, with_role
@@ -35,6 +36,7 @@ MEDIA_SCHEMA = pa.schema(
 Media = dict[str, list[bytes]]
 
 
+@holds_personal_data
 class Records(Artifact):
     """Records as they were collected: parts values.parquet, about.json, and media.parquet where there are
     media."""
@@ -204,14 +206,18 @@ class RecordReader:
     """Reads records back in order, in batches bounded by rows and by the bytes of their media."""
 
     def __init__(self, records: Artifact) -> None:
-        self._values = records.path("values.parquet")
+        self._records = records
         self.about: dict[str, Any] = records.read_json("about.json")
-        with pq.ParquetFile(self._values) as file:
+        with self._opened("values.parquet") as file:
             self.schema: pa.Schema = _plain(file.schema_arrow)
             self.rows: int = file.metadata.num_rows
         self.roles = roles_of(self.schema)
         self.media_columns = with_role(self.roles, MEDIA_ROLES)
-        self._media = records.path("media.parquet") if self.media_columns else None
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[pq.ParquetFile]:
+        with self._records.open(name) as file, pq.ParquetFile(file) as table:
+            yield table
 
     def batches(
         self, size: int = 4096, media: bool = True, columns: Sequence[str] | None = None
@@ -221,16 +227,15 @@ class RecordReader:
         ``columns`` chooses columns beside the id; batches never pass ``size`` rows.
         """
         names = None if columns is None else [ID, *(name for name in columns if name != ID)]
-        wanted = self._media is not None and (
+        wanted = bool(self.media_columns) and (
             names is None or any(name in names for name in self.media_columns)
         )
         if not media or not wanted:
-            with pq.ParquetFile(self._values) as file:
+            with self._opened("values.parquet") as file:
                 for table in _tables(file, size, names):
                     yield Batch(_in_order(table, names), {})
             return
-        assert self._media is not None
-        with pq.ParquetFile(self._values) as values, pq.ParquetFile(self._media) as content:
+        with self._opened("values.parquet") as values, self._opened("media.parquet") as content:
             tables = _Cutter(_tables(values, size, names))
             for group in range(content.num_row_groups):
                 yield from self._joined(content.read_row_group(group), tables, size, names)
@@ -295,29 +300,55 @@ class RecordIds:
 
     def __init__(self, secret: bytes, roles: Mapping[str, str], scratch: Path) -> None:
         self._secret = secret
-        self._names = sorted(name for name, role in roles.items() if role not in ("label", *MEDIA_ROLES))
+        self._digests = record_hasher(secret, roles)
         self._seen = Occurrences(scratch)
 
     def ids(
         self, columns: Mapping[str, Sequence[Any]], media: Mapping[str, Sequence[bytes]], rows: int
     ) -> list[str]:
         """The ids of a batch of records, in order; 32 hexadecimal digits each."""
-        chosen = [columns[name] for name in self._names]
-        digests = []
-        for row in range(rows):
-            hasher = self._hasher(orjson.dumps([values[row] for values in chosen]))
+        found: list[str] = self.numbered(b"".join(self._digests(columns, media, rows)))[0].to_pylist()
+        return found
+
+    def numbered(self, digests: bytes) -> tuple[pa.StringArray, list[int]]:
+        """The ids of records with these digests (16 bytes each), and the places of those that came before."""
+        raw = np.frombuffer(digests, np.uint8).reshape(-1, 16)
+        earlier = self._seen.count(np.frombuffer(digests, "<u8")[::2].astype(np.uint64))
+        letters = np.frombuffer(raw.tobytes().hex().encode(), np.uint8).reshape(-1, 32).copy()
+        repeats = np.nonzero(earlier)[0].tolist()
+        for place in repeats:
+            again = record_digest(self._secret, raw[place].tobytes() + int(earlier[place]).to_bytes(8, "big"))
+            letters[place] = np.frombuffer(again.hexdigest().encode(), np.uint8)
+        offsets = pa.py_buffer(np.arange(0, 32 * len(raw) + 1, 32, dtype=np.int32))
+        return pa.StringArray.from_buffers(len(raw), offsets, pa.py_buffer(letters)), repeats
+
+
+def record_digest(secret: bytes, data: bytes) -> Any:
+    """The keyed digest that ids are made of."""
+    return hashlib.blake2b(data, key=secret, digest_size=16, person=b"mofang record")
+
+
+def record_hasher(
+    secret: bytes, roles: Mapping[str, str]
+) -> Callable[[Mapping[str, Sequence[Any]], Mapping[str, Sequence[bytes]], int], list[bytes]]:
+    """A function that digests each record of a batch: its values by the columns' names, without label, then its media."""
+    names = sorted(name for name, role in roles.items() if role not in ("label", *MEDIA_ROLES))
+
+    def digests(columns: Mapping[str, Sequence[Any]], media: Mapping[str, Sequence[bytes]], rows: int) -> list[bytes]:
+        values = zip(*(columns[name] for name in names), strict=True) if names else iter([()] * rows)
+        dumped = map(orjson.dumps, values)
+        if not media:
+            blake, person = hashlib.blake2b, b"mofang record"
+            return [blake(data, key=secret, digest_size=16, person=person).digest() for data in dumped]
+        found = []
+        for row, data in enumerate(dumped):
+            hasher = record_digest(secret, data)
             for name in sorted(media):
                 hasher.update(hashlib.sha256(media[name][row]).digest())
-            digests.append(hasher.digest())
-        keys = np.frombuffer(b"".join(digests), dtype="<u8")[::2].astype(np.uint64)
-        earlier = self._seen.count(keys)
-        return [
-            digest.hex() if not before else self._hasher(digest + int(before).to_bytes(8, "big")).hexdigest()
-            for digest, before in zip(digests, earlier, strict=True)
-        ]
+            found.append(hasher.digest())
+        return found
 
-    def _hasher(self, data: bytes) -> Any:
-        return hashlib.blake2b(data, key=self._secret, digest_size=16, person=b"mofang record")
+    return digests
 
 
 def content_digest(records: Artifact) -> str:

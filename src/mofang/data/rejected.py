@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mofang.core.errors import MofangError
+from mofang.core.tombstones import Tombstones
 
 SCHEMA = pa.schema(
     [
@@ -24,6 +25,7 @@ SCHEMA = pa.schema(
 VALUE_CHARS = 4000
 DETAIL_CHARS = 400
 FLUSH_ROWS = 2000
+ERASED = "erased"
 
 
 class RejectedFile:
@@ -33,12 +35,15 @@ class RejectedFile:
     def __init__(self, path: Path) -> None:
         self.counts: Counter[str] = Counter()
         self.first = ""
+        self.erased: Tombstones | None = None
         self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
         self._waiting: list[dict[str, Any]] = []
 
     def add(self, file: str, row: int, reason: str, detail: str = "", value: str = "") -> None:
         """Note one rejected row (counted from 1) or file (row 0)."""
         self.counts[reason] += 1
+        if self.erased and (self.erased.mentioned(value) or self.erased.mentioned(detail)):
+            value = detail = ""
         if not self.first:
             self.first = f"{file}:{row} {reason} {detail[:80]}".strip()
         self._waiting.append(
@@ -46,8 +51,8 @@ class RejectedFile:
                 "file": file,
                 "row": row,
                 "reason": reason,
-                "detail": _whole(detail[:DETAIL_CHARS]),
-                "value": _whole(value[:VALUE_CHARS]),
+                "detail": shown(detail, "detail"),
+                "value": shown(value, "value"),
             }
         )
         if len(self._waiting) >= FLUSH_ROWS:
@@ -64,15 +69,16 @@ class RejectedFile:
         return self.counts.total()
 
     def require_share(self, kept: int, bad_share: float) -> None:
-        """Stop the run with ``too-many-rejected`` if more than this share could not be used."""
-        total = kept + self.total
-        if self.total > bad_share * total:
+        """Stop the run with ``too-many-rejected`` if more than this share could not be used; who was erased counts for nothing."""
+        bad = self.total - self.counts[ERASED]
+        total = kept + bad
+        if bad > bad_share * total:
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.counts.most_common())
             raise MofangError(
                 "too-many-rejected",
-                rejected=self.total,
+                rejected=bad,
                 total=total,
-                share=f"{self.total / total:.1%}",
+                share=f"{bad / total:.1%}",
                 bad_share=f"{bad_share:.1%}",
                 reasons=reasons,
                 first=_whole(self.first),
@@ -86,6 +92,11 @@ class RejectedFile:
     ) -> None:
         self._flush()
         self._writer.close()
+
+
+def shown(text: str, column: Literal["detail", "value"]) -> str:
+    """As much of a text as is kept in this column, storable."""
+    return _whole(text[: VALUE_CHARS if column == "value" else DETAIL_CHARS])
 
 
 def _whole(text: str) -> str:

@@ -18,6 +18,7 @@ from pydantic import Field
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
+from mofang.core.personal import holds_personal_data
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.columns import text_of
@@ -49,6 +50,7 @@ REASONS = ("", "label-missing", "class-too-small", "class-not-in-train", "time-m
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
+@holds_personal_data
 class Snapshot(Artifact):
     """Records ready for training:
 

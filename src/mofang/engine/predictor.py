@@ -58,6 +58,10 @@ class Predictor:
         self.labels: list[str] = list(self.about["labels"])
         self.operators: list[dict[str, Any]] = list(self.about.get("operators", []))
         check_operators(self.operators)
+        if any("key" in spec.get("state", {}) for spec in self.operators):
+            from mofang.data.protecting.ring import lend
+
+            lend(source.shop if isinstance(source, Artifact) else None, self.operators)
         state = {name.removeprefix("encoder/"): path.read_bytes() for name, path in files.items()
                  if name.startswith("encoder/")}
         self.encoder: Encoder = load_encoder(self.about["encoder"], state)

@@ -131,7 +131,8 @@ def _require_suited(about: dict[str, Any], family: Family, augment: Sequence[str
 
 
 def _counts(snapshot: Snapshot, about: dict[str, Any]) -> Counter[str]:
-    labels = pq.read_table((snapshot / "train").path("values.parquet"), columns=[about["label"]]).column(0)
+    with (snapshot / "train").open("values.parquet") as file:
+        labels = pq.read_table(file, columns=[about["label"]]).column(0)
     return Counter(labels.to_pylist())
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.metrics import Interval, accuracy, confusion, macro_f1
+from mofang.core.personal import holds_personal_data
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.records import RecordReader, Records
@@ -32,6 +33,7 @@ MISTAKES = 5
 SHOWN_CHARACTERS = 500
 
 
+@holds_personal_data
 class Evaluation(Artifact):
     """What a model scored on the test part: evaluation.json, predictions.parquet and mistakes.json."""
 

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
+from mofang.core.holders import spellings
+from mofang.core.personal import Sought, forgets
+from mofang.core.shop import Shop
+from mofang.core.tables import tables_of
 from mofang.trade.balance import rows_in
 
 KEPT_US = 24 * 3600 * 1_000_000
@@ -84,3 +88,21 @@ def forget_old(db: Database, now_us: int, most: int = 1000) -> int:
     """Delete answers older than 24 hours, some at a time; how many went."""
     return db.run("delete from replay where name in (select name from replay where at_us<? order by at_us limit ?)",
                   (now_us - KEPT_US, most))
+
+
+@forgets("replay")
+def forget_person(shop: Shop, sought: Sought) -> dict[str, int]:
+    """Stored answers that name an erased person; a retry of such a request is then answered anew."""
+    db, wanted = shop.control, spellings(sought.values)
+    if not wanted or "replay" not in tables_of(db):
+        return {}
+    found = [row[0] for page in db.pages("select name, body from replay") for row in page
+             if any(one in bytes(row[1]) for one in wanted)]
+    if found and not sought.dry:
+        if db.dialect == "sqlite":
+            db.run("pragma secure_delete=on")
+        with db.transaction():
+            db.many("delete from replay where name=?", [(name,) for name in found])
+        if db.dialect == "sqlite":
+            db.rows("pragma wal_checkpoint(truncate)")
+    return {"stored answers": len(found)}

@@ -30,6 +30,7 @@ from mofang.core.nearest import nearest
 from mofang.core.shop import Shop
 from mofang.core.uploads import Named, Uploads
 from mofang.manage.people import join
+from mofang.web import labels
 from mofang.web.entrance import Who
 from mofang.web.gate import MEGA, Route
 from mofang.web.jobs import Job, Jobs
@@ -50,6 +51,7 @@ ROUTES = (
     Route("PUT", "/api/uploads/{digest}", "joined", "One piece of a file, at most 1 MiB.", "文件的一段，最多 1 MiB。", CHUNK_BYTES_MAX,
           written=False),
     Route("DELETE", "/api/jobs/{id}", "joined", "End what one began, as Ctrl-C does.", "结束自己发起的任务，等同 Ctrl-C。"),
+    *labels.ROUTES,
 )
 log = logging.getLogger("mofang.console")
 Text = Annotated[str, Field(max_length=200_000)]
@@ -161,7 +163,8 @@ class Api:
     def add_to(self, app: FastAPI) -> None:
         """Answer every route of the table."""
         handlers: tuple[Callable[..., Any], ...] = (self.health, self.join, self.me, self.commands, self.runs, self.outcomes,
-                                                    self.artifacts, self.announce, self.piece, self.cancel)
+                                                    self.artifacts, self.announce, self.piece, self.cancel,
+                                                    *labels.Labels(self.shop).handlers())
         for route, handler in zip(ROUTES, handlers, strict=True):
             app.add_api_route(route.path, handler, methods=[route.method], response_model=None)
 

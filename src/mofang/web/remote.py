@@ -126,8 +126,11 @@ def _reference(given: Any) -> Any:
 
 def lend(client: Client, source: str) -> str:
     """Upload a source of this machine; what it is called over there."""
+    from mofang.data.remote.scheme import is_remote
     from mofang.data.sources.files import on_disk, source_files
 
+    if is_remote(source):  # registered there; a bare address is refused by the shop
+        return source
     path = Path(source).expanduser()
     if path.is_file():
         root, files = path.name, {path.name: path}

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import orjson
 
 SIGNATURE = np.dtype([("text", "<u8", 2), ("label", "<u8"), ("id", "<u8", 2)])
-PARTITION_ROWS = 1 << 22
+PARTITION_ROWS = 1 << 21
 
 KEEP, DUPLICATE, CONFLICT, NEAR_DUPLICATE = 0, 1, 2, 3
 REASONS = ("", "duplicate", "conflicting-labels", "near-duplicate")
@@ -44,19 +44,19 @@ class Signatures:
         self._file = self._path.open("wb")
         self.rows = 0
 
-    def add(self, contents: Sequence[bytes], labels: Sequence[str | None], ids: Sequence[str]) -> None:
-        """Sign a batch: the bytes that must be equal for two records to be copies, their labels and ids."""
+    def add(self, contents: bytes, labels: npt.NDArray[np.uint64], ids: Sequence[str]) -> None:
+        """The next records: digests of 16 bytes one after another (equal for two records that are copies), keys of the
+        labels, and ids."""
         signed = np.zeros(len(ids), SIGNATURE)
-        digests = b"".join(hashlib.blake2b(content, digest_size=16).digest() for content in contents)
-        signed["text"] = np.frombuffer(digests, "<u8").reshape(-1, 2)
-        signed["label"] = [label_key(label) for label in labels]
+        signed["text"] = np.frombuffer(contents, "<u8").reshape(-1, 2)
+        signed["label"] = labels
         signed["id"] = np.frombuffer(bytes.fromhex("".join(ids)), ">u8").reshape(-1, 2)
         self._file.write(signed.tobytes())
         self.rows += len(ids)
 
     def table(self) -> np.ndarray[Any, Any]:
         """All signatures, mapped from the file."""
-        self._file.flush()
+        self._file.close()
         return np.memmap(self._path, SIGNATURE, "r") if self.rows else np.zeros(0, SIGNATURE)
 
 
@@ -120,19 +120,18 @@ def keep_first(pairs: npt.NDArray[np.int64], signatures: np.ndarray[Any, Any], d
 
     Returns the pairs that stay on both sides, because their labels differ: they belong on one side of a split.
     """
+    if not len(pairs):
+        return pairs.reshape(-1, 2)
     rows = in_order(np.unique(pairs), signatures, decisions)
-    place_of = {row: place for place, row in enumerate(rows.tolist())}
+    by_row = np.argsort(rows)
+    places = np.sort(by_row[np.searchsorted(rows, pairs, sorter=by_row)], axis=1)
+    places = places[np.lexsort((places[:, 0], places[:, 1]))]
     labels = signatures["label"][rows]
-    earlier: dict[int, list[int]] = {}
-    for one, other in pairs.tolist():
-        first, second = sorted((place_of[one], place_of[other]))
-        earlier.setdefault(second, []).append(first)
-    gone: set[int] = set()
-    for place in sorted(earlier):
-        stays = [one for one in sorted(earlier[place]) if one not in gone and labels[one] == labels[place]]
-        if stays:
-            gone.add(place)
-            decisions.codes[rows[place]] = NEAR_DUPLICATE
-            decisions.survivors[rows[place]] = rows[stays[0]]
-    tied = [(rows[one], rows[other]) for other in earlier for one in earlier[other] if one not in gone and other not in gone]
-    return np.array(tied, np.int64).reshape(-1, 2)
+    alike = labels[places[:, 0]] == labels[places[:, 1]]
+    gone = np.zeros(len(rows), np.bool_)
+    for first, second in places[alike]:  # by the second, so that what stands before it is settled
+        if not gone[second] and not gone[first]:
+            gone[second] = True
+            decisions.codes[rows[second]] = NEAR_DUPLICATE
+            decisions.survivors[rows[second]] = rows[first]
+    return rows[places[~gone[places].any(axis=1)]]

@@ -53,7 +53,7 @@ def fit_dates(bench: Workbench, given: tuple[str, ...], reference: str) -> None:
     entries: list[dict[str, Any]] = []
     fixed = date_of(reference) if reference else None
     if reference and fixed is None:
-        raise MofangError("date-unreadable", given=reference)
+        raise MofangError("reference-date-unreadable", given=reference)
     for name in names:
         values = _filled(bench, name)
         order = order_of(values)

@@ -57,13 +57,14 @@ def language_of_texts(texts: Iterable[str], limit: int = 1000) -> tuple[str, ...
     """The languages of at least a fifth of the texts, the commonest first; ``other`` where none can be
     told."""
     found = Counter(
-        language for _, text in zip(range(limit), texts, strict=False) if (language := _language_of(text))
+        language for _, text in zip(range(limit), texts, strict=False) if (language := language_of(text))
     )
     total = found.total()
     return tuple(language for language, count in found.most_common() if count >= 0.2 * total) or ("other",)
 
 
-def _language_of(text: str) -> str:
+def language_of(text: str) -> str:
+    """The language of one text; empty where nothing tells, ``other`` where it is none of those known here."""
     text = text[:1000]
     letters = {language: len(rule.findall(text)) for language, rule in SCRIPTS.items()}
     latin = len(LATIN.findall(text))

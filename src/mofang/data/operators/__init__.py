@@ -45,6 +45,10 @@ class TableOperator(Protocol):
 # name: (version, module, class). A module is imported when a spec names its operator.
 OPERATORS: dict[str, tuple[int, str, str]] = {
     "text-normalise": (1, "mofang.data.operators.normalise", "TextNormalise"),
+    "text-mask": (1, "mofang.data.operators.mask", "TextMask"),
+    "text-html": (1, "mofang.data.operators.pages", "TextHtml"),
+    "text-paragraphs": (1, "mofang.data.operators.pages", "TextParagraphs"),
+    "text-noise": (1, "mofang.data.operators.pages", "TextNoise"),
     "date-parts": (1, "mofang.data.operators.dates", "DateParts"),
     "date-repair": (1, "mofang.data.operators.dates", "DateRepair"),
     "unit-repair": (1, "mofang.data.operators.quantities", "UnitRepair"),
@@ -60,6 +64,9 @@ OPERATORS: dict[str, tuple[int, str, str]] = {
     "sound-trim": (1, "mofang.data.operators.media", "SoundTrim"),
     "sound-normalise": (1, "mofang.data.operators.media", "SoundNormalise"),
     "sound-resample": (1, "mofang.data.operators.media", "SoundResample"),
+    "value-coarsen": (1, "mofang.data.operators.coarsen", "ValueCoarsen"),
+    "text-segment": (1, "mofang.data.operators.text_segment", "TextSegment"),
+    "text-tags": (1, "mofang.data.operators.text_segment", "TextTags"),
 }
 
 Spec = Mapping[str, Any]

@@ -26,11 +26,14 @@ _MAP: dict[str, str] = {
     **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
     **dict.fromkeys([*_SPACES, *map(chr, range(0x2000, 0x200B))], " "),
 }
-_CHANGES = re.compile(
+_CHANGES = re.compile(  # white space is left to split(), which knows all of it
     "["
-    + "".join(re.escape(sign) for sign in _MAP if sign != " " and not "\ud800" <= sign <= "\udfff")
+    + "".join(re.escape(sign) for sign, new in _MAP.items() if new != " " and not "\ud800" <= sign <= "\udfff")
     + "\ud800-\udfff]"
 )
+
+_PARAGRAPH = re.compile("\u2029")
+_EMPTY = re.compile(r"\n{3,}")
 
 
 def normalise(text: str) -> str:
@@ -40,10 +43,25 @@ def normalise(text: str) -> str:
     Every stretch of white space becomes one blank, and none stands at the ends. Applying it twice changes
     nothing.
     """
+    return " ".join(_spelled(text).split())
+
+
+def paragraphs(text: str) -> str:
+    """One spelling for what reads alike, as ``normalise`` gives it, but line breaks stay.
+
+    Blanks within a line become one, none stands at its ends, and of several empty lines one stays. Applying it twice
+    changes nothing.
+    """
+    lines = _PARAGRAPH.sub("\n\n", text).splitlines()
+    lines = _spelled("\n".join(lines)).split("\n")
+    return _EMPTY.sub("\n\n", "\n".join([" ".join(line.split()) for line in lines])).strip("\n")
+
+
+def _spelled(text: str) -> str:
     text = _CHANGES.sub(_changed, text)
     if not unicodedata.is_normalized("NFC", text):
         text = _CHANGES.sub(_changed, unicodedata.normalize("NFC", text))
-    return " ".join(text.split())
+    return text
 
 
 def _changed(found: re.Match[str]) -> str:

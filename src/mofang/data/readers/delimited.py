@@ -23,6 +23,8 @@ DELIMITERS = (
 )  # where two explain a file equally well, the first does: commas stand in texts
 LINE_CHARS = 16 * 2**20
 FIELD_CHARS = 2 * LINE_CHARS
+BLOCK_LINES = 2000
+BLOCK_CHARS = 4 * 2**20
 SAMPLE_ROWS = 300
 SAMPLE_CHARS = 512 * 1024
 NAME = re.compile(r"\w[\w\- ./()（）%#:\[\]]{0,39}|\w[\w.\-]{0,99}")
@@ -38,8 +40,32 @@ class _Lines:
         self.taken: list[str] = []
         self.ended = False
         self.overlong = False
+        self.cut = False
         self._text = text
         self._again: deque[str] = deque()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether lines that were given back are still to come."""
+        return bool(self._again)
+
+    def block(self) -> list[str]:
+        """Some of the next lines, none at the end. A line of enormous length comes cut, and is then read anew."""
+        readline, size, found = self._text.readline, 0, list(self._again)
+        self._again.clear()
+        while len(found) < BLOCK_LINES and size < BLOCK_CHARS and (line := readline(LINE_CHARS)):
+            found.append(line)
+            size += len(line)
+            if len(line) >= LINE_CHARS:  # the rest of it is passed over when it is read by itself
+                break
+        self.number += len(found)
+        self.taken.clear()
+        return found
+
+    def give_back(self, block: list[str]) -> None:
+        """Put the lines of a block back, to be read one by one."""
+        self._again.extendleft(reversed(block))
+        self.number -= len(block)
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -48,6 +74,7 @@ class _Lines:
         line = self._again.popleft() if self._again else self._text.readline(LINE_CHARS)
         if not line:
             self.ended = True
+            self.cut = self.cut or bool(self.taken)
             raise StopIteration
         if len(line) >= LINE_CHARS and line[-1] not in "\r\n":
             self.overlong = True
@@ -133,12 +160,17 @@ def headings(files: Sequence[SourceFile], how: Reading) -> Iterator[tuple[Source
 
     A later file without a header has the columns of the first that had one, if it is as wide.
     """
-    known: list[str] = []
+    known = list(how.known)
     for file in files:
-        heading = _heading(file, known, how) if file.size_bytes else None
+        heading = how.heading or (_heading(file, known, how) if file.size_bytes else None)
         if heading and heading.header and not known:
             known += heading.names
         yield file, heading
+
+
+def heading_of(file: SourceFile, how: Reading) -> Heading | None:
+    """What is found out about one file; None for one that holds nothing."""
+    return _heading(file, list(how.known), how)
 
 
 def _heading(file: SourceFile, known: list[str], how: Reading) -> Heading | None:
@@ -169,21 +201,77 @@ def read_csv(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[
         if heading is None:
             reject(file.name, 0, "file-empty")
             continue
-        with open_text(file, heading.encoding) as text:
+        with open_text(file, heading.encoding, how.start, how.end) as text:
             yield from _read_file(text, heading, how, reject)
 
 
 def _read_file(text: TextIOWrapper, heading: Heading, how: Reading, reject: Reject) -> Iterator[Chunk]:
     lines = _Lines(text)
-    for _ in range(how.skip_lines):
-        next(lines, None)
-    if heading.header:
-        while not next(csv.reader(lines, delimiter=heading.delimiter), None):
-            lines.begin_row()
-    rows = _rows(lines, heading.delimiter, len(heading.names), heading.file, how, reject)
-    if heading.header:
-        rows = _without(rows, heading.first, how)
+    if not how.start:
+        for _ in range(how.skip_lines):
+            next(lines, None)
+        if heading.header:
+            while not next(csv.reader(lines, delimiter=heading.delimiter), None):
+                lines.begin_row()
+    rows = _blocks(lines, heading, how, reject)
     yield from _chunks(rows, heading.names, heading.file, how, reject)
+    how.lines[0], how.open_end[0] = lines.number, int(lines.cut)
+
+
+def _blocks(lines: _Lines, heading: Heading, how: Reading, reject: Reject) -> Iterator[tuple[Sequence[int], list[list[str]]]]:
+    """Line numbers and cells of rows, many at a time: a block of lines that are one whole row each is parsed in one go,
+    any other row by row."""
+    width, delimiter = len(heading.names), heading.delimiter
+    first = lines.number + 1
+    while block := lines.block():
+        found = _whole_rows(block, delimiter, width, how.max_cell_chars)
+        if found is None:
+            lines.give_back(block)
+            slow = _rows(lines, delimiter, width, heading.file, how, reject)
+            if heading.header:
+                slow = _without(slow, heading.first, how)
+            for number, row in slow:
+                yield (number,), [row]
+                if not lines.waiting:
+                    break
+        else:
+            rows, places, used = found
+            lines.give_back(block[used:])
+            if heading.header and heading.first in rows:
+                how.count_blank(rows.count(heading.first))
+                kept = [place for place, row in enumerate(rows) if row != heading.first]
+                rows, places = [rows[place] for place in kept], [places[place] for place in kept]
+            yield [first + place for place in places], rows
+        first = lines.number + 1
+
+
+def _whole_rows(
+    block: list[str], delimiter: str, width: int, max_chars: int
+) -> tuple[list[list[str]], Sequence[int], int] | None:
+    """The rows of these lines, the line at which each begins, and how many lines they take; the last row may go on behind
+    the block and is left. None unless all are as wide as the header and none can hold too long a cell."""
+    if max(map(len, block)) > max_chars or not block[-1].endswith(("\n", "\r")):
+        return None
+    reader = csv.reader(block, delimiter=delimiter)
+    rows: list[list[str]] = []
+    ends = [0]
+    try:
+        for row in reader:
+            rows.append(row)
+            ends.append(reader.line_num)
+    except csv.Error:
+        return None
+    if rows[-1] and rows[-1][-1].endswith(("\n", "\r")):  # a quote is still open
+        rows.pop()
+        ends.pop()
+    alone = len(rows) == ends[-1]
+    if not rows or set(map(len, rows)) != {width} or (not alone and (delimiter == "\t" or _longest(rows) > max_chars)):
+        return None
+    return rows, ends[:-1], ends[-1]
+
+
+def _longest(rows: list[list[str]]) -> int:
+    return max(max(map(len, row)) for row in rows)
 
 
 def _without(
@@ -215,19 +303,21 @@ def _has_header(head: Sequence[Sequence[str]], known: Sequence[str]) -> bool:
 
 
 def _chunks(
-    rows: Iterator[tuple[int, list[str]]], names: list[str], file: str, how: Reading, reject: Reject
+    blocks: Iterator[tuple[Sequence[int], list[list[str]]]], names: list[str], file: str, how: Reading, reject: Reject
 ) -> Iterator[Chunk]:
     numbers: list[int] = []
     taken: list[list[str]] = []
     size = 0
-    for number, row in rows:
-        chars = sum(map(len, row))
-        if chars > how.max_cell_chars and max(map(len, row)) > how.max_cell_chars:
-            reject(file, number, "cell-too-large", f"> {how.max_cell_chars}", "")
-            continue
-        numbers.append(number)
-        taken.append(row)
-        size += chars
+    for places, rows in blocks:
+        if len(rows) == 1:
+            size += sum(map(len, rows[0]))
+            if max(map(len, rows[0])) > how.max_cell_chars:
+                reject(file, places[0], "cell-too-large", f"> {how.max_cell_chars}", "")
+                continue
+        else:
+            size += BLOCK_CHARS
+        numbers += places
+        taken += rows
         if len(taken) >= CHUNK_ROWS or size > CHUNK_BYTES:
             yield Chunk(file, numbers, _columns(names, taken))
             numbers, taken, size = [], [], 0

@@ -88,7 +88,7 @@ def read_excel(files: list[SourceFile], how: Reading, reject: Reject) -> Iterato
             else:
                 yield from _read_file(file, how, reject)
         except MofangError as error:
-            if len(files) == 1 or error.code == "sheet-missing":
+            if not (how.several or len(files) > 1) or error.code == "sheet-missing":
                 raise
             reject(file.name, 0, error.code, error.what)
 

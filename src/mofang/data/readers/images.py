@@ -24,29 +24,29 @@ def read_images(files: list[SourceFile], how: Reading, reject: Reject) -> Iterat
     The bytes are taken as they are; whether they decode is looked at when the records are cleaned.
     """
     label = how.label or "label"
-    labels = _labels_of(files, how, reject)
-    levels = 2 if labels is None else 1
-    numbers: list[int] = []
+    labels = _labels_of(files, how, reject) if how.labels is None else dict(how.labels)
+    levels = 1 if how.label_file else 2
+    names: list[str] = []
     columns: dict[str, list[Any]] = {"image": [], "folder": [], label: []}
     content: list[bytes] = []
     size = 0
-    for number, file in enumerate((one for one in files if one.kind == "images"), 1):
-        data = _content(file, reject)
+    for file in (one for one in files if one.kind == "images"):
+        data = content_of(file, reject)
         if not data:
             continue
-        numbers.append(number)
+        names.append(file.name)
         columns["image"].append(file.name)
         columns["folder"].append("/".join(file.name.split("/")[:-levels]))
-        columns[label].append(_label_of(file, labels))
+        columns[label].append(label_of(file, labels) if how.labels is None else how.labels.get(file.name))
         content.append(data)
         size += len(data)
-        if len(numbers) >= CHUNK_ROWS or size > CHUNK_BYTES:
-            yield Chunk("", numbers, columns, {"image": content})
-            numbers, columns, content, size = [], {name: [] for name in columns}, [], 0
-    yield Chunk("", numbers, columns, {"image": content})
+        if len(names) >= CHUNK_ROWS or size > CHUNK_BYTES:
+            yield Chunk("", [0] * len(names), columns, {"image": content}, names)
+            names, columns, content, size = [], {name: [] for name in columns}, [], 0
+    yield Chunk("", [0] * len(names), columns, {"image": content}, names)
 
 
-def _content(file: SourceFile, reject: Reject) -> bytes:
+def content_of(file: SourceFile, reject: Reject) -> bytes:
     """The file's bytes; none if it was rejected."""
     if not 0 < file.size_bytes <= FILE_BYTES:
         reject(file.name, 0, "file-too-large" if file.size_bytes else "file-empty")
@@ -65,13 +65,17 @@ def _content(file: SourceFile, reject: Reject) -> bytes:
 
 def labels_by_image(files: list[SourceFile], label_file: str, label: str) -> list[str | None]:
     """The label of each image by the label file, in order, without reading any image."""
-    labels = _labels_of(
-        files, Reading(format="images", label=label, label_file=label_file), lambda *_rest: None
-    )
-    return [_label_of(file, labels) for file in files if file.kind == "images"]
+    how = Reading(format="images", label=label, label_file=label_file)
+    return list(labels_by_name(files, how, lambda *_rest: None).values())
 
 
-def _label_of(file: SourceFile, labels: dict[str, str | None] | None) -> str | None:
+def labels_by_name(files: list[SourceFile], how: Reading, reject: Reject) -> dict[str, str | None]:
+    """File name to label of each image or sound, by the label file or else by its folder."""
+    labels = _labels_of(files, how, reject)
+    return {file.name: label_of(file, labels) for file in files if file.kind == how.format}
+
+
+def label_of(file: SourceFile, labels: dict[str, str | None] | None) -> str | None:
     if labels is None:
         return file.folder or None
     for name in names_of(file):
@@ -108,7 +112,7 @@ def _labels_of(files: list[SourceFile], how: Reading, reject: Reject) -> dict[st
     found = [file for file in files if file.name == how.label_file or file.base == how.label_file]
     if not found:
         raise MofangError("label-file-missing", file=how.label_file)
-    images = {name for file in files if file.kind == "images" for name in names_of(file)}
+    images = {name for file in files if file.kind == how.format for name in names_of(file)}
     numbered = _by_number(images)
     labels: dict[str, str | None] = {}
     kind = found[0].kind if found[0].kind in ("jsonl", "excel", "parquet") else "csv"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import IO, Any
+from itertools import chain
+from operator import itemgetter
+from typing import IO, Any, BinaryIO, cast
 
 import orjson
 
@@ -14,7 +16,11 @@ from mofang.data.sources.textfile import detect_encoding, open_text
 
 LINE_CHARS = 64 * 2**20
 PIECE_CHARS = 2**20
+BLOCK_BYTES = 2**20
 SPACES = " \t\r\n\ufeff"
+BLANKS = SPACES.encode()
+
+Object = tuple[int, Any, int]
 
 
 def read_jsonl(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
@@ -24,12 +30,15 @@ def read_jsonl(files: list[SourceFile], how: Reading, reject: Reject) -> Iterato
             reject(file.name, 0, "file-empty")
             continue
         encoding = how.encoding or detect_encoding(file)
-        with open_text(file, encoding) as text:
-            first = _first_character(text)
-        with open_text(file, encoding) as text:
-            objects = (
-                _array(text, file.name, reject) if first == "[" else _lines(text, file.name, how, reject)
-            )
+        with open_text(file, encoding, how.start, how.end) as text:
+            first = "" if how.start else _first_character(text)
+        with open_text(file, encoding, how.start, how.end) as text:
+            if first == "[":
+                objects = _array(text, file.name, reject)
+            elif encoding.lower() in ("utf-8", "utf-8-sig"):
+                objects = _lines(_byte_lines(cast(BinaryIO, text.buffer)), file.name, how, reject)
+            else:
+                objects = _lines(_text_lines(text), file.name, how, reject)
             yield from _chunks(objects, file.name, how, reject)
 
 
@@ -40,24 +49,64 @@ def _first_character(text: IO[str]) -> str:
     return ""
 
 
-def _lines(text: IO[str], file: str, how: Reading, reject: Reject) -> Iterator[tuple[int, Any, int]]:
-    """Line number, value and size in characters of each line."""
-    number = 0
+def _byte_lines(data: BinaryIO) -> Iterator[bytes]:
+    """The lines of UTF-8 text, undecoded, which is all that the parser wants; ends are as text files have them."""
+    rest = b""
+    while block := data.read(BLOCK_BYTES):
+        block = rest + block
+        if block.endswith(b"\r"):  # its \n may come next
+            block += data.read(1)
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = block.split(b"\n")
+        rest = lines.pop()
+        yield from lines
+        while len(rest) >= LINE_CHARS:  # what follows of such a line is passed over
+            more = data.read(BLOCK_BYTES).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            _, end, tail = more.partition(b"\n")
+            if end or not more:
+                yield rest
+                rest = tail
+    if rest:
+        yield from rest.removesuffix(b"\n").split(b"\n")
+
+
+def _text_lines(text: IO[str]) -> Iterator[bytes | str]:
     while line := text.readline(LINE_CHARS):
-        number += 1
         if len(line) >= LINE_CHARS and not line.endswith("\n"):
             while (rest := text.readline(LINE_CHARS)) and not rest.endswith("\n"):
                 pass
-            reject(file, number, "cell-too-large", f"> {LINE_CHARS}", line)
+        yield line
+
+
+def _lines(lines: Iterator[Any], file: str, how: Reading, reject: Reject) -> Iterator[Object]:
+    """Line number, value and size of each line."""
+    number = 0
+    loads = orjson.loads
+    for line in lines:
+        number += 1
+        try:
+            yield number, loads(line), len(line)
             continue
-        stripped = line.strip(SPACES)
+        except orjson.JSONDecodeError:
+            pass
+        if len(line) >= LINE_CHARS:
+            reject(file, number, "cell-too-large", f"> {LINE_CHARS}", _text(line[:10_000]))
+            continue
+        text = _text(line)
+        stripped = text.strip(SPACES)
         if not stripped:
             how.count_blank()
             continue
         try:
             yield number, _parse(stripped), len(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            reject(file, number, "not-json", str(error), line)
+        except (ValueError, RecursionError) as error:
+            reject(file, number, "not-json", str(error), text)
+    how.lines[0] = number
+
+
+def _text(line: bytes | str) -> str:
+    return line if isinstance(line, str) else line.decode("utf-8", "surrogateescape")
 
 
 def _parse(text: str) -> Any:
@@ -67,7 +116,7 @@ def _parse(text: str) -> Any:
         return json.loads(text, parse_constant=lambda _name: None)
 
 
-def _array(text: IO[str], file: str, reject: Reject) -> Iterator[tuple[int, Any, int]]:
+def _array(text: IO[str], file: str, reject: Reject) -> Iterator[Object]:
     """The elements of one JSON array, decoded piece by piece so that the array never stands in memory
     whole."""
     decoder = json.JSONDecoder(parse_constant=lambda _name: None)
@@ -80,7 +129,7 @@ def _array(text: IO[str], file: str, reject: Reject) -> Iterator[tuple[int, Any,
             value, end = decoder.raw_decode(buffer)
             if end == len(buffer):  # a number may go on in the next piece
                 raise json.JSONDecodeError("cut", buffer, end)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             piece = text.read(wanted) if len(buffer) < LINE_CHARS else ""
             if not piece:
                 if buffer:
@@ -94,9 +143,7 @@ def _array(text: IO[str], file: str, reject: Reject) -> Iterator[tuple[int, Any,
         buffer = buffer[end:]
 
 
-def _chunks(
-    objects: Iterator[tuple[int, Any, int]], file: str, how: Reading, reject: Reject
-) -> Iterator[Chunk]:
+def _chunks(objects: Iterator[Object], file: str, how: Reading, reject: Reject) -> Iterator[Chunk]:
     numbers: list[int] = []
     rows: list[dict[str, Any]] = []
     size = 0
@@ -113,13 +160,17 @@ def _chunks(
         rows.append(value)
         size += chars
         if len(rows) >= CHUNK_ROWS or size > CHUNK_BYTES:
-            yield Chunk(file, numbers, _columns(rows))
+            yield Chunk(file, numbers, columns_of_rows(rows))
             numbers, rows, size = [], [], 0
-    yield Chunk(file, numbers, _columns(rows))
+    yield Chunk(file, numbers, columns_of_rows(rows))
 
 
-def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    names: dict[str, None] = {}
-    for row in rows:
-        names.update(dict.fromkeys(row))
+def columns_of_rows(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Objects as columns, named in the order in which the keys are met; a key that a row lacks is None there."""
+    if not rows:
+        return {}
+    first = rows[0].keys()
+    if all(row.keys() == first for row in rows):
+        return {name: list(map(itemgetter(name), rows)) for name in first}
+    names = dict.fromkeys(chain.from_iterable(rows))
     return {name: [row.get(name) for row in rows] for name in names}

@@ -19,22 +19,22 @@ def read_parquet(files: list[SourceFile], how: Reading, reject: Reject) -> Itera
     """All rows of Parquet files, row numbers counted from 1."""
     for file in files:
         try:
-            opened = pq.ParquetFile(_seekable(file))
+            opened = pq.ParquetFile(seekable(file))
         except (pa.ArrowInvalid, OSError) as error:
             reject(file.name, 0, "not-parquet", str(error))
             continue
         with opened:
-            media = [one.name for one in opened.schema_arrow if _is_media(one.type)]
+            media = [one.name for one in opened.schema_arrow if is_media(one.type)]
             number = 1
             try:
                 for batch in opened.iter_batches(MEDIA_ROWS if media else CHUNK_ROWS):
-                    yield _chunk(batch, media, file.name, number)
+                    yield chunk_of(batch, media, file.name, number)
                     number += batch.num_rows
             except (pa.ArrowInvalid, OSError) as error:  # the rest of a damaged file cannot be found again
                 reject(file.name, number, "not-parquet", str(error))
 
 
-def _seekable(file: SourceFile) -> Any:
+def seekable(file: SourceFile) -> Any:
     """The file's path; of one in an archive its bytes, because Parquet is read from its end."""
     if file.archive is None:
         return file.path
@@ -44,13 +44,15 @@ def _seekable(file: SourceFile) -> Any:
         return pa.BufferReader(opened.read())
 
 
-def _is_media(kind: pa.DataType) -> bool:
+def is_media(kind: pa.DataType) -> bool:
+    """True for columns of bytes, and for the {bytes, path} pairs that data set hubs write."""
     if pa.types.is_struct(kind):
         return any(kind.field(i).name == "bytes" for i in range(kind.num_fields))
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _chunk(batch: pa.RecordBatch, media: list[str], file: str, number: int) -> Chunk:
+def chunk_of(batch: pa.RecordBatch, media: list[str], file: str, number: int) -> Chunk:
+    """A batch of rows as a chunk; ``number`` is the first row's."""
     columns: dict[str, list[Any]] = {}
     content: dict[str, list[bytes]] = {}
     for name in batch.schema.names:

@@ -21,10 +21,10 @@ def read_lines(files: list[SourceFile], how: Reading, reject: Reject) -> Iterato
         if file.size_bytes == 0:
             reject(file.name, 0, "file-empty")
             continue
-        with open_text(file, how.encoding or detect_encoding(file)) as text:
+        with open_text(file, how.encoding or detect_encoding(file), how.start, how.end) as text:
             for numbers, lines in _line_chunks(text, file.name, how, reject):
                 columns = {"text": lines}
-                if len(files) > 1:
+                if how.several or len(files) > 1:
                     columns[label] = [file.stem] * len(lines)
                 yield Chunk(file.name, numbers, columns)
 
@@ -53,16 +53,17 @@ def _line_chunks(
             yield numbers, lines
             numbers, lines, size = [], [], 0
     yield numbers, lines
+    how.lines[0] = number
 
 
 def read_documents(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
     """Every file as a record: columns ``text`` and the name of the folder it lies in as the label."""
     label = how.label or "label"
-    numbers: list[int] = []
+    names: list[str] = []
     texts: list[str] = []
     labels: list[str | None] = []
     size = 0
-    for number, file in enumerate(files, 1):
+    for file in files:
         if file.size_bytes > 4 * how.max_cell_chars:
             reject(file.name, 0, "cell-too-large", f"> {how.max_cell_chars}")
             continue
@@ -75,11 +76,11 @@ def read_documents(files: list[SourceFile], how: Reading, reject: Reject) -> Ite
         elif len(content) > how.max_cell_chars:
             reject(file.name, 0, "cell-too-large", f"> {how.max_cell_chars}")
         else:
-            numbers.append(number)
+            names.append(file.name)
             texts.append(content)
             labels.append(file.folder or None)
             size += len(content)
         if len(texts) >= CHUNK_ROWS or size > CHUNK_BYTES:
-            yield Chunk("", numbers, {"text": texts, label: labels})
-            numbers, texts, labels, size = [], [], [], 0
-    yield Chunk("", numbers, {"text": texts, label: labels})
+            yield Chunk("", [0] * len(names), {"text": texts, label: labels}, names=names)
+            names, texts, labels, size = [], [], [], 0
+    yield Chunk("", [0] * len(names), {"text": texts, label: labels}, names=names)

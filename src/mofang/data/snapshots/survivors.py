@@ -64,5 +64,6 @@ def ties_of(records: Artifact) -> dict[str, str]:
     """Id to group of the records that are near copies of others; empty where cleaning found none."""
     if not records.has(TIES):
         return {}
-    table = pq.read_table(records.path(TIES))
+    with records.open(TIES) as file:
+        table = pq.read_table(file)
     return dict(zip(table[ID].to_pylist(), table["group"].to_pylist(), strict=True))

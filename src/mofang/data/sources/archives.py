@@ -1,4 +1,4 @@
-"""Zip archives read in place: names repaired, dangerous entries refused by name, bombs and passwords refused as a whole.
+"""Zip archives (tar: tars.py) read in place: names repaired, dangerous entries refused by name, bombs and passwords refused as a whole.
 
 Nothing is ever unpacked to the disk, so an entry's path can reach no file; entries that try are refused all the same,
 because whoever packed them did not mean well.
@@ -26,7 +26,8 @@ TOTAL_BYTES_MOST = 256 * 2**30
 BOMB_BYTES = 512 * 2**20  # below this an archive may shrink as far as it likes
 BOMB_RATIO = 200
 END_RECORD = b"PK\x05\x06"
-PACKED_ENDINGS = (".zip", ".rar", ".7z", ".tar", ".tgz", ".tar.gz", ".xz", ".bz2")
+TAR_ENDINGS = (".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+PACKED_ENDINGS = (".zip", ".rar", ".7z", ".xz", ".bz2", ".zst", *TAR_ENDINGS)
 DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, struct.error)
 NAME_CODECS = ("gb18030", "big5", "shift_jis", "euc_kr")
 
@@ -45,6 +46,8 @@ class Archive:
 
     Raises ``archive-broken``, ``archive-locked`` (a password), ``archive-bomb``.
     """
+
+    one_way = False  # a packed tar can only be read from its beginning
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -110,7 +113,9 @@ def archive_at(path: Path) -> Archive:
 
 @lru_cache(maxsize=8)
 def _archive(path: Path, _size_bytes: int, _changed_ns: int) -> Archive:
-    return Archive(path)
+    from mofang.data.sources.tars import TarArchive
+
+    return TarArchive(path) if path.name.lower().endswith(TAR_ENDINGS) else Archive(path)
 
 
 def _require_small_directory(path: Path) -> None:
@@ -176,7 +181,8 @@ def encoding_of_names(sample: bytes) -> str:
 class _Checked(io.RawIOBase):
     """A stream that is unpacked while it is read, whose damage is told in words wherever it is met."""
 
-    def __init__(self, streams: tuple[IO[bytes], ...], name: str) -> None:
+    def __init__(self, streams: tuple[IO[bytes], ...], name: str, most: int, cut: list[str] | None) -> None:
+        self._left, self._cut = most, cut
         self._inner = streams[0]
         self._streams = streams
         self._name = name
@@ -188,7 +194,13 @@ class _Checked(io.RawIOBase):
         try:
             data = self._inner.read(len(buffer))
         except DAMAGED as error:
+            if self._cut is not None:
+                self._cut.append(str(error))
+                return 0
             raise MofangError("archive-broken", file=self._name, reason=str(error)) from error
+        self._left -= len(data)
+        if self._left < 0:
+            raise MofangError("archive-bomb", file=self._name, mb="?", unpacked_mb="?")
         buffer[: len(data)] = data
         return len(data)
 
@@ -199,7 +211,7 @@ class _Checked(io.RawIOBase):
         super().close()
 
 
-def checked(name: str, *streams: IO[bytes]) -> io.BufferedReader:
-    """A packed stream as a buffered file whose damage ends in ``archive-broken``; the streams after the first lie
-    below it and are closed with it."""
-    return io.BufferedReader(_Checked(streams, name), 1 << 16)
+def checked(name: str, *streams: IO[bytes], most: int = TOTAL_BYTES_MOST, cut: list[str] | None = None) -> io.BufferedReader:
+    """A packed stream as a buffered file whose damage ends in ``archive-broken``, and more than ``most`` bytes in
+    ``archive-bomb``, or where ``cut`` is a list, damage ends the file and is noted there; the streams after the first lie below it and are closed with it."""
+    return io.BufferedReader(_Checked(streams, name, most, cut), 1 << 16)

@@ -1,4 +1,4 @@
-"""Where records come from: a file, a folder, a glob, a zip archive, or files inside an installed package, and the
+"""Where records come from: a file, a folder, a glob, an archive, or files inside an installed package, and the
 digest of their bytes."""
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import importlib.util
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
@@ -21,19 +22,21 @@ from mofang.core.nearest import nearest
 from mofang.core.stage import OnDisk
 from mofang.core.uploads import PREFIX as UPLOAD
 from mofang.core.uploads import uploaded
-from mofang.data.sources.archives import Archive, archive_at, checked
+from mofang.data.remote.scheme import is_remote
+from mofang.data.sources.archives import BOMB_BYTES, BOMB_RATIO, TAR_ENDINGS, Archive, archive_at, checked
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
 Source = Annotated[
-    str, Field(min_length=1, description="a file, a folder, a glob, a zip archive, or package:name/path"), OnDisk()
+    str, Field(min_length=1, description="a file, a folder, a glob, a zip or tar archive, package:name/path, source:NAME, hub:NAME, "
+                                         "or an address such as https://…"), OnDisk()
 ]
 
 PACKAGE = "package:"
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".heic", ".heif")
 SHEET_ENDINGS = (".xlsx", ".xlsm", ".xls", ".ods")
-ARCHIVE_ENDING = ".zip"
+AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc")
 ENDINGS = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -46,6 +49,21 @@ ENDINGS = {
     ".pq": "parquet",
     ".txt": "lines",
     ".text": "lines",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".arrows": "arrow",
+    ".pdf": "pdf",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".log": "logs",
+    ".logfmt": "logs",
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    **dict.fromkeys(AUDIO_ENDINGS, "sounds"),
     **dict.fromkeys(SHEET_ENDINGS, "excel"),
     **dict.fromkeys(IMAGE_ENDINGS, "images"),
 }
@@ -57,13 +75,14 @@ MODELS_SHOWN = 5
 @dataclass(frozen=True)
 class SourceFile:
     """One file of a source, on the disk or in an archive there; ``name`` is its path below the source's root,
-    with forward slashes."""
+    with forward slashes. Where ``cut`` is a list, a packed file that is damaged ends at its damage, and the list says why."""
 
     path: Path
     name: str
     archive: Archive | None = field(default=None, compare=False, repr=False)
     place: int = -1
     unpacked_bytes: int = 0
+    cut: list[str] | None = field(default=None, compare=False, repr=False)
 
     @property
     def base(self) -> str:
@@ -72,7 +91,7 @@ class SourceFile:
 
     @property
     def kind(self) -> str:
-        """What the ending says the file holds: csv, jsonl, parquet, excel, lines, images, or nothing known."""
+        """What the ending says the file holds (a format's name), or nothing known."""
         return ENDINGS.get(ending_of(self.base), "")
 
     @property
@@ -101,7 +120,16 @@ class SourceFile:
             return cast(BinaryIO, file)
         import gzip
 
-        return cast(BinaryIO, checked(self.name, cast(BinaryIO, gzip.GzipFile(fileobj=file)), file))
+        most = max(BOMB_BYTES, BOMB_RATIO * self.size_bytes)
+        return cast(BinaryIO, checked(self.name, cast(BinaryIO, gzip.GzipFile(fileobj=file)), file, most=most, cut=self.cut))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process, which opens the archive by itself."""
+        return _again, (self.path, self.name, self.archive is not None, self.place, self.unpacked_bytes, self.cut)
+
+
+def _again(path: Path, name: str, packed: bool, place: int, unpacked_bytes: int, cut: list[str] | None) -> SourceFile:
+    return SourceFile(path, name, archive_at(path) if packed else None, place, unpacked_bytes, cut)
 
 
 def ending_of(path: Path | str) -> str:
@@ -113,27 +141,29 @@ def ending_of(path: Path | str) -> str:
 
 
 def source_files(source: str, shop: Shop | None = None) -> list[SourceFile]:
-    """All files of a source in a stable order; a zip archive (or those that a glob matches) gives its entries, and
+    """All files of a source in a stable order; a zip or tar archive (or those that a glob matches) gives its entries, and
     ``upload:ID/NAME`` are the files that somebody lent to this shop.
 
     Raises ``source-missing``, ``package-missing``, ``source-empty`` (a folder, glob or archive without files), and
     what archives raise.
     """
+    if is_remote(source):
+        raise MofangError("source-remote", source=source.partition("?")[0].rpartition("@")[2])
     if source.startswith(UPLOAD) and shop is not None:
         folder, digests = uploaded(shop, source)
-        return _inside_archives([SourceFile(folder / name, name) for name in sorted(digests)])
+        return inside_archives([SourceFile(folder / name, name) for name in sorted(digests)])
     if source.startswith(PACKAGE):
         root, pattern = _inside_package(source)
     else:
         root, pattern = Path(source).expanduser(), ""
     if root.is_file():
-        found = _inside_archives([SourceFile(root, root.name)])
+        found = inside_archives([SourceFile(root, root.name)])
     elif root.is_dir():
         found = sorted(_walk(root), key=lambda file: file.name)
-        if all(ending_of(file.base) == ARCHIVE_ENDING for file in found):
-            found = _inside_archives(found)
+        if all(is_archive(file.base) for file in found):
+            found = inside_archives(found)
     elif re.search(r"[*?\[]", root.name + pattern) or re.search(r"[*?\[]", str(root)):
-        found = _inside_archives(_glob(root))
+        found = inside_archives(_glob(root))
     else:
         raise _missing(source, root)
     if not found:
@@ -141,11 +171,29 @@ def source_files(source: str, shop: Shop | None = None) -> list[SourceFile]:
     return found
 
 
-def _inside_archives(files: list[SourceFile]) -> list[SourceFile]:
+def is_archive(name: str) -> bool:
+    """True for the name of a zip or tar archive."""
+    return name.lower().endswith((".zip", *TAR_ENDINGS))
+
+
+def readable(name: str) -> str:
+    """A file's name as text: bytes that are no UTF-8 are shown as such, or as the GB18030 that they may be."""
+    if name.isascii():
+        return name
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        with suppress(UnicodeDecodeError):
+            return raw.decode("gb18030")
+        return raw.decode("ascii", "backslashreplace")
+
+
+def inside_archives(files: list[SourceFile]) -> list[SourceFile]:
     """The files, each zip archive replaced by its entries; of several archives the names begin with the archive's."""
     found = []
     for file in files:
-        if ending_of(file.base) != ARCHIVE_ENDING:
+        if not is_archive(file.base):
             found.append(file)
             continue
         archive = archive_at(file.path)
@@ -191,7 +239,7 @@ def _walk(root: Path) -> Iterator[SourceFile]:
     for path in root.rglob("*"):
         parts = path.relative_to(root).parts
         if not _is_hidden(parts) and path.is_file():
-            yield SourceFile(path, "/".join(parts))
+            yield SourceFile(path, readable("/".join(parts)))
 
 
 def _glob(pattern: Path) -> list[SourceFile]:
@@ -204,7 +252,7 @@ def _glob(pattern: Path) -> list[SourceFile]:
     root = Path(*fixed) if fixed else Path()
     rest = "/".join(pattern.parts[len(fixed) :])
     found = [
-        SourceFile(path, path.relative_to(root).as_posix())
+        SourceFile(path, readable(path.relative_to(root).as_posix()))
         for path in root.glob(rest)
         if path.is_file() and not _is_hidden([path.name])
     ]
@@ -223,6 +271,10 @@ def source_digest(shop: Shop, settings: dict[str, Any]) -> str:
 
     A file whose size and time of change are as at the last look is not read again.
     """
+    if is_remote(settings["source"]):
+        from mofang.data.remote.bring import remote_digest
+
+        return remote_digest(shop, settings)
     try:
         files = source_files(settings["source"], shop)
     except MofangError as error:

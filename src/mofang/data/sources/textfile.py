@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
+from typing import Any, BinaryIO
 
 from mofang.core.errors import MofangError
 from mofang.data.sources.files import SourceFile
@@ -17,6 +19,7 @@ BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+DECLARED = re.compile(rb"""(?:charset|encoding)\s{0,9}=\s{0,9}["']?([A-Za-z0-9._:-]{2,40})""", re.I)
 CJK_CODECS = ("gb18030", "big5", "shift_jis", "euc_kr")
 # The commonest characters of each script: a text decoded with a wrong table has next to none of them.
 COMMON = {
@@ -36,6 +39,18 @@ def detect_encoding(file: SourceFile) -> str:
     return encoding_of(sample, whole)
 
 
+def declared_encoding(head: bytes) -> str:
+    """The encoding that the beginning of a web page or XML file names, if there is one of that name."""
+    found = DECLARED.search(head)
+    name = found[1].decode().lower() if found else ""
+    name = {"gb2312": "gb18030", "gbk": "gb18030", "iso-8859-1": "cp1252", "latin1": "cp1252", "big5-hkscs": "big5"}.get(name, name)
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        return ""
+    return "" if name.startswith(("utf-16", "utf-32", "ucs")) else name
+
+
 def encoding_of(sample: bytes, whole: bool = True) -> str:
     """The encoding of these bytes; ``whole`` is False if they are cut from a longer file."""
     for mark, name in BOMS:
@@ -43,8 +58,8 @@ def encoding_of(sample: bytes, whole: bool = True) -> str:
             return name
     if not whole:
         sample = sample[: sample.rfind(b"\n") + 1] or sample
-    if sample.count(0) > len(sample) // 5:
-        return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
+    if wide := _unmarked_utf16(sample, whole):
+        return wide
     if decodes(sample, "utf-8"):
         return "utf-8"
     bad = {name: _bad_share(sample, name) for name in ("utf-8", *CJK_CODECS)}
@@ -56,6 +71,19 @@ def encoding_of(sample: bytes, whole: bool = True) -> str:
         min(CJK_CODECS, key=bad.__getitem__)
     ]
     return max(fitting, key=lambda name: common_share(sample, name))
+
+
+def _unmarked_utf16(sample: bytes, whole: bool) -> str:
+    """UTF-16 without a byte order mark, where nearly every NUL is the upper byte of a Latin letter; else nothing.
+
+    A file of an odd length, or with NULs on both sides, is something else: NULs stand in damaged UTF-8 too.
+    """
+    upper, lower = sample[::2].count(0), sample[1::2].count(0)
+    if upper + lower <= len(sample) // 5 or (whole and len(sample) % 2):
+        return ""
+    name = "utf-16-le" if lower > upper else "utf-16-be"
+    one_sided = min(upper, lower) <= 0.02 * max(upper, lower)
+    return name if one_sided and decodes(sample, name) else ""
 
 
 def decodes(data: bytes, encoding: str) -> bool:
@@ -93,8 +121,9 @@ def common_share(sample: bytes, encoding: str) -> float:
     return sum(character in common for character in foreign) / max(len(foreign), 1)
 
 
-def open_text(file: SourceFile, encoding: str) -> io.TextIOWrapper:
-    """The file as text with its line ends kept; a byte that does not decode becomes a lone surrogate.
+def open_text(file: SourceFile, encoding: str, start: int = 0, end: int = 0) -> io.TextIOWrapper:
+    """The file as text with its line ends kept; a byte that does not decode becomes a lone surrogate. Of a plain file
+    only the bytes from ``start`` to ``end`` may be wanted.
 
     Rows that hold one are found and rejected when they become Arrow columns, so good files pay nothing for
     the check.
@@ -104,7 +133,34 @@ def open_text(file: SourceFile, encoding: str) -> io.TextIOWrapper:
     except LookupError:
         raise MofangError("encoding-unknown", encoding=encoding, file=file.name) from None
     errors = "surrogateescape" if not name.startswith(("utf-16", "utf-32")) else "replace"
-    return io.TextIOWrapper(file.open(), encoding=encoding, errors=errors, newline="")
+    if start and name == "utf-8-sig":
+        encoding = "utf-8"
+    opened: BinaryIO | io.BufferedReader = file.open()
+    if end:
+        opened = io.BufferedReader(_Stretch(opened, start, end), 1 << 18)
+    return io.TextIOWrapper(opened, encoding=encoding, errors=errors, newline="")
+
+
+class _Stretch(io.RawIOBase):
+    """The bytes of a file from one place to another."""
+
+    def __init__(self, opened: BinaryIO, start: int, end: int) -> None:
+        self._opened, self._left = opened, end - start
+        opened.seek(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._opened.read(min(len(buffer), self._left))
+        self._left -= len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._opened.close()
+        super().close()
 
 
 def is_clean(text: str) -> bool:

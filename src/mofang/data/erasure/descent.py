@@ -1,0 +1,76 @@
+"""What was made from artifacts that somebody is erased from: models, packages, what left the house, and bills.
+
+A row that is deleted is not removed from weights that were trained on it. Nothing here pretends so: it lists what has
+to be trained again, and who else holds a copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mofang.core.shop import Shop
+
+TRAINED = ("model", "graph")
+
+
+@dataclass
+class Descent:
+    """Everything that descends from some artifacts; each is entry, kind, stage, names and time."""
+
+    models: list[dict[str, Any]] = field(default_factory=list)
+    packages: list[dict[str, Any]] = field(default_factory=list)
+    exports: list[dict[str, Any]] = field(default_factory=list)
+    invoices: list[dict[str, Any]] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON. ``leases`` is there for the day when there are some."""
+        return {"models": self.models, "packages": self.packages, "exports": self.exports, "leases": [],
+                "invoices": self.invoices, "again": self.again}
+
+
+def descendants(shop: Shop, entries: set[str]) -> list[str]:
+    """Ids of all entries made from these, the closest first."""
+    seen, waiting, found = set(entries), sorted(entries), []
+    while waiting:
+        for child in shop.ledger.children(waiting.pop(0)):
+            if child not in seen:
+                seen.add(child)
+                found.append(child)
+                waiting.append(child)
+    return found
+
+
+def descent_of(shop: Shop, entries: set[str]) -> Descent:
+    """What descends from these entries, with the names that people know it by."""
+    names: dict[str, list[str]] = {}
+    for one in shop.names():
+        names.setdefault(one.entry, []).append(str(one))
+    told = Descent()
+    for id in descendants(shop, entries):
+        entry = shop.ledger.get(id)
+        kind = entry.body.get("output", {}).get("kind", "")
+        line = {"entry": id, "kind": kind, "stage": entry.body.get("stage", ""), "names": names.get(id, []), "at_us": entry.at_us}
+        if kind in TRAINED:
+            told.models.append(line)
+        elif kind == "package":
+            told.packages.append(line | {"digest": entry.body["output"]["digest"]})
+        elif entry.body.get("decision") == "export":
+            told.exports.append({"entry": id, "file": entry.body["file"], "sha256": entry.body["sha256"], "at_us": entry.at_us})
+    told.invoices = _invoices(shop, {one["digest"] for one in told.packages} | {one["entry"] for one in told.packages})
+    known = sorted({name.partition("@")[0] for one in (*told.packages, *told.models) for name in one["names"]})
+    told.again = [f"mofang run {name}.py" for name in known]
+    return told
+
+
+def _invoices(shop: Shop, packages: set[str]) -> list[dict[str, Any]]:
+    """Bills with a line for one of these packages."""
+    found: list[dict[str, Any]] = []
+    for entry in shop.ledger.entries("done") if packages else ():
+        if entry.body.get("output", {}).get("kind") != "invoice":
+            continue
+        document = shop.parts_of(entry).read_json("invoice.json")
+        if any(line.get("package") in packages for line in document.get("lines", ())):
+            found.append({"entry": entry.id, "number": document.get("number", ""), "at_us": entry.at_us})
+    return found

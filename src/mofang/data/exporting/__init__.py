@@ -1,0 +1,1 @@
+"""Records written as files that other tools read, and read back as the same records."""
