@@ -22,7 +22,13 @@ class TextHtml:
         from mofang.data.cleaning.text.html import looks_like_html, to_text
 
         always = state.get("mode") == "yes"
-        return _each(values, lambda text: to_text(text if looks_like_html(text) or not always else f"<html>{text}"))
+        
+        def words(text: str) -> str:
+            if looks_like_html(text):
+                return paragraphs(to_text(text))
+            return paragraphs(to_text(f"<html>{text}")) if always else text
+
+        return _each(values, words)
 
 
 @dataclass(frozen=True)

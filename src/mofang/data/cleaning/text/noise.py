@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-STEPS = ("mojibake", "entities", "invisible", "punctuation", "boilerplate", "urls")
-DEFAULT = STEPS[:5]  # addresses stay unless asked for
+STEPS = ("mojibake", "entities", "invisible", "punctuation", "laughs", "boilerplate", "urls")
+DEFAULT = STEPS[:6]  # addresses stay unless asked for
 
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
 _INVISIBLE = re.compile("[\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 _REPEATED = re.compile(r"([!?！？。，、；：~～…—_=*#+-])\1{3,}|([.,;:])\2{3,}")
+_LAUGHS = re.compile(r"(\w)\1{5,}|(\w{2})\2{4,}")  # 哈哈哈哈哈哈, hahahahaha
 _BOILERPLATE = re.compile(
     r"^[^\S\n]*(?:copyright\b|©|\(c\)[^\S\n]*\d{4}|all rights reserved|版权所有|著作权所有|保留所有权利|保留一切权利|"
     r"this (?:web)?site uses cookies|we use cookies|本网站使用[^\n]{0,10}cookie)[^\n]{0,300}$\n?",
@@ -46,6 +47,21 @@ def mend(text: str, steps: tuple[str, ...] = DEFAULT) -> Mended:
             if places:
                 reasons[step] = places
     return Mended(text, reasons)
+
+
+def _laughs(text: str) -> tuple[str, int]:
+    """Of a letter or pair repeated many times three stay; digits are left alone."""
+    places = 0
+
+    def shortened(found: re.Match[str]) -> str:
+        nonlocal places
+        piece = found[1] or found[2]
+        if piece.isdecimal():
+            return found[0]
+        places += 1
+        return piece * 3
+
+    return _LAUGHS.sub(shortened, text), places
 
 
 def _letters(text: str) -> tuple[str, int]:
@@ -85,6 +101,7 @@ _MENDERS: dict[str, Callable[[str], tuple[str, int]]] = {
     "entities": _entities,
     "invisible": lambda text: _INVISIBLE.subn("", text),
     "punctuation": _punctuation,
+    "laughs": _laughs,
     "boilerplate": lambda text: _BOILERPLATE.subn("", text),
     "urls": lambda text: _URL.subn("", text),
 }
