@@ -63,7 +63,7 @@ def png_bomb() -> bytes:
 
 def pdf_bomb() -> bytes:
     """Streams packed in streams: eight hundred megabytes from a few kilobytes."""
-    inner = zlib.compress(b"BT /F1 12 Tf (x) Tj ET\n" * 3_000_000, 9)
+    inner = zlib.compress(b"BT /F1 12 Tf (x) Tj ET\n" * 1_500_000, 9)
     body = b"<< /Length %d /Filter [/FlateDecode /FlateDecode] >>\nstream\n%s\nendstream"
     twice = zlib.compress(inner, 9)
     good = pdf(["x"])
@@ -74,6 +74,11 @@ def pdf_bomb() -> bytes:
 def loop_pdf() -> bytes:
     """A page tree that contains itself, and a thousand references to references."""
     return pdf(["x"] * 3).replace(b"/Kids [5 0 R 7 0 R 9 0 R]", b"/Kids [2 0 R 2 0 R 2 0 R]")
+
+
+def xml_bomb() -> bytes:
+    entities = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 30))
+    return f"<!DOCTYPE x [{entities}]><html><body><p>&a29;</p></body></html>".encode()
 
 
 def many_columns() -> bytes:
@@ -120,16 +125,15 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], set[str]]] = {
     "image.png": (png_bomb, {"rows"}),
     "bomb.pdf": (pdf_bomb, {"pdf-broken", "page-without-text", "cell-too-large", "page-broken", "rows"}),
     "loop.pdf": (loop_pdf, {"pdf-broken", "page-broken", "page-without-text", "rows"}),
-    "bomb.xhtml": (lambda: ("<!DOCTYPE x [" + "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 30))
-                            + "]><html><body><p>&a29;</p></body></html>").encode(), {"rows"}),
-    "deep.html": (lambda: b"<html><body>" + b"<div>" * 100_000 + b"text" + b"</div>" * 100_000, {"rows", "page-without-text"}),
+    "bomb.xhtml": (xml_bomb, {"rows"}),
+    "deep.html": (lambda: b"<html><body>" + b"<div>" * 100_000 + b"text" + b"</div>" * 100_000, {"page-too-deep"}),
     "bomb.wav": (wav_bomb, {"sound-broken", "sound-bomb", "sound-too-long", "rows"}),
     "deep.jsonl": (deep, {"rows", "not-json"}),
     "giant-line.jsonl": (lambda: GOOD_ROWS + b'{"text": "' + b"x" * 80_000_000 + b'"}\n', {"cell-too-large"}),
     "giant-line.csv": (lambda: b"text,label\n" + b"".join(b"some words %d,x\n" % i for i in range(50)) + b"y" * 80_000_000 + b",x\n", {"cell-too-large"}),
-    "open-quote.csv": (lambda: b'text,label\n"' + b"a b c,x\n" * 200_000, {"quote-open"}),
+    "open-quote.csv": (lambda: b'text,label\n"' + b"".join(b"some words %d,x\n" % i for i in range(100_000)), {"quote-open"}),
     "nul.csv": (lambda: b"text,label\n" + b"".join(b"some words %d,x\n" % i for i in range(50)) + b"\0\0\0,x\n", {"rows", "not-csv"}),
-    "columns.csv": (many_columns, {"rows", "no-inputs", "cell-too-large", "quote-open", "ragged-row"}),
+    "columns.csv": (many_columns, {"too-many-columns"}),
     "invalid.jsonl": (lambda: GOOD_ROWS + b'{"text": "\xff\xfe", "label": "x"}\n', {"undecodable", "not-json"}),
     "混合编码.csv": (lambda: b"text,label\n" + "一条普通的评论,好\n".encode() * 98 + "一条普通的评论,好\n".encode("gbk"), {"undecodable"}),
     "length.tfrecord": (lambda: tf_framed(b"x")[:12] + struct.pack("<Q", 2**60) * 4, {"frame-broken", "record-too-large"}),
@@ -151,7 +155,7 @@ shop = Shop.open(sys.argv[2])
 for source in sorted(Path(sys.argv[1]).iterdir()):
     began = time.process_time(), time.monotonic()
     try:
-        made = shop.run(collect, source=str(source), licence="own", bad_share=1.0)
+        made = shop.run(collect, source=str(source), licence="own", bad_share=0.5)
         said = ["rows"] * bool(made.measures["rows"]) + list(made.measures["rejected"])
     except MofangError as error:
         said = [error.code, *str(error.values.get("reasons", "")).replace(",", "").split()]
@@ -218,8 +222,8 @@ def test_provenance_travels(shop: Shop, tmp_path: Path) -> None:
     assert "CC-BY-4.0" in made.measures["hints"][0] and "--consent" in made.measures["hints"][1]
     plain = shop.run(collect, source=str(tmp_path / "a.jsonl"), licence="MIT", consent="contract", person="user", text=("text",))
     assert "hints" not in plain.measures
+    from mofang.core.trace import ancestors
     from mofang.core.trace import plain as told
-    from mofang.core.trace import trace
 
-    said = "\n".join(told(trace(shop, made.entry)))
+    said = "\n".join(told(ancestors(shop.ledger, made.entry)))
     assert "2026" in said and "https://example.org/terms" in said

@@ -110,7 +110,7 @@ def test_an_older_backup_that_lay_elsewhere_is_erased_with_the_tombstones_given(
 def test_plain_copies_in_the_backups_go_at_once(tmp_path: Path) -> None:
     write_source(tmp_path / "reviews.csv", rows=120)
     shop = Shop.open(tmp_path / "shop")
-    shop.change_settings(encrypt=False)
+    shop.change_settings(encrypt="off")
     shop.name("reviews", make(shop, tmp_path / "reviews.csv")["snapshot"])
     older = make_backup(shop, tmp_path / "kept")
     report = shop.act(erase, person=(PERSON,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mofang.data.cleaning.text.facts import COUNTS, SHARES, TextFacts, text_fact
 from mofang.data.cleaning.text.lines import BULLETS, FINISHED
 from mofang.data.cleaning.text.quality import Limits, QualityRules, decide
 from mofang.data.cleaning.text.repetition import DUPLICATE, REPETITION, TOP
+from mofang.data.cleaning.text.shingles import signatures
 from mofang.data.cleaning.text.stopwords import CHINESE_SIGNS, GOPHER
 
 WORDS = ["the", "The", "of", "a", "a", "b", "Word", "中", "的", "文", "x9", "42", "#", "...", "…", ".", "- ", "• ", "{", "é", "_"]
@@ -148,6 +150,25 @@ def test_facts_do_not_depend_on_the_batch() -> None:
         assert alone.shingle_hashes.tolist() == together.shingle_hashes[part].tolist()
 
 
+def test_no_text_gives_no_rows_and_signatures_tell_near_copies() -> None:
+    nothing = text_facts([], repeats=True)
+    assert len(nothing) == 0 and decide(nothing) == [] and nothing.shingle_offsets.tolist() == [0]
+    words = [f"word{chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(400)]
+    near = [*words[:200], "changed", *words[201:]]
+    facts = text_facts([" ".join(words), " ".join(near), " ".join(reversed(words)), ""], identify="")
+    signs = signatures(facts.shingle_hashes, facts.shingle_offsets)
+    assert signs.shape == (4, 112) and signs.dtype == np.uint32
+    assert (signs[0] == signs[1]).mean() > 0.85 and (signs[0] == signs[2]).mean() < 0.1
+
+
+def test_threads_share_the_language_model() -> None:
+    texts = [f"{ENGLISH} number {chr(97 + n % 26) * (n % 7)}" if n % 2 else f"{CHINESE}{n}" for n in range(200)]
+    parts = [texts[n : n + 10] for n in range(0, 200, 10)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda part: text_facts(part).language_score.tolist(), parts))
+    assert [score for part in found for score in part] == text_facts(texts).language_score.tolist()
+
+
 ENGLISH = "The house that we have seen is to be sold with all of its furniture and the garden behind it. " * 5
 CHINESE = "这家酒店的服务很好，房间也很干净，下次还会再来。我们在这里住了三天，早餐的种类很多。" * 3
 
@@ -162,6 +183,20 @@ def test_texts_are_dropped_for_the_first_reason_that_holds() -> None:
     }  # fmt: skip
     english = QualityRules(other=QualityRules().english, repeats=None)
     assert decide(text_facts(list(texts)), english) == list(texts.values())
+
+
+@pytest.mark.parametrize(
+    ("added", "limits", "reason"),
+    [
+        ("{", Limits(curly_brackets=0), "curly-brackets"), ("Lorem ipsum", Limits(lorem_ipsum=0), "lorem-ipsum"),
+        ("Please enable JavaScript", Limits(javascript=0), "javascript"), ("Privacy Policy", Limits(policies=0), "policies"),
+        ("X" * 300, Limits(upper_share=0.3), "capitals"), ("1234567890" * 30, Limits(digit_share=0.2), "digits"),
+        ("\nno end" * 20, Limits(finished_lines=0.5), "unfinished-lines"), ("", Limits(), ""),
+    ],
+)  # fmt: skip
+def test_the_limits_of_c4_hold_where_they_are_set(added: str, limits: Limits, reason: str) -> None:
+    facts = text_facts([ENGLISH.strip() + " " + added], identify="")
+    assert decide(facts, QualityRules(other=limits)) == [reason]
 
 
 def test_a_changed_threshold_needs_only_the_stored_columns() -> None:

@@ -81,7 +81,8 @@ def told(context: Context, report: Report, *, dry_run: bool) -> None:
         context.say("Would be erased: {records} records, {rows} rows. Nothing was changed.",
                     "将被抹除：{records} 条记录，{rows} 行。目前没有做任何改动。", records=f"{report.records:,}", rows=f"{report.rows:,}")
     else:
-        context.say("Erased: {records} records, {rows} rows; {objects} old files are destroyed, and their copies in backups unreadable",
+        context.say("Erased: {records} records, {rows} rows; {objects} old files are destroyed, "
+                    "and their copies in backups unreadable",
                     "已抹除：{records} 条记录，{rows} 行；{objects} 个旧文件已销毁，备份中的副本也无法再读取", records=f"{report.records:,}",
                     rows=f"{report.rows:,}", objects=f"{report.objects:,}")
     _made_from(context, report)

@@ -164,7 +164,7 @@ def restore(context: Context, backup: Path | None, into: Path | None, at: str, k
         context.say("  {n} files were gone from the shop when it was backed up and are missing here too.",
                     "  有 {n} 个文件在备份时就已丢失，这里同样缺少。", n=len(found.about["missing"]))
     if again and sum(again.values()):
-        context.say("  Who was erased since stays erased: {replaced} artifacts replaced, {rewritten} rewritten, {lost} unreadable",
+        context.say("  Who was erased since stays erased: {replaced} replaced, {rewritten} rewritten, {lost} unreadable",
                     "  此后被抹除的人仍保持抹除：替换 {replaced} 份数据，改写 {rewritten} 份，{lost} 份无法再读取", **again)
     if not ring:
         context.say("  It has no keys: customers' keys cannot be checked. If there is a key file: mofang restore --keys FILE",

@@ -104,9 +104,9 @@ def rates(context: Context, machine_hour: str, kwh: str, as_json: bool, as_csv: 
 @listing
 @pass_context
 def settings(context: Context, name: str | None, value: str | None, as_json: bool, as_csv: bool) -> None:
-    """Set what bills say of you, their language, or the clock by which months begin; alone, the list.
+    """Set what bills say of you, the clock by which months begin, or that records are stored encrypted; alone, the list.
 
-    Names: seller, address, tax-id, utc-offset, invoice-language. An empty VALUE takes a setting away.
+    Names: seller, address, tax-id, utc-offset, invoice-language, encrypt. An empty VALUE takes a setting away.
     """
     from mofang.trade import settings as trade
 

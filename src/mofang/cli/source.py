@@ -24,25 +24,31 @@ def source() -> None:
               help="What it is (default: told from the address).")
 @click.option("--query", help="Database: the SELECT whose rows are collected.")
 @click.option("--table", help="Database: the table whose rows are collected.")
-@click.option("--newer-than", metavar="COLUMN", help="A column or field that only grows: collecting again takes only rows beyond the last.")
+@click.option("--newer-than", metavar="COLUMN",
+              help="A column or field that only grows: collecting again takes only rows beyond the last.")
 @click.option("--items", metavar="PATH", help="API: where the items stand in an answer, e.g. data.items.")
-@click.option("--paging", type=click.Choice(["link", "page", "offset", "cursor"]), help="API: how it pages (default: Link headers).")
+@click.option("--paging", type=click.Choice(["link", "page", "offset", "cursor"]),
+              help="API: how it pages (default: Link headers).")
 @click.option("--cursor", metavar="PATH", help="API: where an answer names the next cursor or page, e.g. meta.next.")
 @click.option("--since", metavar="PARAMETER", help="API: the parameter that takes the last value of --newer-than.")
 @click.option("--page-name", metavar="PARAMETER", help="API: the parameter of the page, offset or cursor.")
 @click.option("--size-name", metavar="PARAMETER", help="API: the parameter of the page size.")
 @click.option("--page-size", type=click.IntRange(min=1), help="API: how many items a page holds (default: 100).")
 @click.option("--growing", is_flag=True, help="API: new items come last, so collecting again goes on at the last page.")
-@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header; {secret} stands for the secret's value.")
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'",
+              help="A header; {secret} stands for the secret's value.")
 @click.option("--secret", metavar="NAME", help="The secret to use: a password, a token, or KEY:SECRET of an object store.")
-@click.option("--allow-private", multiple=True, metavar="HOST:PORT", help="A machine of your own that may be reached (repeat for several).")
+@click.option("--allow-private", multiple=True, metavar="HOST:PORT",
+              help="A machine of your own that may be reached (repeat for several).")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="At most so many requests a second.")
-@click.option("--pages", type=click.Choice(["one", "list", "sitemap", "crawl"]), help="Web: one page, a list of addresses, a sitemap, or all of one host.")
+@click.option("--pages", type=click.Choice(["one", "list", "sitemap", "crawl"]),
+              help="Web: one page, a list of addresses, a sitemap, or all of one host.")
 @click.option("--depth", type=click.IntRange(min=0), help="Web: how many links away from the first page (default: 2).")
 @click.option("--limit", type=click.IntRange(min=1), help="Web: how many pages at most (default: 1000).")
 @click.option("--split", help="Hub: one split (default: all).")
 @click.option("--config", help="Hub: the configuration.")
-@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Object store: an option of its driver, e.g. endpoint_url=…")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE",
+              help="Object store: an option of its driver, e.g. endpoint_url=…")
 @click.option("--most-mb", type=click.IntRange(min=1), help="The largest file or answer that is taken (default: 8192).")
 @pass_context
 def source_add(context: Context, /, name: str, url: str, **flags: Any) -> None:
@@ -51,7 +57,8 @@ def source_add(context: Context, /, name: str, url: str, **flags: Any) -> None:
 
     given = {key: value for key, value in flags.items() if value not in (None, (), False)}
     made = context.shop.act(registry.source_add, name=name, url=url, **given)
-    context.say("source {name}: {kind} {url}", "来源 {name}：{kind} {url}", name=made.name, kind=made.definition.nature, url=made.definition.url)
+    context.say("source {name}: {kind} {url}", "来源 {name}：{kind} {url}", name=made.name, kind=made.definition.nature,
+                url=made.definition.url)
     for machine in made.definition.allow_private:
         context.say("  may reach {machine}, though it is not public", "  允许访问非公网的 {machine}", machine=machine)
     wanted = made.definition.secret
@@ -69,12 +76,12 @@ def source_list(context: Context, as_json: bool, as_csv: bool) -> None:
 
     rows = [{"source": one.name, "kind": one.definition.nature, "url": one.definition.url,
              "asks": one.definition.query or one.definition.table or one.definition.items or one.definition.pages or "–",
-             "secret": one.definition.secret or "–", "kept": secret.has_secret(context.shop, one.definition.secret)
-             if one.definition.secret else None, "private": ", ".join(one.definition.allow_private) or "–", "since": when(one.at_us),
-             "by": one.by} for one in registry.sources_of(context.shop)]
+             "secret": one.definition.secret or "–", "private": ", ".join(one.definition.allow_private) or "–",
+             "kept": bool(one.definition.secret) and secret.has_secret(context.shop, one.definition.secret),
+             "since": when(one.at_us), "by": one.by} for one in registry.sources_of(context.shop)]
     context.table(rows, {"source": say("source", "来源"), "kind": say("kind", "类型"), "url": say("address", "地址"),
-                         "asks": say("asks for", "查询"), "secret": say("secret", "密钥"), "private": say("own machines", "自有主机"),
-                         "since": say("since", "登记时间")}, as_json=as_json, as_csv=as_csv)
+                         "asks": say("asks for", "查询"), "secret": say("secret", "密钥"),
+                         "private": say("own machines", "自有主机"), "since": say("since", "登记时间")}, as_json=as_json, as_csv=as_csv)
     if not rows and not (as_json or as_csv):
         context.next("mofang source add NAME URL")
 
@@ -113,5 +120,6 @@ def source_secret(context: Context, name: str, remove: bool) -> None:
     if remove:
         context.say("The secret {name} is gone.", "密钥 {name} 已删除。", name=name)
     else:
-        context.say("The secret {name} is kept in the key ring; no backup holds it.", "密钥 {name} 已存入密钥环，备份不含它。", name=name)
+        context.say("The secret {name} is kept in the key ring; no backup holds it.",
+                    "密钥 {name} 已存入密钥环，备份不含它。", name=name)
     context.next("mofang source list")

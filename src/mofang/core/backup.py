@@ -28,7 +28,7 @@ from mofang.core import tables
 from mofang.core.canonical import digest_of, file_digest, sync_folder, write_durably
 from mofang.core.copying import NEW, full_disk_told, link_or_copy, remove_tree, require_room, sync_all
 from mofang.core.database import Database, FrozenSQLite, SQLite
-from mofang.core.erased import destroyed_in
+from mofang.core.erased import destroyed_in, replaced_in
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.kept import note_kept
@@ -169,10 +169,11 @@ def mentioned_parts(ledger: Database, store: Store) -> dict[str, int]:
     """Digest and size of every file that an entry names as its output, and of whatever else it mentions that is there."""
     found: dict[str, int] = {}
     other: set[str] = set()
-    for page in ledger.pages("select body from entry order by seq"):
-        for (text,) in page:
+    replaced = replaced_in(ledger)
+    for page in ledger.pages("select id, body from entry order by seq"):
+        for id, text in page:
             other.update(DIGEST.findall(text))
-            for part in (orjson.loads(text).get("output") or {}).get("parts", ()):
+            for part in (orjson.loads(text).get("output") or {}).get("parts", ()) if id not in replaced else ():
                 found[part[2]] = part[3]
     for digest in (other & store.held()) - found.keys():
         found[digest] = store.path(digest).stat().st_size

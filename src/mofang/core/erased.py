@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mofang.core.artifact import Artifact, Part, manifest_digest
+from mofang.core.artifact import Part, manifest_digest
 from mofang.core.canonical import digest_of
 from mofang.core.database import Database
 from mofang.core.identity import new_id
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STAGE = "erase"
 ERASE_VERSION = 1
+ABOUT = "about.json"  # counts and origins: the same may rightly be said of other records again
 MADE: tuple[EntryKind, ...] = ("done", "reuse", "seal", "erase")
 
 
@@ -103,12 +104,15 @@ def standing(shop: Shop, entry: str) -> str:
 
 def current(shop: Shop) -> Iterator[Entry]:
     """Every entry that made an artifact and still stands for itself, oldest first."""
-    replaced = {row[0] for row in shop.ledger.db.rows("select entry from erased")}
+    replaced = replaced_in(shop.ledger.db)
     return (entry for entry in shop.ledger.entries(*MADE) if entry.id not in replaced and entry.body.get("output"))
 
 
-def replace(shop: Shop, id: str, old: list[Entry], parts: tuple[Part, ...]) -> list[Entry]:
-    """Write the parts that stand in the place of these entries' own, all of which had the same."""
+def replace(shop: Shop, id: str, old: list[Entry], parts: tuple[Part, ...], *, forever: bool = True) -> list[Entry]:
+    """Write the parts that stand in the place of these entries' own, all of which had the same.
+
+    ``forever`` says that the old parts may never come back; what only went out of date may be collected again.
+    """
     from mofang.core.run import Cost
 
     db, made = shop.ledger.db, []
@@ -123,7 +127,8 @@ def replace(shop: Shop, id: str, old: list[Entry], parts: tuple[Part, ...]) -> l
             body = {"stage": STAGE, "version": ERASE_VERSION, "settings": {}, "erasure": id, "erased": one.id,
                     "inputs": [{"entry": one.id, "digest": before["digest"], "within": "", "kind": before["kind"]}],
                     "output": output, "licences": licences, "added_licences": [], "nested": [], "measures": {},
-                    "destroyed": sorted({part[2] for part in before["parts"]} - kept),
+                    "destroyed" if forever else "released": sorted({part[2] for part in before["parts"]
+                                                                    if not part[0].endswith(ABOUT)} - kept),
                     "lineage": digest_of({"erase": one.body.get("lineage", one.id), "output": output["digest"]}),
                     "cost": {"own": cost, "total": cost}}
             entry = shop.ledger.append_within("erase", one.key, shop.actor, body)
@@ -132,11 +137,11 @@ def replace(shop: Shop, id: str, old: list[Entry], parts: tuple[Part, ...]) -> l
     return made
 
 
-def doomed(shop: Shop) -> set[str]:
-    """Objects that erased artifacts had and that nothing else needs."""
+def doomed(shop: Shop, how: str = "destroyed") -> set[str]:
+    """Objects that erased artifacts had and that nothing else needs; ``released`` are those that may come again."""
     gone: set[str] = set()
     for entry in shop.ledger.entries("erase"):
-        gone.update(entry.body["destroyed"])
+        gone.update(entry.body.get(how, ()))
     if gone:
         for entry in current(shop):
             gone.difference_update(part[2] for part in entry.body["output"]["parts"])
@@ -161,9 +166,16 @@ def destroy(shop: Shop, digests: set[str]) -> None:
         shop.store.remove(digest)
 
 
-def touched_since(shop: Shop, given: list[Artifact]) -> bool:
-    """True if somebody was erased from one of these artifacts after it was opened."""
-    return any(standing(shop, one.entry) != one.entry for one in given if one.entry)
+def release(shop: Shop, digests: set[str]) -> None:
+    """Remove objects that are past their day, and their keys."""
+    shop.store.keys.drop(digests)
+    for digest in sorted(digests):
+        shop.store.remove(digest)
+
+
+def replaced_in(ledger: Database) -> set[str]:
+    """Ids of entries in whose place another stands: their own files need not be there."""
+    return {row[0] for row in ledger.rows("select entry from erased")}
 
 
 def verify_erased(shop: Shop) -> list[str]:

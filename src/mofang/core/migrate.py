@@ -15,7 +15,7 @@ from typing import Any
 from mofang.core.canonical import sync_file, sync_folder, write_durably
 from mofang.core.database import Database, SQLite, open_database
 from mofang.core.errors import MofangError
-from mofang.core.ledger import FOREIGN_SCHEMA
+from mofang.core.ledger import ERASED_SCHEMA, FOREIGN_SCHEMA
 
 Step = Callable[[Database, Database, dict[str, Any]], None]
 
@@ -26,7 +26,14 @@ def other_shops(ledger: Database, control: Database, settings: dict[str, Any]) -
         ledger.run(statement)
 
 
-STEPS: tuple[Step, ...] = (other_shops,)  # the n-th brings format n to n + 1: (ledger, control, settings) → changed in place
+def erasures(ledger: Database, control: Database, settings: dict[str, Any]) -> None:
+    """Format 3: encrypted objects and the tables of erasures (decision 015). What an older shop holds stays plain."""
+    for statement in ERASED_SCHEMA:
+        ledger.run(statement)
+
+
+# the n-th brings format n to n + 1: (ledger, control, settings) → changed in place
+STEPS: tuple[Step, ...] = (other_shops, erasures)
 OLDEST = 1
 SETTINGS = "mofang.json"
 FILES = ("ledger.db", "meter.db")

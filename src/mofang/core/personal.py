@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from mofang.core.artifact import Artifact
     from mofang.core.shop import Shop
     from mofang.core.tombstones import Tombstones
 
-C = TypeVar("C", bound="type[Artifact]")
 Holder = Callable[["Shop", "Sought"], dict[str, int]]
 H = TypeVar("H", bound=Holder)
 
@@ -37,10 +35,6 @@ class Sought:
     dry: bool = False
 
 
-@overload
-def holds_personal_data(cls: C) -> C: ...
-@overload
-def holds_personal_data(*, kind: str) -> None: ...
 def holds_personal_data(cls: Any = None, *, kind: str = "") -> Any:
     """Say that artifacts of this kind can hold personal data: as a decorator of the class, or by the kind's name.
 

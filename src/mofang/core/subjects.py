@@ -88,4 +88,5 @@ def forget_many(shop: Shop, subjects: Sequence[str]) -> int:
 def mark_of(shop: Shop, subject: str) -> str:
     """The keyed mark under which a subject's key is kept; without the shop's secret it says nothing."""
     key = shop.secret("subjects")
-    return hashlib.blake2b(subject.encode("utf-8", "surrogatepass"), key=key, digest_size=16, person=b"mofang subject").hexdigest()
+    text = subject.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, key=key, digest_size=16, person=b"mofang subject").hexdigest()

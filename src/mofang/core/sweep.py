@@ -75,7 +75,17 @@ def sweep(shop: Shop, found: list[Litter]) -> Swept:
     for one in (each for each in found if each.kind not in ("finished", "abandoned")):
         gone = one.path.name not in needed and _remove_file(one)
         removed, size_bytes = removed + gone, size_bytes + gone * one.size_bytes
+    _drop_keys(shop, needed)
     return Swept(removed, size_bytes, len(found) - removed)
+
+
+def _drop_keys(shop: Shop, needed: set[str]) -> None:
+    """Forget the keys of objects that are gone and that nothing mentions; a crash may have left a key alone."""
+    there, now = shop.store.held(), now_us()
+    spare = [digest for digest, at_us in shop.store.keys.held()
+             if digest not in there and digest not in needed and now - at_us > YOUNG_S * 1e6]
+    if spare:
+        shop.store.keys.drop(spare)
 
 
 # What is needed

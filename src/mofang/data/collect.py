@@ -32,6 +32,7 @@ from mofang.data.sources.files import Source, SourceFile
 from mofang.data.sources.formats import detect_format, files_of, find_label_file
 
 Columns = tuple[str, ...]
+Count = Annotated[int, Field(ge=1)]
 FILES_LISTED = 1000
 
 
@@ -66,55 +67,52 @@ def collect(
     header: Literal["auto", "yes", "no"] = "auto",
     names: Columns = (),
     skip_lines: Annotated[int, Field(ge=0)] = 0,
-    max_cell_chars: Annotated[int, Field(ge=1)] = 1_000_000,
+    max_cell_chars: Count = 1_000_000,
     damaged: Literal["stop", "keep"] = "stop",
     bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05,
 ) -> Records:
     """Read records from a file, a folder, a glob, an archive or an installed package, and record their origin.
 
-    ``text``, ``numbers``, ``categories``, ``image`` and ``audio`` name the input columns; without them the columns'
-    own values decide. A row or file that cannot be read is counted and kept in rejected.parquet with its reason;
-    more than ``bad_share`` of them stops the run. Of ``previous`` the rows of unchanged files are taken over, and only
-    new and changed files are read. ``terms``, ``consent`` (the legal basis), ``obtained`` (a day) and how long the records
-    may be kept (``retain`` 365d after that day, or ``retain_until``) travel with them, as the licence does. Empty
-    ``encoding`` and ``delimiter`` are found out from each file, and of a workbook without ``sheet`` the sheet that looks
-    most like a table. A packed file that is cut short stops the run; ``damaged`` keep takes what comes before the damage and
-    counts the file as rejected. Numbers of 16 and more digits that a spreadsheet has rounded are counted by column.
+    ``text``, ``numbers``, ``categories``, ``image`` and ``audio`` name the input columns; without them the columns' own values
+    decide. A row or file that cannot be read is counted and kept in rejected.parquet with its reason; more than ``bad_share``
+    of them stops the run. Unchanged files of ``previous`` are taken over, only new and changed ones read. ``terms``, ``consent``
+    (the legal basis), ``obtained`` (a day) and how long records may be kept (``retain`` 365d from then, or ``retain_until``)
+    travel with them. Empty ``encoding``, ``delimiter`` and ``sheet`` are found out. A packed file that is cut short stops the
+    run; ``damaged`` keep takes what comes before. Long numbers rounded by a spreadsheet are counted.
     """
     said = provenance(licence, terms, consent, origin, obtained, retain, retain_until, person)
-    brought = remote.brought(run)
-    files, left_out, chosen, label_file, told = _files(run, source, format, label_file, brought)
-    if damaged == "keep":
-        files = [replace(file, cut=[]) for file in files]
+    brought, files, left_out, chosen, label_file, told = _files(run, source, format, label_file, damaged)
     how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, sheet, max_cell_chars,
                   several=len(files) > 1, damaged=damaged, told=told)
     wanted = asked({"text": text, "number": numbers, "category": categories, "image": (image,), "audio": (audio,)})
     beside = asked({"group": (group,), "time": (time,), "person": (person,), "other": keep, "label": (label,)})
-    if told is not None and not wanted and not beside:
-        wanted, beside = roles_told(told)
+    wanted, beside = roles_told(told) if told is not None and not wanted and not beside else (wanted, beside)
     digests = brought.digests if brought else sources.file_digests(sources.on_disk(files), run.shop.path / "cache")
-    about_source = _about_source(source, files, left_out, how, digests) | (brought.about() if brought else {})
-    about = {**said.about(), "source": about_source}
-    run.licence(said.licence)
+    about = {**said.about(), "source": _about_source(source, files, left_out, how, digests, brought)}
     earlier = Earlier(brought.before if brought and brought.before else previous)
     with run.part("rejected.parquet") as path, RejectedFile(path) as rejected:
-        for name, reason in [*sources.refused_entries(files), *(brought.refused if brought else ())]:
-            rejected.add(name, 0, reason)
-        looked = brought.sample() if brought else None
-        made, roles = _write(run, files, how, wanted, beside, about, digests, earlier, rejected, looked)
-        rejected.require_share(made.rows, bad_share)
-        if not made.rows:
-            raise MofangError("no-records", source=source)
-    counts = {"rows": made.rows, "blank_lines": made.blank, "files": len(files), "files_left_out": len(left_out)}
-    run.measure(**counts, rejected=dict(rejected.counts), format=chosen, columns=roles, **made.measures())
-    _tell(run, said, previous, earlier, files, made)
-    if brought:
-        brought.done()
+        made, roles = _write(run, files, how, wanted, beside, about, digests, earlier, rejected, brought)
+        _require_rows(made, source, rejected, bad_share)
+    run.measure(rows=made.rows, blank_lines=made.blank, files=len(files), files_left_out=len(left_out),
+                rejected=dict(rejected.counts), format=chosen, columns=roles, **made.measures())
+    _tell(run, said, previous, earlier, files, made, brought)
     return run.result(Records)
 
 
-def _tell(run: Run, said: Provenance, previous: Records | None, earlier: Earlier, files: list[SourceFile], made: Merged) -> None:
-    """What was taken over and what looks like a slip: on the terminal, and among the run's figures."""
+def _require_rows(made: Merged, source: str, rejected: RejectedFile, bad_share: float) -> None:
+    rejected.require_share(made.rows, bad_share)
+    if not made.rows:
+        raise MofangError("no-records", source=source)
+
+
+def _tell(
+    run: Run, said: Provenance, previous: Records | None, earlier: Earlier, files: list[SourceFile], made: Merged,
+    brought: remote.Brought | None,
+) -> None:
+    """What was taken over and what looks like a slip: on the terminal, and among the run's figures. What was fetched goes."""
+    if brought:
+        brought.done()
+    run.licence(said.licence)
     if previous is not None:
         gone = len(earlier.names - {file.name for file in files})
         run.measure(files_taken=made.taken, files_read=made.read, files_gone=gone)
@@ -126,22 +124,28 @@ def _tell(run: Run, said: Provenance, previous: Records | None, earlier: Earlier
         run.measure(hints=[english for english, _ in said.hints])
 
 
-def _files(run: Run, source: str, format: str, label_file: str, brought: remote.Brought | None
-           ) -> tuple[list[SourceFile], list[SourceFile], str, str, Told | None]:
-    """The files to read, those left out, the format, the label file beside images or sounds, and what an export says."""
+def _files(
+    run: Run, source: str, format: str, label_file: str, damaged: str
+) -> tuple[remote.Brought | None, list[SourceFile], list[SourceFile], str, str, Told | None]:
+    """What was brought from another machine, the files to read, those left out, the format, the label file beside images or
+    sounds, and what an export says."""
+    brought = remote.brought(run)
     found = brought.files if brought else sources.source_files(source, run.shop)
+    if damaged == "keep":
+        found = [replace(file, cut=[]) for file in found]
     told = told_among(found) if format == "auto" and not brought else None
     if told is not None:
         files = files_told(found, told)
-        return files, [file for file in found if file not in set(files)], told.format, "", told
+        return brought, files, [file for file in found if file not in set(files)], told.format, "", told
     chosen = detect_format(found) if format == "auto" else format
     if chosen in ("images", "sounds") and not label_file:
         label_file = find_label_file(found, chosen)
-    return *files_of(found, chosen, label_file), chosen, label_file, None
+    return brought, *files_of(found, chosen, label_file), chosen, label_file, None
 
 
 def _about_source(
-    source: str, files: list[SourceFile], left_out: list[SourceFile], how: Reading, digests: dict[str, str]
+    source: str, files: list[SourceFile], left_out: list[SourceFile], how: Reading, digests: dict[str, str],
+    brought: remote.Brought | None,
 ) -> dict[str, Any]:
     there = sources.on_disk(files)
     listed = [
@@ -155,6 +159,7 @@ def _about_source(
         "digest": digest_of(sorted(digests.items())),
         "files": listed,
         "left_out": [file.name for file in left_out[:FILES_LISTED]],
+        **(brought.about() if brought else {}),
     }
 
 
@@ -168,10 +173,13 @@ def _write(
     digests: dict[str, str],
     earlier: Earlier,
     rejected: RejectedFile,
-    looked: remote.Looked | None = None,
+    brought: remote.Brought | None = None,
 ) -> tuple[Merged, dict[str, str]]:
     """Read or take over, convert, number and write all records; what came of it, and their columns with roles."""
     rejected.erased = Tombstones(run.shop)
+    for name, reason in [*sources.refused_entries(files), *(brought.refused if brought else ())]:
+        rejected.add(name, 0, reason)
+    looked = brought.sample() if brought else None
     head = looked[0] if looked else sample(files, how, [*wanted, *beside])
     if not head:
         for _ in reader_named(how.format)(files, how, rejected.add):

@@ -69,7 +69,7 @@ class RejectedFile:
         return self.counts.total()
 
     def require_share(self, kept: int, bad_share: float) -> None:
-        """Stop the run with ``too-many-rejected`` if more than this share could not be used; who was erased counts for nothing."""
+        """Stop the run with ``too-many-rejected`` if more than this share could not be used; the erased count for nothing."""
         bad = self.total - self.counts[ERASED]
         total = kept + bad
         if bad > bad_share * total:

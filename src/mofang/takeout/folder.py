@@ -6,13 +6,15 @@ import csv
 import hashlib
 import io
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mofang.core.canonical import file_digest, write_durably
-from mofang.core.copying import NEW, link_or_copy, sync_all
+from mofang.core.copying import NEW, sync_all
+from mofang.core.errors import MofangError
 from mofang.core.progress import Bar
 from mofang.core.store import Store
 
@@ -66,13 +68,12 @@ class Folder:
             self.missing.append(name)
             return
         self._bar.advance()
-        if not (path.exists() and path.stat().st_size == store.path(digest).stat().st_size and file_digest(path) == digest):
+        if not (path.exists() and file_digest(path) == digest):
             path.parent.mkdir(parents=True, exist_ok=True)
             beside = path.with_name(f"{NEW}{path.name}")
             beside.unlink(missing_ok=True)
-            link_or_copy(store.path(digest), beside, link=False)
-            if file_digest(beside) != digest:
-                beside.unlink()
+            if not _copied(store, digest, beside):
+                beside.unlink(missing_ok=True)
                 self.missing.append(name)
                 return
             beside.chmod(0o644)
@@ -85,6 +86,16 @@ class Folder:
         sync_all(self.place, [self.place / name for name in self.digests])
         lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(self.digests.items()))
         write_durably(self.place / SUMS, lines.encode())
+
+
+def _copied(store: Store, digest: str, place: Path) -> bool:
+    """Write the plain bytes of an object; False where they cannot be read or are others."""
+    try:
+        with store.open(digest) as source, place.open("wb") as file:
+            shutil.copyfileobj(source, file, 2**20)
+    except MofangError:
+        return False
+    return file_digest(place) == digest
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:

@@ -22,6 +22,7 @@ from mofang.core.shop import Shop
 JOURNAL = "settings"
 LONGEST = 300
 LANGUAGES = {"zh": "zh", "en": "en", "中文": "zh", "chinese": "zh", "english": "en", "英文": "en"}
+SWITCH = {"on": "on", "off": "off", "开": "on", "关": "off"}
 RATES = {"machine_hour_micros": "machine-hour", "kwh_micros": "kwh"}
 
 
@@ -35,6 +36,12 @@ def _language(name: str, text: str) -> str:
     if text.strip().lower() not in LANGUAGES:
         raise MofangError("language-unknown", text=text)
     return LANGUAGES[text.strip().lower()]
+
+
+def _on_or_off(_name: str, text: str) -> str:
+    if text.strip().lower() not in SWITCH:
+        raise MofangError("switch-unknown", text=text)
+    return SWITCH[text.strip().lower()]
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ KNOWN = {
     "utc-offset": Known("utc_offset", "clock by which days and months begin", "日与月以哪个时区为准",
                         lambda _name, text: read_offset(text)),
     "invoice-language": Known("invoice_language", "language of your bills (else the screen's)", "账单语言（未设时同界面）", _language),
+    "encrypt": Known("encrypt", "records are stored encrypted (on, off); what is stored stays as it is",
+                     "记录是否加密存放（on、off）；已存放的保持原样", _on_or_off),
 }
 
 

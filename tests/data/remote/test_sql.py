@@ -164,6 +164,37 @@ def test_what_contradicts_itself_is_refused_at_once(terminal: Inside, database: 
     assert terminal.type("collect", "--source", "source:r", status=1).code == "setting-missing"
 
 
+@pytest.mark.parametrize(("url", "code"), [
+    ("postgresql://me@127.0.0.1/db", "port-refused"), ("postgresql://me@10.0.0.5:443/db", "address-refused"),
+    ("postgresql://me@/db?host=10.0.0.5", "port-refused"), ("postgresql://me@/db?hostaddr=169.254.169.254", "port-refused"),
+    ("postgresql://me@1.1.1.1:443/db?host=192.168.0.9", "address-refused"), ("postgresql://me@/db?service=x", "source-settings"),
+    ("mysql://me@localhost/db", "port-refused"), ("mssql+pyodbc:///?odbc_connect=x", "source-settings"),
+])
+def test_a_database_host_is_checked_wherever_it_is_named(terminal: Inside, url: str, code: str) -> None:
+    terminal.type("source", "add", "r", url, "--table", "t")
+    assert terminal.type("collect", "--source", "source:r", "--licence", "own", status=1).code == code
+
+
+def test_content_that_comes_back_leaves_nothing_behind(terminal: Inside, database: Path) -> None:
+    terminal.type("source", "add", "r", "sqlite:///shop.db", "--table", "reviews")
+
+    def say(body: str) -> None:
+        with closing(sqlite3.connect(database)) as db:
+            db.execute("update reviews set body=? where id=7", (body,))
+            db.commit()
+
+    say("一种说法，写得长一点")
+    first = collect(terminal)
+    say("另一种说法，写得长一点")
+    collect(terminal)
+    say("一种说法，写得长一点")
+    entries = [one for one in terminal.type("runs", "--json").json if one["stage"] == "collect"]
+    collect(terminal)
+    assert first == "1" and len(entries) == 2
+    assert [one["state"] for one in terminal.type("runs", "--json").json][0] == "reused"
+    assert not list((terminal.shop / "cache" / "remote").glob("*/pieces"))
+
+
 @pytest.fixture
 def postgres(postgres_url: str) -> Iterator[str]:
     """A PostgreSQL database with the same reviews."""

@@ -92,7 +92,7 @@ def test_any_store_of_fsspec(terminal: Inside, rows: Rows) -> None:
 
 @pytest.mark.parametrize(("source", "code"), [
     ("hdfs://127.0.0.1:8020/data", "port-refused"), ("hdfs://10.0.0.5/data", "port-refused"), ("gs://bucket/x", "source-package-missing"),
-    ("nosuch://x/y", "source-kind-unknown"),
+    ("nosuch://x/y", "source-kind-unknown"), ("s3://a/b::http://127.0.0.1/x", "url-unreadable"), ("memory://a::file:///etc/x", "url-unreadable"),
 ])
 def test_other_stores_in_words(terminal: Inside, source: str, code: str) -> None:
     assert collect(terminal, source, 1).code == code

@@ -10,7 +10,7 @@ from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
 from mofang.data.columns import profiles, rounded_numbers
 from mofang.data.readers import Chunk, Reading, chunks_of
-from mofang.data.readers.delimited import doubled
+from mofang.data.readers.delimited import COLUMNS_MOST, doubled
 from mofang.data.roles import ID, MEDIA_ROLES, with_role
 from mofang.data.sources.files import SourceFile
 
@@ -79,6 +79,8 @@ def choose_roles(
     Raises ``column-missing``, ``column-doubled``, ``delimiter-wrong``, ``no-inputs``.
     """
     names = list(dict.fromkeys(name for chunk in head for name in chunk.columns))
+    if len(names) > COLUMNS_MOST:
+        raise MofangError("too-many-columns", file=head[0].file, columns=len(names), most=COLUMNS_MOST)
     wanted, beside = ({own_name(name): role for name, role in roles.items()} for roles in (wanted, beside))
     for name in {**wanted, **beside}:
         _require(name, names, head[0].file)

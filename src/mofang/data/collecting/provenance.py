@@ -135,7 +135,8 @@ def _basis_hint(consent: str, person: str) -> list[tuple[str, str]]:
     if consent or not person:
         return []
     bases = ", ".join(BASES)
-    return [(f"The column {person!r} names people, and no legal basis is stated: say it with --consent ({bases}, or your own words).",
+    english = f"The column {person!r} names people, and no legal basis is stated: say it with --consent ({bases}, or your words)."
+    return [(english,
              f"“{person}”列指向个人，但没有写明处理依据：请用 --consent 写明（{bases}，或自己的文字）。")]
 
 

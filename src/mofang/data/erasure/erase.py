@@ -177,8 +177,8 @@ def _marked(shop: Shop, match: Match, waiting: list[erased.Erasure], why: str) -
     return again.id
 
 
-def carry_out(shop: Shop, report: Report, choose: Choose) -> None:
-    """Write the new parts until nothing is left to rewrite, then destroy the old ones."""
+def carry_out(shop: Shop, report: Report, choose: Choose, *, forever: bool = True) -> None:
+    """Write the new parts until nothing is left to rewrite, then destroy the old ones, or let them go for now."""
     scratch = shop.path / "scratch" / f"erase-{report.erasure}"
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -186,10 +186,15 @@ def carry_out(shop: Shop, report: Report, choose: Choose) -> None:
             with progress(say("Rewriting", "正在改写"), float(len(found))) as bar:
                 for entries, artifact, gone in found:
                     made = rewrite(shop, artifact, choose(entries), gone, scratch)
-                    erased.replace(shop, report.erasure, entries, made)
+                    erased.replace(shop, report.erasure, entries, made, forever=forever)
                     bar.advance()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    if not forever:
+        released = erased.doomed(shop, "released")
+        report.objects = len(released & shop.store.held())
+        erased.release(shop, released)
+        return
     doomed = erased.doomed(shop)
     if doomed - erased.destroyed(shop):
         erased.condemn(shop, report.erasure, doomed)

@@ -81,7 +81,7 @@ def erase_due(shop: Shop, why: str = "", *, dry_run: bool = False, today: str = 
     require_quiet(shop)
     waiting = [one for one in erased.unfinished_erasures(shop) if not one.marks]
     report.erasure = waiting[0].id if waiting else erased.begin(shop, (), (), why or WHY)
-    carry_out(shop, report, chosen)
+    carry_out(shop, report, chosen, forever=False)
     report.held = hold(shop, Sought(nobody, (), tuple(sorted(ids))))
     erased.end(shop, report.erasure, {"rows": report.rows, "objects": report.objects, "held": report.held})
     return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -13,10 +14,17 @@ from mofang.data.sources.textfile import declared_encoding, detect_encoding, is_
 PAGE_CHARS = 16 * 2**20
 NOT_TEXT = ("script", "style", "noscript", "template", "svg", "math", "iframe", "object", "head")
 BREAKS = (
-    "address", "article", "aside", "blockquote", "br", "caption", "dd", "div", "dl", "dt", "fieldset", "figcaption", "figure",
-    "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section",
+    "address", "article", "aside", "blockquote", "br", "caption", "dd", "div", "dl", "dt", "fieldset", "figcaption",
+    "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section",
     "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
 )  # fmt: skip
+
+TAG = re.compile(r"<(/?)([A-Za-z][\w-]{0,30})")
+DEPTH_MOST = 2000
+CLOSING_THEMSELVES = frozenset(
+    ["area", "base", "br", "col", "dd", "dt", "embed", "hr", "img", "input", "li", "link", "meta", "option", "p", "param", "path", "source", "td", "th", "tr", "track", "wbr"]
+)
+BLOCK = re.compile(rf"</?(?:{'|'.join(BREAKS)})(?=[\s/>])", re.I)
 
 
 def read_html(files: list[SourceFile], how: Reading, reject: Reject) -> Iterator[Chunk]:
@@ -57,6 +65,8 @@ def _page(file: SourceFile, how: Reading, reject: Reject) -> tuple[str, str] | N
         reject(file.name, 0, "cell-too-large", f"> {most}")
     elif not is_clean(content):
         reject(file.name, 0, "undecodable", encoding)
+    elif depth_of(content) > DEPTH_MOST:
+        reject(file.name, 0, "page-too-deep", f"> {DEPTH_MOST}")
     else:
         title, words = text_of_page(content)
         if len(words) > how.max_cell_chars:
@@ -68,17 +78,24 @@ def _page(file: SourceFile, how: Reading, reject: Reject) -> tuple[str, str] | N
     return None
 
 
+def depth_of(content: str) -> int:
+    """At most how deep a page's elements lie within each other; the time to read a page grows with its square."""
+    depth = deepest = 0
+    for found in TAG.finditer(content):
+        if found[2].lower() not in CLOSING_THEMSELVES:
+            depth += -1 if found[1] else 1
+            deepest = max(deepest, depth)
+    return deepest
+
+
 def text_of_page(content: str) -> tuple[str, str]:
     """A page's title and its text: one line a block, no scripts, no styles."""
-    tree = LexborHTMLParser(content.replace("\0", ""))
+    tree = LexborHTMLParser(BLOCK.sub("\x01\\g<0>", content.replace("\0", "").replace("\x01", "")))
     head = tree.css_first("title")
-    title = " ".join(head.text().split()) if head is not None else ""
+    title = " ".join(head.text().replace("\x01", " ").split()) if head is not None else ""
     tree.strip_tags(list(NOT_TEXT))
     body: LexborNode | None = tree.body or tree.root
     if body is None:
         return title, ""
-    for node in body.css(",".join(BREAKS)):
-        node.insert_before("\n")
-        node.insert_after("\n")
-    lines = (" ".join(line.split()) for line in body.text(deep=True).split("\n"))
+    lines = (" ".join(line.split()) for line in body.text(deep=True).split("\x01"))
     return title, "\n".join(line for line in lines if line)

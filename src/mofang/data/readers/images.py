@@ -76,6 +76,7 @@ def labels_by_name(files: list[SourceFile], how: Reading, reject: Reject) -> dic
 
 
 def label_of(file: SourceFile, labels: dict[str, str | None] | None) -> str | None:
+    """The label of one file: by the label file under any of its names, else the name of its folder."""
     if labels is None:
         return file.folder or None
     for name in names_of(file):

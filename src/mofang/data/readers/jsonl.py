@@ -50,25 +50,26 @@ def _first_character(text: IO[str]) -> str:
 
 
 def _byte_lines(data: BinaryIO) -> Iterator[bytes]:
-    """The lines of UTF-8 text, undecoded, which is all that the parser wants; ends are as text files have them."""
-    rest = b""
+    """The lines of UTF-8 text, undecoded, which is all that the parser wants; ends are as text files have them. Of an
+    enormous line no more than its beginning is kept."""
+    begun: list[bytes] = []
+    size = 0
     while block := data.read(BLOCK_BYTES):
-        block = rest + block
         if block.endswith(b"\r"):  # its \n may come next
             block += data.read(1)
         if b"\r" in block:
             block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        lines = block.split(b"\n")
-        rest = lines.pop()
-        yield from lines
-        while len(rest) >= LINE_CHARS:  # what follows of such a line is passed over
-            more = data.read(BLOCK_BYTES).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-            _, end, tail = more.partition(b"\n")
-            if end or not more:
-                yield rest
-                rest = tail
-    if rest:
-        yield from rest.removesuffix(b"\n").split(b"\n")
+        first, *lines = block.split(b"\n")
+        if size < LINE_CHARS:
+            begun.append(first)
+            size += len(first)
+        if lines:
+            yield b"".join(begun)
+            begun = [lines.pop()]
+            size = len(begun[0])
+            yield from lines
+    if last := b"".join(begun):
+        yield last
 
 
 def _text_lines(text: IO[str]) -> Iterator[bytes | str]:
@@ -85,14 +86,14 @@ def _lines(lines: Iterator[Any], file: str, how: Reading, reject: Reject) -> Ite
     loads = orjson.loads
     for line in lines:
         number += 1
+        if len(line) >= LINE_CHARS:
+            reject(file, number, "cell-too-large", f"> {LINE_CHARS}", _text(line[:10_000]))
+            continue
         try:
             yield number, loads(line), len(line)
             continue
         except orjson.JSONDecodeError:
             pass
-        if len(line) >= LINE_CHARS:
-            reject(file, number, "cell-too-large", f"> {LINE_CHARS}", _text(line[:10_000]))
-            continue
         text = _text(line)
         stripped = text.strip(SPACES)
         if not stripped:

@@ -32,6 +32,7 @@ NEW_SYSLOG = re.compile(
     r"(?P<event>\S{1,32}) (?P<data>-|(?:\[(?:[^\]\\]|\\.){0,65536}\])+)(?: (?P<message>.*))?"
 )
 PAIR = re.compile(r'([\w.\-@/]{1,128})=(?:"((?:[^"\\]|\\.)*)"|([^\s"]*))(?:\s+|$)')
+ESCAPED, SIGNS = re.compile(r"\\(.)"), {"n": "\n", "t": "\t"}
 TIMES = ("time", "ts", "timestamp", "@timestamp", "datetime", "date", "t", "when", "时间")
 Row = dict[str, Any]
 
@@ -74,8 +75,7 @@ def logfmt(line: str) -> Row | None:
         found = PAIR.match(line, at)
         if not found:
             return None
-        value = found[3] if found[2] is None else re.sub(r"\\(.)", lambda one: {"n": "\n", "t": "\t"}.get(one[1], one[1]), found[2])
-        row[found[1]] = value
+        row[found[1]] = found[3] if found[2] is None else ESCAPED.sub(lambda one: SIGNS.get(one[1], one[1]), found[2])
         at = found.end()
     return row if len(row) > 1 else None
 

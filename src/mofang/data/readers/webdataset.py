@@ -75,7 +75,8 @@ def _sample(key: str, members: list[SourceFile]) -> dict[str, Any]:
 
 def _with_media(row: dict[str, Any], media: list[tuple[str, bytes]], key: str) -> dict[str, Any]:
     """The row with its bytes beside the columns whose values name files of that kind, in order, or in columns of their own."""
-    naming = [name for name, value in row.items() if isinstance(value, str) and ENDINGS.get(ending_of(value)) in ("images", "sounds")]
+    texts = {name: value for name, value in row.items() if isinstance(value, str)}
+    naming = [name for name, value in texts.items() if ENDINGS.get(ending_of(value)) in ("images", "sounds")]
     for place, (_, data) in enumerate(sorted(media)):
         sound = data[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM") and data[8:12] != b"WEBP" or data[:3] == b"ID3"
         kind = "audio" if sound else "image"

@@ -57,7 +57,8 @@ class Asking:
                     open_one.close()
                     self.wait(waited)
 
-    def _try(self, open_one: ExitStack, url: str, headers: Mapping[str, str] | None, caps: Caps | None, last: bool) -> Answer | None:
+    def _try(self, open_one: ExitStack, url: str, headers: Mapping[str, str] | None, caps: Caps | None,
+             last: bool) -> Answer | None:
         self._keep_pace()
         try:
             return open_one.enter_context(self.fetcher.get(url, headers, caps))

@@ -110,6 +110,9 @@ def remote_digest(shop: Shop, settings: dict[str, Any]) -> str:
         if spool.fresh and (needed := _needed(spool, settings)):
             spool.drop(needed)
             _fetch(shop, definition, spool)
+        earlier = spool.known.get(spool.digest, "")
+        if spool.fresh and earlier and _records(shop, earlier) is not None:
+            spool.used_by(earlier)  # the source is again as it once was: the memo gives those records, and nothing is read
     if not spool.pieces:
         raise MofangError("source-empty", source=shown(definition.url))
     return digest_of({"source": definition.changed(), "content": spool.digest})

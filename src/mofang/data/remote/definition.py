@@ -11,7 +11,9 @@ from mofang.data.remote.fetch import shown
 from mofang.data.remote.scheme import HUB, SCHEME
 
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
-SECRETS_IN_QUERY = re.compile(r"(?i:[?&;](password|passwd|pwd|token|access_token|api_?key|key|secret|sig|signature|x-amz-signature)=)")
+SECRETS_IN_QUERY = re.compile(
+    r"(?i:[?&;](password|passwd|pwd|token|access_token|api_?key|key|secret|sig|signature|x-amz-signature)=)"
+)
 SQL_SCHEMES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "duckdb")
 STORE_SCHEMES = ("s3", "s3a", "gs", "gcs", "hdfs", "abfs", "abfss", "az", "memory", "webhdfs", "oss")
 API_SETTINGS = ("items", "paging", "cursor", "since", "page_name", "size_name", "page_size", "newer_than", "growing")

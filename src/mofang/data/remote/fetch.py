@@ -30,7 +30,6 @@ PROXY = "MOFANG_EGRESS_PROXY"
 REDIRECTS_MOST = 10
 CONNECT_S = 15.0
 READ_S = 30.0
-PIECE_BYTES = 1 << 16
 TIMEOUTS = {"connect": CONNECT_S, "read": READ_S, "write": READ_S, "pool": READ_S}
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -141,7 +140,7 @@ class Answer:
         unpack = _unpacker(self.headers.get("content-encoding", ""), self.url)
         size = raw = 0
         with told(self.url):
-            for piece in self.response.iter_raw(PIECE_BYTES):
+            for piece in self.response.iter_raw():  # as it comes: who waits for a full piece waits for a drip
                 raw += len(piece)
                 for part in unpack(piece):
                     size += len(part)
@@ -181,7 +180,8 @@ class Fetcher:
     ``headers`` (they may hold a secret) go only to the host that the source names, never over a redirect elsewhere.
     """
 
-    def __init__(self, allowed: Allowed, headers: Mapping[str, str] | None = None, home: str = "", caps: Caps | None = None) -> None:
+    def __init__(self, allowed: Allowed, headers: Mapping[str, str] | None = None, home: str = "",
+                 caps: Caps | None = None) -> None:
         self.allowed = allowed
         self.headers = dict(headers or {})
         self.home = _origin(home) if "://" in home else home  # a list of pages here is at home nowhere
@@ -202,7 +202,8 @@ class Fetcher:
                 sent |= {**self.headers, **(headers or {})}
             with told(url):
                 plain = [(name.encode(), value.encode()) for name, value in sent.items()]
-                response = self.transport.handle_request(httpx.Request("GET", asked, headers=plain, extensions={"timeout": TIMEOUTS}))
+                request = httpx.Request("GET", asked, headers=plain, extensions={"timeout": TIMEOUTS})
+                response = self.transport.handle_request(request)
             try:
                 target = response.headers.get("location", "") if response.status_code in REDIRECTS else ""
                 if not target:

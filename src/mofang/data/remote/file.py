@@ -16,6 +16,7 @@ from mofang.data.sources.files import ENDINGS, ending_of, is_archive
 if TYPE_CHECKING:
     from mofang.data.remote.bring import Job
 
+CONDITIONS = (("If-None-Match", "etag"), ("If-Modified-Since", "modified"))
 TYPES = {
     "text/csv": ".csv", "application/json": ".json", "application/x-ndjson": ".jsonl", "application/jsonl": ".jsonl",
     "text/plain": ".txt", "text/html": ".html", "application/pdf": ".pdf", "application/zip": ".zip",
@@ -30,7 +31,7 @@ def bring(job: Job) -> None:
     spool, url = job.spool, job.definition.url
     known = spool.pieces if spool.complete else []
     mark = known[0].mark if known else {}
-    asked = {name: mark[field] for name, field in (("If-None-Match", "etag"), ("If-Modified-Since", "modified")) if mark.get(field)}
+    asked = {header: mark[name] for header, name in CONDITIONS if mark.get(name)}
     with Asking(job) as asking, asking.get(url, asked, accept=(200, 304)) as answer:
         if answer.status == 304 and known:
             return
@@ -38,7 +39,7 @@ def bring(job: Job) -> None:
 
 
 def _take(job: Job, asking: Asking, answer: Answer) -> str:
-    """Write the answer, and say its name; after a cut go on by range, as long as the file is still the same one (RFC 9110, 14)."""
+    """Write the answer, and say its name; after a cut go on by range while the file is the same one (RFC 9110, 14)."""
     mark = marks(answer.headers)
     name = name_of(answer.url, answer.headers)
     with job.spool.piece(name, mark) as path, path.open("wb") as file:

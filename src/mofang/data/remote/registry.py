@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
 JOURNAL = "sources"
-TABLES = ("create table if not exists source(name text primary key, body text not null, at_us bigint not null, by text not null)",)
+TABLES = ("""create table if not exists source(name text primary key, body text not null, at_us bigint not null,
+    by text not null)""",)
 Texts = tuple[str, ...]
 
 
@@ -96,8 +97,8 @@ def secret_like(text: str) -> bool:
     """True for a header or option whose value is a secret as a rule."""
     plain = text.lower().replace("-", "_")
     head = plain.partition(":")[0].partition("=")[0].strip()
-    return head in ("authorization", "cookie", "password", "secret", "token", "x_api_key", "api_key", "key", "aws_secret_access_key",
-                    "proxy_authorization", "x_auth_token", "private_token", "sas_token", "account_key")
+    return head in ("authorization", "cookie", "password", "secret", "token", "x_api_key", "api_key", "key",
+                    "aws_secret_access_key", "proxy_authorization", "x_auth_token", "private_token", "sas_token", "account_key")
 
 
 def _require_sense(one: Definition) -> None:

@@ -56,7 +56,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict | list | tuple | set | frozenset):
         import json
 
-        return json.dumps(sorted(value, key=str) if isinstance(value, set | frozenset) else value, ensure_ascii=False, default=str)
+        plainer = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+        return json.dumps(plainer, ensure_ascii=False, default=str)
     if isinstance(value, Decimal):
         return format(value, "f")
     return value if isinstance(value, bytes) else str(value)

@@ -1,4 +1,4 @@
-"""Secrets of sources, kept in the key ring by name: the value is read once, lies in ``keys/`` and goes to the one place it is for."""
+"""Secrets of sources, kept in the key ring by name: a value is read once, lies in ``keys/``, and goes where it is for."""
 
 from __future__ import annotations
 

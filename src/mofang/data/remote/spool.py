@@ -22,6 +22,7 @@ from mofang.core.personal import Sought, forgets
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
+KNOWN_MOST = 100
 SPOOL_FORMAT = 1
 FOLDER = "remote"
 
@@ -38,7 +39,8 @@ class Piece:
 
 class Spool:
     """One source's spool. ``held`` are pieces whose rows the records of ``run`` hold, ``fresh`` those that wait for a run;
-    ``complete`` says that the last fetch came to its end, and ``state`` where the next one begins."""
+    ``complete`` says that the last fetch came to its end, ``state`` where the next one begins, and ``known`` which run made
+    records of which content before."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,6 +51,7 @@ class Spool:
         self.refused: list[list[str]] = []
         self.complete = False
         self.run = ""
+        self.known: dict[str, str] = {}
         try:
             told = orjson.loads((folder / "spool.json").read_bytes())
             if told["format"] != SPOOL_FORMAT:
@@ -56,7 +59,7 @@ class Spool:
             self.held, fresh = ({one["name"]: Piece(**one) for one in told[name]} for name in ("held", "fresh"))
             self.fresh = {name: one for name, one in fresh.items() if self.path(one).exists()}
             self.state, self.found, self.refused = told["state"], told["found"], told["refused"]
-            self.complete, self.run = told["complete"], told["run"]
+            self.complete, self.run, self.known = told["complete"], told["run"], told["known"]
         except (OSError, ValueError, KeyError, TypeError):  # none yet, or torn by hand: everything is fetched again
             self.held, self.fresh, self.state = {}, {}, {}
 
@@ -79,7 +82,8 @@ class Spool:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         told = {"format": SPOOL_FORMAT, "held": [asdict(one) for one in self.held.values()],
                 "fresh": [asdict(one) for one in self.fresh.values()], "state": self.state, "found": self.found,
-                "refused": self.refused, "complete": self.complete, "run": self.run}
+                "refused": self.refused, "complete": self.complete, "run": self.run,
+                "known": self.known}
         write_durably(self.folder / "spool.json", orjson.dumps(told))
 
     @contextmanager
@@ -124,6 +128,7 @@ class Spool:
 
     def used_by(self, run: str) -> None:
         """The records of a run hold everything now: the files go, the list stays."""
+        self.known = {**dict(list(self.known.items())[-KNOWN_MOST:]), self.digest: run}
         self.held, self.fresh, self.run = {**self.held, **self.fresh}, {}, run
         self.save()
         shutil.rmtree(self.folder / "pieces", ignore_errors=True)

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from mofang.data.remote.bring import Job
 
 AT_ONCE = 1000
-DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
+DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql",
+           "mariadb": "mariadb+pymysql"}
 PACKAGES = {"mysql": "pymysql", "mariadb": "pymysql", "mssql": "pyodbc", "oracle": "oracledb", "postgresql": "psycopg[binary]",
             "duckdb": "duckdb-engine"}
 PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 READS = re.compile(r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*\(?\s*(select|with|values|table)\b", re.I | re.S)
 LOGIN = re.compile(r"password|authentication|access denied|login failed|ORA-01017", re.I)
-TABLE = re.compile(r"no such table: (?P<a>\S+)|relation \"(?P<b>[^\"]+)\" does not exist|[Tt]able '?(?P<c>[\w.]+)'? (?:doesn't|does not) exist"
-                   r"|with name (?P<d>\S+) does not exist")
+TABLE = re.compile(r"no such table: (?P<a>\S+)|relation \"(?P<b>[^\"]+)\" does not exist"
+                   r"|[Tt]able '?(?P<c>[\w.]+)'? (?:doesn't|does not) exist|with name (?P<d>\S+) does not exist")
 COLUMN = re.compile(r"no such column: (?P<a>\S+)|column \"?(?P<b>[\w.]+)\"? does not exist|[Uu]nknown column '(?P<c>[^']+)'")
 HOST = re.compile(r"resolve|Name or service|getaddrinfo|Unknown host", re.I)
 REFUSED = re.compile(r"refused|timed? ?out|could not connect|can't connect|unreachable", re.I)
@@ -171,6 +172,7 @@ def engine_of(job: Job) -> Engine:
         url = url.set(drivername=DRIVERS[url.drivername])
     name = {"postgres": "postgresql"}.get(name, name)
     given: dict[str, Any] = {}
+    _require_plain(job, url, PORTS.get(name, 0))
     if url.host:
         addresses = job.allowed.pinned(url.host, url.port or PORTS.get(name, 0))
         if name == "postgresql":  # the name stays for TLS, the connection goes to the number that was checked
@@ -181,6 +183,17 @@ def engine_of(job: Job) -> Engine:
         return create_engine(url, connect_args=given, poolclass=NullPool, hide_parameters=True)
     except (ImportError, NoSuchModuleError):
         raise MofangError("source-package-missing", kind=name, package=PACKAGES.get(name, name)) from None
+
+
+def _require_plain(job: Job, url: Any, port: int) -> None:
+    """A URL's query may name hosts too, or a file that does: those are checked, these refused. A path is a local socket."""
+    for name, value in url.query.items():
+        for text in value if isinstance(value, tuple) else (value,):
+            if name.lower() in ("service", "servicefile", "passfile", "odbc_connect", "dsn", "options"):
+                raise MofangError("source-settings", settings=f"?{name}=")
+            for host in text.split(",") if name.lower() in ("host", "hostaddr", "server", "unix_socket") else ():
+                if not host.startswith("/"):
+                    job.allowed.pinned(host.partition(":")[0], int(host.partition(":")[2] or url.port or port))
 
 
 def _sqlite_file(database: str) -> Path:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 COPY_BYTES = 2**20
 FILES_MOST = 1_000_000
-PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "abfss": "adlfs", "hdfs": "pyarrow"}
+PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "abfss": "adlfs",
+            "hdfs": "pyarrow"}
 MARKS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "created", "modification_time")
 
 
@@ -43,7 +44,11 @@ def _mark(job: Job, name: str) -> dict[str, Any] | None:
 
 
 def _copy(job: Job, system: Any, path: str, name: str, mark: dict[str, Any]) -> None:
-    with job.spool.piece(name, mark) as place, place.open("wb") as file, system.open(path, "rb", block_size=8 * COPY_BYTES) as opened:
+    with (
+        job.spool.piece(name, mark) as place,
+        place.open("wb") as file,
+        system.open(path, "rb", block_size=8 * COPY_BYTES) as opened,
+    ):
         while piece := opened.read(COPY_BYTES):
             file.write(piece)
             if file.tell() > int(mark["size"]):
@@ -83,10 +88,14 @@ def _system(job: Job) -> tuple[Any, str]:
     one = job.definition
     given: dict[str, Any] = job.options()
     scheme = one.scheme
+    if "::" in one.url:  # one store within another: the inner one would be reached unchecked
+        raise MofangError("url-unreadable", url=shown(one.url))
+    for value in given.values():
+        if "://" in value:
+            _check(job, value)
     if scheme in ("s3", "s3a"):
         endpoint = given.pop("endpoint_url", "")
         if endpoint:
-            _check(job, endpoint)
             given["endpoint_url"] = endpoint
         if job.secret and "secret" not in given:
             given["key"], _, given["secret"] = job.secret.partition(":")

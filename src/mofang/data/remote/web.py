@@ -16,7 +16,7 @@ import orjson
 from mofang.core.errors import MofangError
 from mofang.data.remote.asking import Asking
 from mofang.data.remote.fetch import Caps, checked_url, shown
-from mofang.data.remote.file import marks
+from mofang.data.remote.file import CONDITIONS, marks
 from mofang.data.remote.page import read_page
 from mofang.data.remote.robots import BYTES_MOST, NOBODY, Robots, read_robots
 from mofang.data.remote.sitemap import pages_of
@@ -115,7 +115,7 @@ def _one(walk: Walk, url: str) -> list[str] | None:
     walk.asking.pause_s = max(walk.asking.pause_s, rules.delay_s)
     known = job.spool.fresh.get(name) or job.spool.held.get(name)
     mark = known.mark if known is not None else {}
-    asked = {header: mark[one] for header, one in (("If-None-Match", "etag"), ("If-Modified-Since", "modified")) if mark.get(one)}
+    asked = {header: mark[one] for header, one in CONDITIONS if mark.get(one)}
     try:
         with walk.asking.get(url, asked, accept=(200, 304), caps=Caps(PAGE_BYTES, 120.0)) as answer:
             if answer.status == 304 and known is not None:

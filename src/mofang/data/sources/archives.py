@@ -1,4 +1,5 @@
-"""Zip archives (tar: tars.py) read in place: names repaired, dangerous entries refused by name, bombs and passwords refused as a whole.
+"""Zip archives (tar: tars.py) read in place: names repaired, dangerous entries refused by name, bombs and passwords as a
+whole.
 
 Nothing is ever unpacked to the disk, so an entry's path can reach no file; entries that try are refused all the same,
 because whoever packed them did not mean well.
@@ -213,5 +214,6 @@ class _Checked(io.RawIOBase):
 
 def checked(name: str, *streams: IO[bytes], most: int = TOTAL_BYTES_MOST, cut: list[str] | None = None) -> io.BufferedReader:
     """A packed stream as a buffered file whose damage ends in ``archive-broken``, and more than ``most`` bytes in
-    ``archive-bomb``, or where ``cut`` is a list, damage ends the file and is noted there; the streams after the first lie below it and are closed with it."""
+    ``archive-bomb``, or where ``cut`` is a list, damage ends the file and is noted there; the streams after
+    the first lie below it and are closed with it."""
     return io.BufferedReader(_Checked(streams, name, most, cut), 1 << 16)

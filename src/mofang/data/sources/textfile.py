@@ -20,6 +20,7 @@ BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 DECLARED = re.compile(rb"""(?:charset|encoding)\s{0,9}=\s{0,9}["']?([A-Za-z0-9._:-]{2,40})""", re.I)
+LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "iso-8859-1": "cp1252", "latin1": "cp1252", "big5-hkscs": "big5"}
 CJK_CODECS = ("gb18030", "big5", "shift_jis", "euc_kr")
 # The commonest characters of each script: a text decoded with a wrong table has next to none of them.
 COMMON = {
@@ -43,7 +44,7 @@ def declared_encoding(head: bytes) -> str:
     """The encoding that the beginning of a web page or XML file names, if there is one of that name."""
     found = DECLARED.search(head)
     name = found[1].decode().lower() if found else ""
-    name = {"gb2312": "gb18030", "gbk": "gb18030", "iso-8859-1": "cp1252", "latin1": "cp1252", "big5-hkscs": "big5"}.get(name, name)
+    name = LARGER.get(name, name)
     try:
         codecs.lookup(name)
     except LookupError:

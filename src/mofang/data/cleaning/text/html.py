@@ -12,7 +12,7 @@ import re
 HEAD_CHARS = 600  # a page says within these that it is one
 FRAGMENT_CHARS = 20_000  # where markup without an html element is looked for
 DEEPEST = 1_000  # elements within each other
-MANY_TAGS = 4_000  # fewer cannot take long, however they are nested
+MANY_TAGS = 10_000  # fewer cannot take long, however they are nested
 LONG_TAG = 20_000  # a tag with more characters may hold so many attributes that comparing them takes long
 LEFT_OUT = ("script", "style", "nav")
 
@@ -81,7 +81,10 @@ def _takes_long(text: str) -> bool:
     """Whether parsing could take time that grows with the square of the length."""
     if text.count("<") > MANY_TAGS and _depth(text) > DEEPEST:
         return True
-    return len(text) > LONG_TAG and any(len(found[0].split()) > 1000 for found in _LONG.finditer(text))
+    half = LONG_TAG // 2  # a long tag covers one of these stretches, which then holds no end of a tag
+    if all(text.find(">", start, start + half) >= 0 for start in range(0, len(text) - half, half)):
+        return False
+    return any(len(found[0].split()) > 1000 for found in _LONG.finditer(text))
 
 
 def _depth(text: str) -> int:

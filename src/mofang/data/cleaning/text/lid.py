@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint32]
 SLOTS = 1 << 18  # words remembered; 19 MB
 NONE = 0xFFFF  # a piece that the model does not know
+ROWS = 256  # texts decided at once
 WINDOW = 1 << 16  # characters of new words worked on at once
 _MAGIC, _VERSION = 793712314, 12
 _START, _PRIME = np.uint32(2166136261), np.uint32(16777619)
@@ -41,18 +43,24 @@ class Tree:
 
     def best(self, hidden: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
         """The likeliest label of each row and its probability."""
-        labels = len(self.vectors) + 1
-        value = np.zeros((len(hidden), len(self.vectors)))
+        parts = [self._best(hidden[first : first + ROWS]) for first in range(0, len(hidden), ROWS)]
+        return np.concatenate([labels for labels, _ in parts]), np.concatenate([scores for _, scores in parts])
+
+    def _best(self, hidden: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+        inner = len(self.vectors)
+        value = np.zeros((inner, len(hidden)))
         for place in range(hidden.shape[1]):  # not a matrix product: its rounding changes with the size of a batch
-            value += hidden[:, place, None] * self.vectors[:, place]
+            value += self.vectors[:, place, None] * hidden[:, place]
         right = 1 / (1 + np.exp(-value))
-        right, left = np.log(right + 1e-5), np.log(1 - right + 1e-5)
-        score = np.zeros((len(hidden), 2 * labels - 1))
-        for inner, to_left, to_right in self.levels:
-            score[:, to_left] = score[:, inner] + left[:, inner - labels]
-            score[:, to_right] = score[:, inner] + right[:, inner - labels]
-        winner = np.argmax(score[:, :labels], axis=1)
-        return winner, np.minimum(np.exp(score[np.arange(len(hidden)), winner]), 1.0)
+        left = np.log(1 - right + 1e-5)
+        right = np.log(right + 1e-5)
+        score = np.zeros((2 * inner + 1, len(hidden)))
+        for node, to_left, to_right in self.levels:
+            above = score.take(node, axis=0)
+            score[to_left] = above + left.take(node - inner - 1, axis=0)
+            score[to_right] = above + right.take(node - inner - 1, axis=0)
+        winner = np.argmax(score[: inner + 1], axis=0)
+        return winner, np.minimum(np.exp(score[winner, np.arange(len(hidden))]), 1.0)
 
 
 @dataclass
@@ -90,7 +98,7 @@ class LanguageModel:
         order = np.argsort(hashes)
         self._vocabulary, self._vocabulary_rows = hashes[order], order
         self._end = Spans.of([b"</s>"]).hashes()[0]
-        self._words = Words()
+        self._words, self._lock = Words(), Lock()
 
     def identify(self, texts: Sequence[str]) -> tuple[list[str], npt.NDArray[np.float32]]:
         """The language of each text (an ISO 639 code) and its probability."""
@@ -103,7 +111,8 @@ class LanguageModel:
     def of_scan(self, scan: Scan) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
         """The label (its number) and probability of each text of a chunk that is tokenised already."""
         spans, offsets = scan.blank_words()
-        sums, counts = self._sums(spans, offsets)
+        with self._lock:  # the table of words changes while it is read
+            sums, counts = self._sums(spans, offsets)
         total = np.zeros((len(scan.rows), 16), np.float32)
         filled = np.flatnonzero(np.diff(offsets))
         if len(filled):

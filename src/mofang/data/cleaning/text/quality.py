@@ -12,12 +12,14 @@ from mofang.data.cleaning.text.facts import TextFacts
 from mofang.data.cleaning.text.repetition import DUPLICATE, TOP
 
 Flags = npt.NDArray[np.bool_]
+_ANY = 1 << 40  # as many as there may be
 
 
 @dataclass(frozen=True)
 class Limits:
     """The limits for texts of one language; a share of 1 (or 0 as the least) is no limit.
 
+    C4 (Raffel et al. 2020) sets the limits of curly brackets, lorem ipsum, javascript and policies to 0; here they are off.
     The defaults are Gopher's (Rae et al. 2021, A1.1), without those on mean word length and stop words, which only
     hold for languages written with blanks.
     """
@@ -33,8 +35,11 @@ class Limits:
     chinese_signs: int = 0
     finished_lines: float = 0
     digit_share: float = 1
-    curly_brackets: int = 1 << 40
-    lorem_ipsum: int = 1 << 40
+    upper_share: float = 1
+    curly_brackets: int = _ANY
+    lorem_ipsum: int = _ANY
+    javascript: int = _ANY
+    policies: int = _ANY
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,8 @@ class QualityRules:
 
 REASONS = (
     "language", "words", "word-length", "symbols", "ellipses", "letters", "stop-words", "bullets", "ellipsis-lines",
-    "unfinished-lines", "digits", "curly-brackets", "lorem-ipsum", "repeated-lines", "repeated-paragraphs",
-    "repeated-words", "monotonous",
+    "unfinished-lines", "digits", "capitals", "curly-brackets", "lorem-ipsum", "javascript", "policies", "repeated-lines",
+    "repeated-paragraphs", "repeated-words", "monotonous",
 )  # fmt: skip
 
 
@@ -103,8 +108,11 @@ def _faults(facts: TextFacts, limits: Limits) -> Iterator[tuple[str, Flags]]:
     yield "ellipsis-lines", of["ellipsis_lines"] > limits.ellipsis_lines
     yield "unfinished-lines", of["finished_lines"] < limits.finished_lines
     yield "digits", of["digit_share"] > limits.digit_share
+    yield "capitals", of["upper_share"] > limits.upper_share
     yield "curly-brackets", of["curly_brackets"] > limits.curly_brackets
     yield "lorem-ipsum", of["lorem_ipsum"] > limits.lorem_ipsum
+    yield "javascript", of["javascript"] > limits.javascript
+    yield "policies", of["policies"] > limits.policies
 
 
 def _repeated(facts: TextFacts, limits: Repeats) -> Iterator[tuple[str, Flags]]:

@@ -1,0 +1,15 @@
+"""docs/assess.md and docs/snapshot.md are walked on data that an installed package ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.new.test_pages import walk
+from tests.stories.terminal import Terminal
+
+
+@pytest.mark.parametrize("page", ["assess.md", "snapshot.md"])
+def test_the_page_is_true(page: str, tmp_path: Path) -> None:
+    walk(page, Terminal(tmp_path), {})
