@@ -33,13 +33,9 @@ HOMES = {
     "assess": "mofang.data.assess", "augment": "mofang.data.augment", "train": "mofang.fit.train",
     "select": "mofang.fit.select", "baseline": "mofang.fit.baseline", "export": "mofang.fit.export",
     "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare", "package": "mofang.serve.package",
-    "collect": "mofang.data.collect", "clean": "mofang.data.clean", "protect": "mofang.data.protect",
-    "private": "mofang.data.private", "snapshot": "mofang.data.snapshot",
-    "features": "mofang.data.features",
-    "train": "mofang.fit.train", "select": "mofang.fit.select", "baseline": "mofang.fit.baseline",
-    "export": "mofang.fit.export", "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare",
-    "package": "mofang.serve.package", "queue_up": "mofang.data.label", "bring_labels": "mofang.data.label",
-    "bring_proposals": "mofang.data.label", "gather": "mofang.data.label", "aggregate": "mofang.data.label",
+    "protect": "mofang.data.protect", "private": "mofang.data.private", "queue_up": "mofang.data.label",
+    "bring_labels": "mofang.data.label", "bring_proposals": "mofang.data.label", "gather": "mofang.data.label",
+    "aggregate": "mofang.data.label",
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 

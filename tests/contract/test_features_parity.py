@@ -72,7 +72,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
     made["snapshot"] = shop.run(snapshot, shop.run(clean, made["records"]) / "kept", task="table_classification", label="违约",
                                 inputs=RAW, validation=0.2, test=0.2)
     made["features"] = shop.run(features, made["snapshot"], **SETTINGS)
-    made["train"] = shop.run(train, made["features"], family="xgboost")
+    made["train"] = shop.run(train, made["features"], family={"tag": "xgboost", "rounds": 30})
     made["export"] = shop.run(export, made["train"])
     evidence = shop.run(evaluate, made["export"], made["features"] / "test", resamples=20)
     made["package"] = shop.run(package, made["export"], evidence, seconds=0.05)

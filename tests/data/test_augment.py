@@ -169,15 +169,15 @@ def test_new_rows_lie_between_rows_of_their_class() -> None:
     given_rows = [{"x": float(generator.normal(5, 1)), "n": float(generator.integers(0, 9)), "c": generator.choice(["a", "b"])}
                   for _ in range(30)]
     made = synthetic(given_rows, [f"{number}" for number in range(30)], {"x": "number", "n": "number", "c": "category"}, 45, 0)
-    assert len(made) == 45 and len({(source, turn) for source, turn, _ in made}) == 45
+    assert len(made) == 45 and len({(source, turn) for source, turn, _, _ in made}) == 45
     low, high = min(row["x"] for row in given_rows), max(row["x"] for row in given_rows)
-    assert all(low <= one["x"] <= high and one["n"] % 1 == 0 and one["c"] in "ab" for _, _, one in made)
+    assert all(low <= one["x"] <= high and one["n"] % 1 == 0 and one["c"] in "ab" for _, _, _, one in made)
     assert synthetic(given_rows[:1], ["0"], {"x": "number"}, 5, 0) == []
 
 
 def test_gaps_and_equal_rows_do_no_harm() -> None:
     made = synthetic([{"x": None, "c": None}] * 4, list("abcd"), {"x": "number", "c": "category"}, 3, 0)
-    assert [one for _, _, one in made] == [{"x": None, "c": None}] * 3
+    assert [one for *_, one in made] == [{"x": None, "c": None}] * 3
 
 
 # The stage
@@ -268,3 +268,29 @@ def test_what_cannot_be_is_refused(shop: Shop, tmp_path: Path, settings: dict[st
     with pytest.raises(MofangError) as caught:
         shop.run(augment, shop.run(augment, data))
     assert caught.value.code == "augment-twice"
+
+
+def test_who_is_erased_goes_with_every_variant_and_the_sheet(shop: Shop, tmp_path: Path) -> None:
+    from mofang.data.erasure.erase import erase_from
+    from mofang.recipe import augment
+
+    grown = shop.run(augment, texts_snapshot(shop, tmp_path), times=2)
+    gone = rows(grown / "train")[0]["id"]
+    assert sum(gone in (row["id"], row["augmented_from"]) for row in rows(grown / "train")) == 3
+    erase_from(shop, records=[gone])
+    left = shop.artifact(shop.ledger.get(grown.entry))
+    assert not any(gone in (row["id"], row["augmented_from"]) for row in rows(left / "train"))
+    assert not left.has("sheet.html")
+
+
+def test_what_was_mixed_names_both(shop: Shop, tmp_path: Path) -> None:
+    from mofang.recipe import augment, clean, collect, snapshot
+
+    write_images(tmp_path / "images", 40)
+    records = shop.run(collect, source=str(tmp_path / "images"), licence="own")
+    data = shop.run(snapshot, shop.run(clean, records, near_duplicate=0.0) / "kept", task="image_classification", test=0.2,
+                    validation=0.2)
+    before = {row["id"]: row["label"] for row in rows(data / "train")}
+    made = [row for row in rows(shop.run(augment, data, kinds=("mixup",)) / "train") if row["augmented_from"]]
+    assert made and all(before[row["augmented_with"]] == row["label"] == before[row["augmented_from"]] for row in made)
+    assert all(row["augmented_with"] != row["augmented_from"] for row in made)

@@ -304,7 +304,7 @@ def test_aggregates_that_cannot_be_are_refused(shop: Shop, orders: Any, given_se
 @pytest.mark.parametrize(("given_settings", "code"), [
     ({"dates": ("customer",)}, "feature-column-unsuited"), ({"ratios": ("amount/nothing",)}, "feature-column-missing"),
     ({"ratios": ("amount",)}, "feature-pair-wrong"), ({"bins": ("amount:x",)}, "feature-bins-wrong"), ({"denoise": 3}, "feature-column-missing"),
-    ({"reference": "soon"}, "date-unreadable"), ({"crosses": ("customer",)}, "feature-pair-wrong")])
+    ({"reference": "soon"}, "reference-date-unreadable"), ({"crosses": ("customer",)}, "feature-pair-wrong")])
 def test_wrong_settings_are_refused_in_words(shop: Shop, orders: Any, given_settings: dict[str, Any], code: str) -> None:
     from mofang.recipe import features
 

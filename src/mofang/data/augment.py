@@ -23,7 +23,7 @@ from mofang.data.records import Batch, RecordReader, RecordWriter
 from mofang.data.roles import ID, field
 from mofang.data.snapshot import Snapshot
 
-FROM = "augmented_from"
+FROM, WITH = "augmented_from", "augmented_with"
 TRIES = 4  # where a variant comes out as the record itself
 PARTNERS = 16  # images of each class that others are mixed with
 BATCH = 256
@@ -48,7 +48,7 @@ def augment(
     speed, pitch, time-mask, frequency-mask. Tables: smote, which gives classes smaller than the largest up to ``times``
     new rows for each of their own. Left empty, the ``kinds`` that leave a record's meaning alone are taken: no flip, for
     a mirrored digit is another one. ``classes`` augments only these. Only the training part grows; each new record says
-    in ``augmented_from`` what it was made of.
+    in ``augmented_from`` what it was made of (and in ``augmented_with`` what it was mixed with).
     """
     about = snapshot.read_json("about.json")
     if "augmented" in about:
@@ -101,7 +101,7 @@ class Variants:
     """The variants of a batch; picklable, and each depends on its own record alone (and for mixup on a fixed pool)."""
 
     plan: Plan
-    pool: Mapping[str, tuple[bytes, ...]]
+    pool: Mapping[str, tuple[tuple[str, bytes], ...]]
 
     def __call__(self, batch: Batch) -> tuple[Batch, list[tuple[int, int, dict[str, Any]]]]:
         """The batch, and for each variant (row, number, its changed columns)."""
@@ -121,14 +121,16 @@ class Variants:
 
     def _changed(self, record: Mapping[str, Any], id: str, label: str, number: int) -> dict[str, Any]:
         for attempt in range(TRIES):
-            found = {name: self._one(value, chance(self.plan.seed, number, id, name, attempt), label)
+            mixed: list[str] = []
+            found = {name: self._one(value, chance(self.plan.seed, number, id, name, attempt), label, mixed)
                      for name, value in record.items() if value}
             if any(found[name] is not None and found[name] != record[name] for name in found):
-                return {name: value if value is not None else record[name] for name, value in found.items()}
+                changed = {name: value if value is not None else record[name] for name, value in found.items()}
+                return changed | ({WITH: mixed[0]} if mixed else {})
         return {}
 
-    def _one(self, value: Any, rng: Any, label: str) -> Any:
-        """One changed value; None where it stays as it is."""
+    def _one(self, value: Any, rng: Any, label: str, mixed: list[str]) -> Any:
+        """One changed value, None where it stays as it is; the id of what it was mixed with is added to ``mixed``."""
         plan = self.plan
         if plan.modality == "text":
             from mofang.data.augmenting.texts import varied
@@ -136,15 +138,19 @@ class Variants:
             found = varied(value, plan.kinds, rng, plan.strength, plan.translator)
             return None if found == value else found
         if plan.modality == "image":
-            return self._image(value, rng, label)
+            return self._image(value, rng, label, mixed)
         return self._sound(value, rng)
 
-    def _image(self, data: bytes, rng: Any, label: str) -> bytes | None:
+    def _image(self, data: bytes, rng: Any, label: str, mixed: list[str]) -> bytes | None:
         from mofang.data.augmenting.images import pixels_of, png_bytes, varied
 
         def partner(rng: Any) -> Any:
-            others = [one for one in self.pool.get(label, ()) if one != data]
-            return pixels_of(others[int(rng.integers(0, len(others)))]) if others else None
+            others = [one for one in self.pool.get(label, ()) if one[1] != data]
+            if not others:
+                return None
+            id, other = others[int(rng.integers(0, len(others)))]
+            mixed.append(id)
+            return pixels_of(other)
 
         try:
             pixels = pixels_of(data)
@@ -169,7 +175,7 @@ def _grow(run: Run, snapshot: Snapshot, about: Mapping[str, Any], plan: Plan,
           sheet: int) -> tuple[Counter[str], list[list[dict[str, Any]]]]:
     """Write the training part: each record followed by its variants; made rows of a table stand at the end."""
     reader = RecordReader(snapshot / "train")
-    schema = pa.schema([*reader.schema, field(FROM, "other")])
+    schema = pa.schema([*reader.schema, field(FROM, "other"), field(WITH, "other")])
     kept = {name: value for name, value in reader.about.items() if name not in ("format", "columns", "rows")}
     counts: Counter[str] = Counter()
     shown = _Shown(_chosen(reader, plan, sheet))
@@ -178,8 +184,8 @@ def _grow(run: Run, snapshot: Snapshot, about: Mapping[str, Any], plan: Plan,
             for batch in reader.batches():
                 writer.write(_with(batch, schema, {}, None))
                 bar.advance(len(batch))
-            for batch, origins in _synthetic(reader, about, plan):
-                writer.write(_with(batch, schema, {}, [one[ID] for one in origins]))
+            for batch, origins, others in _synthetic(reader, about, plan):
+                writer.write(_with(batch, schema, {WITH: others}, [one[ID] for one in origins]))
                 counts.update(batch.column(plan.label))
                 if len(shown.found) < sheet:
                     shown.wanted |= {one[ID] for one in origins[: max(1, sheet // len(about["labels"]))]}
@@ -206,7 +212,8 @@ def _interleaved(batch: Batch, made: Sequence[tuple[int, int, dict[str, Any]]],
     some, ids = batch.take([row for row, _, _ in entries]), batch.column(ID)
     sources = [ids[row] if number else None for row, number, _ in entries]
     new = {ID: [variant_id(ids[row], number) if number else ids[row] for row, number, _ in entries]}
-    for name in {name for _, _, one in made for name in one}:
+    new[WITH] = [one.get(WITH) for _, _, one in entries]
+    for name in {name for _, _, one in made for name in one} - {WITH}:
         values = some.media.get(name) or some.column(name)
         new[name] = [one.get(name, old) for (_, _, one), old in zip(entries, values, strict=True)]
     return _with(some, schema, new, sources), sources
@@ -219,6 +226,8 @@ def _with(batch: Batch, schema: pa.Schema, changed: Mapping[str, Sequence[Any]],
     for one in schema:
         if one.name == FROM:
             arrays.append(pa.array(sources if sources is not None else [None] * len(batch), one.type))
+        elif one.name == WITH and WITH not in changed:
+            arrays.append(pa.nulls(len(batch), one.type))
         elif one.name in changed and one.name not in media:
             arrays.append(pa.array(changed[one.name], one.type))
         else:
@@ -270,7 +279,7 @@ def _chosen(reader: RecordReader, plan: Plan, most: int) -> frozenset[str]:
     return frozenset(id for _, _, id in ordered[:most])
 
 
-def _pool(reader: RecordReader, plan: Plan) -> dict[str, tuple[bytes, ...]]:
+def _pool(reader: RecordReader, plan: Plan) -> dict[str, tuple[tuple[str, bytes], ...]]:
     """Of each class the few images that others may be mixed with, chosen by their ids."""
     found: dict[str, list[tuple[int, str, bytes]]] = {}
     column = plan.columns[0]
@@ -281,10 +290,10 @@ def _pool(reader: RecordReader, plan: Plan) -> dict[str, tuple[bytes, ...]]:
             heapq.heappush(heap, (-place, id, data))
             if len(heap) > PARTNERS:
                 heapq.heappop(heap)
-    return {label: tuple(data for _, _, data in sorted(heap, reverse=True)) for label, heap in found.items()}
+    return {label: tuple((id, data) for _, id, data in sorted(heap, reverse=True)) for label, heap in found.items()}
 
 
-def _synthetic(reader: RecordReader, about: Mapping[str, Any], plan: Plan) -> Iterator[tuple[Batch, list[dict[str, Any]]]]:
+def _synthetic(reader: RecordReader, about: Mapping[str, Any], plan: Plan) -> Iterator[tuple[Batch, list[dict[str, Any]], list[str]]]:
     """New rows of each class that is smaller than the largest, features made afresh of the new values."""
     from mofang.data.augmenting.tables import synthetic
 
@@ -298,9 +307,10 @@ def _synthetic(reader: RecordReader, about: Mapping[str, Any], plan: Plan) -> It
         made = synthetic(rows, [row[ID] for row in rows], roles, wanted, plan.seed)
         for first in range(0, len(made), BATCH):
             some = made[first: first + BATCH]
-            sources = [by_id[source] for source, _, _ in some]
-            columns: dict[str, Any] = {name: [one.get(name, row[name]) for (_, _, one), row in zip(some, sources, strict=True)] for name in rows[0]}
-            columns[ID] = [variant_id(source, number) for source, number, _ in some]
+            sources = [by_id[source] for source, _, _, _ in some]
+            pairs = [(one, row) for (_, _, _, one), row in zip(some, sources, strict=True)]
+            columns: dict[str, Any] = {name: [one.get(name, row[name]) for one, row in pairs] for name in rows[0]}
+            columns[ID] = [variant_id(source, number) for source, number, _, _ in some]
             columns = dict(apply_to_columns(specs, columns))
             kept = {name: columns[name] for name in reader.schema.names}
-            yield Batch(pa.RecordBatch.from_pydict(kept, schema=reader.schema), {}), sources
+            yield Batch(pa.RecordBatch.from_pydict(kept, schema=reader.schema), {}), sources, [other for _, _, other, _ in some]

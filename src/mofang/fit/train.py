@@ -81,7 +81,6 @@ def train(
             "label": about["label"],
             "labels": about["labels"],
             "operators": about.get("operators", []),
-            **({"features": about["features"]} if "features" in about else {}),
             "headline": headline,
             "family": family.to_dict(),
             "architecture": fitted.architecture,
@@ -93,20 +92,22 @@ def train(
             "seconds": seconds,
             "threads": threads(),
             "notes": fitted.notes,
-            **({"augment": {"kinds": list(augment), "strength": strength}} if augment else {}),
             "rows": {"train": len(material.train), "validation": len(material.validation)},
             "validation": {"metric": headline, "value": score},
+            **_beyond(about, variation),
         },
     )
-    run.measure(
-        metric=headline,
-        validation=round(score, 6),
-        train_rows=len(material.train),
-        validation_rows=len(material.validation),
-        threads=threads(),
-        **fitted.notes,
-    )
+    rows = {"train_rows": len(material.train), "validation_rows": len(material.validation)}
+    run.measure(metric=headline, validation=round(score, 6), **rows, threads=threads(), **fitted.notes)
     return run.result(Model)
+
+
+def _beyond(about: dict[str, Any], variation: Variation | None) -> dict[str, Any]:
+    """What only some models have: features of the raw columns, variants of the training rows."""
+    found = {"features": about["features"]} if "features" in about else {}
+    if variation is not None:
+        found["augment"] = {"kinds": list(variation.kinds), "strength": variation.strength}
+    return found
 
 
 def _require_suited(about: dict[str, Any], family: Family, augment: Sequence[str] = ()) -> None:

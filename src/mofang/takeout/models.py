@@ -21,7 +21,8 @@ SPELLING = "text-normalise"
 # operators of tables that an export can take with it, by the file of data/operators/ that they stand in
 STEPS = {name: module.rpartition(".")[2] for name, (_, module, _) in operators.OPERATORS.items()
          if module.rpartition(".")[2] in ("dates", "quantities", "numbers", "categories")}
-SPELLED = ('    record = {**record, **{name: spelled(record[name]) for one in ABOUT.get("operators", []) for name in one["columns"]}}\n')
+SPELLED = ('    record = {**record, **{name: spelled(record[name]) for one in ABOUT.get("operators", []) '
+           'for name in one["columns"]}}\n')
 RECORD_KINDS = ("records", "cleaned", "snapshot")
 NEEDS = {"ngrams": "onnxruntime numpy", "tokens": "onnxruntime numpy tokenizers", "table": "onnxruntime numpy",
          "image": "onnxruntime numpy pillow"}
@@ -62,8 +63,8 @@ def programs(about: dict[str, Any]) -> dict[str, str]:
     if "features" not in about:
         return {"encode.py": head + own, "example.py": tail}
     made = (EXAMPLES / "features.txt").read_text(encoding="utf-8").format(steps=STEPS)
-    assert SPELLED in own, "the example of a table begins with its spelling"
-    return {"encode.py": head + made + own.replace(SPELLED, "    record = prepared(record)\n"), "example.py": tail, **_steps()}
+    assert SPELLED in head, "an example begins with one spelling"
+    return {"encode.py": head.replace(SPELLED, "    record = prepared(record)\n") + own + made, "example.py": tail, **_steps()}
 
 
 def _steps() -> dict[str, str]:

@@ -74,8 +74,9 @@ def text_sheet(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], colu
         for label, one, other in (("before 前", before, after), ("after 后", after, before)):
             cells = "".join(_cell(one.get(name), one.get(name) != other.get(name)) for name in columns)
             body.append(f"<tr><th>{label}</th>{cells}</tr>")
-    style = ("body{font-family:sans-serif;margin:1em}table{border-collapse:collapse}td,th{border:1px solid #bbb;padding:.3em .5em;"
-             "text-align:left;vertical-align:top}tr:nth-child(even) td,tr:nth-child(even) th{border-bottom:3px solid #666}"
+    style = ("body{font-family:sans-serif;margin:1em}table{border-collapse:collapse}td,th{border:1px solid #bbb;"
+             "padding:.3em .5em;text-align:left;vertical-align:top}"
+             "tr:nth-child(even) td,tr:nth-child(even) th{border-bottom:3px solid #666}"
              "mark{background:#ffe9a8}")
     page = (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Variants</title><style>{style}</style></head>'
             f"<body><h1>Variants 增广样张</h1><table><tr><th></th>{head}</tr>{''.join(body)}</table></body></html>\n")

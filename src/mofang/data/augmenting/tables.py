@@ -51,12 +51,13 @@ def _number(value: Any) -> float:
     return float("nan") if found is None else found
 
 
-def between(row: Mapping[str, Any], near: Sequence[Mapping[str, Any]], finder: Neighbours, rng: Any) -> dict[str, Any]:
-    """A row somewhere between one row and one of its neighbours; of each category what most of them have.
+def between(row: Mapping[str, Any], near: Sequence[Mapping[str, Any]], finder: Neighbours, rng: Any) -> tuple[dict[str, Any], int]:
+    """A row somewhere between one row and one of its neighbours (its place comes beside); of each category what most have.
 
     A whole number stays whole where all of them are whole.
     """
-    other, share = near[int(rng.integers(0, len(near)))], float(rng.random())
+    chosen, share = int(rng.integers(0, len(near))), float(rng.random())
+    other = near[chosen]
     made: dict[str, Any] = {}
     for name in finder.numbers:
         one, two = number(row[name]), number(other[name])
@@ -70,12 +71,12 @@ def between(row: Mapping[str, Any], near: Sequence[Mapping[str, Any]], finder: N
         most = max(counts.values())
         tied = sorted((one for one, count in counts.items() if count == most), key=lambda one: (one is None, str(one)))
         made[name] = row[name] if row[name] in tied else tied[0]
-    return made
+    return made, chosen
 
 
 def synthetic(rows: Sequence[Mapping[str, Any]], ids: Sequence[str], roles: Mapping[str, str], count: int,
-              seed: int) -> list[tuple[str, int, dict[str, Any]]]:
-    """``count`` new rows of one class: (id of the source, its number among that source's, values).
+              seed: int) -> list[tuple[str, int, str, dict[str, Any]]]:
+    """``count`` new rows of one class: (id of the source, its number among that source's, id of the neighbour, values).
 
     Sources are taken in turn in an order that the seed decides; with fewer than two rows there is nothing between.
     """
@@ -92,5 +93,6 @@ def synthetic(rows: Sequence[Mapping[str, Any]], ids: Sequence[str], roles: Mapp
         place, turn = number_ % len(kept), number_ // len(kept) + 1
         source = ids[order[place]]
         others = [kept[one] for one in near[place]]
-        made.append((source, turn, between(kept[place], others, finder, chance(seed, turn, source))))
+        values, chosen = between(kept[place], others, finder, chance(seed, turn, source))
+        made.append((source, turn, ids[order[int(near[place][chosen])]], values))
     return made

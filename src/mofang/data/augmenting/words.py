@@ -17,13 +17,20 @@ _CHINESE = """
 房间 客房|酒店 宾馆 旅馆|早餐 早饭|老板 店主|客服 售后|快递 物流|手机 电话|电脑 计算机|书 图书 书籍|孩子 小孩|朋友 友人|时候 时间|地方 位置
 """
 _ENGLISH = """
-good fine nice|great excellent superb|like enjoy|love adore|happy glad pleased|beautiful pretty lovely|clean tidy spotless|cheap inexpensive
-fast quick rapid|friendly kind warm|comfortable cosy comfy|easy simple|clear plain|funny amusing|quiet calm|fresh crisp|sturdy solid durable
-bad poor|awful terrible dreadful|disappointed let-down|ugly unattractive|dirty filthy|expensive costly pricey|slow sluggish|rude impolite
-boring dull tedious|noisy loud|broken damaged|wrong incorrect|angry annoyed|difficult hard|old aged|useless worthless|sad unhappy
-very really quite|almost nearly|always constantly|often frequently|quickly swiftly|but yet|because since|therefore thus|also too|maybe perhaps
-buy purchase|use employ|help assist|begin start|end finish|think believe|say state|see notice|big large|small little|movie film|picture photo
-price cost|quality standard|problem issue|room chamber|hotel inn|shop store|child kid|friend pal|place spot|work job|answer reply|choose pick
+good fine nice|great excellent superb|like enjoy|love adore|happy glad pleased|beautiful pretty lovely
+clean tidy spotless|cheap inexpensive
+fast quick rapid|friendly kind warm|comfortable cosy comfy|easy simple|clear plain|funny amusing|quiet calm
+fresh crisp|sturdy solid durable
+bad poor|awful terrible dreadful|disappointed let-down|ugly unattractive|dirty filthy|expensive costly pricey
+slow sluggish|rude impolite
+boring dull tedious|noisy loud|broken damaged|wrong incorrect|angry annoyed|difficult hard|old aged|useless worthless
+sad unhappy
+very really quite|almost nearly|always constantly|often frequently|quickly swiftly|but yet|because since
+therefore thus|also too|maybe perhaps
+buy purchase|use employ|help assist|begin start|end finish|think believe|say state|see notice|big large|small little
+movie film|picture photo
+price cost|quality standard|problem issue|room chamber|hotel inn|shop store|child kid|friend pal|place spot|work job
+answer reply|choose pick
 """
 _SOUND = """
 的地得|在再|做作坐座|他她它|已以己|那哪|象像|和合河|情清请青|是事市式|时十实石|只支知之|有又友右|后候|进近|成城程|生声升|公工功|心新|分份纷
@@ -32,7 +39,10 @@ _SOUND = """
 _SHAPE = """
 己已巳|未末|人入八|土士|日曰目|大太犬|干千于|天夭|木本术|刀力|候侯|晴睛|拨拔|暖暧|辩辨辫|折拆|幻幼|今令|免兔|享亨|戊戌戍|孑子|夕歹|万方|乌鸟|风凤|处外
 """
-NEGATIONS = frozenset(["不", "没", "没有", "别", "无", "非", "未", "莫", "勿", "not", "no", "never", "none", "nor", "cannot", "without", "hardly", "barely", "nothing"])
+NEGATIONS = frozenset((
+    "不", "没", "没有", "别", "无", "非", "未", "莫", "勿",
+    "not", "no", "never", "none", "nor", "cannot", "without", "hardly", "barely", "nothing",
+))
 _KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
 

@@ -14,7 +14,8 @@ import pyarrow as pa
 from mofang.core.tombstones import Tombstones, spelled
 from mofang.data.roles import ID, roles_of, with_role
 
-ID_COLUMNS = (ID, "record", "of", "parent", "from_id")  # an id stays the same through the stages, or is named as the origin
+# an id stays the same through the stages, or is named as the origin
+ID_COLUMNS = (ID, "record", "of", "parent", "from_id", "augmented_from", "augmented_with")
 WORD = re.compile(r"[0-9a-z_@.+-]")
 
 

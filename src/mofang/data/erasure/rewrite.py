@@ -21,6 +21,7 @@ from mofang.data.erasure.match import Match
 from mofang.data.records import GROUP_ROWS
 
 JSON_MOST = 256 * 2**20
+SHEETS = ("sheet.png", "sheet.html")  # of augment
 
 
 def ids_of_people(artifact: Artifact, match: Match) -> set[str]:
@@ -89,6 +90,8 @@ def rewrite(shop: Shop, artifact: Artifact, match: Match, gone: dict[str, int], 
             place.write_bytes(_dumped(_without(artifact.read_json(name), match)[0]))
         keep(name)
     parts.pop(FILES, None)  # which rows came from which file: no longer true, and only there to save time
+    for sheet in SHEETS:
+        parts.pop(sheet, None)  # pictures of records: whose, cannot be told from them
     made = Artifact(shop, "", tuple(sorted(parts.values())))
     for name in [name for name in parts if name.rpartition("/")[2] == "about.json"]:
         about = made.read_json(name)
