@@ -140,6 +140,7 @@ def bring_file(shop: Shop, name: str, source: str, **settings: Any) -> tuple[Art
     shop.require("train")
     project = find_project(shop, name)
     schema = project.schema
+    settings = {"format": "jsonl", **settings}
     pictures = schema.kind in PICTURE or settings.get("format") in KINDS and schema.kind != "spans"
     known = project_records(shop, project) if pictures else project_records(shop, project)[:1]
     made = shop.run(bring_labels, known, source=source, kind=schema.kind, classes=schema.classes, column=schema.column,
