@@ -183,11 +183,11 @@ def test_however_many_ask_at_once_no_task_is_with_more_than_the_overlap(place: S
     names = [f"worker {number}" for number in range(6)]
     found: list[tuple[str, list[int]]] = []
     if how == "threads":
-        workers_ = [threading.Thread(target=_work, args=(place.path, name, made.id, 20, found)) for name in names]
+        workers_ = [threading.Thread(target=_work, args=(place.path, name, made.id, 40, found)) for name in names]
     else:
         context = multiprocessing.get_context("spawn")
         queue_ = context.Queue()
-        workers_ = [context.Process(target=_work, args=(place.path, name, made.id, 20, queue_)) for name in names[:3]]  # type: ignore[misc]
+        workers_ = [context.Process(target=_work, args=(place.path, name, made.id, 40, queue_)) for name in names[:3]]  # type: ignore[misc]
     for one in workers_:
         one.start()
     if how == "processes":
