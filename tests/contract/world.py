@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from mofang.core.artifact import Artifact
 from mofang.core.shop import Shop
@@ -133,7 +134,36 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["evaluate"] = shop.run(evaluate, made["export"], made["snapshot"] / "test", made["baseline"], resamples=50)
     made["compare"] = shop.run(compare, made["export"], made["baseline"], made["snapshot"] / "test", resamples=50)
     made["package"] = shop.run(package, made["export"], made["evaluate"])
+    made |= label_some(shop, made["collect"], folder)
     return World(task, shop, source, settings, cut, family, raw, made)
+
+
+def label_some(shop: Shop, records: Artifact, folder: Path) -> dict[str, Artifact]:
+    """A labelling project with answers of the queue and of a file, and proposals."""
+    from mofang.data.labelling import desk, queue
+    from mofang.data.labelling.exchange.sending import current_answers
+    from mofang.data.labelling.projects import batches, find_project
+    from mofang.data.labelling.taking import label_take
+    from mofang.data.records import RecordReader
+    from mofang.recipe import aggregate, bring_labels, bring_proposals
+
+    shop.act(desk.label_new, name="world", kind="classes", classes=("甲", "乙"), overlap=2)
+    shop.act(desk.label_add, project="world", records=records.entry)
+    given = shop.act(queue.label_next, project="world", count=3)
+    for task in given.tasks:
+        shop.act(queue.label_answer, project="world", task=task, answer={"label": "甲"})
+    ids = next(RecordReader(records).batches(10, media=False)).column("id")
+    lines = [orjson.dumps({"record": id, "person": "b", "label": "乙", "answer": {"label": "乙"}}) for id in ids]
+    (folder / "brought.jsonl").write_bytes(b"\n".join(lines))
+    asked = {"source": str(folder / "brought.jsonl"), "kind": "classes", "classes": ("甲", "乙")}
+    made: dict[str, Artifact] = {"bring_labels": shop.run(bring_labels, (records,), format="jsonl", **asked)}
+    shop.act(label_take, project="world", brought=made["bring_labels"].entry)
+    project = find_project(shop, "world")
+    made["queue_up"] = shop.artifact(shop.ledger.get(batches(shop.control, project.id, "tasks")[0].entry))
+    made["bring_proposals"] = shop.run(bring_proposals, (made["queue_up"],), **asked)
+    made["gather"] = current_answers(shop, project)
+    made["aggregate"] = shop.run(aggregate, made["gather"], (records,))
+    return made
 
 
 def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
@@ -156,4 +186,21 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "evaluate": ((made["export"], made["snapshot"] / "test", made["baseline"]), {"resamples": 50}),
         "compare": ((made["export"], made["baseline"], made["snapshot"] / "test"), {"resamples": 50}),
         "package": ((made["export"], made["evaluate"]), {}),
+        **label_calls(world),
+    }
+
+
+def label_calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
+    """How the stages of labelling were called."""
+    made, shop = world.made, world.shop
+    if "gather" not in made:  # a world that is only made up to another stage
+        return dict.fromkeys(("queue_up", "bring_labels", "bring_proposals", "gather", "aggregate"), ((), {}))
+    asked = {"source": str(world.source.parent / "brought.jsonl"), "kind": "classes", "classes": ("甲", "乙")}
+    project = made["gather"].read_json("about.json")["project"]
+    return {
+        "queue_up": ((made["collect"],), {}),
+        "bring_labels": (((made["collect"],),), {"format": "jsonl", **asked}),
+        "bring_proposals": (((made["queue_up"],),), asked),
+        "gather": ((tuple(shop.seals("labels")), (made["queue_up"],), (made["bring_labels"],)), {"project": project}),
+        "aggregate": ((made["gather"], (made["collect"],)), {}),
     }

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +20,7 @@ from mofang.data.labelling import queue
 from mofang.data.labelling.looking import next_tasks, told
 
 BY_KEYS = ("classes", "several", "ratings", "pairs", "text")
-ENDS = ("q", "\x03", "\x04", "\x1b", "")
+ENDS = ("q", "\x03", "\x04", "")
 
 
 @dataclass
@@ -27,6 +31,45 @@ class _Session:
     name: str
     answered: int = 0
     undo: list[dict[str, Any]] = field(default_factory=list)
+
+
+@contextmanager
+def _single_keys(on: bool) -> Iterator[None]:
+    """Each key by itself, or whole lines for a while. What is typed ahead is kept, so fast fingers lose nothing."""
+    try:
+        import termios
+        import tty
+    except ModuleNotFoundError:  # Windows: click reads single keys by itself
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    changed = termios.tcgetattr(sys.stdin)
+    flags = termios.ICANON | termios.ECHO
+    changed[tty.LFLAG] = changed[tty.LFLAG] & ~flags if on else changed[tty.LFLAG] | flags
+    termios.tcsetattr(sys.stdin, termios.TCSANOW, changed)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+
+
+def _key() -> str:
+    """One key; keys that send several signs, such as arrows, count as none."""
+    if os.name == "nt":
+        return click.getchar()
+    place = sys.stdin.fileno()
+    first = os.read(place, 1)
+    if first == b"\x1b" or first >= b"\x80":
+        while select.select([place], [], [], 0.01)[0] and os.read(place, 16):
+            pass
+        return "?"
+    return first.decode("ascii")
+
+
+def _ask(en: str, zh: str) -> str:
+    with _single_keys(False):
+        found: str = click.prompt(say(en, zh), default="", show_default=False)
+    return found
 
 
 def work(context: Context, name: str) -> None:
@@ -40,18 +83,24 @@ def work(context: Context, name: str) -> None:
     if facts["guidelines_text"]:
         click.echo(facts["guidelines_text"].rstrip() + "\n")
     session = _Session(context, name)
-    again: dict[str, Any] | None = None
-    while True:
-        task = again or next((one for one in next_tasks(shop, shop.actor, name)["tasks"]), None)
-        if task is None:
-            context.say("Nothing is left for you here.", "这里没有更多任务了。")
-            break
-        again, stop = _one(session, task, facts)
-        if stop:
-            break
-    shop.act(queue.label_back, project=name)
+    try:
+        with _single_keys(True):
+            _ask_all(session, facts)
+    finally:
+        shop.act(queue.label_back, project=name)
     context.say("{count} answered", "本次作答 {count} 条", count=session.answered)
     context.next(f"mofang label show {name}")
+
+
+def _ask_all(session: _Session, facts: dict[str, Any]) -> None:
+    """Task after task."""
+    shop, again, stop = session.context.shop, None, False
+    while not stop:
+        task = again or next(iter(next_tasks(shop, shop.actor, session.name)["tasks"]), None)
+        if task is None:
+            session.context.say("Nothing is left for you here.", "这里没有更多任务了。")
+            return
+        again, stop = _one(session, task, facts)
 
 
 def _show(task: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -63,8 +112,17 @@ def _show(task: dict[str, Any], facts: dict[str, Any]) -> None:
     proposed = task.get("proposal")
     if proposed:
         score = f" {proposed['score']:.2f}" if proposed["score"] is not None else ""
-        click.echo(click.style(say("proposed: {answer}{score}  (Enter takes it)", "预标：{answer}{score}（回车采纳）",
-                                   answer=proposed["shown"], score=score), fg="yellow"))
+        click.echo(
+            click.style(
+                say(
+                    "proposed: {answer}{score}  (Enter takes it)",
+                    "预标：{answer}{score}（回车采纳）",
+                    answer=proposed["shown"],
+                    score=score,
+                ),
+                fg="yellow",
+            )
+        )
     line = "  ".join(f"{key} {choice}" for key, choice in keys.items())
     click.echo(click.style(f"{line}  |  " + say("s skip  u undo  c remark  q quit", "s 跳过  u 撤销  c 备注  q 退出"), fg="cyan"))
 
@@ -82,12 +140,12 @@ def _one(session: _Session, task: dict[str, Any], facts: dict[str, Any]) -> tupl
     chosen: list[str] = []
     while True:
         if facts["kind"] == "text":
-            typed = click.prompt(say("answer (empty: skip)", "回答（留空跳过）"), default="", show_default=False)
+            typed = _ask("answer (empty: skip)", "回答（留空跳过）")
             if typed:
                 return _said(session, task, {"text": typed}, began)
             key = "s"
         else:
-            key = click.getchar()
+            key = _key()
         if key in ENDS:
             return None, True
         if key == "s":
@@ -96,7 +154,7 @@ def _one(session: _Session, task: dict[str, Any], facts: dict[str, Any]) -> tupl
         if key == "u" and session.undo:
             return session.undo.pop(), False
         if key == "c":
-            text = click.prompt(say("remark", "备注"), default="", show_default=False)
+            text = _ask("remark", "备注")
             if text:
                 shop.act(queue.label_comment, project=name, task=task["task"], text=text)
         elif key in facts["keys"] and facts["kind"] == "several":

@@ -39,8 +39,13 @@ def _text(path: Path) -> str:
 @label.command("new")
 @click.argument("name")
 @click.argument("records", required=False)
-@click.option("--kind", type=KINDS, required=True, help="What is asked: one class, several classes, spans of text, boxes or polygons in "
-              "pictures, free text, ratings, or which of two is better.")
+@click.option(
+    "--kind",
+    type=KINDS,
+    required=True,
+    help="What is asked: one class, several classes, spans of text, boxes or polygons in "
+    "pictures, free text, ratings, or which of two is better.",
+)
 @click.option("--classes", help="The classes, separated by commas.")
 @click.option("--lowest", default=1, show_default=True, help="The lowest rating.")
 @click.option("--highest", default=5, show_default=True, help="The highest rating.")
@@ -51,20 +56,33 @@ def _text(path: Path) -> str:
 @click.option("--lease", default=15.0, show_default=True, help="Minutes for which a task is lent to somebody.")
 @click.option("--gold-every", default=0, show_default=True, help="Mix in a check after so many tasks (0: none).")
 @pass_context
-def label_new(context: Context, /, name: str, records: str | None, classes: str | None, guidelines: Path | None, lease: float,
-              **asked: Any) -> None:
+def label_new(
+    context: Context, /, name: str, records: str | None, classes: str | None, guidelines: Path | None, lease: float, **asked: Any
+) -> None:
     """Begin a labelling project, on RECORDS if they are given."""
     from mofang.data.labelling import desk
 
     shop = context.shop
     if records:
         shop.find(records, "records")  # before anything is begun
-    made = shop.act(desk.label_new, name=name, classes=_split(classes), guidelines=_text(guidelines) if guidelines else "",
-                    lease_s=lease * 60, **asked)
+    made = shop.act(
+        desk.label_new,
+        name=name,
+        classes=_split(classes),
+        guidelines=_text(guidelines) if guidelines else "",
+        lease_s=lease * 60,
+        **asked,
+    )
     if records:
         made = shop.act(desk.label_add, project=made.id, records=records).project
-    context.say("project {name}: {kind}, {tasks} tasks, each answered by {overlap}", "项目 {name}：{kind}，{tasks} 个任务，每个由 {overlap} 人作答",
-                name=made.name, kind=made.schema.kind, tasks=f"{made.tasks:,}", overlap=made.overlap)
+    context.say(
+        "project {name}: {kind}, {tasks} tasks, each answered by {overlap}",
+        "项目 {name}：{kind}，{tasks} 个任务，每个由 {overlap} 人作答",
+        name=made.name,
+        kind=made.schema.kind,
+        tasks=f"{made.tasks:,}",
+        overlap=made.overlap,
+    )
     context.next(f"mofang label work {made.name}" if made.tasks else f"mofang label add {made.name} RECORDS", "mofang label")
 
 
@@ -77,16 +95,33 @@ def label_add(context: Context, name: str, records: str) -> None:
     from mofang.data.labelling import desk
 
     made = context.shop.act(desk.label_add, project=name, records=records)
-    context.say("{tasks} tasks added to {name}; {known} records were there already", "已向 {name} 添加 {tasks} 个任务；{known} 条记录原来就有",
-                tasks=f"{made.tasks:,}", name=made.project.name, known=f"{made.known:,}")
+    context.say(
+        "{tasks} tasks added to {name}; {known} records were there already",
+        "已向 {name} 添加 {tasks} 个任务；{known} 条记录原来就有",
+        tasks=f"{made.tasks:,}",
+        name=made.project.name,
+        known=f"{made.known:,}",
+    )
     context.next(f"mofang label work {made.project.name}")
 
 
 def _line(one: Project, plain: bool) -> dict[str, Any]:
-    return {"project": one.name, "kind": one.schema.kind, "state": one.state if plain else say(one.state, STATE_WORDS[one.state]),
-            "tasks": one.tasks, "overlap": one.overlap, "answers": one.answers, "done": one.done, "share": round(one.share, 4),
-            "skipped": one.skipped, "comments": one.comments, "decided": one.decided, "checks": one.gold, "id": one.id,
-            "guidelines": one.guidelines}
+    return {
+        "project": one.name,
+        "kind": one.schema.kind,
+        "state": one.state if plain else say(one.state, STATE_WORDS[one.state]),
+        "tasks": one.tasks,
+        "overlap": one.overlap,
+        "answers": one.answers,
+        "done": one.done,
+        "share": round(one.share, 4),
+        "skipped": one.skipped,
+        "comments": one.comments,
+        "decided": one.decided,
+        "checks": one.gold,
+        "id": one.id,
+        "guidelines": one.guidelines,
+    }
 
 
 @label.command("list")
@@ -101,12 +136,29 @@ def label_list(context: Context, as_json: bool, as_csv: bool) -> None:
     plain = as_json or as_csv
     rows = [_line(one, plain) for one in projects(shop)]
     shown = rows if plain else [{**one, "share": f"{one['share']:.1%}"} for one in rows]
-    context.table(shown, {"project": say("project", "项目"), "kind": say("kind", "类型"), "state": say("state", "状态"),
-                          "tasks": say("tasks", "任务"), "overlap": say("people each", "每题人数"), "answers": say("answers", "回答"),
-                          "done": say("done", "完成"), "share": say("share", "进度")}, as_json=as_json, as_csv=as_csv)
+    context.table(
+        shown,
+        {
+            "project": say("project", "项目"),
+            "kind": say("kind", "类型"),
+            "state": say("state", "状态"),
+            "tasks": say("tasks", "任务"),
+            "overlap": say("people each", "每题人数"),
+            "answers": say("answers", "回答"),
+            "done": say("done", "完成"),
+            "share": say("share", "进度"),
+        },
+        as_json=as_json,
+        as_csv=as_csv,
+    )
     if not plain:
-        context.next(*([f"mofang label show {rows[-1]['project']}", f"mofang label work {rows[-1]['project']}"] if rows else
-                       ["mofang label new NAME RECORDS --kind classes --classes good,bad"]))
+        context.next(
+            *(
+                [f"mofang label show {rows[-1]['project']}", f"mofang label work {rows[-1]['project']}"]
+                if rows
+                else ["mofang label new NAME RECORDS --kind classes --classes good,bad"]
+            )
+        )
 
 
 @label.command("show")
@@ -130,8 +182,11 @@ def label_show(context: Context, name: str, task: int | None, as_json: bool) -> 
             context.console.print(f"{key}: {value}", markup=False)
         context.next(f"mofang label adjudicate {name} {task} ANSWER")
         return
-    context.say("{name}: {kind}, {state}; {done} of {tasks} tasks done, {answers} answers", "{name}：{kind}，{state}；任务完成 {done}/{tasks}，回答 {answers} 条",
-                **{**facts, "state": say(facts["state"], STATE_WORDS[facts["state"]])})
+    context.say(
+        "{name}: {kind}, {state}; {done} of {tasks} tasks done, {answers} answers",
+        "{name}：{kind}，{state}；任务完成 {done}/{tasks}，回答 {answers} 条",
+        **{**facts, "state": say(facts["state"], STATE_WORDS[facts["state"]])},
+    )
     if facts["keys"]:
         click.echo("  " + "  ".join(f"{key}={choice}" for key, choice in facts["keys"].items()))
     if facts["guidelines_text"]:
@@ -143,9 +198,16 @@ def label_show(context: Context, name: str, task: int | None, as_json: bool) -> 
 
 def _people(context: Context, rows: list[dict[str, Any]], as_json: bool, as_csv: bool) -> None:
     shown = rows if as_json or as_csv else [{**one, "last": when(one["last_us"]) if one["last_us"] else "–"} for one in rows]
-    words = {"person": say("annotator", "标注员"), "answers": say("answers", "回答"), "skipped": say("skipped", "跳过"),
-             "seconds": say("seconds each", "平均秒数"), "checks": say("checks", "抽检"), "checks_right": say("right", "答对"),
-             "accepted": say("proposals taken", "采纳预标"), "last": say("last", "最近")}
+    words = {
+        "person": say("annotator", "标注员"),
+        "answers": say("answers", "回答"),
+        "skipped": say("skipped", "跳过"),
+        "seconds": say("seconds each", "平均秒数"),
+        "checks": say("checks", "抽检"),
+        "checks_right": say("right", "答对"),
+        "accepted": say("proposals taken", "采纳预标"),
+        "last": say("last", "最近"),
+    }
     if as_json or as_csv:
         words["last_us"] = words.pop("last")
     context.table(shown, words, as_json=as_json, as_csv=as_csv)
@@ -188,9 +250,16 @@ def label_change(context: Context, name: str, overlap: int | None, lease: float 
     """Change how many people answer each task, how long it is lent, how often a check comes."""
     from mofang.data.labelling import desk
 
-    made = context.shop.act(desk.label_settings, project=name, overlap=overlap, lease_s=None if lease is None else lease * 60,
-                            gold_every=gold_every)
-    context.say("{name}: {done} of {tasks} tasks done", "{name}：任务完成 {done}/{tasks}", name=made.name, done=made.done, tasks=made.tasks)
+    made = context.shop.act(
+        desk.label_settings, project=name, overlap=overlap, lease_s=None if lease is None else lease * 60, gold_every=gold_every
+    )
+    context.say(
+        "{name}: {done} of {tasks} tasks done",
+        "{name}：任务完成 {done}/{tasks}",
+        name=made.name,
+        done=made.done,
+        tasks=made.tasks,
+    )
 
 
 def _set_state(context: Context, name: str, state: str) -> None:
@@ -282,8 +351,12 @@ def _answer(project: Project, text: str) -> Any:
             raise MofangError("label-answer", rule=f"JSON: {error}") from None
     if kind == "ratings" and text.strip().lstrip("-").isdecimal():
         return {"rating": int(text)}
-    return {"classes": {"label": text}, "several": {"labels": list(_split(text))}, "text": {"text": text}, "pairs": {"better": text}}.get(
-        kind, text)
+    return {
+        "classes": {"label": text},
+        "several": {"labels": list(_split(text))},
+        "text": {"text": text},
+        "pairs": {"better": text},
+    }.get(kind, text)
 
 
 @label.command("adjudicate")
@@ -301,34 +374,6 @@ def label_adjudicate(context: Context, name: str, task: int, answer: str, why: s
     shop.act(desk.label_adjudicate, project=name, task=task, answer=_answer(find_project(shop, name), answer), why=why)
     context.say("task {task} is decided: {answer}", "任务 {task} 已裁定：{answer}", task=task, answer=answer)
     context.next(f"mofang label aggregate {name}")
-
-
-@label.command("check")
-@click.argument("name")
-@click.argument("task", type=int)
-@click.argument("answer")
-@pass_context
-def label_check(context: Context, name: str, task: int, answer: str) -> None:
-    """Make a task with a known answer a check that everybody gets among the others."""
-    from mofang.data.labelling import desk
-    from mofang.data.labelling.projects import find_project
-
-    shop = context.shop
-    project = find_project(shop, name)
-    shop.act(desk.label_gold, project=name, task=task, answer=_answer(project, answer))
-    context.say("task {task} is a check now", "任务 {task} 已设为抽检题", task=task)
-    if not project.settings["gold_every"]:
-        context.next(f"mofang label change {name} --gold-every 10")
-
-
-@label.command("work")
-@click.argument("name")
-@pass_context
-def label_work(context: Context, name: str) -> None:
-    """Label by keyboard in this terminal: one key is one answer; u undoes, s skips, c remarks, q quits."""
-    from mofang.cli.keyboard import work
-
-    work(context, name)
 
 
 import mofang.cli.labelled  # noqa: E402, F401  (adds the commands that make something of the answers)

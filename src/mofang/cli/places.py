@@ -27,8 +27,9 @@ LOOK, TRAIN, RELEASE, MONEY, PEOPLE, LABEL = (Access("remote", role)
 COMMANDS: dict[str, Access] = {
     "new": HERE, "run": HERE, "show": LOOK, "predict": LOOK,
     **{f"label {word}": LABEL for word in ("list", "show", "next", "answer")}, "label work": SERVER,
-    **{f"label {word}": TRAIN for word in ("new", "add", "annotators", "guidelines", "change", "pause", "open", "close", "assign",
-                                           "adjudicate", "check", "agreement", "aggregate", "import", "prelabel", "order", "export")},
+    **{f"label {word}": TRAIN for word in ("new", "add", "annotators", "guidelines", "change", "pause", "open", "close",
+                                           "assign", "adjudicate", "check", "agreement", "aggregate", "import", "prelabel",
+                                           "order", "export")},
     "serve": SERVER, "console": SERVER, "sell": MONEY,
     "customer new": MONEY, "customer limit": MONEY, "customer list": MONEY, "customer top-up": MONEY,
     "customer credit-note": MONEY,

@@ -25,22 +25,61 @@ from mofang.web.gate import MEGA, Route
 
 ROUTES = (
     Route("GET", "/api/label", "label", "Labelling projects and how far they are.", "标注项目及进度。", written=False),
-    Route("GET", "/api/label/{project}", "label", "A project: schema, one key for each choice, guidelines, annotators.",
-          "一个项目：题目、每个选项的按键、标注说明、标注员。", written=False),
-    Route("POST", "/api/label/{project}/next", "label", "Borrow the next tasks, with content and proposals.",
-          "领取接下来的任务，含内容和预标。", written=False),
-    Route("POST", "/api/label/{project}/answer", "label", "Answer a task, or change one's own answer; may bring the next.",
-          "回答一个任务或修改自己的回答；可同时取下一个。", 4 * MEGA, written=False),
+    Route(
+        "GET",
+        "/api/label/{project}",
+        "label",
+        "A project: schema, one key for each choice, guidelines, annotators.",
+        "一个项目：题目、每个选项的按键、标注说明、标注员。",
+        written=False,
+    ),
+    Route(
+        "POST",
+        "/api/label/{project}/next",
+        "label",
+        "Borrow the next tasks, with content and proposals.",
+        "领取接下来的任务，含内容和预标。",
+        written=False,
+    ),
+    Route(
+        "POST",
+        "/api/label/{project}/answer",
+        "label",
+        "Answer a task, or change one's own answer; may bring the next.",
+        "回答一个任务或修改自己的回答；可同时取下一个。",
+        4 * MEGA,
+        written=False,
+    ),
     Route("POST", "/api/label/{project}/skip", "label", "Leave a task to others.", "把任务留给别人。", written=False),
     Route("POST", "/api/label/{project}/back", "label", "Give borrowed tasks back.", "归还领取的任务。", written=False),
     Route("POST", "/api/label/{project}/comment", "label", "Remark something about a task.", "给任务写备注。", written=False),
-    Route("GET", "/api/label/{project}/progress", "label", "How far the project is, and what one did oneself.", "项目进度和自己的工作量。",
-          written=False),
-    Route("GET", "/api/label/{project}/media/{task}", "label", "The picture or sound of a task that one holds or answered.",
-          "自己领取或答过的任务的图片或声音。", written=False),
+    Route(
+        "GET",
+        "/api/label/{project}/progress",
+        "label",
+        "How far the project is, and what one did oneself.",
+        "项目进度和自己的工作量。",
+        written=False,
+    ),
+    Route(
+        "GET",
+        "/api/label/{project}/media/{task}",
+        "label",
+        "The picture or sound of a task that one holds or answered.",
+        "自己领取或答过的任务的图片或声音。",
+        written=False,
+    ),
 )
-KINDS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"BM", "image/bmp"),
-         (b"ID3", "audio/mpeg"), (b"\xff\xfb", "audio/mpeg"), (b"fLaC", "audio/flac"), (b"OggS", "audio/ogg"))
+KINDS = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"ID3", "audio/mpeg"),
+    (b"\xff\xfb", "audio/mpeg"),
+    (b"fLaC", "audio/flac"),
+    (b"OggS", "audio/ogg"),
+)
 Number = Annotated[int, Field(ge=0, le=2**53)]
 
 
@@ -96,7 +135,17 @@ class Labels:
 
     def handlers(self) -> tuple[Callable[..., Any], ...]:
         """In the order of the routes."""
-        return (self.projects, self.project, self.next, self.answer, self.skip, self.back, self.comment, self.progress, self.media)
+        return (
+            self.projects,
+            self.project,
+            self.next,
+            self.answer,
+            self.skip,
+            self.back,
+            self.comment,
+            self.progress,
+            self.media,
+        )
 
     def _as(self, request: Request) -> tuple[Shop, Actor]:
         """This thread's shop, acting for whoever asks."""

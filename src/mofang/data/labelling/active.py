@@ -53,7 +53,7 @@ def hashed(texts: list[str], dimensions: int = DIMENSIONS) -> Floats:
             if len(points) >= width:
                 codes = np.zeros(len(points) - width + 1, np.uint64)
                 for place in range(width):
-                    codes = codes * np.uint64(0x9E3779B97F4A7C15) + points[place:len(points) - width + 1 + place]
+                    codes = codes * np.uint64(0x9E3779B97F4A7C15) + points[place : len(points) - width + 1 + place]
                 codes ^= codes >> np.uint64(29)
                 codes *= np.uint64(0xBF58476D1CE4E5B9)
                 found[row] += np.bincount((codes >> np.uint64(40)).astype(np.int64) % dimensions, minlength=dimensions)
@@ -61,7 +61,9 @@ def hashed(texts: list[str], dimensions: int = DIMENSIONS) -> Floats:
     return np.asarray(found / np.maximum(lengths, 1e-12))
 
 
-def k_centre(vectors: Floats, count: int, *, weights: Floats | None = None, near: Floats | None = None, seed: int = 0) -> list[int]:
+def k_centre(
+    vectors: Floats, count: int, *, weights: Floats | None = None, near: Floats | None = None, seed: int = 0
+) -> list[int]:
     """So many rows, each time the one farthest from all chosen (and from ``near``, what is labelled already).
 
     ``weights`` stretch a row's distance: an uncertain row counts as farther. Equal ones go by a seeded order.
@@ -93,14 +95,16 @@ def choose(chances: Floats, vectors: Floats | None, count: int, *, how: How = "e
     order = np.lexsort((luck, -np.round(unsure, 12)))
     if vectors is None:
         return [int(one) for one in order[:count]]
-    pool = order[:min(POOL_MOST, POOL * count)]
+    pool = order[: min(POOL_MOST, POOL * count)]
     least = unsure[pool].min(initial=0.0)
     span = float(unsure[pool].max(initial=0.0) - least)
     weights = 0.25 + (unsure[pool] - least) / span if span > 0 else None
     return [int(pool[one]) for one in k_centre(vectors[pool], count, weights=weights, seed=seed)]
 
 
-def next_batch(shop: Shop, project: Project, count: int, *, how: How = "entropy", diverse: bool = True, seed: int = 0) -> list[int]:
+def next_batch(
+    shop: Shop, project: Project, count: int, *, how: How = "entropy", diverse: bool = True, seed: int = 0
+) -> list[int]:
     """The tasks to put at the front of a project's queue, by its proposals and its texts."""
     contents = Contents(shop, project)
     wanted = open_tasks(shop, project)
@@ -109,14 +113,14 @@ def next_batch(shop: Shop, project: Project, count: int, *, how: How = "entropy"
     if not len(tasks):
         if not texts or not len(wanted):
             raise MofangError("label-no-proposals", name=project.name)
-        pool = np.random.default_rng(seed).permutation(wanted)[:max(count, min(POOL_MOST, 50 * count))]
+        pool = np.random.default_rng(seed).permutation(wanted)[: max(count, min(POOL_MOST, 50 * count))]
         pool = np.sort(pool)
         return [int(pool[one]) for one in k_centre(hashed(texts_of(contents, pool)), count, seed=seed)]
     if not texts:
         return [int(tasks[one]) for one in choose(chances, None, count, how=how, seed=seed)]
     unsure = uncertainty(chances, how)
     luck = np.random.default_rng(seed).permutation(len(unsure))
-    pool = np.lexsort((luck, -np.round(unsure, 12)))[:min(POOL_MOST, POOL * count)]
+    pool = np.lexsort((luck, -np.round(unsure, 12)))[: min(POOL_MOST, POOL * count)]
     vectors = hashed(texts_of(contents, tasks[pool]))
     return [int(tasks[pool[one]]) for one in choose(chances[pool], vectors, count, how=how, seed=seed)]
 
@@ -130,8 +134,9 @@ def _chances(contents: Contents, wanted: npt.NDArray[np.int64]) -> tuple[Floats,
         with artifact.open("proposals.parquet") as opened, pq.ParquetFile(opened) as file:
             for rows in file.iter_batches(65_536, columns=[ID, "score", "scores"]):
                 numbers = contents.numbers(rows.column(ID).to_pylist())
-                for task, score, scores in zip(numbers.tolist(), rows.column("score").to_pylist(), rows.column("scores").to_pylist(),
-                                               strict=True):
+                for task, score, scores in zip(
+                    numbers.tolist(), rows.column("score").to_pylist(), rows.column("scores").to_pylist(), strict=True
+                ):
                     if task >= 0 and (scores or score is not None):
                         found[task] = _row(classes, score, scores)
     tasks = wanted[np.isin(wanted, np.fromiter(found, np.int64, len(found)))]

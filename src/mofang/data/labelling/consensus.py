@@ -18,9 +18,16 @@ from mofang.data.labelling.measures import ratio
 
 BETWEEN = "|"
 LEAST_OVERLAP = 0.5
-ALLOWED = {"classes": ("majority", "dawid-skene"), "pairs": ("majority", "dawid-skene"), "several": ("majority", "dawid-skene"),
-           "ratings": ("majority", "dawid-skene", "mean", "median"), "spans": ("majority",), "boxes": ("majority",),
-           "polygons": ("majority",), "text": ("majority",)}
+ALLOWED = {
+    "classes": ("majority", "dawid-skene"),
+    "pairs": ("majority", "dawid-skene"),
+    "several": ("majority", "dawid-skene"),
+    "ratings": ("majority", "dawid-skene", "mean", "median"),
+    "spans": ("majority",),
+    "boxes": ("majority",),
+    "polygons": ("majority",),
+    "text": ("majority",),
+}
 AUTO = {"classes": "dawid-skene", "pairs": "dawid-skene", "several": "majority", "ratings": "median"}
 
 
@@ -100,8 +107,9 @@ def _choices(gathered: Gathered, settled: Settled, strength: float) -> None:
     top = np.sort(np.round(found.chances, 12), axis=1)
     tied = top[:, -1] == top[:, -2] if len(choices) > 1 else np.zeros(count, np.bool_)
     for place, (best, sure) in enumerate(zip(found.best.tolist(), found.confidence.tolist(), strict=True)):
-        settled.found[gathered.ids[place]] = One(str(choices[best]), min(1.0, sure), int(given[place, best]), int(given[place].sum()),
-                                                 bool(tied[place]))
+        settled.found[gathered.ids[place]] = One(
+            str(choices[best]), min(1.0, sure), int(given[place, best]), int(given[place].sum()), bool(tied[place])
+        )
     settled.classes, settled.rounds = [str(one) for one in choices], found.rounds
     settled.people = _people(gathered, settled, found)
 
@@ -112,8 +120,10 @@ def _people(gathered: Gathered, settled: Settled, found: Found) -> list[dict[str
     people = []
     for number, name in enumerate(gathered.people):
         mine = (gathered.persons == number).nonzero()[0]
-        same = sum(shown(gathered.schema.kind, json.loads(gathered.texts[at])) == settled.found[gathered.ids[gathered.items[at]]].text
-                   for at in mine)
+        same = sum(
+            shown(gathered.schema.kind, json.loads(gathered.texts[at])) == settled.found[gathered.ids[gathered.items[at]]].text
+            for at in mine
+        )
         one = {"person": name, "answers": len(mine), "with_result": round(same / max(1, len(mine)), 6), **by_model[number]}
         if len(found.confusion):
             one["confusion"] = np.round(found.confusion[number], 6).tolist()
@@ -141,7 +151,9 @@ def _several(gathered: Gathered, settled: Settled, strength: float) -> None:
         total[item] += 1
         exact[item] += one == set(chosen[item])
     for place, record in enumerate(gathered.ids):
-        settled.found[record] = One(BETWEEN.join(chosen[place]), float(sure[place]), exact[place], total[place], bool(tied[place]))
+        settled.found[record] = One(
+            BETWEEN.join(chosen[place]), float(sure[place]), exact[place], total[place], bool(tied[place])
+        )
     settled.classes = list(gathered.schema.classes)
     settled.people = _plain_people(gathered, settled)
 
@@ -187,7 +199,6 @@ def _words(answers: list[dict[str, Any]]) -> One:
     return One(first, best / len(answers), best, len(answers), tied)
 
 
-
 def _marks(kind: str, answers: list[dict[str, Any]]) -> One:
     """Marks of one class that overlap are one; those of more than half of the people stay, in the middle of their edges."""
     groups: list[list[tuple[int, dict[str, Any]]]] = []
@@ -207,12 +218,19 @@ def _marks(kind: str, answers: list[dict[str, Any]]) -> One:
     people = len(answers)
     kept = [group for group in groups if 2 * len(group) > people]
     marks = [_middle(kind, [mark for _, mark in group]) for group in kept]
-    marks.sort(key=lambda one: orjson.dumps(one, option=orjson.OPT_SORT_KEYS) if kind != "spans" else
-               f"{one['start']:012}{one['end']:012}{one['label']}".encode())
+    marks.sort(
+        key=lambda one: (
+            orjson.dumps(one, option=orjson.OPT_SORT_KEYS)
+            if kind != "spans"
+            else f"{one['start']:012}{one['end']:012}{one['label']}".encode()
+        )
+    )
     share = sum(max(len(group), people - len(group)) / people for group in groups) / len(groups) if groups else 1.0
     whole = [{id(mark) for _, mark in group} for group in kept]
-    agreed = sum(len(answer[kind]) == len(kept) and all(any(id(mark) in group for group in whole) for mark in answer[kind])
-                 for answer in answers)
+    agreed = sum(
+        len(answer[kind]) == len(kept) and all(any(id(mark) in group for group in whole) for mark in answer[kind])
+        for answer in answers
+    )
     tied = any(2 * len(group) == people for group in groups)
     return One(orjson.dumps(marks, option=orjson.OPT_SORT_KEYS).decode(), share, agreed, people, tied)
 
@@ -228,7 +246,13 @@ def _middle(kind: str, marks: list[dict[str, Any]]) -> dict[str, Any]:
         return max(marks, key=lambda one: (sum(ratio(one, other) for other in marks), json.dumps(one, sort_keys=True)))
     left, top = median(one["x"] for one in marks), median(one["y"] for one in marks)
     right, low = median(one["x"] + one["width"] for one in marks), median(one["y"] + one["height"] for one in marks)
-    return {"x": round(left, 3), "y": round(top, 3), "width": round(right - left, 3), "height": round(low - top, 3), "label": label}
+    return {
+        "x": round(left, 3),
+        "y": round(top, 3),
+        "width": round(right - left, 3),
+        "height": round(low - top, 3),
+        "label": label,
+    }
 
 
 def _checks(gathered: Gathered, settled: Settled) -> None:
@@ -237,8 +261,9 @@ def _checks(gathered: Gathered, settled: Settled) -> None:
     right: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     times: dict[str, list[int]] = defaultdict(list)
-    for item, number, text, ms in zip(gathered.items.tolist(), gathered.persons.tolist(), gathered.texts, gathered.ms.tolist(),
-                                      strict=True):
+    for item, number, text, ms in zip(
+        gathered.items.tolist(), gathered.persons.tolist(), gathered.texts, gathered.ms.tolist(), strict=True
+    ):
         name = gathered.people[number]
         known = gathered.gold.get(gathered.tasks[item])
         if known is not None:

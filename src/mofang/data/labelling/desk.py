@@ -42,9 +42,21 @@ class Added:
 
 
 @action(may="train")
-def label_new(act: Act, *, name: str, kind: Kind, classes: tuple[str, ...] = (), lowest: int = 1, highest: int = 5,
-              column: str = "", second: str = "", guidelines: Text = "", overlap: Overlap = 1, lease_s: Lease = 900.0,
-              gold_every: Every = 0) -> Project:
+def label_new(
+    act: Act,
+    *,
+    name: str,
+    kind: Kind,
+    classes: tuple[str, ...] = (),
+    lowest: int = 1,
+    highest: int = 5,
+    column: str = "",
+    second: str = "",
+    guidelines: Text = "",
+    overlap: Overlap = 1,
+    lease_s: Lease = 900.0,
+    gold_every: Every = 0,
+) -> Project:
     """Begin a labelling project: what is asked, how many people answer each task, and how long a task is lent."""
     if not NAME.fullmatch(name):
         raise MofangError("name-invalid", name=name)
@@ -105,7 +117,9 @@ def _require_columns(project: Project, records: Artifact) -> None:
 
 
 @action(may="train")
-def label_guidelines(act: Act, *, project: str, text: Annotated[str, Rule(min_length=1, max_length=GUIDELINES_CHARS_MOST)]) -> int:
+def label_guidelines(
+    act: Act, *, project: str, text: Annotated[str, Rule(min_length=1, max_length=GUIDELINES_CHARS_MOST)]
+) -> int:
     """Write new guidelines; the earlier versions stay, and each answer says by which it was given. The version."""
     with turn(act, JOURNAL):
         found = find_project(act.shop, project)
@@ -115,8 +129,9 @@ def label_guidelines(act: Act, *, project: str, text: Annotated[str, Rule(min_le
 
 
 @action(may="train")
-def label_settings(act: Act, *, project: str, overlap: Overlap | None = None, lease_s: Lease | None = None,
-                   gold_every: Every | None = None) -> Project:
+def label_settings(
+    act: Act, *, project: str, overlap: Overlap | None = None, lease_s: Lease | None = None, gold_every: Every | None = None
+) -> Project:
     """Change how many people answer each task, how long it is lent, or how often a check comes."""
     given = {"overlap": overlap, "lease_s": lease_s, "gold_every": gold_every}
     changed = {name: value for name, value in given.items() if value is not None}
@@ -137,9 +152,14 @@ def label_state(act: Act, *, project: str, state: Literal["open", "paused", "clo
 
 
 @action(may="train")
-def label_assign(act: Act, *, project: str, person: Annotated[str, Rule(min_length=1, max_length=100)],
-                 count: Annotated[int, Rule(ge=1, le=TASKS_A_ROW)], days: Annotated[float, Rule(ge=0.01, le=365, finite=True)] = 7,
-                 ) -> int:
+def label_assign(
+    act: Act,
+    *,
+    project: str,
+    person: Annotated[str, Rule(min_length=1, max_length=100)],
+    count: Annotated[int, Rule(ge=1, le=TASKS_A_ROW)],
+    days: Annotated[float, Rule(ge=0.01, le=365, finite=True)] = 7,
+) -> int:
     """Set the next tasks aside for one person for some days; how many there were."""
     from mofang.data.labelling.queue import _by_number, _ranked
 
@@ -170,8 +190,9 @@ def label_gold(act: Act, *, project: str, task: Task, answer: dict[str, Any]) ->
 
 
 @action(may="train")
-def label_adjudicate(act: Act, *, project: str, task: Task, answer: dict[str, Any],
-                     why: Annotated[str, Rule(max_length=2000)] = "") -> dict[str, Any]:
+def label_adjudicate(
+    act: Act, *, project: str, task: Task, answer: dict[str, Any], why: Annotated[str, Rule(max_length=2000)] = ""
+) -> dict[str, Any]:
     """Decide what the answer to a task is, whatever people answered; a later decision stands beside it in the journal."""
     found = find_project(act.shop, project)
     contents = Contents(act.shop, found)
@@ -191,9 +212,11 @@ def label_order(act: Act, *, project: str, tasks: tuple[int, ...], how: str = ""
         chosen = list(dict.fromkeys(tasks))
         for task in (min(chosen, default=0), max(chosen, default=0)) if chosen else ():
             found.require_task(task)
-        pieces = [chosen[first:first + TASKS_A_ROW] for first in range(0, len(chosen), TASKS_A_ROW)] or [[]]
-        rows = [NewRow("order", {"first": place_ * TASKS_A_ROW, "tasks": piece, "how": how}, account=found.id)
-                for place_, piece in enumerate(pieces)]
+        pieces = [chosen[first : first + TASKS_A_ROW] for first in range(0, len(chosen), TASKS_A_ROW)] or [[]]
+        rows = [
+            NewRow("order", {"first": place_ * TASKS_A_ROW, "tasks": piece, "how": how}, account=found.id)
+            for place_, piece in enumerate(pieces)
+        ]
         act.record(JOURNAL, *rows)
     return len(chosen)
 
@@ -208,5 +231,18 @@ def open_tasks(act_shop: Any, project: Project) -> np.ndarray[Any, Any]:
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
-__all__ = ["Added", "add_records", "label_add", "label_adjudicate", "label_assign", "label_gold", "label_guidelines", "label_new",
-           "label_order", "label_settings", "label_state", "open_tasks", "place"]
+__all__ = [
+    "Added",
+    "add_records",
+    "label_add",
+    "label_adjudicate",
+    "label_assign",
+    "label_gold",
+    "label_guidelines",
+    "label_new",
+    "label_order",
+    "label_settings",
+    "label_state",
+    "open_tasks",
+    "place",
+]

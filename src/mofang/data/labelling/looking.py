@@ -43,18 +43,44 @@ def told(shop: Shop, name: str) -> dict[str, Any]:
     version, text = guidelines(shop.control, project.id)
     people = []
     for one in workers(shop.control, project.id):
-        people.append({"person": one.person, "answers": one.answers, "skipped": one.skipped,
-                       "seconds": round(one.ms / one.timed / 1000, 3) if one.timed else None, "checks": one.gold,
-                       "checks_right": one.gold_right, "proposed": one.proposed, "accepted": one.accepted, "last_us": one.last_us})
-    return {**_progress(project), "schema": schema.to_dict(), "keys": keys,
-            "answers": project.answers, "answers_by_key": {key: schema.of_choice(choice) for key, choice in keys.items()},
-            "guidelines": version, "guidelines_text": text, "people": people}
+        people.append(
+            {
+                "person": one.person,
+                "answers": one.answers,
+                "skipped": one.skipped,
+                "seconds": round(one.ms / one.timed / 1000, 3) if one.timed else None,
+                "checks": one.gold,
+                "checks_right": one.gold_right,
+                "proposed": one.proposed,
+                "accepted": one.accepted,
+                "last_us": one.last_us,
+            }
+        )
+    return {
+        **_progress(project),
+        "schema": schema.to_dict(),
+        "keys": keys,
+        "answers": project.answers,
+        "answers_by_key": {key: schema.of_choice(choice) for key, choice in keys.items()},
+        "guidelines": version,
+        "guidelines_text": text,
+        "people": people,
+    }
 
 
 def _progress(project: Project) -> dict[str, Any]:
-    counts = {name: getattr(project, name) for name in ("tasks", "answers", "done", "skipped", "comments", "decided", "gold", "gone")}
-    return {"id": project.id, "name": project.name, "kind": project.schema.kind, "state": project.state, "overlap": project.overlap,
-            "share": round(project.share, 6), **counts}
+    counts = {
+        name: getattr(project, name) for name in ("tasks", "answers", "done", "skipped", "comments", "decided", "gold", "gone")
+    }
+    return {
+        "id": project.id,
+        "name": project.name,
+        "kind": project.schema.kind,
+        "state": project.state,
+        "overlap": project.overlap,
+        "share": round(project.share, 6),
+        **counts,
+    }
 
 
 def progress(shop: Shop, actor: Actor, name: str) -> dict[str, Any]:
@@ -86,8 +112,15 @@ def next_tasks(shop: Shop, actor: Actor, name: str, count: int = 1, besides: tup
         withdraw(shop, project, gone)
     schema = project.schema
     keys = schema.shortcuts()
-    return {"project": project.name, "kind": schema.kind, "schema": schema.to_dict(), "keys": keys, "guidelines": project.guidelines,
-            "until_us": given.until_us, "tasks": shown_tasks}
+    return {
+        "project": project.name,
+        "kind": schema.kind,
+        "schema": schema.to_dict(),
+        "keys": keys,
+        "guidelines": project.guidelines,
+        "until_us": given.until_us,
+        "tasks": shown_tasks,
+    }
 
 
 def withdraw(shop: Shop, project: Project, tasks: list[int]) -> None:
@@ -116,12 +149,16 @@ def told_task(shop: Shop, name: str, task: int) -> dict[str, Any]:
     project = find_project(shop, name)
     contents = Contents(shop, project)
     facts = task_facts(contents, task)
-    said = [{"person": person, "answer": open_words(shop, answer), "at_us": at_us, "ms": ms}
-            for person, _, answer, at_us, ms in answers_of(shop.control, project.id, task)]
+    said = [
+        {"person": person, "answer": open_words(shop, answer), "at_us": at_us, "ms": ms}
+        for person, _, answer, at_us, ms in answers_of(shop.control, project.id, task)
+    ]
     facts["answers"] = said
     facts["answers_brought"] = contents.brought_answers(facts["record"])
-    facts["remarks"] = [{"person": person, "at_us": at_us, **open_words(shop, text)}
-                        for person, at_us, text in comments_of(shop.control, project.id, task)]
+    facts["remarks"] = [
+        {"person": person, "at_us": at_us, **open_words(shop, text)}
+        for person, at_us, text in comments_of(shop.control, project.id, task)
+    ]
     decided = decision_of(shop.control, project.id, task)
     facts["decided"] = {"person": decided[0], "answer": open_words(shop, decided[1])} if decided else None
     return facts
@@ -140,10 +177,20 @@ def bring_file(shop: Shop, name: str, source: str, **settings: Any) -> tuple[Art
     shop.require("train")
     project = find_project(shop, name)
     schema = project.schema
+    settings = {"format": "jsonl", **settings}
     pictures = schema.kind in PICTURE or settings.get("format") in KINDS and schema.kind != "spans"
     known = project_records(shop, project) if pictures else project_records(shop, project)[:1]
-    made = shop.run(bring_labels, known, source=source, kind=schema.kind, classes=schema.classes, column=schema.column,
-                    lowest=schema.lowest, highest=schema.highest, **settings)
+    made = shop.run(
+        bring_labels,
+        known,
+        source=source,
+        kind=schema.kind,
+        classes=schema.classes,
+        column=schema.column,
+        lowest=schema.lowest,
+        highest=schema.highest,
+        **settings,
+    )
     taken: Taken = shop.act(label_take, project=project.id, brought=made.entry)
     return made, taken
 
@@ -156,8 +203,16 @@ def bring_model_file(shop: Shop, name: str, source: str, model: str) -> int:
     project = find_project(shop, name)
     schema = project.schema
     tasks = tuple(shop.artifact(shop.ledger.get(one.entry)) for one in batches(shop.control, project.id, "tasks"))
-    made = shop.run(bring_proposals, tasks, source=source, kind=schema.kind, classes=schema.classes, lowest=schema.lowest,
-                    highest=schema.highest, model=model)
+    made = shop.run(
+        bring_proposals,
+        tasks,
+        source=source,
+        kind=schema.kind,
+        classes=schema.classes,
+        lowest=schema.lowest,
+        highest=schema.highest,
+        model=model,
+    )
     return take_proposals(Act(shop, shop.actor), project, made)
 
 

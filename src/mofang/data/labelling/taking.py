@@ -54,7 +54,9 @@ def label_take(act: Act, *, project: str, brought: str) -> Taken:
     again = artifact.digest in digests
     answers, lost = (0, 0) if again else _answers(act, found, artifact)
     proposals = 0 if again else take_proposals(act, found, artifact)
-    return Taken(find_project(act.shop, found.id), added.tasks if added else 0, added.known if added else 0, answers, proposals, lost)
+    return Taken(
+        find_project(act.shop, found.id), added.tasks if added else 0, added.known if added else 0, answers, proposals, lost
+    )
 
 
 def _answers(act: Act, project: Project, artifact: Artifact) -> tuple[int, int]:
@@ -79,8 +81,11 @@ def _answers(act: Act, project: Project, artifact: Artifact) -> tuple[int, int]:
     matched = int((together >= 0).sum())
     bits = task_bits(together, {name: np.concatenate(mine) for name, mine in people.items()})
     with turn(act, JOURNAL):
-        act.record(JOURNAL, NewRow("answered", {"entry": artifact.entry, "rows": matched}, account=project.id),
-                   *(NewRow("answers", {"entry": artifact.entry, "people": one}, account=project.id) for one in bits))
+        act.record(
+            JOURNAL,
+            NewRow("answered", {"entry": artifact.entry, "rows": matched}, account=project.id),
+            *(NewRow("answers", {"entry": artifact.entry, "people": one}, account=project.id) for one in bits),
+        )
     return matched, rows - matched
 
 

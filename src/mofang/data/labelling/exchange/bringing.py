@@ -29,9 +29,12 @@ from mofang.data.roles import ID, with_role
 from mofang.data.sources.files import source_files
 
 READERS = {"jsonl": "jsonl", "label-studio": "labelstudio", "coco": "coco", "conll": "conll", "yolo": "yolo"}
-ANSWERS = pa.schema([(ID, pa.string()), ("person", pa.string()), ("answer", pa.string()), ("at_us", pa.int64()), ("ms", pa.int64())])
-PROPOSALS = pa.schema([(ID, pa.string()), ("answer", pa.string()), ("score", pa.float64()), ("model", pa.string()),
-                       ("scores", pa.string())])
+ANSWERS = pa.schema(
+    [(ID, pa.string()), ("person", pa.string()), ("answer", pa.string()), ("at_us", pa.int64()), ("ms", pa.int64())]
+)
+PROPOSALS = pa.schema(
+    [(ID, pa.string()), ("answer", pa.string()), ("score", pa.float64()), ("model", pa.string()), ("scores", pa.string())]
+)
 BATCH = 4096
 GROUP_ROWS = 2048  # small, so that one answer is found without reading many
 SAMPLE = 1000
@@ -39,7 +42,9 @@ REMEMBERED = 100_000
 KINDS = {"coco": PICTURE, "yolo": PICTURE, "conll": ("spans",)}
 
 
-def bring(run: Run, known: Sequence[Artifact], schema: Schema, *, source: str, format: str, person: str, bad_share: float) -> None:
+def bring(
+    run: Run, known: Sequence[Artifact], schema: Schema, *, source: str, format: str, person: str, bad_share: float
+) -> None:
     """Read a file into the run's parts."""
     if schema.kind not in KINDS.get(format, (schema.kind,)):
         raise MofangError("label-format-kind", format=format, kind=schema.kind)
@@ -53,7 +58,7 @@ def bring(run: Run, known: Sequence[Artifact], schema: Schema, *, source: str, f
         pending = head
         while pending:
             for first in range(0, len(pending), BATCH):
-                writer.write(pending[first:first + BATCH])
+                writer.write(pending[first : first + BATCH])
             bar.advance(len(pending))
             pending = list(islice(items, BATCH))
         writer.finish()
@@ -62,10 +67,23 @@ def bring(run: Run, known: Sequence[Artifact], schema: Schema, *, source: str, f
         raise MofangError("label-file-empty", source=source)
     run.write_bytes("answers.index", index_of(writer.answers.keys).data())
     run.write_bytes("proposals.index", index_of(writer.proposals.keys).data())
-    counts = {"items": writer.items, "records": writer.records, "answers": writer.answers.rows,
-              "proposals": writer.proposals.rows, "rejected": rejected.total}
-    run.write_json("about.json", {"schema": schema.to_dict(), "format": format, **counts, "columns": writer.roles,
-                                  "columns_left_out": sorted(writer.left_out)})
+    counts = {
+        "items": writer.items,
+        "records": writer.records,
+        "answers": writer.answers.rows,
+        "proposals": writer.proposals.rows,
+        "rejected": rejected.total,
+    }
+    run.write_json(
+        "about.json",
+        {
+            "schema": schema.to_dict(),
+            "format": format,
+            **counts,
+            "columns": writer.roles,
+            "columns_left_out": sorted(writer.left_out),
+        },
+    )
     run.measure(**counts, **({"reasons": dict(rejected.counts)} if rejected.total else {}))
 
 
@@ -96,8 +114,16 @@ class _Rows:
 class _Writer:
     """Items into records, answers and proposals."""
 
-    def __init__(self, run: Run, parts: ExitStack, known: Sequence[Artifact], schema: Schema, person: str,
-                 rejected: RejectedFile, head: Sequence[Item]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        parts: ExitStack,
+        known: Sequence[Artifact],
+        schema: Schema,
+        person: str,
+        rejected: RejectedFile,
+        head: Sequence[Item],
+    ) -> None:
         self.run, self.schema, self.person, self.rejected = run, schema, person, rejected
         self.erased = Tombstones(run.shop)
         self.pictures = _Pictures(known) if schema.kind in PICTURE else None
@@ -128,7 +154,9 @@ class _Writer:
                 self.rejected.add("", item.place, error.code, error.what, item.file)
                 continue
             for one, text in said:
-                self.answers.add(record, _name(one.person) or self.person, text, max(0, one.at_us), min(max(0, one.ms), 86_400_000))
+                self.answers.add(
+                    record, _name(one.person) or self.person, text, max(0, one.at_us), min(max(0, one.ms), 86_400_000)
+                )
             for made, text in proposed:
                 self.proposals.add(record, text, made.score, made.model[:200], scores_text(made.scores))
             self.items += 1
@@ -143,8 +171,9 @@ class _Writer:
         if new:
             columns: dict[str, list[Any]] = {ID: [record for _, record in new]}
             for name in self.roles:
-                columns[name] = [_number(item.values.get(name)) if self.roles[name] == "number" else item.values.get(name)
-                                 for item, _ in new]
+                columns[name] = [
+                    _number(item.values.get(name)) if self.roles[name] == "number" else item.values.get(name) for item, _ in new
+                ]
             self._out.write(columns)
             self.records += len(new)
 
@@ -163,14 +192,18 @@ class _Writer:
             if not item.values:
                 raise Misfit("nothing to show")
             self.left_out.update(name for name in item.values if name not in self.roles)
-            values = [_number(item.values.get(name)) if self.roles[name] == "number" else item.values.get(name) for name in self._names]
+            values = [
+                _number(item.values.get(name)) if self.roles[name] == "number" else item.values.get(name) for name in self._names
+            ]
             try:
                 data = orjson.dumps(values)
             except orjson.JSONEncodeError as error:
                 raise Misfit(str(error)) from None
             record = hashlib.blake2b(data, key=self._secret, digest_size=16, person=b"mofang record").hexdigest()
-        if self.erased.record(record) or any(self.erased.person(item.values.get(name) or "") for name in with_role(self.roles, "person")):
-            raise MofangError("label-erased")
+        if self.erased:
+            people = [item.values.get(name) or "" for name in with_role(self.roles, "person")]
+            if self.erased.record(record) or any(map(self.erased.person, people)):
+                raise MofangError("label-erased")
         return record
 
     def _text(self, answer: Any, item: Item) -> str:
@@ -268,7 +301,9 @@ def spellings(name: str) -> list[str]:
 
     plain = name.replace("\\", "/").lstrip("/")
     base = plain.rsplit("/", 1)[-1]
-    stems = [stem(Item(file=one)) for one in (f"{plain}.x" if "." not in base else plain, f"{base}.x" if "." not in base else base)]
+    stems = [
+        stem(Item(file=one)) for one in (f"{plain}.x" if "." not in base else plain, f"{base}.x" if "." not in base else base)
+    ]
     return list(dict.fromkeys(one for one in (plain, base, *stems) if one))
 
 

@@ -76,13 +76,17 @@ def write(path: Path, items: Iterator[Item], schema: Schema) -> int:
         for item in items:
             wide, high = item.size or (0, 0)
             count += 1
-            file.write((b",\n" if count > 1 else b"\n") + orjson.dumps(
-                {"id": count, "file_name": item.file, "width": wide, "height": high, "mofang_record": item.record}))
+            file.write(
+                (b",\n" if count > 1 else b"\n")
+                + orjson.dumps({"id": count, "file_name": item.file, "width": wide, "height": high, "mofang_record": item.record})
+            )
             for mark in (item.final or {}).get(schema.kind, []):
                 marks += 1
                 shape = _shape(mark, schema.kind)
-                waiting.write((b",\n" if marks > 1 else b"\n") + orjson.dumps(
-                    {"id": marks, "image_id": count, "category_id": number[mark["label"]], "iscrowd": 0, **shape}))
+                waiting.write(
+                    (b",\n" if marks > 1 else b"\n")
+                    + orjson.dumps({"id": marks, "image_id": count, "category_id": number[mark["label"]], "iscrowd": 0, **shape})
+                )
         file.write(b'\n], "annotations": [')
         waiting.seek(0)
         while piece := waiting.read(2**20):
@@ -94,10 +98,23 @@ def write(path: Path, items: Iterator[Item], schema: Schema) -> int:
 
 def _shape(mark: dict[str, Any], kind: str) -> dict[str, Any]:
     if kind == "boxes":
-        return {"bbox": [mark["x"], mark["y"], mark["width"], mark["height"]], "area": mark["width"] * mark["height"], "segmentation": []}
+        return {
+            "bbox": [mark["x"], mark["y"], mark["width"], mark["height"]],
+            "area": mark["width"] * mark["height"],
+            "segmentation": [],
+        }
     xs, ys = [x for x, _ in mark["points"]], [y for _, y in mark["points"]]
-    area = abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(mark["points"], [*mark["points"][1:], mark["points"][0]], strict=True))) / 2
-    return {"segmentation": [[one for point in mark["points"] for one in point]], "area": area,
-            "bbox": [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]}
-
-
+    area = (
+        abs(
+            sum(
+                x1 * y2 - x2 * y1
+                for (x1, y1), (x2, y2) in zip(mark["points"], [*mark["points"][1:], mark["points"][0]], strict=True)
+            )
+        )
+        / 2
+    )
+    return {
+        "segmentation": [[one for point in mark["points"] for one in point]],
+        "area": area,
+        "bbox": [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)],
+    }

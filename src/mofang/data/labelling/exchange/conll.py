@@ -55,8 +55,12 @@ def _item(rows: list[list[str]], said: dict[str, str], schema: Schema, number: i
     words, tags = [one[0] for one in rows], [one[-1] for one in rows]
     text, places = _places(words, said.get("text"))
     column = schema.column or "text"
-    return Item({column: text}, said.get("record", ""), place=number,
-                answers=[Said({"spans": _spans(tags, places)}, said.get("person", IMPORTED))])
+    return Item(
+        {column: text},
+        said.get("record", ""),
+        place=number,
+        answers=[Said({"spans": _spans(tags, places)}, said.get("person", IMPORTED))],
+    )
 
 
 def _places(words: list[str], told: str | None) -> tuple[str, list[tuple[int, int]]]:
@@ -113,7 +117,9 @@ def write(path: Path, items: Iterator[Item], schema: Schema) -> int:
             if any(one["end"] > two["start"] for one, two in zip(spans, spans[1:], strict=False)):
                 raise MofangError("label-spans-overlap", task=item.task)
             if any(re.search(r"\s", one["label"]) for one in spans):
-                raise MofangError("label-class-blank", label=next(one["label"] for one in spans if re.search(r"\s", one["label"])))
+                raise MofangError(
+                    "label-class-blank", label=next(one["label"] for one in spans if re.search(r"\s", one["label"]))
+                )
             file.write(f"# record = {item.record}\n# text = {json.dumps(text, ensure_ascii=True)}\n")
             for start, end in cut(text, spans):
                 inside = next((one for one in spans if one["start"] <= start and end <= one["end"]), None)

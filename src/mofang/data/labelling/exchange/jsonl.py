@@ -16,8 +16,16 @@ from mofang.data.labelling.exchange.items import Item, Misfit, Proposed, Reject,
 from mofang.data.labelling.schema import Schema
 from mofang.data.sources.files import SourceFile
 
-SHORT = {"classes": ("label", "class"), "several": ("labels",), "ratings": ("rating",), "pairs": ("better",),
-         "spans": ("spans",), "boxes": ("boxes",), "polygons": ("polygons",), "text": ("answer_text",)}
+SHORT = {
+    "classes": ("label", "class"),
+    "several": ("labels",),
+    "ratings": ("rating",),
+    "pairs": ("better",),
+    "spans": ("spans",),
+    "boxes": ("boxes",),
+    "polygons": ("polygons",),
+    "text": ("answer_text",),
+}
 OWN = ("record", "task", "data", "answers", "proposals", "final", "person", "annotator", "answer", "file")
 
 
@@ -54,11 +62,16 @@ def _item(value: dict[str, Any], schema: Schema) -> Item:
     if given is not None:
         item.answers.append(Said(given, str(person)))
     for one in _list(value, "answers"):
-        item.answers.append(Said(one.get("answer"), str(one.get("person", "")), whole(one.get("at_us", 0)), whole(one.get("ms", 0))))
+        item.answers.append(
+            Said(one.get("answer"), str(one.get("person", "")), whole(one.get("at_us", 0)), whole(one.get("ms", 0)))
+        )
     for one in _list(value, "proposals"):
         score = one.get("score")
-        item.proposals.append(Proposed(one.get("answer"), None if score is None else real(score), str(one.get("model", "")),
-                                       scores_of(one.get("scores"))))
+        item.proposals.append(
+            Proposed(
+                one.get("answer"), None if score is None else real(score), str(one.get("model", "")), scores_of(one.get("scores"))
+            )
+        )
     return item
 
 
@@ -86,10 +99,19 @@ def write(path: Path, items: Iterator[Item], _schema: Schema) -> int:
             line: dict[str, Any] = {"record": item.record, "task": item.task, "data": item.values}
             if item.file:
                 line["file"] = item.file
-            line["answers"] = [{"person": one.person, "answer": one.answer, "at_us": one.at_us, "ms": one.ms} for one in item.answers]
+            line["answers"] = [
+                {"person": one.person, "answer": one.answer, "at_us": one.at_us, "ms": one.ms} for one in item.answers
+            ]
             if item.proposals:
-                line["proposals"] = [{"answer": one.answer, "score": one.score, "model": one.model,
-                                      **({"scores": one.scores} if one.scores else {})} for one in item.proposals]
+                line["proposals"] = [
+                    {
+                        "answer": one.answer,
+                        "score": one.score,
+                        "model": one.model,
+                        **({"scores": one.scores} if one.scores else {}),
+                    }
+                    for one in item.proposals
+                ]
             if item.final is not None:
                 line["final"] = item.final
             file.write(orjson.dumps(line) + b"\n")

@@ -16,8 +16,16 @@ from mofang.data.labelling.exchange.items import Item, Misfit, Proposed, Reject,
 from mofang.data.labelling.schema import PICTURE, Schema
 from mofang.data.sources.files import SourceFile
 
-TYPES = {"classes": "choices", "several": "choices", "spans": "labels", "boxes": "rectanglelabels", "polygons": "polygonlabels",
-         "text": "textarea", "ratings": "rating", "pairs": "pairwise"}
+TYPES = {
+    "classes": "choices",
+    "several": "choices",
+    "spans": "labels",
+    "boxes": "rectanglelabels",
+    "polygons": "polygonlabels",
+    "text": "textarea",
+    "ratings": "rating",
+    "pairs": "pairwise",
+}
 SIDES = {"left": "a", "right": "b", "tie": "tie"}
 PARTS = {"a": "left", "b": "right"}
 RECORD, TASK = "mofang_record", "mofang_task"
@@ -40,7 +48,9 @@ def _item(value: dict[str, Any], schema: Schema) -> Item:
     data = value.get("data")
     if not isinstance(data, dict):
         raise Misfit("a task of Label Studio has data")
-    values = {str(name): text for name, one in data.items() if (text := text_of(one)) is not None and name not in (RECORD, TASK, "id")}
+    values = {
+        str(name): text for name, one in data.items() if (text := text_of(one)) is not None and name not in (RECORD, TASK, "id")
+    }
     item = Item(values, str(data.get(RECORD, "") or ""))
     if schema.kind in PICTURE:
         name = next((one for one in ("image", schema.column, *values) if one in values), "")
@@ -118,8 +128,13 @@ def _mark(result: dict[str, Any], value: dict[str, Any], kind: str, item: Item) 
         if real(value.get("rotation") or 0):
             raise Misfit("a turned box")
         x, y, width, height = (real(value.get(name)) for name in ("x", "y", "width", "height"))
-        return {"x": round(x * wide / 100, 3), "y": round(y * high / 100, 3), "width": round(width * wide / 100, 3),
-                "height": round(height * high / 100, 3), "label": names[0]}
+        return {
+            "x": round(x * wide / 100, 3),
+            "y": round(y * high / 100, 3),
+            "width": round(width * wide / 100, 3),
+            "height": round(height * high / 100, 3),
+            "label": names[0],
+        }
     points = value.get("points")
     if not isinstance(points, list) or any(not isinstance(one, list) or len(one) != 2 for one in points):
         raise Misfit("points")
@@ -135,12 +150,27 @@ def write(path: Path, items: Iterator[Item], schema: Schema) -> int:
             data: dict[str, Any] = {**item.values, RECORD: item.record, TASK: item.task}
             if item.file:
                 data["image"] = item.file
-            task: dict[str, Any] = {"id": count + 1, "data": data, "annotations": [
-                {"completed_by": {"email": one.person}, "lead_time": one.ms / 1000, "result": _results(one.answer, schema, item),
-                 **({"created_at": datetime.fromtimestamp(one.at_us / 1e6, UTC).isoformat()} if one.at_us else {})}
-                for one in item.answers]}
-            task["predictions"] = [{"model_version": one.model, **({} if one.score is None else {"score": one.score}),
-                                    "result": _results(one.answer, schema, item)} for one in item.proposals]
+            task: dict[str, Any] = {
+                "id": count + 1,
+                "data": data,
+                "annotations": [
+                    {
+                        "completed_by": {"email": one.person},
+                        "lead_time": one.ms / 1000,
+                        "result": _results(one.answer, schema, item),
+                        **({"created_at": datetime.fromtimestamp(one.at_us / 1e6, UTC).isoformat()} if one.at_us else {}),
+                    }
+                    for one in item.answers
+                ],
+            }
+            task["predictions"] = [
+                {
+                    "model_version": one.model,
+                    **({} if one.score is None else {"score": one.score}),
+                    "result": _results(one.answer, schema, item),
+                }
+                for one in item.proposals
+            ]
             file.write((b",\n" if count else b"\n") + orjson.dumps(task))
             count += 1
         file.write(b"\n]\n")
@@ -154,19 +184,42 @@ def _results(answer: dict[str, Any], schema: Schema, item: Item) -> list[dict[st
     if kind in ("spans", *PICTURE):
         return [{**base, "id": f"m{place}", **_value(mark, kind, item)} for place, mark in enumerate(answer[kind])]
     said = next(iter(answer.values()))
-    value: dict[str, Any] = {"classes": {"choices": [said]}, "several": {"choices": said}, "ratings": {"rating": said},
-                             "text": {"text": [said]}, "pairs": {"selected": PARTS.get(str(said), "tie")}}[kind]
+    value: dict[str, Any] = {
+        "classes": {"choices": [said]},
+        "several": {"choices": said},
+        "ratings": {"rating": said},
+        "text": {"text": [said]},
+        "pairs": {"selected": PARTS.get(str(said), "tie")},
+    }[kind]
     return [{**base, "value": value}]
 
 
 def _value(mark: dict[str, Any], kind: str, item: Item) -> dict[str, Any]:
     if kind == "spans":
         text = item.values.get("text", "")
-        return {"value": {"start": mark["start"], "end": mark["end"], "text": text[mark["start"]:mark["end"]], "labels": [mark["label"]]}}
+        return {
+            "value": {
+                "start": mark["start"],
+                "end": mark["end"],
+                "text": text[mark["start"] : mark["end"]],
+                "labels": [mark["label"]],
+            }
+        }
     wide, high = item.size or (100, 100)
     told = {"original_width": wide, "original_height": high, "image_rotation": 0}
     if kind == "boxes":
-        return {**told, "value": {"x": mark["x"] * 100 / wide, "y": mark["y"] * 100 / high, "width": mark["width"] * 100 / wide,
-                                  "height": mark["height"] * 100 / high, "rotation": 0, "rectanglelabels": [mark["label"]]}}
-    return {**told, "value": {"points": [[x * 100 / wide, y * 100 / high] for x, y in mark["points"]],
-                              "polygonlabels": [mark["label"]]}}
+        return {
+            **told,
+            "value": {
+                "x": mark["x"] * 100 / wide,
+                "y": mark["y"] * 100 / high,
+                "width": mark["width"] * 100 / wide,
+                "height": mark["height"] * 100 / high,
+                "rotation": 0,
+                "rectanglelabels": [mark["label"]],
+            },
+        }
+    return {
+        **told,
+        "value": {"points": [[x * 100 / wide, y * 100 / high] for x, y in mark["points"]], "polygonlabels": [mark["label"]]},
+    }

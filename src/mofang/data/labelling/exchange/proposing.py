@@ -22,7 +22,9 @@ from mofang.data.roles import ID
 from mofang.data.sources.files import source_files
 
 
-def bring_model_answers(run: Run, tasks: Sequence[Artifact], schema: Schema, *, source: str, model: str, bad_share: float) -> None:
+def bring_model_answers(
+    run: Run, tasks: Sequence[Artifact], schema: Schema, *, source: str, model: str, bad_share: float
+) -> None:
     """Read JSON lines into proposals.parquet."""
     ids = [one for artifact in tasks for one in _ids(artifact)]
     known = set(ids)
@@ -74,7 +76,9 @@ def _proposal(value: dict[str, Any], ids: list[str], known: set[str], schema: Sc
         said = value["label"]
         if kind == "ratings" and isinstance(said, str) and said.lstrip("-").isdecimal():
             said = int(said)
-        answer = {"several": {"labels": [said]}, "ratings": {"rating": said}, "pairs": {"better": said}}.get(kind, {"label": said})
+        answer = {"several": {"labels": [said]}, "ratings": {"rating": said}, "pairs": {"better": said}}.get(
+            kind, {"label": said}
+        )
     scores = scores_of(value.get("scores"))
     score = value.get("score", scores.get(str(value.get("label"))))
     text = orjson.dumps(schema.checked(answer), option=orjson.OPT_SORT_KEYS).decode()
