@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import orjson
 
@@ -116,6 +116,10 @@ class Run:
     def has(self, name: str) -> bool:
         """True if an earlier, killed attempt sealed this part already."""
         return name in self._parts
+
+    def open_sealed(self, name: str) -> BinaryIO:
+        """The bytes of a part that this run (or its killed predecessor) sealed; the caller closes it."""
+        return self.shop.store.open(self._parts[name].digest)
 
     def sealed_path(self, name: str) -> Path:
         """The file of a part that this run (or its killed predecessor) sealed."""

@@ -136,7 +136,7 @@ def _notes(run: Run, pieces: int) -> dict[str, Any]:
     spellings: dict[str, str] = {}
     unread: Counter[str] = Counter()
     for piece in range(pieces):
-        with run.sealed_path(part_name("facts", piece)).open("rb") as file:
+        with run.open_sealed(part_name("facts", piece)) as file:
             notes: Any = orjson.loads(pq.read_schema(file).metadata[NOTES])
         spellings |= notes["spellings"]
         unread.update(notes["unread"])
