@@ -38,8 +38,8 @@ class TextFacts:
 
     ``language`` is an ISO 639 code ("" where it was not asked for) and ``language_score`` its probability. ``columns``
     holds a NumPy array per name: whole numbers for ``COUNTS``, shares of 1 for ``SHARES`` (``word_chars`` is the mean
-    length of a word, Han and kana characters aside), and ``REPETITION``, NaN where repetition was not asked for. The shingles of text i are
-    ``shingle_hashes[shingle_offsets[i]:shingle_offsets[i + 1]]``.
+    length of a word, Han and kana characters aside), and ``REPETITION``, NaN where repetition was not asked for. The
+    shingles of text i are ``shingle_hashes[shingle_offsets[i]:shingle_offsets[i + 1]]``.
     """
 
     language: list[str]
