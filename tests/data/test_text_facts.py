@@ -30,6 +30,7 @@ def _counted(text: str) -> dict[str, float]:
     text = text.replace("\r\n", "\n").replace("\0", " ")
     tokens = classes.TOKEN.findall(text)
     words = [one for one in tokens if one[0].isalnum() or one[0] == "_"]
+    latin = [one for one in words if not re.match(f"[{classes.HAN_CLASS}]", one)]
     lines = text.splitlines()
     full = [one for one in lines if one.strip()]
     folded = re.sub("[A-Z]", lambda found: found[0].lower(), text)
@@ -45,7 +46,7 @@ def _counted(text: str) -> dict[str, float]:
         "chinese_signs": len(set(CHINESE_SIGNS) & set(tokens)),
         "curly_brackets": text.count("{"), "lorem_ipsum": folded.count("lorem ipsum"),
         "javascript": folded.count("javascript"), "policies": folded.count("terms of use"),
-        "word_chars": share(sum(map(len, words)), len(words)),
+        "word_chars": share(sum(map(len, latin)), len(latin)),
         "hash_share": share(text.count("#"), len(tokens)),
         "ellipsis_share": share(text.count("...") + text.count("…"), len(tokens)),
         "letter_share": share(sum(map(str.isalpha, text)), len(text)),

@@ -38,8 +38,8 @@ class TextFacts:
 
     ``language`` is an ISO 639 code ("" where it was not asked for) and ``language_score`` its probability. ``columns``
     holds a NumPy array per name: whole numbers for ``COUNTS``, shares of 1 for ``SHARES`` (``word_chars`` is the mean
-    length of a word), and ``REPETITION``, NaN where repetition was not asked for. The shingles of text i are
-    ``shingle_hashes[shingle_offsets[i]:shingle_offsets[i + 1]]``.
+    length of a word, Han and kana characters aside), and ``REPETITION``, NaN where repetition was not asked for. The
+    shingles of text i are ``shingle_hashes[shingle_offsets[i]:shingle_offsets[i + 1]]``.
     """
 
     language: list[str]
@@ -128,7 +128,7 @@ def _of_scan(scan: Scan) -> dict[str, npt.NDArray[Any]]:
         "lorem_ipsum": scan.occurrences("lorem ipsum"),
         "javascript": scan.occurrences("javascript"),
         "policies": sum((scan.occurrences(one) for one in _POLICIES), np.zeros(len(tokens), np.int64)),
-        "word_chars": _share(totals(scan.sizes.take(scan.tokens.take(scan.words)), scan.word_offsets), words),
+        "word_chars": _share(totals(scan.sizes.take(scan.tokens) * (scan.is_word & ~han), offsets), words - totals(han, offsets)),
         "hash_share": _share(scan.occurrences("#"), tokens),
         "ellipsis_share": _share(dots, tokens),
         "letter_share": _share(letters, scan.chars),
