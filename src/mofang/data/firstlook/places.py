@@ -80,7 +80,8 @@ def require_a_place_for_records(source: str) -> None:
     if (absolute / SHOP_SIGN).exists():
         raise MofangError("place-is-a-shop", source=source)
     endings, records = _counted(absolute)
-    code = sum(count for ending, count in endings.items() if ending in CODE)
+    pages = endings[".html"] if endings[".html"] > 0.8 * endings.total() else 0  # a folder of web pages is no program
+    code = sum(count for ending, count in endings.items() if ending in CODE) - pages
     signs = {one.name.lower() for one in absolute.iterdir()} & CODE_SIGNS
     shop = next((one.parent.name for one in sorted(absolute.glob(f"*/{SHOP_SIGN}"))), "")
     if shop:

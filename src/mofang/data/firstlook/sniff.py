@@ -72,6 +72,8 @@ def sniff(
     files = source_files(source)
     _refuse_packed(files)
     format = detect_format(files)
+    if format == "sounds":
+        raise MofangError("sound-without-task", source=source, files=len(files))
     require_one_kind(source, files, format)
     if format == "images" and task not in ("", "image_classification"):
         raise MofangError("task-not-for-format", task=task, format=format)

@@ -14,16 +14,17 @@ from mofang.data.sources.textfile import declared_encoding, detect_encoding, is_
 PAGE_CHARS = 16 * 2**20
 NOT_TEXT = ("script", "style", "noscript", "template", "svg", "math", "iframe", "object", "head")
 BREAKS = (
-    "address", "article", "aside", "blockquote", "br", "caption", "dd", "div", "dl", "dt", "fieldset", "figcaption",
-    "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section",
+    "address", "article", "aside", "blockquote", "br", "caption", "dd", "div", "dl", "dt", "fieldset", "figcaption", "figure",
+    "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section",
     "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
 )  # fmt: skip
 
 TAG = re.compile(r"<(/?)([A-Za-z][\w-]{0,30})")
 DEPTH_MOST = 2000
-CLOSING_THEMSELVES = frozenset(
-    ["area", "base", "br", "col", "dd", "dt", "embed", "hr", "img", "input", "li", "link", "meta", "option", "p", "param", "path", "source", "td", "th", "tr", "track", "wbr"]
-)
+CLOSING_THEMSELVES = {
+    "area", "base", "br", "col", "dd", "dt", "embed", "hr", "img", "input", "li", "link", "meta", "option", "p", "param", "path",
+    "source", "td", "th", "tr", "track", "wbr",
+}  # fmt: skip
 BLOCK = re.compile(rf"</?(?:{'|'.join(BREAKS)})(?=[\s/>])", re.I)
 
 
