@@ -56,7 +56,8 @@ class Page:
         """Where a sign stands."""
         if sign not in self._known:
             self._known[sign] = np.flatnonzero(self.codes == ord(sign))
-        return self._known[sign]
+        found: Places = self._known[sign]
+        return found
 
     def places(self, rare: str, before: str = "", after: str = "") -> Places:
         """Where a rare sign stands between these others."""
