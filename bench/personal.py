@@ -23,9 +23,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.data.personal_sentences import sentences
+
 from mofang.data.protecting import names, numbers, places, words
 from mofang.data.protecting.find import ALL_KINDS, KINDS, find_all
-from tests.data.personal_sentences import sentences
 
 HERE = Path(__file__).parent
 HAND = HERE.parent / "tests" / "data" / "hand_labelled.jsonl"
@@ -98,7 +99,8 @@ def speed(texts: Sequence[str], kinds: frozenset[str], form: re.Pattern[str]) ->
         theirs.append(size / spent)
     return {"megabytes": round(size, 1), "ours": round(statistics.median(ours), 1), "ours_all": [round(one, 1) for one in ours],
             "re": round(statistics.median(theirs), 1), "re_all": [round(one, 1) for one in theirs],
-            "ratio": round(statistics.median(ours) / statistics.median(theirs), 1), "found": counts[0], "matched_by_re": counts[1]}
+            "ratio": round(statistics.median(ours) / statistics.median(theirs), 1),
+            "found": counts[0], "matched_by_re": counts[1]}
 
 
 def main() -> None:
@@ -106,7 +108,7 @@ def main() -> None:
     hand = [json.loads(line) for line in HAND.read_text(encoding="utf-8").splitlines()]
     texts = documentation()
     wide = sum(len(text) for text in texts if not text.isascii()) / sum(map(len, texts))
-    result = {
+    result: dict[str, Any] = {
         "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
         "made_up": {language: quality(sentences(language, 2500, seed=101)) for language in ("zh", "en")},
         "by_hand": {half: quality((one["text"], [tuple(span) for span in one["spans"]]) for one in hand if one["half"] == half)

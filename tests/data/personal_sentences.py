@@ -12,6 +12,9 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import NamedTuple
 
+MOBILES = ("130", "135", "138", "139", "150", "151", "158", "166", "173", "176", "178", "180", "186", "188", "191", "198", "199")
+FIRST = ("James", "Mary", "Robert", "Linda", "Michael", "Susan", "David", "Karen", "Thomas", "Helen", "Laura", "Peter", "Olga", "Yuki")
+LAST = ("Smith", "Johnson", "Brown", "Garcia", "Miller", "Wilson", "Taylor", "O'Brien", "Martin", "Novak", "Schmidt", "Tanaka", "Rossi")
 SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -56,7 +59,7 @@ class Maker:
         return sign.join(number[place : place + 4] for place in range(0, 16, 4))
 
     def mobile(self) -> str:
-        start = self.of.choice("130 135 138 139 150 151 158 166 173 176 178 180 186 188 189 191 198 199".split())
+        start = self.of.choice(MOBILES)
         return start + self.digits(8)
 
     def mobile_written(self) -> str:
@@ -114,12 +117,12 @@ class Maker:
         return surname + "".join(self.of.choice(given) for _ in range(self.of.choice([1, 2, 2])))
 
     def name_en(self) -> str:
-        first = self.of.choice("James Mary Robert Linda Michael Susan David Karen Thomas Nancy Daniel Helen Laura Peter Olga Ahmed Yuki".split())
-        last = self.of.choice("Smith Johnson Brown Garcia Miller Davis Wilson Taylor O'Brien Martin Lee Novak Schmidt Tanaka Rossi".split())
+        first = self.of.choice(FIRST)
+        last = self.of.choice(LAST)
         return self.of.choice([f"{first} {last}", f"{first} {self.of.choice('ABCJKM')}. {last}"])
 
     def last_en(self) -> str:
-        return self.of.choice("Smith Johnson Brown Garcia Miller Davis Wilson Taylor O'Brien Martin Novak Schmidt Tanaka Rossi".split())
+        return self.of.choice(LAST)
 
     def address_zh(self) -> str:
         top = self.of.choice(["浙江省杭州市西湖区", "北京市朝阳区", "上海市浦东新区", "广东省深圳市南山区", "四川省成都市武侯区", "江苏省苏州市昆山市", "天津市和平区",

@@ -35,7 +35,7 @@ def asking(command: Callable[..., Any]) -> Callable[..., Any]:
 @private.command("count")
 @asking
 @pass_context
-def private_count(context: Context, **given: Any) -> None:
+def private_count(context: Context, /, **given: Any) -> None:
     """How many records there are."""
     _ask(context, "count", given)
 
@@ -43,9 +43,10 @@ def private_count(context: Context, **given: Any) -> None:
 @private.command("mean")
 @asking
 @click.option("--column", required=True, help="The column of numbers.")
-@click.option("--bounds", required=True, metavar="LOW,HIGH", help="Values beyond these count as these; choose them without looking.")
+@click.option("--bounds", required=True, metavar="LOW,HIGH",
+              help="Values beyond these count as these; choose them without looking.")
 @pass_context
-def private_mean(context: Context, bounds: str, **given: Any) -> None:
+def private_mean(context: Context, /, bounds: str, **given: Any) -> None:
     """The mean of a column."""
     try:
         limits = tuple(float(one) for one in bounds.split(","))
@@ -56,18 +57,20 @@ def private_mean(context: Context, bounds: str, **given: Any) -> None:
 
 @private.command("histogram")
 @asking
-@click.option("--cells", required=True, metavar="COLUMN=CELLS", help="What is counted: city=上海|北京, or age=0:100:10 (from, to, bins).")
+@click.option("--cells", required=True, metavar="COLUMN=CELLS",
+              help="What is counted: city=上海|北京, or age=0:100:10 (from, to, bins).")
 @pass_context
-def private_histogram(context: Context, cells: str, **given: Any) -> None:
+def private_histogram(context: Context, /, cells: str, **given: Any) -> None:
     """How many records there are of each value, or in each bin."""
     _ask(context, "histogram", given | {"cells": (cells,)})
 
 
 @private.command("release")
 @asking
-@click.option("--cells", multiple=True, required=True, metavar="COLUMN=CELLS", help="One column of the table (repeat for several).")
+@click.option("--cells", multiple=True, required=True, metavar="COLUMN=CELLS",
+              help="One column of the table (repeat for several).")
 @pass_context
-def private_release(context: Context, **given: Any) -> None:
+def private_release(context: Context, /, **given: Any) -> None:
     """A table of counts over several columns, to be given away."""
     _ask(context, "release", given)
 

@@ -11,9 +11,7 @@ from datetime import date
 from mofang.data.protecting import lists
 
 IDENTITY_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-PROVINCES = frozenset(
-    ["11", "12", "13", "14", "15", "21", "22", "23", "31", "32", "33", "34", "35", "36", "37", "41", "42", "43", "44", "45", "46", "50", "51", "52", "53", "54", "61", "62", "63", "64", "65", "71", "81", "82", "83"]
-)
+PROVINCES = frozenset(lists.words("province_codes"))
 COMPANY_SIGNS = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 COMPANY_WEIGHTS = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
 # First digits (from, to) and the lengths that the issuers behind them give out.

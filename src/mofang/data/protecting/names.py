@@ -44,19 +44,26 @@ _WORD = rf"(?:[{_U}]['’]|Mc|Mac|De|Di|La|Le|Van|Fitz)?[{_U}][{_L}]+(?:[-'’][
 _INITIAL = rf"[{_U}]\."
 _PARTICLE = r"(?:van der|van den|van|von|de la|de|der|den|di|da|dos|del|la|le|bin|al|ter)"
 FULL = rf"(?:{_WORD}|{_INITIAL})(?: (?:{_INITIAL}|{_PARTICLE})){{0,2}}(?: (?:{_WORD}|[{_U}]{{3,}})){{1,2}}"
-TITLED = re.compile(rf"(?<![A-Za-z])(?:Mr|Mrs|Ms|Miss|Dr|Prof|Professor)\.? ((?:{_INITIAL} ?){{0,2}}{_WORD}(?: (?:{_INITIAL} )?(?:{_PARTICLE} )?{_WORD}){{0,2}})")
+TITLED = re.compile(
+    rf"(?<![A-Za-z])(?:Mr|Mrs|Ms|Miss|Dr|Prof|Professor)\.? "
+    rf"((?:{_INITIAL} ?){{0,2}}{_WORD}(?: (?:{_INITIAL} )?(?:{_PARTICLE} )?{_WORD}){{0,2}})"
+)
 NAMED = re.compile(rf"\s+({FULL}|{_WORD})(?![{_L}A-Za-z])")
 WHOLE = re.compile(rf"[ \t]*({FULL})(?![A-Za-z{_L}])")
 MAIL_BEFORE = re.compile(rf"({FULL})$")
 LABEL = re.compile(
-    r"(?:full name|\bname|\bauthors?|maintainers?|contact|signed-off-by|reviewed-by|acked-by|reported-by|co-authored-by|written by|"
+    r"(?:full name|\bname|\bauthors?|maintainers?|contact|"
+    r"signed-off-by|reviewed-by|acked-by|reported-by|co-authored-by|written by|"
     r"patient|customer|passenger|recipient|attn|from|to|dear|cc|editor|translator|contributors?)\s*$",
     re.IGNORECASE,
 )
-CLOSING = re.compile(r"(?:regards|sincerely|thanks|cheers|best|yours|wishes|truly|faithfully|respectfully|cordially)$", re.IGNORECASE)
+CLOSING = re.compile(
+    r"(?:regards|sincerely|thanks|cheers|best|yours|wishes|truly|faithfully|respectfully|cordially)$", re.IGNORECASE
+)
 SIGNED = re.compile(rf"\n+[ \t]*(?:-{{1,2}} ?)?({FULL}|{_WORD})[ \t]*(?:\n|\Z|\0|,)")
 RIGHTS = re.compile(
-    rf"(?:opyright:?|[cC©]\)?,?)\s+(?:(?:\([cC]\)|©)\s*)?(?:\d{{4}}(?:\s*[-–,]\s*\d{{2,4}})*,?\s+)?(?:by\s+)?({FULL})(?![A-Za-z{_L}])"
+    rf"(?:opyright:?|[cC©]\)?,?)\s+(?:(?:\([cC]\)|©)\s*)?(?:\d{{4}}(?:\s*[-–,]\s*\d{{2,4}})*,?\s+)?(?:by\s+)?"
+    rf"({FULL})(?![A-Za-z{_L}])"
 )
 _CUT = re.compile(r"[\n,;:|>)\]*\t]")
 NO_NAME = frozenset(word.lower() for word in lists.words("no_name"))

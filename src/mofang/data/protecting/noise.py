@@ -79,13 +79,15 @@ def question_of(records: Sequence[Artifact], *, what: str, column: str, bounds: 
     axes = tuple(_axis(name, text) for name, text in given_pairs(cells, "cells").items())
     if what == "mean" and (not column or len(bounds) != 2 or not -math.inf < bounds[0] < bounds[1] < math.inf):
         raise MofangError("private-needs", what=what, setting="bounds" if column else "column",
-                          why="the noise must cover the largest value that one record may have", example="--column age --bounds 0,120")
+                          why="the noise must cover the largest value that one record may have",
+                          example="--column age --bounds 0,120")
     if what in ("histogram", "release") and not axes:
         raise MofangError("private-needs", what=what, setting="cells",
                           why="cells taken from the records would tell which values there are",
                           example="--cells 'city=上海|北京' or --cells age=0:100:10")
     if math.prod(len(axis.names) for axis in axes) > CELLS_MOST:
-        raise MofangError("private-needs", what=what, setting="cells", why=f"at most {CELLS_MOST} cells", example="--cells age=0:100:10")
+        raise MofangError("private-needs", what=what, setting="cells", why=f"at most {CELLS_MOST} cells",
+                          example="--cells age=0:100:10")
     chosen = next(iter(given_pairs([where], "where").items())) if where else None
     limits = (float(bounds[0]), float(bounds[1])) if what == "mean" else None
     question = Question(what, column if what == "mean" else "", limits, axes if what in ("histogram", "release") else (), chosen)
@@ -105,7 +107,7 @@ def _axis(name: str, text: str) -> Axis:
             raise MofangError("protect-pair", setting="cells", given=text) from None
         if not (-math.inf < low < high < math.inf and 0 < bins <= CELLS_MOST):
             raise MofangError("protect-pair", setting="cells", given=text)
-        edges = tuple(low + (high - low) * place / bins for place in range(bins)) + (high,)
+        edges = (*(low + (high - low) * place / bins for place in range(bins)), high)
         names = tuple(f"{one:g}–{other:g}" for one, other in zip(edges, edges[1:], strict=False))
         return Axis(name, (*names, REST), edges)
     values = tuple(dict.fromkeys(one.strip() for one in text.split("|") if one.strip()))
@@ -139,7 +141,8 @@ def ask(run: Run, records: Sequence[Artifact], question: Question, epsilon: floa
     return about | {"answer": {" / ".join(name): one for name, one in zip(names, kept, strict=True)}}, None
 
 
-def _rows(run: Run, records: Sequence[Artifact], question: Question, person: list[str], contributions: int) -> Iterator[dict[str, Any]]:
+def _rows(run: Run, records: Sequence[Artifact], question: Question, person: list[str], contributions: int,
+          ) -> Iterator[dict[str, Any]]:
     """The records that are asked about; of each person the first few only, whatever the others are."""
     used: Counter[int] = Counter()
     with run.progress("Counting", "正在统计", sum(RecordReader(one).rows for one in records)) as bar:
@@ -187,10 +190,11 @@ def noised(values: list[int], sensitivity: int, epsilon: float) -> tuple[list[in
     dp.enable_features("contrib")
     space: Any = dp.vector_domain(dp.atom_domain(T=int)), dp.l1_distance(T=int)
     scale = sensitivity / epsilon
-    mechanism: Any = dp.m.make_laplace(*space, scale=scale)
+    laplace: Any = dp.m.make_laplace
+    mechanism = laplace(*space, scale=scale)
     while mechanism.map(d_in=sensitivity) > epsilon:  # rounded up by a bit: a little more noise
         scale = math.nextafter(scale, math.inf)
-        mechanism = dp.m.make_laplace(*space, scale=scale)
+        mechanism = laplace(*space, scale=scale)
     return [int(one) for one in mechanism(values)], scale
 
 

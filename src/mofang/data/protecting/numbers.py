@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from mofang.data.protecting import lists
 from mofang.data.protecting.checks import (
     digits_of,
     is_book_number,
@@ -45,7 +46,8 @@ IDENTITY = re.compile(r"(?<![0-9])[1-8]\d{5}([ -]?)(?:18|19|20)\d{6}\1\d{3}[\dXx
 OLD_IDENTITY = re.compile(r"(?<![0-9A-Za-z])[1-8]\d{14}(?![0-9A-Za-z])")
 COMPANY = re.compile(r"(?<![0-9A-Za-z])[0-9A-HJ-NPQRTUWXY]{2}\d{6}[0-9A-HJ-NPQRTUWXY]{10}(?![0-9A-Za-z])")
 CARD = re.compile(
-    r"(?<![0-9A-Za-z.])(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|3\d{3}([ -])\d{6}\2\d{4,5}|62\d{4}[ -]\d{10,13})"
+    r"(?<![0-9A-Za-z.])(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?"
+    r"|3\d{3}([ -])\d{6}\2\d{4,5}|62\d{4}[ -]\d{10,13})"
     r"(?![0-9A-Za-z_]|[-.]\d)"
 )
 MOBILE = re.compile(r"(?<![0-9+])(?:[+(]{0,2}(?:00)?86\)?[- ]?)?1[3-9]\d(?:([- ]?)\d{4}\1\d{4})" + END)
@@ -60,9 +62,7 @@ AMERICAN = re.compile(
 CALLED = re.compile(r"(?<![0-9A-Za-z.])\(?\d{2,5}\)?[ .-]?\d{3,4}(?:[ .-]?\d{2,4}){1,3}" + END)
 SSN = re.compile(r"(?<![0-9A-Za-z.-])\d{3}([- ]?)\d{2}\1\d{4}" + END)
 LETTERS_BEFORE = re.compile(r"[A-Za-z_]+$")
-KNOWN_BEFORE = frozenset(
-    ["tel", "phone", "mobile", "mob", "cell", "cellphone", "telephone", "t", "m", "p", "call", "fax", "sms", "text", "wechat", "wx", "vx", "id", "idcard", "no", "card", "number", "num", "sfz"]
-)
+KNOWN_BEFORE = frozenset(lists.words("letters_before_a_number"))
 IN_A_PATH = re.compile(r"(?:[A-Za-z0-9_]/|[?&#]|=)$")
 CALLING_KEY = re.compile(r"(?:tel|phone|mobile|mob|cell|contact|whatsapp)\w*[\"']?\s*=\s*[\"']?$", re.IGNORECASE)
 

@@ -56,7 +56,8 @@ class Page:
         """Where a sign stands."""
         if sign not in self._known:
             self._known[sign] = np.flatnonzero(self.codes == ord(sign))
-        return self._known[sign]
+        found: Places = self._known[sign]
+        return found
 
     def places(self, rare: str, before: str = "", after: str = "") -> Places:
         """Where a rare sign stands between these others."""
@@ -92,7 +93,7 @@ class Page:
     def marked(self, bit: int) -> Places:
         """Where a character stands that has this bit."""
         places, bits = self._marked
-        return places[(bits & bit) != 0]
+        return np.asarray(places[(bits & bit) != 0])
 
     def pairs(self, bit: int, known: npt.NDArray[np.uint32]) -> Places:
         """Where a character with this bit and the next one make a pair that is known (sorted codes of pairs)."""
@@ -100,7 +101,7 @@ class Page:
         pair = self.codes[places].astype(np.uint32) << np.uint32(16) | self.codes[places + 1]
         place = np.searchsorted(known, pair)
         place[place == len(known)] = 0
-        return places[known[place] == pair]
+        return np.asarray(places[known[place] == pair])
 
     def is_digit(self, places: Places) -> npt.NDArray[np.bool_]:
         """Whether a digit stands at each place."""

@@ -38,7 +38,9 @@ _BELOW = (
     rf"(?:{_AREA}{{1,3}}{_TOWN}?|{_TOWN}){_ROAD}{{1,2}}{_TAILS}|(?:{_AREA}{{1,3}}{_TOWN})(?:{_TAIL}){{1,3}}"
     rf"|{_ROAD}{_NUMBER}(?:{_TAIL}){{0,3}}(?:[ -]?[0-9]{{2,5}}(?:室|房)?(?![0-9年月.]))?"
 )
-WITHIN = re.compile(rf"{_REGION}(?:{_AREA}{{0,2}}{_TOWN}?{_ROAD}{{1,2}}{_TAILS}|{_AREA}{{1,2}}{_TOWN}?(?:{_TAIL}){{1,3}}|{_BELOW})")
+WITHIN = re.compile(
+    rf"{_REGION}(?:{_AREA}{{0,2}}{_TOWN}?{_ROAD}{{1,2}}{_TAILS}|{_AREA}{{1,2}}{_TOWN}?(?:{_TAIL}){{1,3}}|{_BELOW})"
+)
 LOCAL = re.compile(_BELOW)
 LEVEL = re.compile(r"省|市|区|县|旗|镇|乡|街道")
 WORDS = re.compile(r"(?:地址|住址|住在|家住|现居|户籍|居住|寄到|送到|寄往|位于|收货|所在地)")
@@ -55,14 +57,18 @@ REACH = 48
 
 _CAPITAL = r"[A-Z][A-Za-z'’.-]*"
 _STREETS = (
-    "Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Way|Place|Pl|Square|Sq|Terrace|Parkway|Pkwy|Highway|Hwy|"
+    "Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Way|Place|Pl|"
+    "Square|Sq|Terrace|Parkway|Pkwy|Highway|Hwy|"
     "Crescent|Close|Circle|Cir|Trail|Alley|Quay"
 )
 ENGLISH = re.compile(
-    rf"(?<![0-9A-Za-z.,$£€#/-])\d{{1,5}}[A-Za-z]?(?:[-/]\d{{1,4}})? (?:[NSEW]\.? )?(?:{_CAPITAL} |\d{{1,3}}(?:st|nd|rd|th) ){{1,4}}?"
+    rf"(?<![0-9A-Za-z.,$£€#/-])\d{{1,5}}[A-Za-z]?(?:[-/]\d{{1,4}})? (?:[NSEW]\.? )?"
+    rf"(?:{_CAPITAL} |\d{{1,3}}(?:st|nd|rd|th) ){{1,4}}?"
     rf"(?:{_STREETS})\b(?:\.(?=,? [A-Z0-9#]))?"
-    r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Floor|Fl|Room|Rm|#)\.? ?#?[0-9A-Za-z-]{1,6}\b|,? (?:First|Second|Third|Fourth|Fifth) Floor)?"
-    rf"(?:,?[ \n]{{1,2}}(?:{_CAPITAL}[ ]?){{1,3}},? ?(?:[A-Z]{{2}}\b|[A-Z][a-z]+)?,? ?(?:\d{{5}}(?:-\d{{4}})?\b|[A-Z]{{1,2}}\d[A-Z0-9]? ?\d[A-Z]{{2}}\b))?"
+    r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Floor|Fl|Room|Rm|#)\.? ?#?[0-9A-Za-z-]{1,6}\b"
+    r"|,? (?:First|Second|Third|Fourth|Fifth) Floor)?"
+    rf"(?:,?[ \n]{{1,2}}(?:{_CAPITAL}[ ]?){{1,3}},? ?(?:[A-Z]{{2}}\b|[A-Z][a-z]+)?"
+    rf",? ?(?:\d{{5}}(?:-\d{{4}})?\b|[A-Z]{{1,2}}\d[A-Z0-9]? ?\d[A-Z]{{2}}\b))?"
 )
 
 

@@ -38,7 +38,7 @@ def recognizer(language: str, kinds: frozenset[str] = ALL_KINDS) -> Any:
 def _recognizer_class() -> type[Any]:
     analyzer = _presidio()
 
-    class MofangRecognizer(analyzer.EntityRecognizer):  # type: ignore[misc, name-defined]
+    class MofangRecognizer(analyzer.EntityRecognizer):  # type: ignore[name-defined, misc]
         """Finds what ``mofang protect`` finds."""
 
         def __init__(self, kinds: frozenset[str], language: str) -> None:
@@ -65,12 +65,12 @@ def engine() -> Any:
     from presidio_analyzer import predefined_recognizers
     from presidio_analyzer.nlp_engine import SpacyNlpEngine
 
-    class Blank(SpacyNlpEngine):  # type: ignore[misc]
+    class Blank(SpacyNlpEngine):
         """Words without a model: nothing is downloaded."""
 
         def __init__(self) -> None:
             super().__init__(models=[{"lang_code": one, "model_name": f"blank:{one}"} for one in LANGUAGES])
-            self.nlp = {one: spacy.blank(one) for one in LANGUAGES}
+            self.nlp: Any = {one: spacy.blank(one) for one in LANGUAGES}
 
         def load(self) -> None:
             """Nothing to load."""

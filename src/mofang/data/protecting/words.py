@@ -77,9 +77,10 @@ def machines(page: Page) -> Iterator[Span]:
     """IPv4 and IPv6 addresses, public or private; version numbers and times are none."""
     for at in _four_parts(page):
         found = IPV4.search(page.text, max(at - 4, 0), at + 20)
-        if found and all(int(part) < 256 and (part == "0" or part[0] != "0") for part in found[0].split(".")):
-            if not _is_version(page, found):
-                yield Span(found.start(), found.end(), "ip", SURE, _reach(found[0]))
+        if found is None or any(int(part) > 255 or (part != "0" and part[0] == "0") for part in found[0].split(".")):
+            continue
+        if not _is_version(page, found):
+            yield Span(found.start(), found.end(), "ip", SURE, _reach(found[0]))
     for at in _colons(page):
         low = at
         while low > at - 40 and page.text[low - 1] in _V6_SIGNS:
@@ -215,11 +216,13 @@ def _other_follows(before: str) -> bool:
 def wechat_names(page: Page) -> Iterator[Span]:
     """WeChat names after a word that says so."""
     starts = [page.pairs(WECHAT_BIT, _WECHAT)]
-    for sign, before in (("x", "v"), ("x", "w"), ("X", "V"), ("X", "W"), ("x", "V"), ("x", "W"), ("x", "ei"), ("信", "V"), ("信", "v")):
+    for sign, before in (
+        ("x", "v"), ("x", "w"), ("X", "V"), ("X", "W"), ("x", "V"), ("x", "W"), ("x", "ei"), ("信", "V"), ("信", "v"),
+    ):
         starts.append(page.places(sign, before=before) - len(before))
-    ascii_words = [place for word in ("echat", "eChat", "ECHAT") for place in page.words(word)]
+    ascii_words: list[int] = [place for word in ("echat", "eChat", "ECHAT") for place in page.words(word)]
     last = 0
-    for at in sorted({int(one) for places in (*starts, ascii_words) for one in places}):
+    for at in sorted({*ascii_words, *(one for places in starts for one in places.tolist())}):
         word = WECHAT_WORD.search(page.text, max(at - 2, 0), at + 7)
         if word is None:
             continue
