@@ -293,7 +293,9 @@ def _pool(reader: RecordReader, plan: Plan) -> dict[str, tuple[tuple[str, bytes]
     return {label: tuple((id, data) for _, id, data in sorted(heap, reverse=True)) for label, heap in found.items()}
 
 
-def _synthetic(reader: RecordReader, about: Mapping[str, Any], plan: Plan) -> Iterator[tuple[Batch, list[dict[str, Any]], list[str]]]:
+def _synthetic(
+    reader: RecordReader, about: Mapping[str, Any], plan: Plan
+) -> Iterator[tuple[Batch, list[dict[str, Any]], list[str]]]:
     """New rows of each class that is smaller than the largest, features made afresh of the new values."""
     from mofang.data.augmenting.tables import synthetic
 

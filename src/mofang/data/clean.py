@@ -28,6 +28,7 @@ from mofang.data.survey import Html, Layout, Survey, survey
 
 Columns = tuple[str, ...]
 Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
 Least = Annotated[float, Field(ge=0)]
 LONG_CHARS = 1000  # texts longer than this on average are documents, and compared by their words
 LOOKED_ROWS = 2_000
@@ -44,86 +45,62 @@ class Cleaned(Artifact):
     inside = {"kept": "records"}  # noqa: RUF012
 
 
+# fmt: off
 @stage(version=3)
 def clean(
     run: Run,
     records: Records,
     previous: Cleaned | None = None,
     *,
-    labels: str = "",
-    min_chars: Annotated[int, Field(ge=0)] = 1,
-    max_chars: Annotated[int, Field(ge=0)] = 0,
-    html: Html = "no",
-    layout: Layout = "line",
-    noise: bool = False,
-    languages: Columns = (),
-    language_score: Share = 0.0,
-    language_chars: Annotated[int, Field(ge=0)] = 0,
-    quality: Quality = Anything(),
-    personal: Literal["keep", "mask", "drop"] = "keep",
-    personal_kinds: Columns = (),
-    rules: Columns = (),
-    units: Columns = (),
-    dates: Columns = (),
-    missing: Share = 1.0,
-    outliers: Least = 0.0,
-    flag: Columns = (),
-    duplicates: bool = True,
-    near_duplicate: Share = 0.85,
-    near_by: Literal["auto", "characters", "words"] = "auto",
+    labels: str = "", min_chars: Count = 1, max_chars: Count = 0,
+    html: Html = "no", layout: Layout = "line", noise: bool = False,
+    languages: Columns = (), language_score: Share = 0.0, language_chars: Count = 0,
+    quality: Quality = Anything(), rules: Columns = (), flag: Columns = (),
+    personal: Literal["keep", "mask", "drop"] = "keep", personal_kinds: Columns = (),
+    units: Columns = (), dates: Columns = (), missing: Share = 1.0, outliers: Least = 0.0,
+    duplicates: bool = True, near_duplicate: Share = 0.85, near_by: Literal["auto", "characters", "words"] = "auto",
     conflicts: Literal["auto", "reject", "keep"] = "auto",
-    min_side: Annotated[int, Field(ge=1)] = 4,
-    max_pixels: Annotated[int, Field(ge=1)] = 50_000_000,
-    min_blur: Least = 0.0,
-    min_contrast: Least = 0.0,
-    min_seconds: Least = 0.0,
-    max_seconds: Least = 0.0,
-    max_silence: Share = 1.0,
-    max_clipping: Share = 1.0,
+    min_side: Annotated[int, Field(ge=1)] = 4, max_pixels: Annotated[int, Field(ge=1)] = 50_000_000,
+    min_blur: Least = 0.0, min_contrast: Least = 0.0,
+    min_seconds: Least = 0.0, max_seconds: Least = 0.0, max_silence: Share = 1.0, max_clipping: Share = 1.0,
     bad_share: Share = 0.05,
 ) -> Cleaned:
     """Bring texts and labels into one spelling; drop empty records, copies and texts with conflicting labels.
 
-    Every dropped record is kept in rejected.parquet with its reason and the id of the record that stays in
-    its place; of copies the one that ``previous`` kept stays. ``labels`` makes the classes, as in
-    ``4,5=positive;1,2=negative``; a label it does not name is set aside. Near copies share ``near_duplicate`` of
-    their shingles and the label (0 switches this off; below five characters only exact copies count), or
-    are one photo saved twice; ``near_by`` compares short texts by characters and documents by words.
-    ``languages`` are those that stay, as in ``zh,en``, told from the first ``language_chars`` characters (0: all).
-    ``rules`` are regular expressions of one's own, as in ``advert=加微信``; a text that one matches is dropped.
-    ``personal`` data are masked, or their texts dropped: ``personal_kinds``, or all but names and addresses.
-    ``units`` and ``dates`` name columns to repair, as in ``weight=kg`` and ``day`` or ``day=dmy``.
-    ``missing`` is the share of inputs that may be missing, ``outliers`` the distance of a number from its column's
-    median, in standard deviations (0: any). The reasons named by ``flag`` are noted in statistics.parquet and drop
-    nothing. Of pictures ``min_blur`` and ``min_contrast`` are the least
-    sharpness and contrast, of sounds ``max_silence`` and ``max_clipping`` the largest shares (0 and 1: any).
-    ``max_chars`` 0 means no limit. More than ``bad_share`` damaged images or sounds stop the run. Other thresholds on
-    the same records take seconds: what was read of them is kept.
+    Every dropped record is kept in rejected.parquet with its reason and the id of the record that stays in its place; of copies
+    the one that ``previous`` kept stays. ``labels`` makes the classes, as in ``4,5=positive;1,2=negative``; a label it does not
+    name is set aside. Near copies share ``near_duplicate`` of their shingles and the label (0 switches this off; below five
+    characters only exact copies count), or are one photo saved twice; ``near_by`` compares short texts by characters and
+    documents by words. ``languages`` are those that stay, as in ``zh,en``, told from the first ``language_chars`` characters
+    (0: all). ``rules`` are regular expressions of one's own, as in ``advert=加微信``; a text that one matches is dropped.
+    ``personal`` data are masked, or their texts dropped: ``personal_kinds``, or all but names and addresses. ``units`` and
+    ``dates`` name columns to repair, as in ``weight=kg`` and ``day`` or ``day=dmy``. ``missing`` is the share of inputs that may
+    be missing, ``outliers`` the distance of a number from its column's median, in standard deviations (0: any). The reasons
+    named by ``flag`` are noted in statistics.parquet and drop nothing. Of pictures ``min_blur`` and ``min_contrast`` are the
+    least sharpness and contrast, of sounds ``max_silence`` and ``max_clipping`` the largest shares (0 and 1: any).
+    ``max_chars`` 0 means no limit. More than ``bad_share`` damaged images or sounds stop the run. Other thresholds on the same
+    records take seconds: what was read of them is kept.
     """
     reader = RecordReader(records)
     texts, photos = with_role(reader.roles, "text"), with_role(reader.roles, "image")
     _require_flags(flag, rules)
     near = _near(reader, near_duplicate, near_by, texts, photos)
     surveyed: Survey = run.call(
-        survey, records, labels=labels, html=html, layout=layout, units=units, dates=dates, noise=noise,
-        mask=personal == "mask", find_personal=personal == "drop", personal_kinds=personal_kinds, rules=rules, near=near,
+        survey, records, labels=labels, html=html, layout=layout, units=units, dates=dates, noise=noise, rules=rules, near=near,
+        mask=personal == "mask", find_personal=personal == "drop", personal_kinds=personal_kinds, prefix=language_chars or 1000,
         identify=("prefix" if language_chars else "full") if languages or quality != Anything() else "",
-        prefix=language_chars or 1000, quality=quality != Anything(), repetition=quality.repetition,
-        media=bool(min_blur or min_contrast), max_pixels=max_pixels,
-    )  # fmt: skip
+        quality=quality != Anything(), repetition=quality.repetition, media=bool(min_blur or min_contrast), max_pixels=max_pixels,
+    )
     thresholds = Thresholds(
         min_chars, max_chars, min_side, languages, language_score, quality, personal == "drop",
         tuple(name for name, _ in own_rules(rules)), missing, flag, min_blur, min_contrast, min_seconds, max_seconds,
         max_silence, max_clipping,
-    )  # fmt: skip
-    reject_conflicts = conflicts == "reject" or (
-        conflicts == "auto" and bool(with_role(reader.roles, ("text", *MEDIA_ROLES)))
     )
     chosen = choose(
         run, surveyed, reader.roles, thresholds, outliers=outliers, duplicates=duplicates, near=near,
-        near_duplicate=near_duplicate, reject_conflicts=reject_conflicts, previous=previous,
+        near_duplicate=near_duplicate, reject_conflicts=_refuses(conflicts, reader), previous=previous,
         check=lambda counts: _require_whole(counts, reader.rows, bad_share),
-    )  # fmt: skip
+    )
     counts = write(run, records, surveyed, chosen)
     if not counts[""]:
         raise MofangError("nothing-left", rows=reader.rows, reasons=worded(counts))
@@ -131,6 +108,12 @@ def clean(
         write_ties(run, "kept/", chosen.tied, chosen.signed)
     run.measure(**_measures(counts, surveyed, chosen))
     return run.result(Cleaned)
+# fmt: on
+
+
+def _refuses(conflicts: str, reader: RecordReader) -> bool:
+    """Whether copies with different labels go: of texts, images and sounds, where nothing else is said."""
+    return conflicts == "reject" or (conflicts == "auto" and bool(with_role(reader.roles, ("text", *MEDIA_ROLES))))
 
 
 def _measures(counts: Counter[str], surveyed: Survey, chosen: Chosen) -> dict[str, Any]:

@@ -191,7 +191,7 @@ def test_content_that_comes_back_leaves_nothing_behind(terminal: Inside, databas
     entries = [one for one in terminal.type("runs", "--json").json if one["stage"] == "collect"]
     collect(terminal)
     assert first == "1" and len(entries) == 2
-    assert [one["state"] for one in terminal.type("runs", "--json").json][0] == "reused"
+    assert next(one["state"] for one in terminal.type("runs", "--json").json) == "reused"
     assert not list((terminal.shop / "cache" / "remote").glob("*/pieces"))
 
 

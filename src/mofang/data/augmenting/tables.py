@@ -51,7 +51,9 @@ def _number(value: Any) -> float:
     return float("nan") if found is None else found
 
 
-def between(row: Mapping[str, Any], near: Sequence[Mapping[str, Any]], finder: Neighbours, rng: Any) -> tuple[dict[str, Any], int]:
+def between(
+    row: Mapping[str, Any], near: Sequence[Mapping[str, Any]], finder: Neighbours, rng: Any
+) -> tuple[dict[str, Any], int]:
     """A row somewhere between one row and one of its neighbours (its place comes beside); of each category what most have.
 
     A whole number stays whole where all of them are whole.

@@ -71,7 +71,8 @@ class Plan:
     def key_of(self, file: SourceFile, how: Reading) -> str:
         """What the rows of a file depend on: its bytes, its name, how it is read, and into which columns."""
         read = (how.format, how.encoding, how.delimiter, how.header, how.skip_lines, how.names, how.label, how.sheet,
-                how.max_cell_chars, how.damaged, how.told and how.told.written().decode(), how.known, how.several and how.format in BY_FILES)
+                how.max_cell_chars, how.damaged, how.told and how.told.written().decode(), how.known,
+                how.several and how.format in BY_FILES)
         label = self.labels.get(file.name) if self.labels is not None else None
         return digest_of([self.version, file.name, self.digests[file.path], read, list(self.roles.items()), label,
                           self.labels is not None])

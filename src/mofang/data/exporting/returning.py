@@ -47,8 +47,8 @@ def restored(chunk: Chunk, told: Told, files: Sequence[SourceFile], reject: Reje
     """A chunk as the records were: apostrophes taken off, images and sounds read from the files that rows name."""
     columns = {(unguarded(name) if told.guarded else name).replace(SLASH, "/"): values for name, values in chunk.columns.items()}
     if told.guarded:
-        columns = {name: values if told.columns.get(name) == "number" else
-                   [unguarded(value) if isinstance(value, str) else value for value in values] for name, values in columns.items()}
+        texts = [name for name in columns if told.columns.get(name) != "number"]
+        columns |= {name: [unguarded(one) if isinstance(one, str) else one for one in columns[name]] for name in texts}
     media = dict(chunk.media)
     if told.format in ("csv", "jsonl"):
         roots = {file.name: file for file in files}

@@ -22,7 +22,7 @@ class TextHtml:
         from mofang.data.cleaning.text.html import looks_like_html, to_text
 
         always = state.get("mode") == "yes"
-        
+
         def words(text: str) -> str:
             if looks_like_html(text):
                 return paragraphs(to_text(text))

@@ -41,7 +41,8 @@ class Reading:
     ``several`` says that these files are some of many. ``known`` are the columns of an earlier file with a header,
     ``labels`` the label of each file by its name; ``start`` and ``end`` are the bytes of the one file that are read
     (``end`` 0: to its end), ``heading`` what was found out about it. ``damaged``
-    says what becomes of a file that ends before its time, ``told`` what an export says of itself. ``blank_lines``, ``lines``, ``open_end`` and
+    says what becomes of a file that ends before its time, ``told`` what an export says of itself.
+    ``blank_lines``, ``lines``, ``open_end`` and
     ``sheets`` (the sheet read of each workbook) are written while reading.
     """
 

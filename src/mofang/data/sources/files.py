@@ -28,9 +28,10 @@ from mofang.data.sources.archives import BOMB_BYTES, BOMB_RATIO, TAR_ENDINGS, Ar
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
+DESCRIPTION = ("a file, a folder, a glob, a zip or tar archive, package:name/path, source:NAME, hub:NAME, "
+               "or an address such as https://…")
 Source = Annotated[
-    str, Field(min_length=1, description="a file, a folder, a glob, a zip or tar archive, package:name/path, source:NAME, hub:NAME, "
-                                         "or an address such as https://…"), OnDisk()
+    str, Field(min_length=1, description=DESCRIPTION), OnDisk()
 ]
 
 PACKAGE = "package:"
