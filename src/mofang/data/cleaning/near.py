@@ -239,7 +239,7 @@ class NearCopies:
 def _read_rows(file: int, rows: I64) -> U16:
     """The minima of these rows."""
     found = np.empty((len(rows), PERMUTATIONS), "<u2")
-    view, width = memoryview(found).cast("B"), 2 * PERMUTATIONS
+    view, width = found.data.cast("B"), 2 * PERMUTATIONS
     for place, row in enumerate(rows.tolist()):
         os.preadv(file, [view[place * width : (place + 1) * width]], row * width)
     return found
