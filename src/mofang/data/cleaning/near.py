@@ -9,6 +9,7 @@ error of 0.03 at 0.85), so that no text is read twice. Memory holds one partitio
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ CHARS_AT_ONCE = 1 << 20
 NEIGHBOURS = 8
 RECALL = 0.99
 CHUNK_ROWS = 1 << 17
-PAIRS_AT_ONCE = 1 << 16
+PAIRS_AT_ONCE = 1 << 14
 SLACK = 0.15  # five standard errors: what a signature may underrate a pair that is then compared exactly
 
 U16 = npt.NDArray[np.uint16]
@@ -176,10 +177,9 @@ class NearCopies:
         if len(signed) < 2:
             return np.zeros((0, 2), np.int64)
         sizes = np.memmap(self._scratch / "sizes.bin", "<i4", "r")
-        minima = np.memmap(self._scratch / "minima.bin", "<u2", "r").reshape(-1, PERMUTATIONS)
         found = np.zeros((0, 2), np.int64)
         for band in range(self._bands):
-            fresh = [self._likely(pairs, minima) for pairs in self._proposed(band, sizes, signed, decisions)]
+            fresh = [self._likely(pairs) for pairs in self._proposed(band, sizes, signed, decisions)]
             found = np.unique(np.concatenate([found, *fresh]), axis=0)
             (self._scratch / f"band-{band}.bin").unlink()
         if self._words or not len(found):
@@ -203,13 +203,15 @@ class NearCopies:
                 hashes.append(hashed[mine])
             yield _candidates(np.concatenate(hashes), np.concatenate(rows), signed, decisions)
 
-    def _likely(self, pairs: I64, minima: np.ndarray[Any, Any]) -> I64:
-        """The pairs whose signatures agree enough."""
+    def _likely(self, pairs: I64) -> I64:
+        """The pairs whose signatures agree enough. They are read, not mapped: mapped pages would count as memory."""
         least = self.threshold if self._words else self.threshold - SLACK
         good = [np.zeros(0, np.bool_)]
-        for start in range(0, len(pairs), PAIRS_AT_ONCE):
-            some = pairs[start : start + PAIRS_AT_ONCE]
-            good.append((minima[some[:, 0]] == minima[some[:, 1]]).mean(1) >= least)
+        with (self._scratch / "minima.bin").open("rb") as file:
+            for start in range(0, len(pairs), PAIRS_AT_ONCE):
+                rows, places = np.unique(pairs[start : start + PAIRS_AT_ONCE], return_inverse=True)
+                minima, (one, other) = _read_rows(file.fileno(), rows), places.reshape(-1, 2).T
+                good.append((minima[one] == minima[other]).mean(1) >= least)
         kept: I64 = pairs[np.concatenate(good)]
         return kept
 
@@ -232,6 +234,15 @@ class NearCopies:
             if min(len(a), len(b)) >= self.threshold * max(len(a), len(b)):
                 near[number] = overlap(a, b) >= self.threshold
         return near
+
+
+def _read_rows(file: int, rows: I64) -> U16:
+    """The minima of these rows."""
+    found = np.empty((len(rows), PERMUTATIONS), "<u2")
+    view, width = found.data.cast("B"), 2 * PERMUTATIONS
+    for place, row in enumerate(rows.tolist()):
+        os.preadv(file, [view[place * width : (place + 1) * width]], row * width)
+    return found
 
 
 def _candidates(hashed: U64, rows: I64, signed: np.ndarray[Any, Any], decisions: Decisions) -> I64:
