@@ -9,6 +9,8 @@ seconds of each step, how many records stayed.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -77,6 +79,8 @@ def main() -> None:
     records = shop.run(collect, source=source, licence="mixed", format="jsonl", text=("text",), keep=("id",), bad_share=1.0,
                        max_cell_chars=10_000_000)
     collected = time.monotonic()
+    if gone := os.environ.get("MOFANG_BENCH_SOURCE_GONE"):  # a source made for the bench is not needed any more
+        shutil.rmtree(gone)
     made = shop.run(clean, records, **given)
     ended = time.monotonic()
     shop.executor.close()
