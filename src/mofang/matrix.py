@@ -9,7 +9,8 @@ from mofang.core.lock import locked
 
 STAGE_OF = {"collect": "collect", "clean": "clean", "snapshot": "snapshot", "train": "train", "tune": "select",
             "compress": "", "evaluate": "evaluate", "explain": "", "release": "package", "serve": "package",
-            "sell": "invoice", "label": "aggregate", "protect": "protect", "augment": "augment", "pretrain": "", "harden": "", "watch": "",
+            "sell": "invoice", "label": "aggregate", "protect": "protect", "augment": "augment",
+            "pretrain": "", "harden": "", "watch": "",
             "plan": "", "manage": "", "compete": "", "govern": "", "trace": "collect", "deploy": "", "assess": "assess"}
 ORDER = ("collect", "clean", "protect", "label", "assess", "augment", "snapshot", "pretrain", "train", "harden", "tune",
          "compress", "evaluate", "explain", "release", "serve", "sell", "watch", "plan", "manage", "compete", "trace",
