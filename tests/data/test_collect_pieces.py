@@ -127,18 +127,13 @@ def test_two_processes_collect_as_one(tmp_path: Path, small_pieces: None, monkey
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are parsed from now on."""
     read: list[str] = []
-    before = pieces.reader_named
+    before = pieces.chunks_of
 
-    def named(name: str) -> Any:
-        reader = before(name)
+    def watched(files: Any, how: Any, reject: Any) -> Any:
+        read.extend(file.name for file in files)
+        return before(files, how, reject)
 
-        def watched(files: Any, how: Any, reject: Any) -> Any:
-            read.extend(file.name for file in files)
-            return reader(files, how, reject)
-
-        return watched
-
-    monkeypatch.setattr(pieces, "reader_named", named)
+    monkeypatch.setattr(pieces, "chunks_of", watched)
     return read
 
 
@@ -266,3 +261,18 @@ def test_a_packed_file_that_is_cut_short(shop: Shop, tmp_path: Path) -> None:
     assert caught.value.code == "archive-broken" and "--damaged keep" in caught.value.worded("zh")[1]
     kept = made(shop, tmp_path / "a.csv.gz", label="标签", text=("评论",), damaged="keep")
     assert 8_000 < kept.measures["rows"] < 30_000 and kept.measures["rejected"]["cut-short"] == 1
+
+
+def test_a_look_at_many_files_holds_the_first_rows_of_each(tmp_path: Path) -> None:
+    from mofang.data.collecting.choosing import FIRST_ROWS, SAMPLE_ROWS, sample
+    from mofang.data.readers import Reading
+    from mofang.data.sources.files import source_files
+
+    for number in range(30):
+        late = {"late": "1"} if number == 29 else {}
+        lines = [json.dumps({"id": f"{number}-{row}", "text": "x" * 500, **late}) for row in range(3000)]
+        (tmp_path / f"{number:02}.jsonl").write_text("\n".join(lines))
+    files, how = source_files(str(tmp_path)), Reading("jsonl", several=True)
+    assert sum(len(one.numbers) for one in sample(files, how, ["text", "id"])) <= SAMPLE_ROWS + 4096, "id is renamed, not missing"
+    head = sample(files, how, ["text", "late"])
+    assert "late" in head[-1].columns and sum(len(one.numbers) for one in head) <= SAMPLE_ROWS + 4096 + 30 * FIRST_ROWS

@@ -165,7 +165,13 @@ def test_the_test_part_is_not_read(fit_shop: Shop, snapshots: dict[str, Snapshot
         opened.append(f"{artifact.within}/{name}")
         return path(artifact, name)
 
+    def read(artifact: Artifact, name: str) -> Any:
+        opened.append(f"{artifact.within}/{name}")
+        return stream(artifact, name)
+
+    stream = Artifact.open
     monkeypatch.setattr(Artifact, "path", watched)
+    monkeypatch.setattr(Artifact, "open", read)
     fit_shop.run(train, snapshots[TABLE], family=Linear(c=0.5))
     assert [name for name in opened if name.startswith("train/")]
     assert not [name for name in opened if name.startswith("test")]

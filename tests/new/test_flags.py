@@ -110,7 +110,7 @@ def test_unlabelled_things_are_told_what_can_be_done(tmp_path: Path, capsys: pyt
 
 
 def test_every_code_is_worded() -> None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "mofang" / "data").glob("*.py"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "mofang" / "data").rglob("*.py"))
     codes = set(re.findall(r'Remark\(\s*"([a-z-]+)"', sources))
     codes |= {pair for one in re.findall(r'Remark\("([a-z-]+)" if \w+ else "([a-z-]+)"', sources) for pair in one} | {"says-the-label", "afterwards"}
     assert codes == set(REMARKS)

@@ -84,7 +84,7 @@ def test_a_workbook_grows_from_month_to_month(language: str, capsys: pytest.Capt
     typed("clean", "rows", "kept", "--labels", "4,5=好评;1,2=差评", "--name", "kept")
     typed("snapshot", "kept/kept", "parts", "--task", "text_classification", "--name", "parts")
     runs = {row["run"]: row for row in json.loads(typed("runs", "--json"))}
-    assert len(runs) == 6
+    assert len(runs) == 8 and {row["stage"] for row in runs.values()} == {"collect", "survey", "clean", "snapshot"}
     Path("评论.xlsx").unlink()
     assert run([*collect, "--origin", "again"]) == 1
     said = capsys.readouterr().err

@@ -17,6 +17,7 @@ from mofang.data.assessing.check import Check, total
 from mofang.data.assessing.gather import Gathered, gather
 from mofang.data.assessing.report import page
 from mofang.data.assessing.vectors import embedded, joined_texts, table_features, text_features
+from mofang.data.exporting.files import require_records
 
 ASSESSMENT_FORMAT = 1
 CHECK_SHEET_CHARS = 2000
@@ -48,6 +49,7 @@ def assess(
     names the columns that say where a record comes from, and ``sheet`` is how many records, drawn with ``seed``, a person
     should check by hand.
     """
+    require_records("assess", records, earlier)
     with run.progress("Reading", "正在读取") as bar:
         found = gather(records, max_rows, bar.advance)
         before = gather(earlier, max_rows, bar.advance) if earlier is not None else None

@@ -16,7 +16,7 @@ from mofang.core.artifact import Artifact
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.columns import text_of
-from mofang.data.exporting.files import record_parts
+from mofang.data.exporting.files import record_parts, require_records
 from mofang.data.records import RecordReader
 from mofang.data.roles import ID, with_role
 from mofang.data.snapshots.survivors import PAIRED, Ids, packed, places_in
@@ -49,6 +49,7 @@ def diff(run: Run, before: Artifact, after: Artifact) -> Difference:
     A record is known by its id, which follows from what it says; a record whose text changed is a new one and the old one
     is gone. Memory holds 32 bytes for each record of both.
     """
+    require_records("diff", before, after)
     with run.progress("Comparing", "正在比较", 2) as bar:
         old = _Side.read(before)
         bar.advance(1)

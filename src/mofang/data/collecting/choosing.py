@@ -14,6 +14,7 @@ from mofang.data.readers.delimited import COLUMNS_MOST, doubled
 from mofang.data.roles import ID, MEDIA_ROLES, with_role
 from mofang.data.sources.files import SourceFile
 
+FIRST_ROWS = 50
 FILES_LOOKED = 200
 SAMPLE_ROWS = 5000
 
@@ -45,10 +46,17 @@ def sample(files: list[SourceFile], how: Reading, named: Sequence[str]) -> list[
         if sum(len(one.numbers) for one in head) >= SAMPLE_ROWS or chunk.media:
             break
     found = {name for chunk in head for name in chunk.columns}
-    if head and len(files) > 1 and not found.issuperset(named):
+    if head and len(files) > 1 and not found.issuperset(map(own_name, named)):
         firsts = (next(_chunks([file], how), None) for file in files[:FILES_LOOKED])
-        head += [chunk for chunk in firsts if chunk is not None]
+        head += [_start(chunk) for chunk in firsts if chunk is not None]
     return head
+
+
+def _start(chunk: Chunk) -> Chunk:
+    """The first rows of a chunk: many files' first megabytes together would not fit."""
+    columns = {name: values[:FIRST_ROWS] for name, values in chunk.columns.items()}
+    media = {name: values[:1] for name, values in chunk.media.items()}
+    return Chunk(chunk.file, chunk.numbers[:FIRST_ROWS], columns, media, chunk.names[:FIRST_ROWS])
 
 
 def _chunks(files: list[SourceFile], how: Reading) -> Iterator[Chunk]:

@@ -58,6 +58,13 @@ def record_parts(artifact: Artifact) -> dict[str, Artifact]:
     return found
 
 
+def require_records(stage: str, *artifacts: Artifact | None) -> None:
+    """Refuse what holds no records, as a stage refuses a wrong input."""
+    for one in artifacts:
+        if one is not None and not one.has("values.parquet") and "records" not in type(one).inside.values():
+            raise MofangError("input-wrong", stage=stage, takes="records, cleaned, snapshot", given=one.kind)
+
+
 def export_records(
     artifact: Artifact,
     place: Path,

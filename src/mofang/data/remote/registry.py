@@ -85,7 +85,7 @@ def source_add(
     require_no_secret(url, name)
     for text in (*headers, *options):
         if "{secret}" not in text and secret_like(text):
-            raise MofangError("header-with-secret", text=text.partition(":" if text in headers else "=")[0])
+            raise MofangError("header-with-secret", place="{secret}", text=text.partition(":" if text in headers else "=")[0])
     definition = Definition(**{**given, "allow_private": tuple(map(read_private, allow_private))})
     _require_sense(definition)
     with turn(act, JOURNAL):
