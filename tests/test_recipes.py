@@ -67,7 +67,7 @@ def test_collected_cleaned_and_split_up_to_the_search(shop: Shop, name: str) -> 
 def test_wine_becomes_a_model_that_takes_the_raw_columns(shop: Shop) -> None:
     with records_of("wine"):
         outcome = run_recipe(shop, RECIPES / "wine.py", Budget(5))
-        package = outcome.package.read_json("package.json")
+        package = outcome.made.read_json("package.json")
         assert "flavanoids/total_phenols" in [one["name"] for one in package["features"]["columns"]]
         assert len(package["inputs"]) == 13, "a request gives what was measured"
         made = [entry.body["stage"] for entry in shop.ledger.entries("done")]
@@ -78,8 +78,8 @@ def test_wine_becomes_a_model_that_takes_the_raw_columns(shop: Shop) -> None:
 def test_cancer_becomes_a_model(shop: Shop) -> None:
     with records_of("cancer"):
         outcome = run_recipe(shop, RECIPES / "cancer.py", Budget(5))
-    assert str(outcome.named) == "cancer@1" and "BSD-3-Clause" in outcome.package.licences
-    figures = outcome.package.read_json("package.json")["evaluation"]
+    assert str(outcome.named) == "cancer@1" and "BSD-3-Clause" in outcome.made.licences
+    figures = outcome.made.read_json("package.json")["evaluation"]
     headline = figures["metrics"][figures["headline"]]
     assert headline["low"] <= headline["value"] <= headline["high"] and headline["value"] > 0.9
     assert str(run_recipe(shop, RECIPES / "cancer.py", Budget(5)).named) == "cancer@1", "unchanged, nothing is made anew"

@@ -21,6 +21,7 @@ from mofang.core.nearest import nearest
 from mofang.core.personal import holds_personal_data
 from mofang.core.run import Run
 from mofang.core.stage import stage
+from mofang.data.collecting.provenance import sources_of
 from mofang.data.columns import text_of
 from mofang.data.records import Batch, RecordReader, Records, RecordWriter
 from mofang.data.roles import ID, INPUT_ROLES, field, with_role
@@ -61,7 +62,7 @@ class Snapshot(Artifact):
     inside = {"train": "records", "validation": "records", "test": "records"}  # noqa: RUF012
 
 
-@stage(version=2)
+@stage(version=3)
 def snapshot(
     run: Run,
     records: Records,
@@ -109,6 +110,7 @@ def snapshot(
         "counts": {part: {"rows": sum(found.values()), "classes": found} for part, found in counts.items()},
         "operators": reader.about.get("operators", []),
         "licences": list(run.input_licences),
+        "sources": sources_of(reader.about, reader.roles),
         "split": columns.split(shares, sorted_out.cuts),
     }
     run.write_json("about.json", about)
