@@ -33,9 +33,11 @@ def print_dropped(context: Context, dropped: dict[str, int]) -> None:
 
 def print_sources(context: Context, sources: list[dict[str, str]]) -> None:
     """What was said of each source of the records, a line for each."""
+    from mofang.data.collecting.provenance import SAID
+
     for one in sources:
-        told = say(" · ", "；").join(say("{label}: {value}", "{label}：{value}", label=say(*LABELS[name]), value=value)
-                                    for name, value in one.items())
+        told = say(" · ", "；").join(say("{label}: {value}", "{label}：{value}", label=say(*LABELS[name]), value=one[name])
+                                    for name in SAID if name in one)
         context.say("Records: {told}", "数据来源：{told}", told=told)
 
 

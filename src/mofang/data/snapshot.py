@@ -108,7 +108,7 @@ def snapshot(
         "labels": sorted(counts["train"]),
         "inputs": [{"name": name, "role": reader.roles[name]} for name in names],
         "counts": {part: {"rows": sum(found.values()), "classes": found} for part, found in counts.items()},
-        "operators": reader.about.get("operators", []),
+        "operators": _touching(names, reader.about.get("operators", [])),
         "licences": list(run.input_licences),
         "sources": sources_of(reader.about, reader.roles),
         "split": columns.split(shares, sorted_out.cuts),
@@ -182,6 +182,12 @@ def _inputs(reader: RecordReader, label: str, inputs: Sequence[str]) -> list[str
     if wrong or not found:
         raise MofangError("input-not-usable", columns=", ".join(wrong) or "-", roles=", ".join(INPUT_ROLES))
     return found
+
+
+def _touching(inputs: Sequence[str], operators: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The operators that change an input: no request gives the other columns, and none needs the keys of their pseudonyms."""
+    wanted = set(inputs)
+    return [spec for spec in operators if wanted & {*spec["columns"], *spec.get("state", {}).get("makes", [])}]
 
 
 def _sort_out(

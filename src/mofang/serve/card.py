@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mofang.core.trace import LABELS
+from mofang.data.collecting.provenance import SAID
 
 Card = Mapping[str, Any]
 
@@ -103,7 +104,7 @@ def _sources(package: Card, head: str, chinese: bool) -> list[str]:
     lines = []
     for one in package.get("sources", []):
         colon, comma = ("：", "；") if chinese else (": ", "; ")
-        facts = [f"{LABELS[name][chinese]}{colon}{value}" for name, value in one.items()]
+        facts = [f"{LABELS[name][chinese]}{colon}{one[name]}" for name in SAID if name in one]
         lines.append(f"- **{head}**{colon}{comma.join(facts)}{'。' if chinese else '.'}")
     return lines
 
