@@ -1,4 +1,4 @@
-"""What a model is (or a snapshot), on one screen: candidates, test figures, mistakes, engines, what changed, and what to type next."""
+"""What a model or a snapshot is, on one screen: candidates, test figures, mistakes, engines, what changed, what to type next."""
 
 from __future__ import annotations
 
