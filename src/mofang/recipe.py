@@ -1,6 +1,6 @@
 """Recipes: a model's whole life as a short Python script that calls stages.
 
-A recipe has ``NAME`` and ``main(shop, budget)``, which returns the package it made. It imports what it needs from here;
+A recipe has ``NAME`` and ``main(shop, budget)``, which returns the package it made, or the snapshot where it ends in data. It imports what it needs from here;
 each name is loaded only when a recipe asks for it.
 """
 
@@ -38,6 +38,8 @@ HOMES = {
     "aggregate": "mofang.data.label",
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
+
+ENDS = ("package", "snapshot")  # what a recipe may come to: a model ready to serve, or data ready for training
 
 # What Python raises for a mistake in a script; it is the recipe's own where its last line is the recipe's.
 MISTAKES = (NameError, TypeError, AttributeError, LookupError, ImportError, ValueError, ArithmeticError, AssertionError,
@@ -85,13 +87,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a recipe came to, and what it was before: ``previous`` is the version that had the name until now (the same
+    """What a recipe came to (``made``: a package or a snapshot), and what it was before: ``previous`` is the version that had the name until now (the same
     one if nothing changed), ``growth`` what came into the records since, ``comparison`` old and new on the same test
     rows, and ``incomparable`` why there is none.
     """
 
     named: Named
-    package: Artifact
+    made: Artifact
     seconds: float
     previous: Named | None = None
     growth: Growth | None = None
@@ -104,23 +106,23 @@ class Outcome:
         return self.previous == self.named
 
     def made_by(self, kind: str) -> Artifact | None:
-        """The nearest ancestor of the package of this kind (its evaluation, model, snapshot …)."""
-        return self.package.shop.ancestor(self.package.entry, kind)
+        """The nearest ancestor of what was made of this kind (its evaluation, model, snapshot …)."""
+        return self.made.shop.ancestor(self.made.entry, kind)
 
 
 def run_recipe(shop: Shop, path: Path, budget: Budget, settings: Settings | None = None) -> Outcome:
-    """Run a recipe to its named model; run again, it redoes only what changed.
+    """Run a recipe to its named model (or snapshot); run again, it redoes only what changed.
 
     ``settings`` are given from outside, by stage (``{"export": {"miss_cost": 10.0}}``); they stand in for the recipe's
     own and are written into the ledger like those.
     """
     began = time.monotonic()
-    name, package = make_package(shop, path, budget, settings)
-    return finish(shop, name, package, began)
+    name, made = make(shop, path, budget, settings)
+    return finish(shop, name, made, began)
 
 
-def make_package(shop: Any, path: Path, budget: Budget, settings: Settings | None = None) -> tuple[str, Artifact]:
-    """Run a recipe's own code up to its package; the recipe's name, and the package."""
+def make(shop: Any, path: Path, budget: Budget, settings: Settings | None = None) -> tuple[str, Artifact]:
+    """Run a recipe's own code; the recipe's name, and the package or snapshot that it ends in."""
     if not path.is_file():
         raise MofangError("recipe-missing", path=str(path))
     path = path.resolve()  # before the folder changes
@@ -130,34 +132,34 @@ def make_package(shop: Any, path: Path, budget: Budget, settings: Settings | Non
         if not isinstance(name, str) or not callable(main):
             raise MofangError("recipe-shape", path=str(path))
         try:
-            package = main(shop, budget)
+            made = main(shop, budget)
         except MISTAKES as error:
             line = _line_in(path, error)
             if line is None:
                 raise
             raise MofangError("recipe-broken", path=str(path), line=line, reason=f"{type(error).__name__}: {error}") from error
-    if not isinstance(package, Artifact) or package.kind != "package":
+    if not isinstance(made, Artifact) or made.kind not in ENDS:
         raise MofangError("recipe-shape", path=str(path))
-    return name, package
+    return name, made
 
 
-def finish(shop: Shop, name: str, package: Artifact, began: float) -> Outcome:
-    """Name the package that a recipe came to. Where the name had a version with another graph, both are compared on
+def finish(shop: Shop, name: str, made: Artifact, began: float) -> Outcome:
+    """Name what a recipe came to. Where the name had a version with another graph, both are compared on
     the test rows of the new one."""
     previous = shop.newest(name)
-    named = shop.name(name, package)
-    changes = what_changed(shop, package, previous) if previous and previous != named else {}
-    return Outcome(named, package, time.monotonic() - began, previous, **changes)
+    named = shop.name(name, made)
+    changes = what_changed(shop, made, previous) if previous and previous != named else {}
+    return Outcome(named, made, time.monotonic() - began, previous, **changes)
 
 
-def what_changed(shop: Shop, package: Artifact, previous: Named) -> dict[str, Any]:
+def what_changed(shop: Shop, made: Artifact, previous: Named) -> dict[str, Any]:
     """Growth of the records and the comparison of both models, or why there is none."""
     from mofang.data.snapshots.growth import grown
     from mofang.judge.compare import compare, trained_on, why_not
 
     found: dict[str, Any] = {}
     before = {kind: shop.ancestor(previous.entry, kind) for kind in ("records", "graph")}
-    now = {kind: shop.ancestor(package.entry, kind) for kind in ("records", "graph", "evaluation")}
+    now = {kind: shop.ancestor(made.entry, kind) for kind in ("records", "graph", "evaluation")}
     if before["records"] and now["records"]:
         found["growth"] = grown(before["records"], now["records"])
     if not (now["graph"] and now["evaluation"]) or (before["graph"] and before["graph"].digest == now["graph"].digest):

@@ -170,15 +170,18 @@ def _inputs(shop: Shop, given: Any) -> Any:
 
 
 def _finish(lent: Handover) -> None:
-    """Name the package that a recipe made elsewhere, and print the report that ends ``mofang run``."""
+    """Name what a recipe made elsewhere, and print the report that ends ``mofang run``."""
     from mofang.cli.context import Context
     from mofang.cli.report import report
-    from mofang.recipe import finish
+    from mofang.core.errors import MofangError
+    from mofang.recipe import ENDS, finish
 
     context = Context(lent.shop)
     given = lent.given
-    outcome = finish(context.shop, given["name"], context.shop.find(given["entry"], "package"),
-                     time.monotonic() - given["seconds"])
+    made = context.shop.find(given["entry"])
+    if made.kind not in ENDS:
+        raise MofangError("kind-wrong", name=given["entry"], kind=made.kind, wanted=ENDS[0])
+    outcome = finish(context.shop, given["name"], made, time.monotonic() - given["seconds"])
     report(context, outcome, bool(given["json"]))
 
 

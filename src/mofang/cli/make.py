@@ -90,11 +90,18 @@ def settings_of(miss_cost: float | None) -> dict[str, dict[str, float]]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def show(context: Context, model: str, as_json: bool) -> None:
-    """Print a model's report again: candidates, test figures, mistakes, how it compares with the version before."""
-    from mofang.cli.report import show_facts
-    from mofang.outcome import model_facts
+    """Print a model's report again: candidates, test figures, mistakes, how it compares with the version before.
 
-    show_facts(context, model_facts(context.shop, context.shop.named(model, "package")), as_json)
+    Of a snapshot: what was collected, kept and left out, its parts, its sources, and its score.
+    """
+    from mofang.cli.report import show_facts
+    from mofang.outcome import facts_of
+
+    shop = context.shop
+    named = shop.named(model)
+    if named.kind != "snapshot":
+        named = shop.named(model, "package")
+    show_facts(context, facts_of(shop, named), as_json)
 
 
 @click.command()

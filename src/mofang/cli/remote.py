@@ -224,7 +224,7 @@ def _width() -> int:
 def run_at(context: Context, recipe: Path, budget: str, miss_cost: float | None, as_json: bool) -> None:
     """``mofang run`` with the recipe here and the work there; named and reported on there."""
     from mofang.cli.make import settings_of
-    from mofang.recipe import Budget, make_package
+    from mofang.recipe import Budget, make
     from mofang.web.client import Client
     from mofang.web.remote import RemoteShop
 
@@ -233,8 +233,8 @@ def run_at(context: Context, recipe: Path, budget: str, miss_cost: float | None,
         shop = RemoteShop(client)
         began = time.monotonic()
         spent = Budget.parse(budget, shop.rates.get("machine_hour_micros"), shop.currency)
-        name, package = make_package(shop, recipe, spent, settings_of(miss_cost))
-        body = {"name": name, "entry": package.entry, "seconds": time.monotonic() - began, "json": as_json, "width": _width()}
+        name, made = make(shop, recipe, spent, settings_of(miss_cost))
+        body = {"name": name, "entry": made.entry, "seconds": time.monotonic() - began, "json": as_json, "width": _width()}
         with client.stream("/api/outcomes", body) as events:
             status = _printed(events, client)
     finally:

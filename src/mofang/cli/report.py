@@ -1,4 +1,4 @@
-"""What a model is, on one screen: candidates, test figures, mistakes, engines, what changed, and what to type next."""
+"""What a model or a snapshot is, on one screen: candidates, test figures, mistakes, engines, what changed, what to type next."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mofang.cli.context import Context
+from mofang.cli.data_report import print_dropped, print_sources, show_snapshot
 from mofang.core.errors import MofangError
 from mofang.core.language import say
 from mofang.outcome import outcome_facts
@@ -33,14 +34,18 @@ def show_facts(context: Context, facts: dict[str, Any], as_json: bool) -> None:
         return
     if facts.get("unchanged"):
         context.say("Nothing has changed since {model}: sources, settings and code are as they were.",
-                    "自 {model} 以来没有变化：数据、设置和代码都和当时一样。", model=facts["model"])
+                    "自 {model} 以来没有变化：数据、设置和代码都和当时一样。", model=facts.get("model") or facts["snapshot"])
     _grown(context, facts.get("growth"), facts.get("previous"))
-    _rejected(context, facts["dropped"])
+    if "snapshot" in facts:
+        show_snapshot(context, facts)
+        return
+    print_dropped(context, facts["dropped"])
     _candidates(context, facts["candidates"])
     if context.verbose:
         _engines(context, facts["engines"], facts["engine"])
     _mistakes(context, facts["mistakes"])
     _suspects(context, facts)
+    print_sources(context, facts.get("sources", []))
     context.console.print(headline(facts), markup=False, style="bold")
     for line in [*detection_lines(facts), *compared_lines(facts)]:
         context.console.print(line, markup=False)
@@ -157,21 +162,6 @@ def package_figure(package: Artifact) -> str:
         return figure(package.read_json("package.json")["evaluation"])
     except (MofangError, ValueError):  # gone, or no JSON any more; `mofang verify` says which
         return "–"
-
-
-REASONS_ZH = {
-    "duplicate": "重复", "near-duplicate": "近似重复", "conflicting-labels": "标签矛盾", "empty": "空", "too-short": "过短",
-    "too-long": "过长", "not-an-image": "不是图片", "image-too-small": "图片过小", "image-too-large": "图片过大",
-    "label-missing": "没有标签", "class-too-small": "类别过小", "class-not-in-train": "训练集没有该类", "time-missing": "没有时间",
-    "cell-too-large": "单元格过大", "ragged-row": "列数不符", "quote-open": "引号未闭合", "undecodable": "无法解码",
-    "not-a-number": "不是数字", "not-json": "不是 JSON", "not-an-object": "不是对象", "file-empty": "空文件", "image-missing": "缺图片",
-}
-
-
-def _rejected(context: Context, dropped: dict[str, int]) -> None:
-    if dropped:
-        words = ", ".join(f"{say(reason, REASONS_ZH.get(reason, reason))} {count:,}" for reason, count in dropped.items())
-        context.say("Left out (each kept with its reason): {words}", "剔除的记录（逐条保留原因）：{words}", words=words)
 
 
 def _grown(context: Context, growth: dict[str, int] | None, previous: str | None) -> None:

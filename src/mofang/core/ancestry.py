@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ANCESTRY_FORMAT = 1
 CONTEXT = "ancestry"
 KEPT = ("stage", "version", "returned", "of", "licences", "added_licences", "lineage", "cost", "code", "foreign")
-SAID = ("licence", "origin", "consent")  # what its owner says about a source, meant to be read by others
+SAID = ("licence", "terms", "origin", "consent", "person")  # what its owner says about a source, meant to be read by others
 PUBLIC = "package:"  # files of an installed package: the same everywhere
 LONGEST_MEASURE = 64
 PATH = re.compile(r"^(/|~|\\\\|\.{1,2}[/\\]|[A-Za-z]:[/\\]|file:)")

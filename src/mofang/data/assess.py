@@ -30,7 +30,7 @@ class Assessment(Artifact):
     kind = "assessment"
 
 
-@stage(version=1)
+@stage(version=2)
 def assess(
     run: Run,
     records: Artifact,

@@ -19,6 +19,7 @@ from mofang.core.errors import MofangError
 from mofang.core.personal import holds_personal_data
 from mofang.core.run import Run
 from mofang.core.stage import stage
+from mofang.data.collecting.provenance import sources_of, united
 from mofang.data.labelling.consensus import Settled, settle
 from mofang.data.labelling.exchange.bringing import bring
 from mofang.data.labelling.exchange.proposing import bring_model_answers
@@ -164,7 +165,7 @@ def gather(run: Run, stretches: tuple[Sealed, ...], tasks: tuple[Tasks, ...], br
     return run.result(Answers)
 
 
-@stage(version=1)
+@stage(version=2)
 def aggregate(
     run: Run,
     answers: Answers,
@@ -192,6 +193,8 @@ def aggregate(
         raise MofangError("label-records-missing")
     schema = _with_label(readers, names)
     about = {name: value for name, value in readers[0].about.items() if name not in ("format", "columns", "rows")}
+    if len(readers) > 1:
+        about["sources"] = united(sources_of(one.about, one.roles) for one in readers)
     about["labelled"] = {"column": column, "method": settled.method, "schema": gathered.schema.to_dict(),
                          "people": len(gathered.people)}
     total = sum(one.rows for one in readers)

@@ -21,6 +21,7 @@ from mofang.core.nearest import nearest
 from mofang.core.personal import holds_personal_data
 from mofang.core.run import Run
 from mofang.core.stage import stage
+from mofang.data.collecting.provenance import sources_of
 from mofang.data.columns import text_of
 from mofang.data.records import Batch, RecordReader, Records, RecordWriter
 from mofang.data.roles import ID, INPUT_ROLES, field, with_role
@@ -61,7 +62,7 @@ class Snapshot(Artifact):
     inside = {"train": "records", "validation": "records", "test": "records"}  # noqa: RUF012
 
 
-@stage(version=2)
+@stage(version=3)
 def snapshot(
     run: Run,
     records: Records,
@@ -107,8 +108,9 @@ def snapshot(
         "labels": sorted(counts["train"]),
         "inputs": [{"name": name, "role": reader.roles[name]} for name in names],
         "counts": {part: {"rows": sum(found.values()), "classes": found} for part, found in counts.items()},
-        "operators": reader.about.get("operators", []),
+        "operators": _touching(names, reader.about.get("operators", [])),
         "licences": list(run.input_licences),
+        "sources": sources_of(reader.about, reader.roles),
         "split": columns.split(shares, sorted_out.cuts),
     }
     run.write_json("about.json", about)
@@ -180,6 +182,12 @@ def _inputs(reader: RecordReader, label: str, inputs: Sequence[str]) -> list[str
     if wrong or not found:
         raise MofangError("input-not-usable", columns=", ".join(wrong) or "-", roles=", ".join(INPUT_ROLES))
     return found
+
+
+def _touching(inputs: Sequence[str], operators: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The operators that change an input: no request gives the other columns, and none needs the keys of their pseudonyms."""
+    wanted = set(inputs)
+    return [spec for spec in operators if wanted & {*spec["columns"], *spec.get("state", {}).get("makes", [])}]
 
 
 def _sort_out(

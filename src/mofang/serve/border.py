@@ -23,6 +23,7 @@ from mofang.core.canonical import canonical, sha256
 from mofang.core.errors import MofangError
 from mofang.core.store import FREE_FLOOR_BYTES
 from mofang.core.strict import SIZE_MAX, strict_json
+from mofang.data.collecting.provenance import SAID
 from mofang.engine.arrays import from_npy
 from mofang.engine.graphfile import check_graph
 from mofang.serve.parcel import ANCESTRY, OWN, PIECE, SIGNATURE
@@ -282,11 +283,13 @@ def _described(document: Document, folder: Path) -> dict[str, Any]:
         figures = described["evaluation"]
         value = figures["metrics"][figures["headline"]]["value"]
         whole = isinstance(value, int | float) and isinstance(described["files"], dict)
+        told = all(one.keys() <= set(SAID) and all(isinstance(value, str) for value in one.values())
+                   for one in described.get("sources", []))
         named = {name for name, digest in described["files"].items() if document["files"][name][1] == digest}
     except (KeyError, TypeError, AttributeError):
         raise MofangError("parcel-json", name="package.json") from None
     model = {name for name in document["files"] if name.startswith(("graph/", "encoder/"))}
-    if not whole or not model <= named or "canonical.jsonl" not in named:
+    if not whole or not told or not model <= named or "canonical.jsonl" not in named:
         raise MofangError("parcel-json", name="package.json")
     package = next(one for one in document["entries"] if one["id"] == document["package"]["entry"])
     if not set(package["view"]["licences"]) <= licences:

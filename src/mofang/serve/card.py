@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mofang.core.trace import LABELS
+from mofang.data.collecting.provenance import SAID
+
 Card = Mapping[str, Any]
 
 
@@ -21,6 +24,7 @@ def _english(package: Card) -> list[str]:
         f"- **Takes**: {_inputs(package)}. **Gives**: one of {_labels(package)}, a probability for each.",
         f"- **Family**: {_family(package, ', from ')}.",
         f"- **Licences of what it was made from**: {', '.join(package['licences']) or 'none stated'}.",
+        *_sources(package, "Records", False),
         f"- **Test part**: {figures['rows']} records that training never saw; 95 % bootstrap intervals.", "",
         *_table(figures, ("figure", "this model", "baseline")), "",
         *_found(package, "Of 100 test records that are `{positive}` it finds {found} [{low}, {high}]; "
@@ -41,6 +45,7 @@ def _chinese(package: Card) -> list[str]:
         f"- **输入**：{_inputs(package)}。**输出**：{_labels(package)} 之一，并给出各类的概率。",
         f"- **模型族**：{_family(package, '，基于 ')}。",
         f"- **训练材料的许可证**：{', '.join(package['licences']) or '未注明'}。",
+        *_sources(package, "数据来源", True),
         f"- **测试集**：{figures['rows']} 条训练中从未用过的记录；95% 自助法区间。", "",
         *_table(figures, ("指标", "本模型", "基线")), "",
         *_found(package, "测试集中每 100 条 `{positive}` 能找出 {found} 条 [{low}, {high}]；"
@@ -92,6 +97,16 @@ def _labels(package: Card) -> str:
     labels = package["labels"]
     shown = ", ".join(f"`{label}`" for label in labels[:8])
     return f"{shown}, … ({len(labels)})" if len(labels) > 8 else shown
+
+
+def _sources(package: Card, head: str, chinese: bool) -> list[str]:
+    """What was said of each source of the records: terms, origin, legal basis, days, column of persons."""
+    lines = []
+    for one in package.get("sources", []):
+        colon, comma = ("：", "；") if chinese else (": ", "; ")
+        facts = [f"{LABELS[name][chinese]}{colon}{one[name]}" for name in SAID if name in one]
+        lines.append(f"- **{head}**{colon}{comma.join(facts)}{'。' if chinese else '.'}")
+    return lines
 
 
 def _family(package: Card, source: str) -> str:

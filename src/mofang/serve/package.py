@@ -8,21 +8,23 @@ from typing import Annotated, Any
 import orjson
 from pydantic import Field
 
+from mofang.core.ancestry import cut
 from mofang.core.canonical import sha256
 from mofang.core.run import Run
 from mofang.core.stage import stage
+from mofang.data.collecting.provenance import united
 from mofang.engine.measure import BATCHES, TOLERANCE, Objective, machine_facts, measure, planned
 from mofang.engine.predictor import PACKAGE_FORMAT, PLAIN_FORMAT, REPLAYED, Package, Predictor
 from mofang.engine.replay import canonical_lines
 from mofang.fit.export import Graph
 from mofang.judge.evaluate import Evaluation
 from mofang.serve.card import model_card
-from mofang.serve.parity import check_features, check_lineage, gate, reference
+from mofang.serve.parity import check_features, check_lineage, gate, reference, snapshots_behind, sources_said
 
 CARRIED = ("task", "inputs", "features", "labels", "decide", "headline", "operators", "encoder", "family", "base_model")
 
 
-@stage(version=2, keyed_on="references", depends="machine")
+@stage(version=3, keyed_on="references", depends="machine")
 def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Objective = "throughput",
             seconds: Annotated[float, Field(gt=0, le=10)] = 0.3,
             requests: Annotated[int, Field(ge=16, le=1000)] = 64, seed: int = 0) -> Package:
@@ -50,6 +52,7 @@ def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Object
         **{name: about[name] for name in CARRIED if name in about},
         "objective": objective, "engine": chosen, "engines": rows, "machine": machine_facts(),
         "licences": sorted({*graph.licences, *evaluation.licences, *about.get("licences", [])}),
+        "sources": cut(united(map(sources_said, snapshots_behind(run.shop, graph.entry)))),
         "evaluation": figures,
         "parity": {"requests": len(records), "replayed": min(REPLAYED, len(records)), "tolerance": TOLERANCE,
                    "reference": source, "export": about.get("parity")},

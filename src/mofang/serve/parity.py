@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
-from mofang.core.ledger import Ledger
 from mofang.core.shop import Shop
 from mofang.core.trace import ancestors, walk
+from mofang.data.collecting.provenance import sources_of
 from mofang.engine.arrays import Array
 from mofang.engine.encode import Record
 from mofang.engine.measure import TOLERANCE, Objective, Row, choose
@@ -58,8 +59,8 @@ def gate(rows: Sequence[Row], objective: Objective) -> Row:
 def check_lineage(shop: Shop, entry: str, operators: Sequence[dict[str, Any]]) -> None:
     """Refuse a graph that lost an operator on its way from the snapshot: its values would not be those of
     training."""
-    for snapshot in _snapshots(shop.ledger, entry):
-        for spec in shop.artifact(shop.ledger.get(snapshot)).read_json("about.json").get("operators", []):
+    for snapshot in snapshots_behind(shop, entry):
+        for spec in snapshot.read_json("about.json").get("operators", []):
             if spec not in operators:
                 raise MofangError("operator-lost", operator=spec["name"], columns=", ".join(spec["columns"]))
 
@@ -76,6 +77,15 @@ def check_features(about: Mapping[str, Any]) -> None:
         raise MofangError("feature-not-made", columns=", ".join(lost))
 
 
-def _snapshots(ledger: Ledger, entry: str) -> list[str]:
+def snapshots_behind(shop: Shop, entry: str) -> list[Artifact]:
     """The snapshots that an entry was made from."""
-    return [node.entry for node in walk(ancestors(ledger, entry)) if node.kind == SNAPSHOT]
+    found = [node.entry for node in walk(ancestors(shop.ledger, entry)) if node.kind == SNAPSHOT]
+    return [shop.artifact(shop.ledger.get(one)) for one in dict.fromkeys(found)]
+
+
+def sources_said(snapshot: Artifact) -> list[dict[str, str]]:
+    """What was said of the sources of a snapshot; one of an older Mofang says it in its parts."""
+    about = snapshot.read_json("about.json")
+    if "sources" not in about:
+        about = snapshot.read_json("train/about.json")
+    return sources_of(about, {})

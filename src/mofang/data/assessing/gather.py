@@ -121,21 +121,23 @@ def gather(artifact: Artifact, most: int, advance: Any = lambda _rows: None) -> 
     sets = record_parts(artifact)
     readers = {part: RecordReader(one) for part, one in sets.items()}
     first = next(iter(readers.values()))
-    label = next(iter(with_role(first.roles, "label")), "")
+    # variants say in the training part alone what they were made of
+    roles = {name: role for name, role in first.roles.items() if all(name in one.roles for one in readers.values())}
+    label = next(iter(with_role(roles, "label")), "")
     rows = sum(reader.rows for reader in readers.values())
     found = Gathered(
-        dict(first.roles),
+        roles,
         {part: reader.rows for part, reader in readers.items()},
-        {name: Column(name, role) for name, role in first.roles.items()},
+        {name: Column(name, role) for name, role in roles.items()},
         np.zeros(rows, np.uint64),
         np.zeros(rows, np.int16),
         np.full(rows, -1, np.int32),
         [],
         label,
         [],
-        {name: [] for name in first.roles},
+        {name: [] for name in roles},
         [],
-        {name: [] for name in with_role(first.roles, MEDIA_ROLES)},
+        {name: [] for name in with_role(roles, MEDIA_ROLES)},
         [],
         rows,
     )

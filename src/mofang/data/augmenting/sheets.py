@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
 from io import BytesIO
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 CELL, GAP = 112, 4
 SOUND_WIDE = 220
 FLOOR_DB = -80.0
+LONGEST = 600  # signs of a value that are shown
+ALIKE = 0.5
 
 
 def image_sheet(rows: Sequence[Sequence[Any]]) -> bytes:
@@ -72,18 +75,26 @@ def text_sheet(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], colu
     body = []
     for before, after in rows:
         for label, one, other in (("before 前", before, after), ("after 后", after, before)):
-            cells = "".join(_cell(one.get(name), one.get(name) != other.get(name)) for name in columns)
+            cells = "".join(f"<td>{_marked(_shown(one.get(name)), _shown(other.get(name)))}</td>" for name in columns)
             body.append(f"<tr><th>{label}</th>{cells}</tr>")
     style = ("body{font-family:sans-serif;margin:1em}table{border-collapse:collapse}td,th{border:1px solid #bbb;"
              "padding:.3em .5em;text-align:left;vertical-align:top}"
-             "tr:nth-child(even) td,tr:nth-child(even) th{border-bottom:3px solid #666}"
+             "tr:nth-child(odd) td,tr:nth-child(odd) th{border-bottom:3px solid #666}"
              "mark{background:#ffe9a8}")
     page = (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Variants</title><style>{style}</style></head>'
             f"<body><h1>Variants 增广样张</h1><table><tr><th></th>{head}</tr>{''.join(body)}</table></body></html>\n")
     return page.encode("utf-8", "replace")
 
 
-def _cell(value: Any, changed: bool) -> str:
+def _shown(value: Any) -> str:
     text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-    shown = html.escape(text if len(text) <= 600 else text[:600] + "…")
-    return f"<td>{f'<mark>{shown}</mark>' if changed else shown}</td>"
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+
+
+def _marked(text: str, other: str) -> str:
+    """The text as HTML with what the other one does not have marked; all of it where the two have little in common."""
+    matcher = SequenceMatcher(None, text, other, autojunk=False)
+    if matcher.ratio() < ALIKE:
+        return f"<mark>{html.escape(text)}</mark>"
+    pieces = ((kind, html.escape(text[start:end])) for kind, start, end, _, _ in matcher.get_opcodes() if end > start)
+    return "".join(piece if kind == "equal" else f"<mark>{piece}</mark>" for kind, piece in pieces)

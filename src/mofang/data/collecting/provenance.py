@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mofang.core.errors import MofangError
 from mofang.core.language import say
 from mofang.core.nearest import nearest
+from mofang.data.roles import with_role
 
 # The common part of the SPDX licence list, and the words that people use where no public licence applies.
 LICENCES = (
@@ -38,6 +41,7 @@ BASES = {
     "made-public": "PIPL 13(1)(6)",
     "legitimate-interests": "GDPR 6(1)(f)",
 }
+SAID = ("licence", "terms", "origin", "consent", "obtained", "retain_until", "person")  # of a source, in this order
 PERIOD = re.compile(r"(\d{1,5}) ?(d|day|days|天|日|w|week|weeks|周|m|month|months|个月|月|y|year|years|年)")
 DAYS = {"d": 1, "天": 1, "日": 1, "w": 7, "周": 7}
 
@@ -59,6 +63,23 @@ class Provenance:
         more = {"terms": self.terms, "obtained": self.obtained, "retain_until": self.retain_until}
         return {"licence": self.licence, "origin": self.origin, "consent": self.consent,
                 **{name: value for name, value in more.items() if value}}
+
+
+def sources_of(about: Mapping[str, Any], roles: Mapping[str, str]) -> list[dict[str, str]]:
+    """What was said of each source behind records, from their about.json and the roles of their columns."""
+    if "sources" in about:
+        return [dict(one) for one in about["sources"]]
+    said = {name: str(about[name]) for name in SAID if about.get(name)}
+    people = ", ".join(with_role(roles, "person"))
+    return [said | ({"person": people} if people else {})] if said else []
+
+
+def united(several: Iterable[list[dict[str, str]]]) -> list[dict[str, str]]:
+    """Sources of several records as one list without repeats, in the order in which they are met."""
+    found: list[dict[str, str]] = []
+    for sources in several:
+        found += [one for one in sources if one not in found]
+    return found
 
 
 def provenance(licence: str, terms: str, consent: str, origin: str, obtained: str, retain: str, retain_until: str,
