@@ -42,6 +42,7 @@ def reapply(shop: Shop, tombs: Tombs, objects: Path | None = None, *, always: bo
     doomed = erased.doomed(shop) | tombs.object
     erased.condemn(shop, id, doomed)
     erased.destroy(shop, doomed)
+    erased.release(shop, erased.doomed(shop, "released"))
     hold(shop, Sought(match.marks))
     note_tombs(shop)
     told = {"replaced": replaced, "rewritten": rewritten, "lost": lost}

@@ -95,11 +95,18 @@ def export_records(
                 place.rmdir()
             beside.rename(place)
             sync_folder(place.parent)
+            _note(artifact, place)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
     rows = {part: int(one["rows"]) for part, one in told.parts.items()}
     return Written(place, rows, len(files), sum((place / path.relative_to(beside)).stat().st_size for path in files))
+
+
+def _note(artifact: Artifact, place: Path) -> None:
+    """Write down that records left the shop: who erases somebody later is told where a copy lies."""
+    body = {"decision": "export", "inputs": [artifact.reference()], "file": place.name, "sha256": file_digest(place / TOLD)}
+    artifact.shop.ledger.append("decision", f"export:{artifact.entry}", artifact.shop.actor, body)
 
 
 def _write(
