@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mofang.core.run import leased
 from mofang.core.shop import Shop
 from tests.data.erasing import traces, unpacked
 from tests.stories.terminal import Done, Inside, Server
@@ -111,7 +112,7 @@ def rows_of(terminal: Inside) -> list[dict[str, Any]]:
 def left(terminal: Inside) -> list[str]:
     """Where anything of the planted person can still be read: files as they lie, and all that the shop's keys open."""
     shop = Shop(terminal.shop)
-    found = traces(terminal.shop, PERSON, NOTE)
+    found = traces(terminal.shop, *(one.decode() for word in (PERSON, NOTE) for one in spelled(word)))
     for digest in sorted(name for name in shop.store.held() if len(name) == 64):
         with shop.store.open(digest) as file:
             data = unpacked(file.read())
@@ -140,7 +141,6 @@ def sell(terminal: Inside) -> Done:
 def test_one_person_leaves_the_whole_shop(terminal: Inside) -> None:
     number = sell(terminal).json["number"]
     assert left(terminal) != [] and traces(terminal.shop, NOTE) == [], "plain nowhere on the disk, readable with the keys"
-    before = {str(one): one.entry for one in Shop(terminal.shop).names()}
     looked = terminal.type("erase", PERSON, "--dry-run", "--json").json
     told = terminal.type("erase", PERSON, "--yes", "--why", "request 7", "--json").json
     assert left(terminal) == [] and terminal.type("verify", "--json").json["verified"] is True
@@ -152,7 +152,34 @@ def test_one_person_leaves_the_whole_shop(terminal: Inside) -> None:
     assert {one["file"] for one in told["exports"]} == {"reviews.mofang", "outside"}
     assert [one["number"] for one in told["invoices"]] == [number] and told["customers"] == ["书店"]
     assert told["labels"] == ["mood"] and told["records"] == looked["records"] > 10
-    del before
+    assert any("encoder/table.json" in one["fitted"] for one in told["models"]), "a village of one person stands in the levels"
+
+
+def test_the_screen_says_whom_to_tell(terminal: Inside) -> None:
+    terminal.type("sell", "reviews", "--to", "书店", "--price", "5/1000")
+    said = terminal.type("erase", PERSON, "--yes").out
+    for words in ("not removed from weights", "package reviews@1: train it again", "have a key for it: 书店", "lose these tasks: mood",
+                  "outside left this shop", "reviews.mofang left this shop", "encoder/", "mofang run reviews.py"):
+        assert words in said, words
+
+
+def test_not_while_a_run_is_at_work_and_while_a_server_answers(terminal: Inside) -> None:
+    shop = Shop(terminal.shop)
+    token = next(word for word in terminal.type("sell", "reviews", "--to", "书店", "--price", "5/1000").out.split() if word.startswith("mf_"))
+    with leased(shop, "f" * 64), Server(terminal, "reviews") as server:
+        start = {"stage": "clean", "version": 1, "settings": {}, "inputs": []}
+        shop.ledger.append("start", "f" * 64, shop.actor, start)
+        assert terminal.type("erase", PERSON, "--yes", status=1).code == "erase-while-running"
+        assert server.predict("reviews", {"评论": "房间很好"}, token).code == "ok"
+    with Server(terminal, "reviews") as server:
+        before = server.predict("reviews", {"评论": "房间很好"}, token).json
+        terminal.type("erase", PERSON, "--yes")
+        after = server.predict("reviews", {"评论": "房间很好"}, token)
+        assert after.code == "ok" and {**after.json, "request_id": ""} == {**before, "request_id": ""}, "serving goes on, weights as they are"
+    with Server(terminal, "reviews") as server:
+        assert server.predict("reviews", {"评论": "房间很好"}, token).code == "ok", "and starts again"
+    assert left(terminal) == []
+    terminal.type("verify")
 
 
 def test_the_day_after(terminal: Inside) -> None:

@@ -29,7 +29,7 @@ PARTNERS = 16  # images of each class that others are mixed with
 BATCH = 256
 
 
-@stage(version=1)
+@stage(version=2)
 def augment(
     run: Run,
     snapshot: Snapshot,
