@@ -6,7 +6,6 @@ import json
 import multiprocessing
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 

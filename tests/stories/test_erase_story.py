@@ -99,6 +99,7 @@ def label(terminal: Inside) -> None:
     terminal.type("label", "import", "mood", "wang.jsonl")
     terminal.type("label", "adjudicate", "mood", str(tasks[3]["task"]), json.dumps({"text": NOTE}, ensure_ascii=False))
     terminal.type("label", "aggregate", "mood")
+    terminal.type("label", "export", "mood", "mood.json", "--format", "label-studio")
 
 
 def rows_of(terminal: Inside) -> list[dict[str, Any]]:
@@ -140,6 +141,7 @@ def sell(terminal: Inside) -> Done:
 
 def test_one_person_leaves_the_whole_shop(terminal: Inside) -> None:
     number = sell(terminal).json["number"]
+    terminal.type("export", "--all", "--out", "company-export")
     assert left(terminal) != [] and traces(terminal.shop, NOTE) == [], "plain nowhere on the disk, readable with the keys"
     looked = terminal.type("erase", PERSON, "--dry-run", "--json").json
     told = terminal.type("erase", PERSON, "--yes", "--why", "request 7", "--json").json
@@ -149,7 +151,7 @@ def test_one_person_leaves_the_whole_shop(terminal: Inside) -> None:
             "model", "difference"} <= kinds, kinds
     assert {name for one in told["models"] for name in one["names"]} == {"towns-model@1"}
     assert [one["names"] for one in told["packages"]] == [["reviews@1"]] and "mofang run reviews.py" in told["again"]
-    assert {one["file"] for one in told["exports"]} == {"reviews.mofang", "outside"}
+    assert {one["file"] for one in told["exports"]} == {"reviews.mofang", "outside", "mood.json", "company-export"}
     assert [one["number"] for one in told["invoices"]] == [number] and told["customers"] == ["书店"]
     assert told["labels"] == ["mood"] and told["records"] == looked["records"] > 10
     assert any("encoder/table.json" in one["fitted"] for one in told["models"]), "a village of one person stands in the levels"

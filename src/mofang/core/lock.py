@@ -127,7 +127,8 @@ def survey() -> dict[str, Any]:
         "kinds": {kind: cls.__module__ for kind, cls in sorted(KINDS.items()) if cls.__module__.startswith("mofang.")},
         "folds": {name: one.apply.__module__ for name, one in sorted(FOLDS.items())
                   if one.apply.__module__.startswith("mofang.")},
-        "holders": {name: one.__module__ for name, one in sorted({**HOLDERS, **FOLLOWERS}.items()) if one.__module__.startswith("mofang.")},
+        "holders": {name: one.__module__ for name, one in sorted({**HOLDERS, **FOLLOWERS}.items())
+                    if one.__module__.startswith("mofang.")},
     }
 
 

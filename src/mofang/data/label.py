@@ -51,7 +51,8 @@ def blanked(artifact: Artifact, erased: Callable[[object], bool]) -> dict[str, b
         table = pq.read_table(file)
     ids = ["" if erased(one) else one for one in table.column(ID).to_pylist()]
     sink = pa.BufferOutputStream()
-    pq.write_table(table.set_column(0, TASKS.field(ID), pa.array(ids, pa.string())), sink, compression="zstd", row_group_size=TASK_ROWS)
+    table = table.set_column(0, TASKS.field(ID), pa.array(ids, pa.string()))
+    pq.write_table(table, sink, compression="zstd", row_group_size=TASK_ROWS)
     return {"tasks.parquet": sink.getvalue().to_pybytes()}
 
 

@@ -7,10 +7,12 @@ to be trained again, and who else holds a copy.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mofang.core import lock
 from mofang.core.errors import MofangError
+from mofang.core.kept import read_kept
 from mofang.core.ledger import Entry
 from mofang.core.personal import FOLLOWERS
 from mofang.core.shop import Shop
@@ -68,6 +70,8 @@ def descent_of(shop: Shop, entries: set[str]) -> Descent:
             told.packages.append(line | {"digest": entry.body["output"]["digest"], "fitted": _fitted(shop, entry)})
         elif entry.body.get("decision") == "export":
             told.exports.append({"entry": id, "file": entry.body["file"], "sha256": entry.body["sha256"], "at_us": entry.at_us})
+    if found and (taken := read_kept(shop.path).get("takeout")):  # a copy of everything
+        told.exports.append({"entry": "", "file": Path(taken["place"]).name, "sha256": "", "at_us": taken["at_us"]})
     told.invoices = _invoices(shop, {one["digest"] for one in told.packages} | {one["entry"] for one in told.packages})
     lock.import_holders()
     told.people = {name: FOLLOWERS[name](shop, set(found)) for name in sorted(FOLLOWERS)}

@@ -21,7 +21,7 @@ from mofang.core.errors import MofangError
 from mofang.core.history import running
 from mofang.core.language import say
 from mofang.core.ledger import Entry
-from mofang.core.personal import FOLLOWERS, HOLDERS, SHOWS, Sought, is_personal
+from mofang.core.personal import HOLDERS, SHOWS, Sought, is_personal
 from mofang.core.progress import progress
 from mofang.core.shop import Shop
 from mofang.core.tombstones import SECRET, Tombstones, person_mark, record_mark

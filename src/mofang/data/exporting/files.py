@@ -16,6 +16,7 @@ from mofang.core.canonical import file_digest, sync_file, sync_folder, write_dur
 from mofang.core.copying import full_disk_told
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
+from mofang.data.exporting.left import note_left
 from mofang.data.exporting.told import TOLD, Told
 from mofang.data.records import Batch, RecordReader
 from mofang.data.roles import MEDIA_ROLES, with_role
@@ -95,18 +96,12 @@ def export_records(
                 place.rmdir()
             beside.rename(place)
             sync_folder(place.parent)
-            _note(artifact, place)
+            note_left(artifact.shop, [artifact], place, file_digest(place / TOLD))
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
     rows = {part: int(one["rows"]) for part, one in told.parts.items()}
     return Written(place, rows, len(files), sum((place / path.relative_to(beside)).stat().st_size for path in files))
-
-
-def _note(artifact: Artifact, place: Path) -> None:
-    """Write down that records left the shop: who erases somebody later is told where a copy lies."""
-    body = {"decision": "export", "inputs": [artifact.reference()], "file": place.name, "sha256": file_digest(place / TOLD)}
-    artifact.shop.ledger.append("decision", f"export:{artifact.entry}", artifact.shop.actor, body)
 
 
 def _write(
