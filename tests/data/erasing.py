@@ -57,7 +57,7 @@ def everything_readable(shop: Shop) -> bytes:
     for digest in (name for name in shop.store.held() if len(name) == 64):
         with shop.store.open(digest) as file:
             data = file.read()
-        found += _unpacked(data)
+        found += unpacked(data)
     for name in ("ledger.db", "meter.db"):
         if (shop.path / name).exists():
             with sqlite3.connect(shop.path / name) as db:
@@ -65,7 +65,8 @@ def everything_readable(shop: Shop) -> bytes:
     return found
 
 
-def _unpacked(data: bytes) -> bytes:
+def unpacked(data: bytes) -> bytes:
+    """The bytes of an object, the rows of a Parquet file as text."""
     if data[:4] != b"PAR1":
         return data
     import io

@@ -94,10 +94,9 @@ def told(context: Context, report: Report, *, dry_run: bool) -> None:
 
 def _made_from(context: Context, report: Report) -> None:
     found = report.descent
-    if not (found.models or found.packages):
-        return
-    context.say("A row that is deleted is not removed from weights that were trained on it. Made from these records:",
-                "删除一行数据，并不会把它从已训练好的模型权重中去除。以下内容由这些记录得到：")
+    if found.models or found.packages:
+        context.say("A row that is deleted is not removed from weights that were trained on it. Made from these records:",
+                    "删除一行数据，并不会把它从已训练好的模型权重中去除。以下内容由这些记录得到：")
     for line in (*found.packages, *found.models)[:SHOWN]:
         names = ", ".join(line["names"]) or line["entry"][:17]
         context.say("  {kind} {names}: train it again, then withdraw this one", "  {kind} {names}：请重新训练，然后停用这一版",
@@ -105,8 +104,18 @@ def _made_from(context: Context, report: Report) -> None:
     more = len(found.packages) + len(found.models) - SHOWN
     if more > 0:
         context.say("  … and {n} more (--json lists all)", "  …另有 {n} 个（--json 可全部列出）", n=more)
+    fitted = sorted({part for line in (*found.packages, *found.models) for part in line["fitted"]})
+    if fitted:
+        context.say("  Words and categories learnt from rows may still stand in their {parts}", "  从数据中学到的词语和类别可能仍在其 {parts} 中",
+                    parts=", ".join(fitted))
+    if found.people.get("customers"):
+        context.say("  These customers have a key for it: {names}", "  以下客户持有可调用它的密钥：{names}",
+                    names=", ".join(found.people["customers"][:SHOWN]))
+    if found.people.get("labels"):
+        context.say("  Labelling projects lose these tasks: {names}", "  以下标注项目将撤下相关任务：{names}",
+                    names=", ".join(found.people["labels"][:SHOWN]))
     for line in found.exports[:SHOWN]:
-        context.say("  {file} was written for another shop: tell them", "  {file} 已交给其他模坊：请通知对方", file=line["file"])
+        context.say("  {file} left this shop: tell whoever has it", "  {file} 已离开本模坊：请通知持有者", file=line["file"])
     for line in found.invoices[:SHOWN]:
         context.say("  invoice {number} billed answers of such a model; it stays as it is and names no record",
                     "  账单 {number} 收取了此类模型的应答费用；账单保持不变，其中没有任何记录内容", number=line["number"])

@@ -303,6 +303,7 @@ def _by_kind(found: list[Litter]) -> list[dict[str, Any]]:
 def export_all(context: Context, out: Path | None) -> None:
     """The whole shop as a folder of plain files, while it goes on serving; the same command again brings it up to date."""
     from mofang.cli.child import handed
+    from mofang.core.kept import note_kept
     from mofang.takeout import take_out
 
     if handed() is not None:
@@ -310,6 +311,7 @@ def export_all(context: Context, out: Path | None) -> None:
     shop = _shop_here(context)
     place = (out or shop.path.with_name(f"{shop.path.name}-export")).resolve()
     made = take_out(shop, place)
+    note_kept(shop.path, "takeout", place=str(place))
     context.say("All of {shop} is in {place}: {n} files, {size}; begin with README.md", "{shop} 的全部内容已导出到 {place}："
                 "{n} 个文件，{size}；请从 README.md 看起", shop=shop.path, place=place, n=f"{made.files:,}", size=_size(made.size_bytes))
     for one in made.missing:

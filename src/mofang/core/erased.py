@@ -111,7 +111,8 @@ def current(shop: Shop) -> Iterator[Entry]:
 def replace(shop: Shop, id: str, old: list[Entry], parts: tuple[Part, ...], *, forever: bool = True) -> list[Entry]:
     """Write the parts that stand in the place of these entries' own, all of which had the same.
 
-    ``forever`` says that the old parts may never come back; what only went out of date may be collected again.
+    ``forever`` says that the old parts may never come back; what only went out of date may be collected again. A part that
+    goes as a whole (a sheet of pictures) may come back too: made again, it is made of what is left.
     """
     from mofang.core.run import Cost
 
@@ -127,14 +128,21 @@ def replace(shop: Shop, id: str, old: list[Entry], parts: tuple[Part, ...], *, f
             body = {"stage": STAGE, "version": ERASE_VERSION, "settings": {}, "erasure": id, "erased": one.id,
                     "inputs": [{"entry": one.id, "digest": before["digest"], "within": "", "kind": before["kind"]}],
                     "output": output, "licences": licences, "added_licences": [], "nested": [], "measures": {},
-                    "destroyed" if forever else "released": sorted({part[2] for part in before["parts"]
-                                                                    if not part[0].endswith(ABOUT)} - kept),
+                    **_let_go(before["parts"], {part.name for part in parts}, kept, forever=forever),
                     "lineage": digest_of({"erase": one.body.get("lineage", one.id), "output": output["digest"]}),
                     "cost": {"own": cost, "total": cost}}
             entry = shop.ledger.append_within("erase", one.key, shop.actor, body)
             db.run("insert into erased(entry, by_entry) values(?,?)", (one.id, entry.id))
             made.append(entry)
     return made
+
+
+def _let_go(before: list[list[Any]], names: set[str], kept: set[str], *, forever: bool) -> dict[str, list[str]]:
+    """The digests of old parts that are destroyed for good, and of those that may be made again."""
+    old = [part for part in before if part[2] not in kept and not part[0].endswith(ABOUT)]
+    destroyed = {part[2] for part in old if forever and part[0] in names}
+    released = {part[2] for part in old} - destroyed
+    return {name: sorted(some) for name, some in (("destroyed", destroyed), ("released", released)) if some}
 
 
 def doomed(shop: Shop, how: str = "destroyed") -> set[str]:

@@ -105,7 +105,7 @@ def survey() -> dict[str, Any]:
     from mofang.core.action import ACTIONS
     from mofang.core.artifact import KINDS
     from mofang.core.journal import FOLDS
-    from mofang.core.personal import HOLDERS
+    from mofang.core.personal import FOLLOWERS, HOLDERS
 
     importlib.import_module("mofang.core.holders")
     for floor in FLOORS:
@@ -127,7 +127,8 @@ def survey() -> dict[str, Any]:
         "kinds": {kind: cls.__module__ for kind, cls in sorted(KINDS.items()) if cls.__module__.startswith("mofang.")},
         "folds": {name: one.apply.__module__ for name, one in sorted(FOLDS.items())
                   if one.apply.__module__.startswith("mofang.")},
-        "holders": {name: one.__module__ for name, one in sorted(HOLDERS.items()) if one.__module__.startswith("mofang.")},
+        "holders": {name: one.__module__ for name, one in sorted({**HOLDERS, **FOLLOWERS}.items())
+                    if one.__module__.startswith("mofang.")},
     }
 
 

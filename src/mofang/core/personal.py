@@ -12,14 +12,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from mofang.core.artifact import Artifact
     from mofang.core.shop import Shop
     from mofang.core.tombstones import Tombstones
 
 Holder = Callable[["Shop", "Sought"], dict[str, int]]
 H = TypeVar("H", bound=Holder)
+# the artifact and whether an id is of an erased record: parts as they are from now on, None for one that goes
+Rewriter = Callable[["Artifact", Callable[[object], bool]], dict[str, bytes | None]]
+R = TypeVar("R", bound=Rewriter)
+# the shop, and the ids of all entries that were made of an erased person's records: the names of whom it concerns
+Follower = Callable[["Shop", set[str]], list[str]]
+F = TypeVar("F", bound=Follower)
 
 PERSONAL: set[str] = set()
+PARTS: dict[str, tuple[str, ...]] = {}
 HOLDERS: dict[str, Holder] = {}
+REWRITERS: dict[str, Rewriter] = {}
+SHOWS: dict[str, str] = {}
+FOLLOWERS: dict[str, Follower] = {}
 
 
 @dataclass(frozen=True)
@@ -35,12 +46,15 @@ class Sought:
     dry: bool = False
 
 
-def holds_personal_data(cls: Any = None, *, kind: str = "") -> Any:
+def holds_personal_data(cls: Any = None, *, kind: str = "", parts: tuple[str, ...] = ()) -> Any:
     """Say that artifacts of this kind can hold personal data: as a decorator of the class, or by the kind's name.
 
-    Every part of such an artifact is then encrypted at rest. When a person is erased, rows with the record's ``id`` or
-    with the person in a column of role ``person`` are taken out of its Parquet and JSON-lines parts.
+    Every part of such an artifact (or only ``parts``) is then encrypted at rest. When a person is erased, rows with the
+    record's ``id`` or with the person in a column of role ``person`` are taken out of its Parquet and JSON-lines parts.
     """
+    if parts:
+        assert kind, "say which kind"
+        PARTS[kind] = parts
     if cls is None:
         assert kind, "say which kind"
         PERSONAL.add(kind)
@@ -58,6 +72,36 @@ def is_personal(kind: str) -> bool:
         lock.import_kind(kind)
     cls = KINDS.get(kind)
     return kind in PERSONAL or (cls is not None and cls.__module__.startswith("mofang.data."))
+
+
+def is_private(kind: str, part: str) -> bool:
+    """True if this part of an artifact of this kind is encrypted at rest."""
+    return is_personal(kind) and part in PARTS.get(kind, (part,))
+
+
+def rewrites(kind: str, *, shows: str = "") -> Callable[[R], R]:
+    """Register how artifacts of a kind lose erased records where dropping rows by id is not enough.
+
+    ``shows`` is a part that shows records without their ids: it is rewritten whenever what it was made from is.
+    """
+
+    def register(function: R) -> R:
+        REWRITERS[kind] = function
+        if shows:
+            SHOWS[kind] = shows
+        return function
+
+    return register
+
+
+def follows(name: str) -> Callable[[F], F]:
+    """Register who is to be told: a function from everything that descends from erased records to names."""
+
+    def register(function: F) -> F:
+        FOLLOWERS[name] = function
+        return function
+
+    return register
 
 
 def forgets(name: str) -> Callable[[H], H]:

@@ -24,7 +24,7 @@ from mofang.core.errors import MofangError, Pending
 from mofang.core.identity import new_id, now_us
 from mofang.core.language import say
 from mofang.core.ledger import Entry
-from mofang.core.personal import is_personal
+from mofang.core.personal import is_personal, is_private
 from mofang.core.progress import Bar, announce, progress
 from mofang.core.resume import note_resume
 from mofang.core.stage import Spec, spec_of
@@ -94,10 +94,9 @@ class Run:
             if self.shop.store.has(part.digest):
                 self._parts[part.name] = part
 
-    @property
-    def private(self) -> bool:
-        """True if what this run makes can hold personal data and the shop encrypts that."""
-        return self.shop.encrypts and self.spec.output is not None and is_personal(self.spec.output.kind)
+    def _private(self, part: str) -> bool:
+        """True if this part of what the run makes can hold personal data and the shop encrypts that."""
+        return self.shop.encrypts and self.spec.output is not None and is_private(self.spec.output.kind, part)
 
     @property
     def inputs(self) -> list[Artifact]:
@@ -133,7 +132,7 @@ class Run:
         place.parent.mkdir(exist_ok=True)
         place.unlink(missing_ok=True)
         yield place
-        digest, size_bytes = self.shop.store.keep(place, private=self.private)
+        digest, size_bytes = self.shop.store.keep(place, private=self._private(name))
         part = Part(name, kind or place.suffix.lstrip("."), digest, size_bytes)
         self._parts[name] = part
         self._remember(part)

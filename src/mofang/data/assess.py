@@ -9,6 +9,7 @@ import orjson
 from pydantic import Field
 
 from mofang.core.artifact import Artifact
+from mofang.core.personal import holds_personal_data, rewrites
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.assessing import columns, copies, doubt, groups, telling
@@ -23,6 +24,7 @@ ASSESSMENT_FORMAT = 1
 CHECK_SHEET_CHARS = 2000
 
 
+@holds_personal_data
 class Assessment(Artifact):
     """What records are worth: ``report.json``, ``report.html``, ``suspects.jsonl`` (doubtful labels) and ``sheet.jsonl``
     (a sample to be checked by hand)."""
@@ -76,6 +78,20 @@ def assess(
         path.write_text(page(about, checks, pictures, drawn[:20], found.thumbnails), encoding="utf-8")
     run.measure(score=about["score"], rows=found.rows, **{one.name: one.verdict for one in checks if one.score is not None})
     return run.result(Assessment)
+
+
+@rewrites("assessment", shows="report.html")
+def without_examples(artifact: Artifact, _erased: Any) -> dict[str, bytes | None]:
+    """A report after an erasure: scores and figures stay, the page and all examples go, for they show records.
+
+    Suspects and the sheet lose the rows of the erased by their ids, as everywhere.
+    """
+    report = artifact.read_json("report.json")
+    for check in report["checks"]:
+        check["facts"] = {name: value for name, value in check["facts"].items() if isinstance(value, int | float)}
+        check["rows"], check["advice"] = [], ["", ""]
+    report["erased"] = True
+    return {"report.html": None, "report.json": orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)}
 
 
 def _checks(

@@ -6,7 +6,7 @@ everything here is made from sealed stretches of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -16,7 +16,7 @@ from pydantic import Field
 
 from mofang.core.artifact import Artifact, Sealed
 from mofang.core.errors import MofangError
-from mofang.core.personal import holds_personal_data
+from mofang.core.personal import holds_personal_data, rewrites
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.collecting.provenance import sources_of, united
@@ -32,15 +32,29 @@ from mofang.data.roles import ID, field, roles_of
 from mofang.data.sources.files import Source, source_digest
 
 TASKS = pa.schema([(ID, pa.string()), ("row", pa.int64())])
+TASK_ROWS = 65_536
 REJECTED = pa.schema([(ID, pa.string()), ("reason", pa.string()), ("detail", pa.string())])
 METHODS = Literal["auto", "majority", "dawid-skene", "mean", "median"]
 Names = tuple[str, ...]
 
 
+@holds_personal_data
 class Tasks(Artifact):
     """Records queued up as tasks: tasks.parquet (id and row of each), tasks.index."""
 
     kind = "tasks"
+
+
+@rewrites("tasks")
+def blanked(artifact: Artifact, erased: Callable[[object], bool]) -> dict[str, bytes | None]:
+    """Tasks after an erasure: a task's number is its place, so the id of an erased record is blanked and its row stays."""
+    with artifact.open("tasks.parquet") as file:
+        table = pq.read_table(file)
+    ids = ["" if erased(one) else one for one in table.column(ID).to_pylist()]
+    sink = pa.BufferOutputStream()
+    table = table.set_column(0, TASKS.field(ID), pa.array(ids, pa.string()))
+    pq.write_table(table, sink, compression="zstd", row_group_size=TASK_ROWS)
+    return {"tasks.parquet": sink.getvalue().to_pybytes()}
 
 
 @holds_personal_data
@@ -78,7 +92,7 @@ def queue_up(run: Run, records: Records, earlier: tuple[Tasks, ...]) -> Tasks:
         pq.ParquetWriter(path, TASKS, compression="zstd") as writer,
     ):
         first = 0
-        for batch in reader.batches(65_536, media=False, columns=()):
+        for batch in reader.batches(TASK_ROWS, media=False, columns=()):
             found = Index.keys(batch.column(ID))
             new = own.count(found) == 0
             for one in before:
@@ -146,7 +160,7 @@ def bring_proposals(
     return run.result(Brought)
 
 
-@stage(version=1)
+@stage(version=2)
 def gather(run: Run, stretches: tuple[Sealed, ...], tasks: tuple[Tasks, ...], brought: tuple[Brought, ...], *,
            project: Annotated[str, Field(min_length=1)]) -> Answers:
     """Everybody's current answers to every task of a project, from the sealed journal and from what was brought in.

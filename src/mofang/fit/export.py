@@ -18,7 +18,7 @@ from mofang.engine.arrays import Array, Arrays
 from mofang.fit.answers import answers_of, truth_of
 from mofang.fit.family import Family
 from mofang.fit.threshold import choose_threshold
-from mofang.fit.train import Model
+from mofang.fit.train import SAMPLE, VALIDATION, Model
 
 GRAPH_FORMAT, PLAIN_FORMAT = 2, 1  # with a threshold, and without
 DIFFERENCE_MAX = 1e-4
@@ -65,11 +65,14 @@ def export(
     and the threshold with the least cost is taken; 0 takes the one with the best macro-F1. Two equal classes
     get a threshold only where ``miss_cost`` is given; otherwise the likelier label is answered.
     """
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     about = model.read_json("about.json")
     family = Family.parse(about["family"])
-    stored = load_file(model.path("sample.safetensors"))
+    with model.open(SAMPLE) as file:
+        stored = load(file.read())
+    if not len(stored["probabilities"]):
+        raise MofangError("export-sample-erased")
     sample = {
         name.removeprefix("input/"): array for name, array in stored.items() if name.startswith("input/")
     }
@@ -107,7 +110,8 @@ def _validated(
         import pyarrow.parquet as pq
 
         places = {label: place for place, label in enumerate(about["labels"])}
-        table = pq.read_table(model.path("validation.parquet"), columns=["label", "probabilities"]).to_pydict()
+        with model.open(VALIDATION) as file:
+            table = pq.read_table(file, columns=["label", "probabilities"]).to_pydict()
         truth = np.array([places[label] for label in table["label"]], dtype=np.int64)
         return truth, np.array(table["probabilities"], dtype=np.float32).reshape(len(truth), -1)
     ids, truth = truth_of(validation, dict(about))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
+from mofang.core.personal import holds_personal_data, rewrites
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.augmenting.kinds import chosen_kinds, modality_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
 MODEL_FORMAT = 1
+VALIDATION, SAMPLE = "validation.parquet", "sample.safetensors"  # rows of people; the sample is the first of validation
 
 
 class Model(Artifact):
@@ -35,6 +37,22 @@ class Model(Artifact):
     """
 
     kind = "model"
+
+
+holds_personal_data(kind=Model.kind, parts=(VALIDATION, SAMPLE))
+
+
+@rewrites(Model.kind)
+def without_rows(model: Artifact, erased: Callable[[object], bool]) -> dict[str, bytes | None]:
+    """A model after an erasure: its encoded validation rows lose those of the erased. The weights stay what they learnt."""
+    from safetensors.numpy import load, save
+
+    with model.open(VALIDATION) as file:
+        ids = pq.read_table(file, columns=["id"]).column(0).to_pylist()
+    with model.open(SAMPLE) as file:
+        stored = load(file.read())
+    kept = [row for row, id in enumerate(ids[: len(stored["probabilities"])]) if not erased(id)]
+    return {SAMPLE: save({name: array[kept] for name, array in stored.items()})}
 
 
 def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
@@ -144,7 +162,7 @@ def _write(run: Run, material: Material, fitted: Fitted) -> None:
     for name, data in fitted.encoder.save().items():
         run.write_bytes(f"encoder/{name}", data)
     rows = material.validation
-    with run.part("validation.parquet") as path:
+    with run.part(VALIDATION) as path:
         table = {
             "id": rows.ids,
             "label": [material.labels[place] for place in rows.labels],
@@ -153,5 +171,5 @@ def _write(run: Run, material: Material, fitted: Fitted) -> None:
         pq.write_table(pa.table(table), path, compression="zstd")
     count = len(next(iter(fitted.sample.values())))
     sample = {f"input/{name}": array for name, array in fitted.sample.items()}
-    run.write_bytes("sample.safetensors", save({**sample, "probabilities": fitted.probabilities[:count]}))
+    run.write_bytes(SAMPLE, save({**sample, "probabilities": fitted.probabilities[:count]}))
     run.write_json("curves.json", fitted.curves)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from mofang.core import token as tokens
 from mofang.core.action import Act, action, turn
@@ -15,9 +15,14 @@ from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import NewRow, Row, fold
+from mofang.core.personal import follows
 from mofang.core.rule import Rule
+from mofang.core.tables import tables_of
 from mofang.core.token import DAY_US, ID_LENGTH, Pepper
 from mofang.trade.customers import find_customer
+
+if TYPE_CHECKING:
+    from mofang.core.shop import Shop
 
 TOKEN = tokens.pattern("live", "test")
 
@@ -165,3 +170,15 @@ def _issue(act: Act, account: str, test: bool, models: tuple[str, ...], label: s
             "label": label, "expires_us": expires_us}
     act.record("keys", NewRow("issue", body, account=account))
     return IssuedKey(id, account, token, test, models, expires_us)
+
+
+@follows("customers")
+def asking(shop: Shop, entries: set[str]) -> list[str]:
+    """Names of the customers with a key that is good for a package among these entries."""
+    models = {one.name for one in shop.names("package") if one.entry in entries}
+    if not models or "key" not in tables_of(shop.control):
+        return []
+    now = now_us()
+    who = {key.account for key in keys(shop.control) if not key.revoked_us and (not key.expires_us or key.expires_us > now)
+           and (not key.models or any(name.partition("@")[0] in models for name in key.models))}
+    return sorted(row[0] for row in shop.control.rows("select name, account from account") if row[1] in who)

@@ -56,7 +56,8 @@ def between(
 ) -> tuple[dict[str, Any], int]:
     """A row somewhere between one row and one of its neighbours (its place comes beside); of each category what most have.
 
-    A whole number stays whole where all of them are whole.
+    A category that neither of the two has is not taken: a made row holds nothing of anybody whom it does not name, so
+    that erasure reaches it. A whole number stays whole where all of them are whole.
     """
     chosen, share = int(rng.integers(0, len(near))), float(rng.random())
     other = near[chosen]
@@ -72,7 +73,7 @@ def between(
         counts = Counter(each[name] for each in (*near, row))
         most = max(counts.values())
         tied = sorted((one for one, count in counts.items() if count == most), key=lambda one: (one is None, str(one)))
-        made[name] = row[name] if row[name] in tied else tied[0]
+        made[name] = other[name] if row[name] not in tied and other[name] in tied else row[name]
     return made, chosen
 
 

@@ -21,7 +21,7 @@ from mofang.core.errors import MofangError
 from mofang.core.history import running
 from mofang.core.language import say
 from mofang.core.ledger import Entry
-from mofang.core.personal import HOLDERS, Sought, is_personal
+from mofang.core.personal import HOLDERS, SHOWS, Sought, is_personal
 from mofang.core.progress import progress
 from mofang.core.shop import Shop
 from mofang.core.tombstones import SECRET, Tombstones, person_mark, record_mark
@@ -155,7 +155,25 @@ def touched_artifacts(shop: Shop, choose: Choose) -> tuple[Touched, list[dict[st
             continue
         if gone:
             found.append((entries, artifact, gone))
-    return found, lost
+    return _showing(shop, found), lost
+
+
+def _showing(shop: Shop, found: Touched) -> Touched:
+    """The same, with what shows records without their ids and was made from what is touched now, or was before."""
+    hit = {entry.id: place for place, (entries, _, _) in enumerate(found) for entry in entries}
+    more: Touched = []
+    for entries in groups(shop):
+        kind = entries[0].body["output"]["kind"]
+        if kind not in SHOWS:
+            continue
+        artifact = shop.artifact(entries[0])
+        origins = {one["entry"] for entry in entries for one in entry.body.get("inputs", ())}
+        if artifact.has(SHOWS[kind]) and any(one in hit or erased.standing(shop, one) != one for one in origins):
+            if entries[0].id in hit:
+                found[hit[entries[0].id]][2][SHOWS[kind]] = 1
+            else:
+                more.append((entries, artifact, {SHOWS[kind]: 1}))
+    return [*more, *found]
 
 
 def _require_gone(error: MofangError) -> None:
@@ -190,15 +208,15 @@ def carry_out(shop: Shop, report: Report, choose: Choose, *, forever: bool = Tru
                     bar.advance()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    released = erased.doomed(shop, "released")
+    report.objects = len(released & shop.store.held())
+    erased.release(shop, released)
     if not forever:
-        released = erased.doomed(shop, "released")
-        report.objects = len(released & shop.store.held())
-        erased.release(shop, released)
         return
     doomed = erased.doomed(shop)
     if doomed - erased.destroyed(shop):
         erased.condemn(shop, report.erasure, doomed)
-    report.objects = len(doomed)
+    report.objects += len(doomed)
     erased.destroy(shop, doomed)
 
 

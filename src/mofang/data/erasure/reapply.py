@@ -39,12 +39,13 @@ def reapply(shop: Shop, tombs: Tombs, objects: Path | None = None, *, always: bo
     replaced = _replace(shop, id, tombs, Store(objects) if objects else None)
     match = Match(Tombstones.only(shop, tombs.person | tombs.record | {m for one in waiting for m in one.marks}))
     rewritten, lost = _rewrite(shop, id, match)
-    doomed = erased.doomed(shop) | tombs.object
+    doomed = erased.doomed(shop) | tombs.object | _unreadable(shop, lost)
     erased.condemn(shop, id, doomed)
     erased.destroy(shop, doomed)
+    erased.release(shop, erased.doomed(shop, "released"))
     hold(shop, Sought(match.marks))
     note_tombs(shop)
-    told = {"replaced": replaced, "rewritten": rewritten, "lost": lost}
+    told = {"replaced": replaced, "rewritten": rewritten, "lost": len(lost)}
     for one in {id, *(one.id for one in waiting)}:
         erased.end(shop, one, told)
     return told
@@ -77,7 +78,13 @@ def _brought(shop: Shop, digest: str, source: Store | None) -> bool:
     return shop.store.check(digest) is None
 
 
-def _rewrite(shop: Shop, id: str, match: Match) -> tuple[int, int]:
+def _unreadable(shop: Shop, lost: list[str]) -> set[str]:
+    """What else of the lost artifacts has no key any more, such as a sheet that went as a whole: it counts as destroyed."""
+    parts = {part.digest for entry in lost for part in shop.artifact(shop.ledger.get(entry)).parts}
+    return {digest for digest in parts if shop.store.check(digest) is not None}
+
+
+def _rewrite(shop: Shop, id: str, match: Match) -> tuple[int, list[str]]:
     scratch = shop.path / "scratch" / f"erase-{id}"
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     count = 0
@@ -88,6 +95,6 @@ def _rewrite(shop: Shop, id: str, match: Match) -> tuple[int, int]:
                 erased.replace(shop, id, entries, rewrite(shop, artifact, match, gone, scratch))
                 count += 1
             if not found:
-                return count, len(lost)
+                return count, [str(one["entry"]) for one in lost]
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mofang.core.artifact import Artifact, Part
-from mofang.core.personal import is_personal
+from mofang.core.personal import REWRITERS, is_private
 from mofang.core.shop import Shop
 from mofang.data.collecting.earlier import FILES
 from mofang.data.columns import text_of
@@ -71,15 +71,21 @@ def _count(artifact: Artifact, part: Part, match: Match) -> int:
 
 def rewrite(shop: Shop, artifact: Artifact, match: Match, gone: dict[str, int], scratch: Path) -> tuple[Part, ...]:
     """Store the touched parts anew without the erased; the rest stays as it is. Done twice, it gives the same bytes."""
-    private = shop.encrypts and is_personal(artifact.kind)
     parts = {part.name: part for part in artifact.parts}
     place = scratch / "part"
 
     def keep(name: str) -> None:
-        digest, size_bytes = shop.store.keep(place, private=private)
+        digest, size_bytes = shop.store.keep(place, private=shop.encrypts and is_private(artifact.kind, name))
         parts[name] = Part(name, parts[name].kind, digest, size_bytes)
 
-    for name in gone:
+    own = REWRITERS[artifact.kind](artifact, match.record) if artifact.kind in REWRITERS else {}
+    for name, data in own.items():
+        if data is None:
+            parts.pop(name, None)
+        else:
+            place.write_bytes(data)
+            keep(name)
+    for name in (one for one in gone if one not in own):
         part = parts[name]
         if part.kind == "parquet":
             _parquet(artifact, part, match, place)

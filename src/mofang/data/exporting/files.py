@@ -16,6 +16,7 @@ from mofang.core.canonical import file_digest, sync_file, sync_folder, write_dur
 from mofang.core.copying import full_disk_told
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
+from mofang.data.exporting.left import note_left
 from mofang.data.exporting.told import TOLD, Told
 from mofang.data.records import Batch, RecordReader
 from mofang.data.roles import MEDIA_ROLES, with_role
@@ -102,6 +103,7 @@ def export_records(
                 place.rmdir()
             beside.rename(place)
             sync_folder(place.parent)
+            note_left(artifact.shop, [artifact], place, file_digest(place / TOLD))
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mofang.core.journal import NewRow
-from mofang.core.personal import Sought, forgets
+from mofang.core.personal import Sought, follows, forgets
 from mofang.data.labelling.content import Contents, forget_groups
-from mofang.data.labelling.projects import projects
+from mofang.data.labelling.projects import batches, projects
 from mofang.data.labelling.state import JOURNAL
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def forget_labels(shop: Shop, sought: Sought) -> dict[str, int]:
     """Withdraw the tasks of erased records; how many those are, and how many answers and remarks in words go with them."""
     found = {"tasks": 0, "words": 0}
     forget_groups()
-    for project in projects(shop) if sought.subjects else ():
+    for project in projects(shop, everybody=True) if sought.subjects else ():
         numbers = Contents(shop, project).numbers(sought.subjects)
         tasks = sorted({int(one) for one in numbers if one >= 0})
         found["tasks"] += len(tasks)
@@ -38,3 +38,10 @@ def forget_labels(shop: Shop, sought: Sought) -> dict[str, int]:
             body = {"tasks": tasks[first:first + TASKS_A_ROW], "by": shop.actor.name}
             shop.journals.record(JOURNAL, [NewRow("gone", body, account=project.id, owner=project.owner)])
     return found
+
+
+@follows("labels")
+def projects_of(shop: Shop, entries: set[str]) -> list[str]:
+    """Names of the projects whose tasks, answers or proposals descend from these entries."""
+    return sorted({one.name for one in projects(shop, everybody=True)
+                   if any({batch.entry, batch.records} & entries for batch in batches(shop.control, one.id))})

@@ -40,6 +40,7 @@ class Told:
     gold: dict[int, str] = field(default_factory=dict)
     answers: dict[tuple[int, str], tuple[Any, ...]] = field(default_factory=dict)
     decisions: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)
     erased: int = 0
 
 
@@ -66,7 +67,7 @@ def _rows(stretches: Sequence[Artifact], project: str) -> Any:
 def _tell(shop: Shop, stretches: Sequence[Artifact], project: str) -> Told:
     told = Told()
     for at_us, kind, text in _rows(stretches, project):
-        if kind not in ("project", "settings", "tasks", "answered", "gold", "answer", "decide"):
+        if kind not in ("project", "settings", "tasks", "answered", "gold", "answer", "decide", "gone"):
             continue
         body = orjson.loads(text)
         if kind in ("project", "settings"):
@@ -77,11 +78,24 @@ def _tell(shop: Shop, stretches: Sequence[Artifact], project: str) -> Told:
             told.brought.append(at_us)
         elif kind == "gold":
             told.gold |= {task: orjson.dumps(answer, option=orjson.OPT_SORT_KEYS).decode() for task, answer in body["tasks"]}
+        elif kind == "gone":
+            told.gone.update(body["tasks"])
         else:
             _take(shop, told, kind, at_us, body)
+    _withdraw(told)
     if not told.settings:
         raise MofangError("label-not-sealed", project=project)
     return told
+
+
+def _withdraw(told: Told) -> None:
+    """What was said of an erased record is gathered no more, though choices stay in the journal."""
+    for key in [one for one in told.answers if one[0] in told.gone]:
+        del told.answers[key]
+        told.erased += 1
+    for task in told.gone:
+        told.gold.pop(task, None)
+        told.decisions.pop(task, None)
 
 
 def _take(shop: Shop, told: Told, kind: str, at_us: int, body: dict[str, Any]) -> None:

@@ -100,10 +100,11 @@ def ready(shop: Shop) -> Database:
     return shop.control
 
 
-def projects(shop: Shop) -> list[Project]:
-    """All projects of this owner, oldest first."""
-    sql = f"select {COLUMNS} from label_project where owner=? order by created_us, id"
-    return [_project(row) for row in ready(shop).rows(sql, (shop.actor.owner,))]
+def projects(shop: Shop, *, everybody: bool = False) -> list[Project]:
+    """All projects of this owner (or of all), oldest first."""
+    condition, params = ("", ()) if everybody else (" where owner=?", (shop.actor.owner,))
+    sql = f"select {COLUMNS} from label_project{condition} order by created_us, id"
+    return [_project(row) for row in ready(shop).rows(sql, params)]
 
 
 def find_project(shop: Shop, name: str) -> Project:

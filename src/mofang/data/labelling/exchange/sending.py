@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
+from mofang.data.exporting.left import note_left
 from mofang.data.labelling.consensus import mark_answer
 from mofang.data.labelling.content import Contents, records_of
 from mofang.data.labelling.exchange.bringing import KINDS, READERS
@@ -47,15 +48,19 @@ def send(shop: Shop, project: Project, out: Path, format: str) -> int:
     if project.schema.kind not in KINDS.get(format, (project.schema.kind,)):
         raise MofangError("label-format-kind", format=format, kind=project.schema.kind)
     writer = importlib.import_module(f"mofang.data.labelling.exchange.{READERS.get(format, format)}")
-    items = Items(shop, project, current_answers(shop, project))
+    answers = current_answers(shop, project)
+    items = Items(shop, project, answers)
     if format == "yolo":
-        return int(writer.write(out, iter(items), project.schema))
+        count = int(writer.write(out, iter(items), project.schema))
+        note_left(shop, [answers], out)
+        return count
     beside = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         count = int(writer.write(beside, iter(items), project.schema))
         os.replace(beside, out)
     finally:
         beside.unlink(missing_ok=True)
+    note_left(shop, [answers], out)
     return count
 
 
