@@ -27,7 +27,7 @@ from mofang.data.occurrences import Occurrences
 from mofang.data.roles import ID, MEDIA_ROLES, record_schema, roles_of, with_role
 
 RECORDS_FORMAT = 1
-GROUP_BYTES = 32 * 2**20
+GROUP_BYTES = 8 * 2**20
 GROUP_ROWS = 1 << 16
 MEDIA_SCHEMA = pa.schema(
     [pa.field(ID, pa.string()), pa.field("column", pa.string()), pa.field("bytes", pa.large_binary())]
