@@ -46,7 +46,7 @@ class Cleaned(Artifact):
 
 
 # fmt: off
-@stage(version=3)
+@stage(version=4)
 def clean(
     run: Run,
     records: Records,
