@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from mofang.core.errors import MofangError
 from mofang.core.executor import Local
 from mofang.core.shop import Shop
+from mofang.data import readers
 from mofang.data.collect import collect
-from mofang.data.collecting import merging, pieces, planning
+from mofang.data.collecting import merging, planning
 from mofang.data.records import RecordReader, Records, content_digest
 from mofang.data.sources import cutting
 from tests.data.papers import pdf, sound
@@ -127,7 +128,7 @@ def test_two_processes_collect_as_one(tmp_path: Path, small_pieces: None, monkey
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are parsed from now on."""
     read: list[str] = []
-    before = pieces.reader_named
+    before = readers.reader_named
 
     def named(name: str) -> Any:
         reader = before(name)
@@ -138,7 +139,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return watched
 
-    monkeypatch.setattr(pieces, "reader_named", named)
+    monkeypatch.setattr(readers, "reader_named", named)
     return read
 
 

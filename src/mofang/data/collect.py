@@ -196,6 +196,7 @@ def _write(
         labels = labels_by_name(files, how, rejected.add)
         files = [file for file in files if file.kind == how.format]
     suspected = tuple(name for name in roles if any(rounded_numbers(chunk.columns.get(name, ())) for chunk in head))
+    del head, looked  # some megabytes of values
     by_path = {file.path: digests[file.name] for file in sources.on_disk(files)}
     secret, pieces = run.secret("records"), run.scratch / "pieces"
     if kept := clear_unfinished(pieces):
