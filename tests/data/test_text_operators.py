@@ -34,6 +34,19 @@ def test_layout_is_the_spelling_of_normalise_with_its_lines(text: str) -> None:
     assert "\n\n\n" not in laid and "  " not in laid and "\r" not in laid
 
 
+@settings(max_examples=300, deadline=None)
+@given(SIGNS)
+def test_layout_is_that_of_each_line_by_itself(text: str) -> None:
+    lines = [normalise(line) for line in text.replace("\u2029", "\n\n").splitlines()]
+    plain = "\n".join(lines).strip("\n")
+    while "\n\n\n" in plain:
+        plain = plain.replace("\n\n\n", "\n\n")
+    assert layout(text) == plain
+    assert apply_operators([_spec("text-html", mode="yes", spelling="later"), _spec("text-paragraphs")], [{"text": text}]) == (
+        apply_operators([_spec("text-html", mode="yes"), _spec("text-paragraphs")], [{"text": text}])
+    )
+
+
 def test_lines_and_paragraphs_stay() -> None:
     assert _one("text-paragraphs", "Ｔitle \r\n\r\n\r\n  first   line\nsecond\u200b line\u2029next ") == (
         "Title\n\nfirst line\nsecond line\n\nnext"

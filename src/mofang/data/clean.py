@@ -61,9 +61,8 @@ def clean(
     duplicates: bool = True, near_duplicate: Share = 0.85, near_by: Literal["auto", "characters", "words"] = "auto",
     conflicts: Literal["auto", "reject", "keep"] = "auto",
     min_side: Annotated[int, Field(ge=1)] = 4, max_pixels: Annotated[int, Field(ge=1)] = 50_000_000,
-    min_blur: Least = 0.0, min_contrast: Least = 0.0,
-    min_seconds: Least = 0.0, max_seconds: Least = 0.0, max_silence: Share = 1.0, max_clipping: Share = 1.0,
-    bad_share: Share = 0.05,
+    min_blur: Least = 0.0, min_contrast: Least = 0.0, min_seconds: Least = 0.0, max_seconds: Least = 0.0,
+    max_silence: Share = 1.0, max_clipping: Share = 1.0, bad_share: Share = 0.05,
 ) -> Cleaned:
     """Bring texts and labels into one spelling; drop empty records, copies and texts with conflicting labels.
 

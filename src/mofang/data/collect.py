@@ -11,20 +11,21 @@ from pydantic import Field
 
 from mofang.core.canonical import digest_of
 from mofang.core.errors import MofangError
+from mofang.core.executor import Local
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.core.tombstones import Tombstones
 from mofang.data.collecting.choosing import asked, choose_roles, sample
 from mofang.data.collecting.earlier import FILES, Earlier, FileTable
-from mofang.data.collecting.merging import Merged, Merger
-from mofang.data.collecting.pieces import clear_unfinished
+from mofang.data.collecting.merging import Merged, Merger, is_small
+from mofang.data.collecting.pieces import clear_unfinished, read_piece
 from mofang.data.collecting.planning import Plan
 from mofang.data.collecting.provenance import Provenance, provenance, shown
 from mofang.data.columns import rounded_numbers
 from mofang.data.exporting.returning import files_told, roles_told, told_among
 from mofang.data.exporting.told import Told
 from mofang.data.readers import Format, Reading, reader_named
-from mofang.data.records import RecordIds, Records, RecordWriter
+from mofang.data.records import SMALL_GROUP_BYTES, RecordIds, Records, RecordWriter
 from mofang.data.rejected import RejectedFile
 from mofang.data.remote import bring as remote
 from mofang.data.sources import files as sources
@@ -36,7 +37,7 @@ Count = Annotated[int, Field(ge=1)]
 FILES_LISTED = 1000
 
 
-@stage(version=3, source_digest=sources.source_digest)
+@stage(version=4, source_digest=sources.source_digest)
 def collect(
     run: Run,
     previous: Records | None = None,
@@ -82,6 +83,8 @@ def collect(
     """
     said = provenance(licence, terms, consent, origin, obtained, retain, retain_until, person)
     brought, files, left_out, chosen, label_file, told = _files(run, source, format, label_file, damaged)
+    if isinstance(run.shop.executor, Local) and not is_small(files):
+        run.shop.executor.begin(read_piece.__module__)
     how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, sheet, max_cell_chars,
                   several=len(files) > 1, damaged=damaged, told=told)
     wanted = asked({"text": text, "number": numbers, "category": categories, "image": (image,), "audio": (audio,)})
@@ -193,6 +196,7 @@ def _write(
         labels = labels_by_name(files, how, rejected.add)
         files = [file for file in files if file.kind == how.format]
     suspected = tuple(name for name in roles if any(rounded_numbers(chunk.columns.get(name, ())) for chunk in head))
+    del head, looked  # some megabytes of values
     by_path = {file.path: digests[file.name] for file in sources.on_disk(files)}
     secret, pieces = run.secret("records"), run.scratch / "pieces"
     if kept := clear_unfinished(pieces):
@@ -201,7 +205,7 @@ def _write(
     with (
         run.part(FILES) as path,
         closing(FileTable(path, rejected.total)) as table,
-        RecordWriter(run, roles=roles, about=about) as writer,
+        RecordWriter(run, roles=roles, about=about, group_bytes=SMALL_GROUP_BYTES) as writer,
         run.progress("Collecting", "正在收集") as bar,
     ):
         ids = RecordIds(secret, roles, run.scratch / "ids")

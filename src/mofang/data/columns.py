@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", "\\n", "#n/a", "缺失", "无", "空"}
+MISSING_CHARS = max(map(len, MISSING))
 MONTHS = r"(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
 PATTERNS = {
     "date": re.compile(
@@ -82,7 +83,10 @@ def rounded_numbers(values: Sequence[Any]) -> int:
 
 def is_missing(value: Any) -> bool:
     """True for None, blanks and the usual words for a value that is not there."""
-    return value is None or (isinstance(value, str) and value.strip().lower() in MISSING) or value != value
+    if isinstance(value, str):
+        word = value.strip()
+        return len(word) <= MISSING_CHARS and word.lower() in MISSING
+    return value is None or bool(value != value)
 
 
 def text_of(value: Any) -> str | None:

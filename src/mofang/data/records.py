@@ -28,6 +28,7 @@ from mofang.data.roles import ID, MEDIA_ROLES, record_schema, roles_of, with_rol
 
 RECORDS_FORMAT = 1
 GROUP_BYTES = 32 * 2**20
+SMALL_GROUP_BYTES = 8 * 2**20  # of what is read again in pieces
 GROUP_ROWS = 1 << 16
 MEDIA_SCHEMA = pa.schema(
     [pa.field(ID, pa.string()), pa.field("column", pa.string()), pa.field("bytes", pa.large_binary())]
@@ -90,8 +91,10 @@ class RecordWriter:
         schema: pa.Schema | None = None,
         roles: Mapping[str, str] | None = None,
         about: Mapping[str, Any] | None = None,
+        group_bytes: int = GROUP_BYTES,
     ) -> None:
         self.rows = 0
+        self._group_bytes = group_bytes
         self.schema = record_schema(roles) if roles is not None else schema
         self._run = run
         self._prefix = prefix
@@ -105,7 +108,7 @@ class RecordWriter:
     def _open(self, schema: pa.Schema) -> None:
         self.schema = schema
         self._values = _GroupedFile(
-            self._parts.enter_context(self._run.part(f"{self._prefix}values.parquet")), schema
+            self._parts.enter_context(self._run.part(f"{self._prefix}values.parquet")), schema, most_bytes=self._group_bytes
         )
         if with_role(roles_of(schema), MEDIA_ROLES):
             path = self._parts.enter_context(self._run.part(f"{self._prefix}media.parquet"))
@@ -164,8 +167,9 @@ class _GroupedFile:
     """A Parquet file whose row groups are cut by rows and bytes, never within ``stride`` rows that belong
     together."""
 
-    def __init__(self, path: Path, schema: pa.Schema, stride: int = 1) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, stride: int = 1, most_bytes: int = GROUP_BYTES) -> None:
         self._schema = schema
+        self._most_bytes = most_bytes
         self._stride = stride
         self._writer = pq.ParquetWriter(path, schema, compression="zstd", version="2.6")
         self._waiting: list[pa.RecordBatch] = []
@@ -173,8 +177,8 @@ class _GroupedFile:
         self._bytes = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        for piece in _pieces(batch, self._stride):
-            if self._rows + piece.num_rows > GROUP_ROWS or self._bytes + piece.nbytes > GROUP_BYTES:
+        for piece in _pieces(batch, self._stride, self._most_bytes):
+            if self._rows + piece.num_rows > GROUP_ROWS or self._bytes + piece.nbytes > self._most_bytes:
                 self._flush()
             self._waiting.append(piece)
             self._rows += piece.num_rows
@@ -192,12 +196,12 @@ class _GroupedFile:
         self._writer.close()
 
 
-def _pieces(batch: pa.RecordBatch, stride: int) -> Iterator[pa.RecordBatch]:
+def _pieces(batch: pa.RecordBatch, stride: int, most_bytes: int) -> Iterator[pa.RecordBatch]:
     """A batch cut until each piece fits a row group; ``stride`` rows that belong together are never cut."""
-    if batch.num_rows > stride and (batch.nbytes > GROUP_BYTES or batch.num_rows > GROUP_ROWS):
+    if batch.num_rows > stride and (batch.nbytes > most_bytes or batch.num_rows > GROUP_ROWS):
         half = max(batch.num_rows // stride // 2, 1) * stride
-        yield from _pieces(batch.slice(0, half), stride)
-        yield from _pieces(batch.slice(half), stride)
+        yield from _pieces(batch.slice(0, half), stride, most_bytes)
+        yield from _pieces(batch.slice(half), stride, most_bytes)
     else:
         yield batch
 

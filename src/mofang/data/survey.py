@@ -16,7 +16,7 @@ from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.cleaning.labelmap import label_map
 from mofang.data.cleaning.looking import NOTES, Look, Near, Spelling
-from mofang.data.cleaning.shards import Elsewhere, Piece, let_go, pieces_of
+from mofang.data.cleaning.shards import Elsewhere, Piece, facts_schema, let_go, pieces_of, read_facts
 from mofang.data.cleaning.values import cleaning_operators, repaired, schema_after
 from mofang.data.cleaning.values import personal_kinds as kinds_meant
 from mofang.data.cleaning.watching import Identify, Watch, own_rules
@@ -29,7 +29,7 @@ Columns = tuple[str, ...]
 
 
 class Survey(Artifact):
-    """Records in one spelling, and the figures of each: parts ``values/00000.parquet`` …, ``facts/00000.parquet`` …,
+    """Records in one spelling, and the figures of each: parts ``values/00000.parquet`` …, ``facts/00000.arrow`` …,
     ``about.json``."""
 
     kind = "survey"
@@ -39,10 +39,10 @@ class Survey(Artifact):
         """How many pieces the records were cut into."""
         return sum(part.name.startswith("values/") for part in self.parts)
 
-    def facts(self, piece: int, columns: list[str] | None = None) -> pa.Table:
-        """The figures of one piece, a row a record."""
+    def facts(self, piece: int, columns: list[str] | None = None, hidden: bool = True) -> pa.Table:
+        """The figures of one piece, a row a record; without those that are ``hidden``, if nobody is to see them."""
         with self.open(part_name("facts", piece)) as file:
-            return pq.read_table(file, columns=columns, use_threads=False, pre_buffer=False)
+            return read_facts(file.read(), columns, hidden)
 
     def values(self, piece: int, columns: list[str] | None = None) -> pa.Table:
         """The records of one piece, without their media."""
@@ -52,7 +52,7 @@ class Survey(Artifact):
 
 def part_name(what: str, piece: int) -> str:
     """The name of a piece's part."""
-    return f"{what}/{piece:05}.parquet"
+    return f"{what}/{piece:05}.{'arrow' if what == 'facts' else 'parquet'}"
 
 
 @stage(version=2)
@@ -137,7 +137,7 @@ def _notes(run: Run, pieces: int) -> dict[str, Any]:
     unread: Counter[str] = Counter()
     for piece in range(pieces):
         with run.open_sealed(part_name("facts", piece)) as file:
-            notes: Any = orjson.loads(pq.read_schema(file).metadata[NOTES])
+            notes: Any = orjson.loads(facts_schema(file.read()).metadata[NOTES])
         spellings |= notes["spellings"]
         unread.update(notes["unread"])
     return {"merged": len(spellings) - len(set(spellings.values())), "unread": {name: n for name, n in unread.items() if n}}

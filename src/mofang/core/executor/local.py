@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -22,18 +23,32 @@ class Local:
         if self.processes <= 1:
             yield from map(function, items)
             return
+        pool = self._begun()
+        yield from _window((pool.submit(function, item) for item in items), self.processes * 2)
+
+    def begin(self, module: str) -> None:
+        """Start the processes before there is work for them, so that they load this module meanwhile."""
+        if self.processes > 1 and self._pool is None:
+            for _ in range(self.processes):
+                self._begun().submit(_load, module)
+
+    def _begun(self) -> Any:
         if self._pool is None:
             import multiprocessing
             from concurrent.futures import ProcessPoolExecutor
 
             self._pool = ProcessPoolExecutor(self.processes, mp_context=multiprocessing.get_context("spawn"))
-        yield from _window((self._pool.submit(function, item) for item in items), self.processes * 2)
+        return self._pool
 
     def close(self) -> None:
         """End the processes."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+
+
+def _load(module: str) -> None:
+    importlib.import_module(module)
 
 
 def _window(started: Iterator[Any], size: int) -> Iterator[Any]:

@@ -24,7 +24,7 @@ from mofang.data.cleaning.duplicates import content_of, label_key
 from mofang.data.cleaning.labelmap import plain_label
 from mofang.data.cleaning.near import Signer
 from mofang.data.cleaning.photocopies import SKETCH_BYTES
-from mofang.data.cleaning.shards import Elsewhere, Piece, batches_of, let_go, write_parquet
+from mofang.data.cleaning.shards import Elsewhere, Piece, batches_of, let_go, write_facts, write_parquet
 from mofang.data.cleaning.watching import Watch
 from mofang.data.columns import is_missing
 from mofang.data.operators import apply_to_columns
@@ -33,6 +33,7 @@ from mofang.data.records import Batch
 from mofang.data.roles import ID, INPUT_ROLES, MEDIA_ROLES, with_role
 
 IMAGE_THREADS = 4
+LET_GO_EVERY = 16  # pieces
 Near = Literal["", "characters", "words", "photos"]
 NOTES = b"mofang notes"
 
@@ -99,10 +100,10 @@ class Look:
         folder = Path(self.folder)
         notes = orjson.dumps({"spellings": spellings, "unread": unread}, option=orjson.OPT_SORT_KEYS)
         whole = pa.Table.from_batches(facts)
-        hidden = [name for name in whole.schema.names if name.startswith("_") or name == ID]
-        write_parquet(folder / f"facts-{piece.number}", whole.replace_schema_metadata({NOTES: notes}), hidden)
+        write_facts(folder / f"facts-{piece.number}", whole.replace_schema_metadata({NOTES: notes}))
         write_parquet(folder / f"values-{piece.number}", pa.Table.from_batches(values), [ID, *self._texts])
-        let_go()
+        if piece.number % LET_GO_EVERY == LET_GO_EVERY - 1:  # what is let go has to be asked for again
+            let_go()
         return piece.number
 
     def _facts(self, batch: Batch, columns: dict[str, Sequence[Any]], unknown: list[bool]) -> pa.RecordBatch:

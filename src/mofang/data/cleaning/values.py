@@ -33,7 +33,7 @@ def cleaning_operators(
     lines = [name for name in with_role(roles, ROLES_NORMALISED) if layout == "line" or name not in texts]
     found = []
     if html != "no":
-        found.append(_spec("text-html", texts, {"mode": html}))
+        found.append(_spec("text-html", texts, {"mode": html, "spelling": "later"}))
     if layout != "line":
         found.append(_spec("text-paragraphs", texts))
     found.append(_spec("text-normalise", lines))

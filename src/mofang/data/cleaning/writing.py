@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,7 +18,7 @@ from mofang.core.run import Run
 from mofang.data.cleaning.choosing import Chosen
 from mofang.data.cleaning.duplicates import KEEP, REASONS
 from mofang.data.cleaning.shards import batches_of, pieces_of
-from mofang.data.records import Batch, RecordReader, RecordWriter
+from mofang.data.records import SMALL_GROUP_BYTES, Batch, RecordReader, RecordWriter
 from mofang.data.roles import ID
 from mofang.data.survey import Survey
 
@@ -34,12 +35,11 @@ def write(run: Run, records: Artifact, survey: Survey, chosen: Chosen) -> Counte
     with ExitStack() as stack:
         rejected = stack.enter_context(_Sheet(run, stack, "rejected.parquet"))
         statistics = stack.enter_context(_Sheet(run, stack, "statistics.parquet"))
-        kept = stack.enter_context(RecordWriter(run, "kept/", schema=schema, about=about))
+        kept = stack.enter_context(RecordWriter(run, "kept/", schema=schema, about=about, group_bytes=SMALL_GROUP_BYTES))
         bar = stack.enter_context(run.progress("Writing records", "正在写入记录", reader.rows))
-        for piece in range(survey.pieces):
-            facts = survey.facts(piece, _shown(survey, piece))
+        for piece, (facts, values) in enumerate(_ahead(survey, schema)):
             codes = np.array(chosen.decisions.codes[first : first + facts.num_rows])
-            for batch, place in _batches(records, reader, survey, piece, schema):
+            for batch, place in _batches(records, reader, values, piece):
                 some = codes[place : place + len(batch)]
                 if (some == KEEP).any():
                     kept.write(batch if (some == KEEP).all() else batch.take(np.nonzero(some == KEEP)[0]))
@@ -56,9 +56,20 @@ def write(run: Run, records: Artifact, survey: Survey, chosen: Chosen) -> Counte
     return counts
 
 
-def _shown(survey: Survey, piece: int) -> list[str]:
-    with survey.open(f"facts/{piece:05}.parquet") as file:
-        return [name for name in pq.read_schema(file).names if not name.startswith("_")]
+def _ahead(survey: Survey, schema: pa.Schema) -> Iterator[tuple[pa.Table, pa.RecordBatch]]:
+    """The figures that are shown and the transformed records of each piece, read while the piece before is written."""
+
+    def read(piece: int) -> tuple[pa.Table, pa.RecordBatch]:
+        table = survey.values(piece).cast(schema).combine_chunks()
+        return survey.facts(piece, hidden=False), table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema)
+
+    with ThreadPoolExecutor(1) as reader:
+        waiting = reader.submit(read, 0)
+        for piece in range(survey.pieces):
+            found = waiting.result()
+            if piece + 1 < survey.pieces:
+                waiting = reader.submit(read, piece + 1)
+            yield found
 
 
 def _with_role(field: pa.Field) -> pa.Field:
@@ -67,11 +78,9 @@ def _with_role(field: pa.Field) -> pa.Field:
 
 
 def _batches(
-    records: Artifact, reader: RecordReader, survey: Survey, piece: int, schema: pa.Schema
+    records: Artifact, reader: RecordReader, whole: pa.RecordBatch, piece: int
 ) -> Iterator[tuple[Batch, int]]:
     """The transformed records of a piece with their media, and where in the piece each batch begins."""
-    table = survey.values(piece).cast(schema).combine_chunks()
-    whole = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema)
     if not reader.media_columns:
         yield Batch(whole, {}), 0
         return

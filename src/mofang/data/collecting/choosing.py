@@ -17,6 +17,7 @@ from mofang.data.sources.files import SourceFile
 FIRST_ROWS = 50
 FILES_LOOKED = 200
 SAMPLE_ROWS = 5000
+SAMPLE_CHARS = 8 * 2**20  # of long texts fewer rows are looked at
 
 
 def columns_of(how: Reading) -> dict[str, str]:
@@ -36,14 +37,18 @@ def columns_of(how: Reading) -> dict[str, str]:
 
 
 def sample(files: list[SourceFile], how: Reading, named: Sequence[str]) -> list[Chunk]:
-    """The first some thousand rows, and where a column that is asked for is not among them, those of every file."""
+    """The first some thousand rows (of long texts fewer), and where a column that is asked for is not among them, those of
+    every file."""
     fixed = columns_of(how) if how.told is None else {}
     if fixed:
         return [Chunk(files[0].name, [], {name: [] for name in fixed})]
     head: list[Chunk] = []
+    rows = chars = 0
     for chunk in _chunks(files, how):
         head.append(chunk)
-        if sum(len(one.numbers) for one in head) >= SAMPLE_ROWS or chunk.media:
+        rows += len(chunk.numbers)
+        chars += sum(len(value) for values in chunk.columns.values() for value in values if isinstance(value, str))
+        if rows >= SAMPLE_ROWS or chars >= SAMPLE_CHARS or chunk.media:
             break
     found = {name for chunk in head for name in chunk.columns}
     if head and len(files) > 1 and not found.issuperset(map(own_name, named)):

@@ -30,12 +30,15 @@ def convert(chunk: Chunk, roles: dict[str, str], reject: Reject, digests: Digest
     _require_columns(chunk, roles)
     bad: Bad = {}
     columns: dict[str, list[Any]] = {}
+    made: dict[str, pa.Array] = {}
     for name, role in roles.items():
         values = chunk.columns.get(name)
         if values is None:
             columns[name] = [None] * count
+        elif role == "number":
+            columns[name] = _numbers(name, values, bad)
         else:
-            columns[name] = _numbers(name, values, bad) if role == "number" else _texts(name, values, role, bad)
+            columns[name], made[name] = _texts(name, values, role, bad)
     good = [place for place in range(count) if place not in bad] if bad else list(range(count))
     for place, (reason, detail, value) in sorted(bad.items()):
         reject(chunk.names[place] if chunk.names else chunk.file, chunk.numbers[place], reason, detail, value)
@@ -43,7 +46,9 @@ def convert(chunk: Chunk, roles: dict[str, str], reject: Reject, digests: Digest
     if bad:
         columns = {name: [values[place] for place in good] for name, values in columns.items()}
         media = {name: [values[place] for place in good] for name, values in media.items()}
-    arrays = [pa.array(columns[name], ARROW_TYPES.get(role, pa.string())) for name, role in roles.items()]
+    made = {} if bad else made
+    arrays = [made[name] if name in made else pa.array(columns[name], ARROW_TYPES.get(role, pa.string()))
+              for name, role in roles.items()]
     base = digests(columns, media, len(good))
     table = pa.RecordBatch.from_arrays([*arrays, pa.array(base, BASE)], names=[*roles, "base"])
     return table, media, good
@@ -96,7 +101,8 @@ def _plain_numbers(values: Sequence[Any]) -> list[float | None]:
     return found
 
 
-def _texts(name: str, values: Sequence[Any], role: str, bad: Bad) -> list[str | None]:
+def _texts(name: str, values: Sequence[Any], role: str, bad: Bad) -> tuple[list[str | None], pa.Array]:
+    """The texts, and the same in Arrow."""
     found: list[str | None]
     if set(map(type, values)) <= {str, type(None)}:
         found = list(values)
@@ -109,12 +115,16 @@ def _texts(name: str, values: Sequence[Any], role: str, bad: Bad) -> list[str | 
             else:
                 found.append(text_of(value))
     try:
-        pa.array(found, pa.string())
+        plain = _stripped(found, role)
+        return plain, pa.array(plain, pa.string())
     except UnicodeEncodeError:
         for place, one in enumerate(found):
             if one and not is_clean(one):
                 bad.setdefault(place, ("undecodable", name, one))
                 found[place] = None
-    if role in STRIPPED:
-        return [(one.strip() or None) if one else None for one in found]
-    return found
+        plain = _stripped(found, role)
+        return plain, pa.array(plain, pa.string())
+
+
+def _stripped(values: list[str | None], role: str) -> list[str | None]:
+    return [(one.strip() or None) if one else None for one in values] if role in STRIPPED else values

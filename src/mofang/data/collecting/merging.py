@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from mofang.data.erasing import erased_not
 from mofang.data.records import Media, RecordIds, RecordWriter
 from mofang.data.rejected import ERASED, RejectedFile
 from mofang.data.roles import ID
+from mofang.data.sources.files import SourceFile
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 8 * 2**20
@@ -98,6 +99,11 @@ class Merged:
         return {name: counts for name, counts in found.items() if counts}
 
 
+def is_small(files: Sequence[SourceFile]) -> bool:
+    """Whether reading these files is over before other processes have started."""
+    return sum(file.size_bytes for file in files) < SMALL_BYTES
+
+
 class Merger:
     """Carries out a plan's steps and writes their rows in order."""
 
@@ -121,8 +127,7 @@ class Merger:
                 if isinstance(step, Piece):
                     yield step
 
-        small = sum(file.size_bytes for file in self._plan.files) < SMALL_BYTES
-        for noted in (Local() if small else executor).map(read_piece, pieces()):
+        for noted in (Local() if is_small(self._plan.files) else executor).map(read_piece, pieces()):
             self._take_waiting(waiting)
             piece = waiting.popleft()
             assert isinstance(piece, Piece), "results come in the order of the pieces"

@@ -32,8 +32,14 @@ _CHANGES = re.compile(  # white space is left to split(), which knows all of it
     + "\ud800-\udfff]"
 )
 
-_PARAGRAPH = re.compile("\u2029")
-_EMPTY = re.compile(r"\n{3,}")
+_ASCII_BLANKS = "\t\n\v\f\r\x1c\x1d\x1e\x1f "
+_LINED: dict[str, str] = {**_MAP, "\x85": "\n", "\u2028": "\n", "\u2029": "\n\n"}
+_LINED_CHANGES = re.compile(  # white space of ASCII is changed later
+    "[" + "".join(sign for sign in _LINED if sign not in _ASCII_BLANKS and not "\ud800" <= sign <= "\udfff") + "\ud800-\udfff]"
+)
+_BLANKS = re.compile(b"  +")
+_PLAIN = bytes.maketrans(b"\r\v\f\x1c\x1d\x1e\t\x1f", b"\n\n\n\n\n\n  ")
+_NO_TEXT = bytes(code for code in (*range(0x20), 0x7F) if chr(code) not in _SPACES)
 
 
 def normalise(text: str) -> str:
@@ -52,9 +58,17 @@ def paragraphs(text: str) -> str:
     Blanks within a line become one, none stands at its ends, and of several empty lines one stays. Applying it twice
     changes nothing.
     """
-    lines = _PARAGRAPH.sub("\n\n", text).splitlines()
-    lines = _spelled("\n".join(lines)).split("\n")
-    return _EMPTY.sub("\n\n", "\n".join([" ".join(line.split()) for line in lines])).strip("\n")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+    if not text.isascii():
+        text = _LINED_CHANGES.sub(_lined, text.replace("\xa0", " "))
+        if not unicodedata.is_normalized("NFC", text):
+            text = _LINED_CHANGES.sub(_lined, unicodedata.normalize("NFC", text))
+    data = _BLANKS.sub(b" ", text.encode().translate(_PLAIN, _NO_TEXT))
+    data = data.replace(b" \n", b"\n").replace(b"\n ", b"\n").replace(b"\n" * 8, b"\n\n")
+    while b"\n\n\n" in data:
+        data = data.replace(b"\n\n\n", b"\n\n")
+    return data.strip(b" \n").decode()
 
 
 def _spelled(text: str) -> str:
@@ -62,6 +76,10 @@ def _spelled(text: str) -> str:
     if not unicodedata.is_normalized("NFC", text):
         text = _CHANGES.sub(_changed, unicodedata.normalize("NFC", text))
     return text
+
+
+def _lined(found: re.Match[str]) -> str:
+    return _LINED[found[0]]
 
 
 def _changed(found: re.Match[str]) -> str:

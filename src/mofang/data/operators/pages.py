@@ -12,7 +12,10 @@ from mofang.data.operators.normalise import paragraphs
 
 @dataclass(frozen=True)
 class TextHtml:
-    """The words of HTML: ``state["mode"]`` is ``yes`` for every text, ``auto`` for those that look like a page."""
+    """The words of HTML: ``state["mode"]`` is ``yes`` for every text, ``auto`` for those that look like a page.
+
+    ``state["spelling"]`` is ``later`` where an operator that follows brings the words into one spelling.
+    """
 
     name: ClassVar[str] = "text-html"
     version: ClassVar[int] = 1
@@ -21,12 +24,14 @@ class TextHtml:
         """The texts without markup; a value that is no text stays as it is."""
         from mofang.data.cleaning.text.html import looks_like_html, to_text
 
-        always = state.get("mode") == "yes"
+        always, later = state.get("mode") == "yes", state.get("spelling") == "later"
 
         def words(text: str) -> str:
-            if looks_like_html(text):
-                return paragraphs(to_text(text))
-            return paragraphs(to_text(f"<html>{text}")) if always else text
+            page = text if looks_like_html(text) else f"<html>{text}" if always else ""
+            if not page:
+                return text
+            found = to_text(page)
+            return found if later else paragraphs(found)
 
         return _each(values, words)
 

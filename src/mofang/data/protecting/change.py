@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
 from mofang.data.protecting.find import finder
-from mofang.data.protecting.places import REGION
 from mofang.data.protecting.spans import ALL_KINDS, KINDS, Span
 
 HOWS = ("mask", "last4", "generalise", "pseudonym", "remove", "keep")
@@ -160,6 +159,8 @@ def coarser(text: str, kind: str) -> str:
 
 
 def _region(text: str) -> str:
+    from mofang.data.protecting.places import REGION
+
     found = REGION.match(text)
     return found[0].strip(" ,") if found else ""
 

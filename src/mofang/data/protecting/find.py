@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from mofang.data.protecting import names, numbers, places, words
+from mofang.data.protecting import numbers, words
 from mofang.data.protecting.page import Page, pages
 from mofang.data.protecting.spans import ALL_KINDS, KINDS, Span, settled
 
@@ -23,9 +23,22 @@ FINDERS: tuple[tuple[frozenset[str], Finder], ...] = (
     (frozenset({"plate"}), words.plates),
     (frozenset({"passport", "permit"}), words.documents),
     (frozenset({"wechat"}), words.wechat_names),
-    (frozenset({"address"}), places.addresses),
-    (frozenset({"name"}), names.names),
 )
+
+
+def _finders(kinds: frozenset[str]) -> list[Finder]:
+    """The finders of these kinds; those of addresses and names take long to load, so they come when they are wanted, and
+    before the first page is made."""
+    found = [finder for made, finder in FINDERS if made & kinds]
+    if "address" in kinds:
+        from mofang.data.protecting.places import addresses
+
+        found.append(addresses)
+    if "name" in kinds:
+        from mofang.data.protecting.names import names
+
+        found.append(names)
+    return found
 
 
 def find(text: str, kinds: frozenset[str] = ALL_KINDS) -> list[Span]:
@@ -39,12 +52,12 @@ def find_all(texts: Sequence[str], kinds: frozenset[str] = ALL_KINDS) -> list[li
     All kinds that share a finder are looked for, so that what a number is does not depend on what was asked for.
     """
     found: list[list[Span]] = [[] for _ in texts]
+    finders = _finders(kinds)
     for numbered, page in pages(texts):
-        for made, finder in FINDERS:
-            if made & kinds:
-                for span in finder(page):
-                    home, start = page.home(span.start)
-                    found[numbered[home]].append(span._replace(start=start, end=start + span.end - span.start))
+        for look in finders:
+            for span in look(page):
+                home, start = page.home(span.start)
+                found[numbered[home]].append(span._replace(start=start, end=start + span.end - span.start))
     return [[one for one in settled(spans) if one.kind in kinds] if spans else [] for spans in found]
 
 

@@ -12,7 +12,7 @@ from mofang.data.records import Media
 from mofang.data.sources.files import SourceFile
 
 CHUNK_ROWS = 4096
-CHUNK_BYTES = 16 * 2**20
+CHUNK_BYTES = 4 * 2**20
 
 
 class Reject(Protocol):

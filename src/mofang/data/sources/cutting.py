@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from mofang.data.sources.files import SourceFile, ending_of
 
-PIECE_BYTES = 16 * 2**20
+PIECE_BYTES = 4 * 2**20
 LOOK_BYTES = 2**20
 WIDE = ("utf-16", "utf-32", "utf_16", "utf_32")
 

@@ -19,7 +19,7 @@ from mofang.data.cleaning.text import classes
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]
-CHUNK_BYTES = 1 << 19  # texts worked on at once: what the arrays of one chunk need stays near the processor
+CHUNK_BYTES = 1 << 18  # texts worked on at once: what the arrays of one chunk need stays near the processor
 PAD_BYTES = 72  # zeros after a block of bytes, so that eight may be read from anywhere in it
 LONG_BYTES = 32  # a token's bytes beyond these are hashed apart
 _M1, _M2, _M3 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
