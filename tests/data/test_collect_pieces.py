@@ -23,9 +23,8 @@ from hypothesis import strategies as st
 from mofang.core.errors import MofangError
 from mofang.core.executor import Local
 from mofang.core.shop import Shop
-from mofang.data import readers
 from mofang.data.collect import collect
-from mofang.data.collecting import merging, planning
+from mofang.data.collecting import merging, pieces, planning
 from mofang.data.records import RecordReader, Records, content_digest
 from mofang.data.sources import cutting
 from tests.data.papers import pdf, sound
