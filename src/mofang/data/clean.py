@@ -82,9 +82,8 @@ def clean(
     records take seconds: what was read of them is kept.
     """
     reader = RecordReader(records)
-    texts, photos = with_role(reader.roles, "text"), with_role(reader.roles, "image")
     _require_flags(flag, rules)
-    near = _near(reader, near_duplicate, near_by, texts, photos)
+    near = _near(reader, near_duplicate, near_by, with_role(reader.roles, "text"), with_role(reader.roles, "image"))
     surveyed: Survey = run.call(
         survey, records, labels=labels, html=html, layout=layout, units=units, dates=dates, noise=noise, rules=rules, near=near,
         mask=personal == "mask", find_personal=personal == "drop", personal_kinds=personal_kinds, prefix=language_chars or 1000,
