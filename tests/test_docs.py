@@ -101,7 +101,7 @@ def command_lines(text: str) -> Iterator[str]:
     """Every ``mofang …`` of a page's shell blocks, joined lines joined, each side of a ``&&`` apart."""
     for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", text, re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
-            for piece in re.split(r"&&|;|\|(?!\|)", re.sub(r"(^|\s)#.*$", "", line)):
+            for piece in re.split(r"(?:&&|;|\|(?!\|))(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", re.sub(r"(^|\s)#.*$", "", line)):
                 piece = piece.strip().removeprefix("$ ").removeprefix("./")
                 if piece.startswith("mofang"):
                     yield piece.removeprefix("mofang").strip()

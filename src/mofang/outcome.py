@@ -1,5 +1,5 @@
-"""What a model or a snapshot is, as facts: everything that ``mofang run`` and ``mofang show`` print, read from the shop and never computed
-anew, so that a look changes nothing."""
+"""What a model or a snapshot is, as facts: everything that ``mofang run`` and ``mofang show`` print, read from the shop and
+never computed anew, so that a look changes nothing."""
 
 from __future__ import annotations
 

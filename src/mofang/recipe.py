@@ -1,6 +1,7 @@
 """Recipes: a model's whole life as a short Python script that calls stages.
 
-A recipe has ``NAME`` and ``main(shop, budget)``, which returns the package it made, or the snapshot where it ends in data. It imports what it needs from here;
+A recipe has ``NAME`` and ``main(shop, budget)``, which returns the package it made, or the
+snapshot where it ends in data. It imports what it needs from here;
 each name is loaded only when a recipe asks for it.
 """
 
@@ -87,7 +88,8 @@ class Budget:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a recipe came to (``made``: a package or a snapshot), and what it was before: ``previous`` is the version that had the name until now (the same
+    """What a recipe came to (``made``: a package or a snapshot), and what it was before: ``previous``
+    is the version that had the name until now (the same
     one if nothing changed), ``growth`` what came into the records since, ``comparison`` old and new on the same test
     rows, and ``incomparable`` why there is none.
     """
