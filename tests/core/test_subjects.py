@@ -25,8 +25,8 @@ def test_a_body_comes_back_and_differs_each_time(shop: Shop) -> None:
 
 def test_a_forgotten_subject_says_nothing_while_the_chain_stays_whole(shop: Shop) -> None:
     texts = {name: seal(shop, name, BODY | {"who": name}) for name in ("r1", "r2")}
-    shop.journals.record("labels", [NewRow("label", {"sealed": text, "record": name}) for name, text in texts.items()])
-    assert shop.seal("labels") and forget(shop, "r1") and not forget(shop, "r1")
+    shop.journals.record("notes", [NewRow("label", {"sealed": text, "record": name}) for name, text in texts.items()])
+    assert shop.seal("notes") and forget(shop, "r1") and not forget(shop, "r1")
     assert open_(shop, "r1", texts["r1"]) is None and open_(shop, "r2", texts["r2"]) == BODY | {"who": "r2"}
     assert shop.verify() == []
     with pytest.raises(MofangError) as told:
