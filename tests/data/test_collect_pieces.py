@@ -23,9 +23,8 @@ from hypothesis import strategies as st
 from mofang.core.errors import MofangError
 from mofang.core.executor import Local
 from mofang.core.shop import Shop
-from mofang.data import readers
 from mofang.data.collect import collect
-from mofang.data.collecting import merging, planning
+from mofang.data.collecting import merging, pieces, planning
 from mofang.data.records import RecordReader, Records, content_digest
 from mofang.data.sources import cutting
 from tests.data.papers import pdf, sound
@@ -128,18 +127,13 @@ def test_two_processes_collect_as_one(tmp_path: Path, small_pieces: None, monkey
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are parsed from now on."""
     read: list[str] = []
-    before = readers.reader_named
+    before = pieces.chunks_of
 
-    def named(name: str) -> Any:
-        reader = before(name)
+    def watched(files: Any, how: Any, reject: Any) -> Any:
+        read.extend(file.name for file in files)
+        return before(files, how, reject)
 
-        def watched(files: Any, how: Any, reject: Any) -> Any:
-            read.extend(file.name for file in files)
-            return reader(files, how, reject)
-
-        return watched
-
-    monkeypatch.setattr(readers, "reader_named", named)
+    monkeypatch.setattr(pieces, "chunks_of", watched)
     return read
 
 
