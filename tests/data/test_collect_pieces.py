@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from mofang.core.errors import MofangError
 from mofang.core.executor import Local
 from mofang.core.shop import Shop
+from mofang.data import readers
 from mofang.data.collect import collect
 from mofang.data.collecting import merging, pieces, planning
 from mofang.data.records import RecordReader, Records, content_digest
@@ -127,7 +128,7 @@ def test_two_processes_collect_as_one(tmp_path: Path, small_pieces: None, monkey
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are parsed from now on."""
     read: list[str] = []
-    before = pieces.chunks_of
+    before = readers.chunks_of
 
     def watched(files: Any, how: Any, reject: Any) -> Any:
         read.extend(file.name for file in files)
