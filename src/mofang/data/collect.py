@@ -83,8 +83,6 @@ def collect(
     """
     said = provenance(licence, terms, consent, origin, obtained, retain, retain_until, person)
     brought, files, left_out, chosen, label_file, told = _files(run, source, format, label_file, damaged)
-    if isinstance(run.shop.executor, Local) and not is_small(files):
-        run.shop.executor.begin(read_piece.__module__)
     how = Reading(chosen, encoding, delimiter, header, skip_lines, names, label, label_file, sheet, max_cell_chars,
                   several=len(files) > 1, damaged=damaged, told=told)
     wanted = asked({"text": text, "number": numbers, "category": categories, "image": (image,), "audio": (audio,)})
@@ -140,6 +138,8 @@ def _files(
     if told is not None:
         files = files_told(found, told)
         return brought, files, [file for file in found if file not in set(files)], told.format, "", told
+    if isinstance(run.shop.executor, Local) and not is_small(found):
+        run.shop.executor.begin(read_piece.__module__)
     chosen = detect_format(found) if format == "auto" else format
     if chosen in ("images", "sounds") and not label_file:
         label_file = find_label_file(found, chosen)

@@ -61,7 +61,8 @@ def _ahead(survey: Survey, schema: pa.Schema) -> Iterator[tuple[pa.Table, pa.Rec
 
     def read(piece: int) -> tuple[pa.Table, pa.RecordBatch]:
         table = survey.values(piece).cast(schema).combine_chunks()
-        return survey.facts(piece, hidden=False), table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema)
+        whole = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema)
+        return survey.facts(piece, hidden=False), whole
 
     with ThreadPoolExecutor(1) as reader:
         waiting = reader.submit(read, 0)
