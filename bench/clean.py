@@ -157,11 +157,11 @@ def full(corpus: Path, work: Path, runs: int, peer_runs: int) -> dict[str, Any]:
     corpus_mb = sum(path.stat().st_size for path in corpus.glob("*.jsonl")) / 1e6
     told = {"megabytes": round(megabytes, 1), "corpus_megabytes": round(corpus_mb, 1), "steps": steps("steps", subset),
             "arms": {name: arm.told(corpus_mb if name == "corpus" else clean_mb if "minhash" in name else megabytes) for name, arm in arms.items()}}
-    return told | {"figures": figures(arms, alone, subset)}
+    return told | {"figures": figures(arms, alone, subset, corpus_mb / megabytes)}
 
 
-def figures(arms: dict[str, Found], alone: dict[str, Any], subset: Path) -> list[dict[str, Any]]:
-    """Every figure with its goal."""
+def figures(arms: dict[str, Found], alone: dict[str, Any], subset: Path, larger: float) -> list[dict[str, Any]]:
+    """Every figure with its goal; ``larger`` is how many times the subset the whole corpus is."""
     ours, prefix = arms["full"], arms["prefix"]
     trove_s = arms["datatrove clean"].median_s + arms["datatrove minhash"].median_s
     juicer_s = arms["datajuicer"].median_s
@@ -178,6 +178,8 @@ def figures(arms: dict[str, Found], alone: dict[str, Any], subset: Path) -> list
     return [
         figure("times datatrove, equal work", trove_s / ours.median_s, 12),
         figure("times Data-Juicer, equal work", juicer_s / ours.median_s, 7),
+        figure("times datatrove, rate on the whole corpus", trove_s * larger / arms["corpus"].median_s, 12),
+        figure("times Data-Juicer, rate on the whole corpus", juicer_s * larger / arms["corpus"].median_s, 7),
         figure("times datatrove, language from 1,000 characters", trove_s / prefix.median_s, 22),
         figure("times Data-Juicer, language from 1,000 characters", juicer_s / prefix.median_s, 12),
         figure("memory by datatrove's", own_mb / trove_mb, 1 / 3, most=True),
