@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,7 +114,9 @@ def test_costs_add_up(many: Shop) -> None:
 
 def test_the_day_is_facts(many: Shop) -> None:
     told = today_of(many).to_dict()
-    assert told["requests_month"] + told["test_requests_today"] >= told["requests_today"] > 0 and len(told["next"]) <= 3
+    assert told["requests_month"] + told["test_requests_today"] >= told["requests_today"] >= 0 and len(told["next"]) <= 3
+    if (time.gmtime().tm_hour + 8) % 24 >= 2:  # the shop's day is old enough to have seen some
+        assert told["requests_today"] > 0
     assert told["owed_micros"] >= told["unbilled_micros"] > 0 and told["spent_month_micros"] is None, told
     assert {"month-not-billed", "backup-never", "verify-old"} - {one["code"] for one in told["alerts"]} <= {"verify-old"}
 

@@ -91,7 +91,7 @@ class RecordWriter:
         schema: pa.Schema | None = None,
         roles: Mapping[str, str] | None = None,
         about: Mapping[str, Any] | None = None,
-        group_bytes: int = GROUP_BYTES,
+        group_bytes: int = 0,
     ) -> None:
         self.rows = 0
         self._group_bytes = group_bytes
@@ -167,9 +167,9 @@ class _GroupedFile:
     """A Parquet file whose row groups are cut by rows and bytes, never within ``stride`` rows that belong
     together."""
 
-    def __init__(self, path: Path, schema: pa.Schema, stride: int = 1, most_bytes: int = GROUP_BYTES) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, stride: int = 1, most_bytes: int = 0) -> None:
         self._schema = schema
-        self._most_bytes = most_bytes
+        self._most_bytes = most_bytes or GROUP_BYTES
         self._stride = stride
         self._writer = pq.ParquetWriter(path, schema, compression="zstd", version="2.6")
         self._waiting: list[pa.RecordBatch] = []
