@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from mofang.core.language import set_language
 PACKAGE = Path(mofang.__file__).parent
 
 
+@cache
 def raised() -> dict[str, set[str]]:
     """Code → names of the values it is raised with (empty if they are passed by a variable)."""
     found: dict[str, set[str]] = {}
