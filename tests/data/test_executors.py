@@ -27,7 +27,8 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
     from ray.cluster_utils import Cluster
 
     with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as short:  # sockets below it: short
-        node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False, "_temp_dir": short}
+        node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False, "temp_dir": short}
+        (Path(tempfile.gettempdir()) / "ray").mkdir(exist_ok=True)  # where a cluster writes its address, wherever its own folder is
         cluster: Any = Cluster(initialize_head=True, head_node_args=node)
         cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
         cluster.wait_for_nodes()
