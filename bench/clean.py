@@ -50,6 +50,7 @@ class Found:
     peak_mb: list[float] = field(default_factory=list)
     said: dict[str, Any] = field(default_factory=dict)
     ids: dict[str, Any] = field(default_factory=dict)
+    aborts: int = 0
 
     @property
     def median_s(self) -> float:
@@ -64,7 +65,7 @@ class Found:
     def told(self, megabytes: float) -> dict[str, Any]:
         """For the JSON of the results."""
         return {"seconds": [round(one, 2) for one in self.seconds], "mb_per_s": round(megabytes / self.median_s, 2),
-                "peak_mb": round(max(self.peak_mb)), "said": self.said, "kept": {name: len(ids) for name, ids in self.ids.items()}}
+                "peak_mb": round(max(self.peak_mb)), "aborts": self.aborts, "said": self.said, "kept": {name: len(ids) for name, ids in self.ids.items()}}
 
 
 def quarter(corpus: Path, place: Path, of: int = 4) -> float:
@@ -94,6 +95,10 @@ def own(source: str, work: Path, settings: dict[str, Any], found: Found, again: 
     environment = {**os.environ, "MOFANG_EXECUTOR": "local:2", "PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, str(BENCH / "_clean_own.py"), str(work / "shop"), source, *map(str, files)]
     run = watched(command, log=work / "log.txt", environment=environment, limit_s=LIMIT_S)
+    if run.code == -6:  # a thread of a native library ended late, after the work was done: counted, and done again
+        found.aborts += 1
+        shutil.rmtree(work / "shop")
+        run = watched(command, log=work / "log.txt", environment=environment, limit_s=LIMIT_S)
     found.add(run, "ours")
     found.said, found.ids = json.loads(run.said), json.loads(files[1].read_text())
     shutil.rmtree(work / "shop")
