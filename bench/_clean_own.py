@@ -38,7 +38,7 @@ def kept_ids(made: Any) -> dict[str, Any]:
     for batch in RecordReader(made / "kept").batches(columns=["source_id"]):
         names |= dict(zip(batch.column("id"), batch.column("source_id"), strict=True))
     with made.open("rejected.parquet") as file:
-        gone = pq.read_table(file, columns=["id", "reason", "detail", "source_id"]).to_pylist()
+        gone = pq.read_table(file, columns=["id", "reason", "detail", "source_id"], use_threads=False, pre_buffer=False).to_pylist()
     copies = {one["id"]: one for one in gone if one["reason"] in ("duplicate", "near-duplicate")}
     stands = {}
     for one in copies.values():

@@ -210,6 +210,8 @@ def test_large_bodies_are_refused_before_they_are_read(console: Consoling, token
     assert answer.startswith(b"HTTP/1.1 413 ") and b'"body-too-large"' in answer
     chunk = console.call("PUT", f"/api/uploads/{'0' * 64}?offset=0&size_bytes=9", b"x" * (api.CHUNK_BYTES_MAX + 1), token=tokens_of["train"])
     assert console.code(chunk) == "body-too-large"
+    for _ in range(20):  # the refusal reaches a caller who sends all before reading
+        assert console.code(console.call("POST", "/api/join", b"x" * (12 << 20))) == "body-too-large"
 
 
 def test_slow_and_endless_headers_are_cut_off(console: Consoling, monkeypatch: pytest.MonkeyPatch) -> None:

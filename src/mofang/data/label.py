@@ -49,7 +49,7 @@ class Tasks(Artifact):
 def blanked(artifact: Artifact, erased: Callable[[object], bool]) -> dict[str, bytes | None]:
     """Tasks after an erasure: a task's number is its place, so the id of an erased record is blanked and its row stays."""
     with artifact.open("tasks.parquet") as file:
-        table = pq.read_table(file)
+        table = pq.read_table(file, use_threads=False, pre_buffer=False)
     ids = ["" if erased(one) else one for one in table.column(ID).to_pylist()]
     sink = pa.BufferOutputStream()
     table = table.set_column(0, TASKS.field(ID), pa.array(ids, pa.string()))

@@ -111,7 +111,7 @@ def _validated(
 
         places = {label: place for place, label in enumerate(about["labels"])}
         with model.open(VALIDATION) as file:
-            table = pq.read_table(file, columns=["label", "probabilities"]).to_pydict()
+            table = pq.read_table(file, columns=["label", "probabilities"], use_threads=False, pre_buffer=False).to_pydict()
         truth = np.array([places[label] for label in table["label"]], dtype=np.int64)
         return truth, np.array(table["probabilities"], dtype=np.float32).reshape(len(truth), -1)
     ids, truth = truth_of(validation, dict(about))

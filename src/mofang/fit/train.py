@@ -48,7 +48,7 @@ def without_rows(model: Artifact, erased: Callable[[object], bool]) -> dict[str,
     from safetensors.numpy import load, save
 
     with model.open(VALIDATION) as file:
-        ids = pq.read_table(file, columns=["id"]).column(0).to_pylist()
+        ids = pq.read_table(file, columns=["id"], use_threads=False, pre_buffer=False).column(0).to_pylist()
     with model.open(SAMPLE) as file:
         stored = load(file.read())
     kept = [row for row, id in enumerate(ids[: len(stored["probabilities"])]) if not erased(id)]
@@ -150,7 +150,7 @@ def _require_suited(about: dict[str, Any], family: Family, augment: Sequence[str
 
 def _counts(snapshot: Snapshot, about: dict[str, Any]) -> Counter[str]:
     with (snapshot / "train").open("values.parquet") as file:
-        labels = pq.read_table(file, columns=[about["label"]]).column(0)
+        labels = pq.read_table(file, columns=[about["label"]], use_threads=False, pre_buffer=False).column(0)
     return Counter(labels.to_pylist())
 
 

@@ -4,12 +4,15 @@ uvicorn itself waits for ever for the rest of a request. Here a connection has `
 then send its body at ``RATE_MIN`` bytes a second. The check costs an ordinary request nothing: a timer runs only while
 a request has begun and is not complete. An answer leaves in one write instead of uvicorn's two, which on a busy machine
 were a third of the server's time.
+
+A refusal may be written while the caller still sends. Closing then would reset the connection and lose the refusal on its
+way, so what still comes is read and forgotten, for ``LINGER_S`` seconds and ``LINGER_BYTES_MAX`` at most (RFC 9112, 9.6).
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -17,6 +20,8 @@ HEADER_S = 5.0
 HEADER_BYTES_MAX = 65_536
 BODY_CHECK_S = 10.0
 RATE_MIN = 16_000  # bytes a second, looked at every BODY_CHECK_S
+LINGER_S = 2.0
+LINGER_BYTES_MAX = 64 * 2**20
 
 BAD_REQUEST = (b'HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n'
                b'content-length: %d\r\n\r\n%s')
@@ -64,26 +69,67 @@ class Exchange:
         return True
 
 
+class _Lingering:
+    """A transport whose ``close`` first lets the caller finish sending, where it has not."""
+
+    def __init__(self, transport: asyncio.Transport, protocol: DeadlineProtocol) -> None:
+        self.write, self._transport, self._protocol = transport.write, transport, protocol
+        self.left = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self.left or self._transport.is_closing()
+
+    def close(self) -> None:
+        if self.left or not self._protocol.mid_body:
+            self._transport.close()
+            return
+        self.left = True
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._protocol.linger()
+
+
 class DeadlineProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 with deadlines."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._lingering = _Lingering(transport, self)
+        super().connection_made(cast(asyncio.Transport, self._lingering))
         self._unfinished = self._in_headers = True
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(HEADER_S, self._too_slow)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, then see whether a request is left half sent."""
+        if self._lingering.left:
+            self._bytes += len(data)
+            if self._bytes > LINGER_BYTES_MAX:
+                self.transport.close()
+            return
         super().data_received(data)
         if self._unfinished:
             self._bytes += len(data)
             if self._timer is None:
                 self._arm()
             if self._in_headers and self._bytes > HEADER_BYTES_MAX:
-                self.transport.close()
+                self.transport.abort()
         elif self._timer is not None:
             self._disarm()
+
+    @property
+    def mid_body(self) -> bool:
+        """True while the caller is sending the body of a request whose headers are known."""
+        return self._unfinished and not self._in_headers
+
+    def linger(self) -> None:
+        """Read and forget what the caller still sends, for a while."""
+        self._disarm()
+        self._bytes = 0
+        self.flow.resume_reading()
+        self._timer = self.loop.call_later(LINGER_S, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -123,8 +169,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._timer = None
         if not self._in_headers and self._bytes >= RATE_MIN * BODY_CHECK_S:
             self._arm()
-        elif not self.transport.is_closing():
-            self.transport.close()
+        else:
+            self.transport.abort()
 
 
 def server_settings(**more: Any) -> dict[str, Any]:

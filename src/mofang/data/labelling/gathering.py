@@ -139,7 +139,7 @@ def _table(schema: pa.Schema, rows: list[tuple[Any, ...]]) -> pa.Table:
 def _brought(artifact: Artifact, at_us: int, tasks: Sequence[Artifact], places: list[tuple[int, int]]) -> pa.Table:
     """The answers of one file with the numbers of their tasks; those of records that are no tasks are left out."""
     with artifact.open("answers.parquet") as opened:
-        table = pq.read_table(opened)
+        table = pq.read_table(opened, use_threads=False, pre_buffer=False)
     keys = Index.keys(table.column(ID).to_pylist())
     numbers = task_numbers(keys, tasks, places)
     times = table.column("at_us").combine_chunks().to_numpy(zero_copy_only=False)
@@ -187,7 +187,7 @@ class _Ids:
             mine = numbers[(numbers >= first) & (numbers < first + rows)] - first
             if len(mine):
                 with one.open("tasks.parquet") as opened:
-                    ids = pq.read_table(opened, columns=[ID]).column(ID)
+                    ids = pq.read_table(opened, columns=[ID], use_threads=False, pre_buffer=False).column(ID)
                 pieces.append(ids.take(pa.array(mine)).combine_chunks())
         flat = [chunk for one in pieces for chunk in (one.chunks if isinstance(one, pa.ChunkedArray) else [one])]
         ids = pa.chunked_array(flat, pa.string())
@@ -214,9 +214,9 @@ class Gathered:
         """From an artifact of answers."""
         about = artifact.read_json("about.json")
         with artifact.open("answers.parquet") as opened:
-            table = pq.read_table(opened)
+            table = pq.read_table(opened, use_threads=False, pre_buffer=False)
         with artifact.open("decisions.parquet") as opened:
-            decided = pq.read_table(opened, columns=[ID, "answer"])
+            decided = pq.read_table(opened, columns=[ID, "answer"], use_threads=False, pre_buffer=False)
         tasks = table.column("task").to_numpy()
         starts = np.append(True, tasks[1:] != tasks[:-1]) if len(tasks) else np.zeros(0, np.bool_)
         items = np.cumsum(starts).astype(np.int64) - 1

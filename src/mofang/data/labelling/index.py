@@ -77,7 +77,8 @@ class Index:
             if digest in cls._kept:
                 return cls._kept[digest]
         with artifact.open(part) as file:
-            found = cls.build(cls.keys(pq.read_table(file, columns=["id"]).column(0).to_pylist()))
+            ids = pq.read_table(file, columns=["id"], use_threads=False, pre_buffer=False).column(0)
+        found = cls.build(cls.keys(ids.to_pylist()))
         with cls._lock:
             cls._kept[digest] = found
         return found

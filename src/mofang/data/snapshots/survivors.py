@@ -65,5 +65,5 @@ def ties_of(records: Artifact) -> dict[str, str]:
     if not records.has(TIES):
         return {}
     with records.open(TIES) as file:
-        table = pq.read_table(file)
+        table = pq.read_table(file, use_threads=False, pre_buffer=False)
     return dict(zip(table[ID].to_pylist(), table["group"].to_pylist(), strict=True))

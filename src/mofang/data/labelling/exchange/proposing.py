@@ -57,7 +57,7 @@ def bring_model_answers(
 
 def _ids(artifact: Artifact) -> list[str]:
     with artifact.open("tasks.parquet") as opened:
-        found: list[str] = pq.read_table(opened, columns=[ID]).column(ID).to_pylist()
+        found: list[str] = pq.read_table(opened, columns=[ID], use_threads=False, pre_buffer=False).column(ID).to_pylist()
     return found
 
 

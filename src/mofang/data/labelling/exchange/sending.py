@@ -72,7 +72,7 @@ class Items:
         self.contents = Contents(shop, project)
         self._said = _ByTask(answers)
         with answers.open("decisions.parquet") as opened:
-            table = pq.read_table(opened, columns=[ID, "answer"])
+            table = pq.read_table(opened, columns=[ID, "answer"], use_threads=False, pre_buffer=False)
         self._decided = dict(zip(table.column(ID).to_pylist(), table.column("answer").to_pylist(), strict=True))
 
     def __iter__(self) -> Iterator[Item]:
