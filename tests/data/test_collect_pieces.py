@@ -240,6 +240,27 @@ def test_a_killed_collect_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert not (terminal.shop / "scratch" / entry.key).exists()
 
 
+def test_where_the_disk_is_short_merged_pieces_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number:02}.csv").write_bytes(awkward_csv(random.Random(number), 50))
+    monkeypatch.setattr(planning, "FILES_MOST", 2)
+    wide = made(new_shop(tmp_path / "wide"), folder, text=("评论",), label="标签")
+    left: list[int] = []
+    merge = pieces.Room.merged
+
+    def count(room: pieces.Room, piece: pieces.Piece) -> None:
+        merge(room, piece)
+        left.append(len(list(piece.folder.glob("*.arrow"))))
+
+    monkeypatch.setattr(pieces.Room, "merged", count)
+    monkeypatch.setattr(pieces, "SPARE_BYTES", 1 << 60)
+    tight = made(new_shop(tmp_path / "tight"), folder, text=("评论",), label="标签")
+    assert parts(tight) == parts(wide)
+    assert len(left) == 6 and set(left) == {0}
+
+
 def test_a_full_disk_is_told_and_nothing_half_written_stays(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "a.csv"
     source.write_bytes(awkward_csv(random.Random(3), 100))

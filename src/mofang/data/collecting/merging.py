@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from mofang.core.executor import Executor, Local
 from mofang.data.collecting.earlier import Earlier, FileRows, FileTable
-from mofang.data.collecting.pieces import Noted, Piece, read_piece, rows_of
+from mofang.data.collecting.pieces import Noted, Piece, Room, read_piece, rows_of
 from mofang.data.collecting.planning import Plan, Step, Take
 from mofang.data.erasing import erased_not
 from mofang.data.records import Media, RecordIds, RecordWriter
@@ -115,6 +115,7 @@ class Merger:
         self._open: FileRows | None = None  # a large file of which not all stretches have come
         self._lines = 0
         self._reread = ""
+        self._room = Room(sum(file.size_bytes for file in plan.files))
         self.made = Merged()
 
     def run(self, executor: Executor) -> Merged:
@@ -166,6 +167,7 @@ class Merger:
             found = [self._open or found[0]]
         self._set_aside(piece, noted, found)
         self._write(rows_of(piece), found, noted.rows, name)
+        self._room.merged(piece)
         self._lines = self._lines + noted.lines if cut and not piece.last else 0
         for place, one in enumerate(found):
             self._note(one, noted, place)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
+import shutil
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from mofang.data.roles import ARROW_TYPES, MEDIA_ROLES
 from mofang.data.sources.files import SourceFile
 
 MEDIA_PREFIX = "bytes of "
+SPARE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _chunks(piece: Piece, how: Reading, reject: Reject) -> Iterator[Chunk]:
 
 
 def _packed() -> pa.ipc.IpcWriteOptions:
-    return pa.ipc.IpcWriteOptions(compression="lz4")
+    return pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), use_threads=False)
 
 
 def _schema(roles: dict[str, str]) -> pa.Schema:
@@ -164,6 +166,25 @@ def rows_of(piece: Piece) -> Iterator[tuple[pa.RecordBatch, Media]]:
             media = {name.removeprefix(MEDIA_PREFIX): batch.column(name).to_pylist()
                      for name in batch.schema.names if name.startswith(MEDIA_PREFIX)}
             yield batch.select(names), media
+
+
+@dataclass
+class Room:
+    """Keeps the disk from filling: pieces whose rows were merged serve only a later attempt, so the oldest go as soon as what
+    is still to be read might not fit beside them (its rows twice: as pieces and as records)."""
+
+    left_bytes: int
+    _merged: deque[Path] = field(default_factory=deque)
+
+    def merged(self, piece: Piece) -> None:
+        """This piece's rows are written."""
+        span = piece.how.end - piece.how.start
+        self.left_bytes -= span if span > 0 else sum(file.size_bytes for file in piece.files)
+        self._merged.append(piece.place)
+        while self._merged and shutil.disk_usage(piece.folder).free < 2 * self.left_bytes + SPARE_BYTES:
+            gone = self._merged.popleft()
+            for ending in (".json", ".arrow"):  # in this order: without the first it does not count as read
+                gone.with_suffix(ending).unlink(missing_ok=True)
 
 
 def clear_unfinished(folder: Path) -> int:
