@@ -65,7 +65,7 @@ def engine() -> Any:
     from presidio_analyzer import predefined_recognizers
     from presidio_analyzer.nlp_engine import SpacyNlpEngine
 
-    class Blank(SpacyNlpEngine):
+    class Blank(SpacyNlpEngine):  # type: ignore[misc, unused-ignore]
         """Words without a model: nothing is downloaded."""
 
         def __init__(self) -> None:
