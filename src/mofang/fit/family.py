@@ -16,6 +16,7 @@ from mofang.core.progress import Bar
 from mofang.core.variant import Variant
 from mofang.engine.arrays import Array, Arrays
 from mofang.engine.encode import Encoder
+from mofang.fit.loop.learning import Learning
 from mofang.fit.material import Material
 from mofang.fit.size import Size
 
@@ -34,7 +35,7 @@ class Variation:
 @dataclass(frozen=True)
 class Conditions:
     """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress
-    bar, and the variants of training rows that it should make.
+    bar, the variants of training rows that it should make, and the settings of the loop.
     """
 
     seed: int
@@ -42,6 +43,7 @@ class Conditions:
     scratch: Path
     progress: Progress
     variation: Variation | None = None
+    learning: Learning = field(default_factory=Learning)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Fitted:
 
     ``weights`` are the files that hold it, ``architecture`` what besides the settings is needed to build it
     again, ``probabilities`` float32 [N, K] its own answers on the validation rows, and ``sample`` the encoded
-    first few of those rows, on which an exported graph must agree.
+    first few of those rows, on which an exported graph must agree. ``steps`` and ``measures`` come from the loop's
+    outcome: figures of single steps that follow from the seed, and the speed that this machine reached.
     """
 
     encoder: Encoder
@@ -62,6 +65,8 @@ class Fitted:
     notes: dict[str, Any] = field(default_factory=dict)
     licences: tuple[str, ...] = ()
     base_model: str = ""
+    steps: Curves = field(default_factory=list)
+    measures: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class Family(Variant):
     """The choice of how to learn. Each kind is one module of ``families/``."""
 
     tasks: ClassVar[tuple[str, ...]] = ()
+    loops: ClassVar[bool] = True  # whether the training loop fits it, so that the settings of learning reach it
     varies: ClassVar[bool] = False  # whether it learns in epochs, each of which may see other variants
 
     @abstractmethod

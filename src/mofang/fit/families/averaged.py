@@ -41,7 +41,7 @@ class Averaged(Family):
         from mofang.engine.encode.ngrams import NgramEncoder
         from mofang.fit.loop.arrays import encode_ngrams
         from mofang.fit.loop.classification import fit_classes, weights_of
-        from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.plan import Plan
 
         train = material.train.records
         encoder = NgramEncoder.fit(train, material.columns("text"), max_terms=self.terms)

@@ -46,7 +46,7 @@ class Encoder(Family):
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
         from mofang.fit.loop.classification import fit_classes, weights_of
-        from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.plan import Plan
 
         train = material.train.records
         encoder = TokenEncoder.fit(

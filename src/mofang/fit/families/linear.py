@@ -51,6 +51,7 @@ class Linear(Family):
     tag: ClassVar[str] = "linear"
     version: ClassVar[int] = 3
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "image_classification", "table_classification")
+    loops: ClassVar[bool] = False
 
     c: Annotated[float, Field(ge=0)] = 0.0
     terms: Annotated[int, Field(ge=1)] = 200_000

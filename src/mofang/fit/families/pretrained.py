@@ -56,7 +56,7 @@ class Pretrained(Family):
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
         from mofang.fit.loop.classification import fit_classes, weights_of
-        from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.plan import Plan
         from mofang.fit.networks.transformer import from_folder
 
         folder, train = base_folder(self.base), material.train.records
