@@ -56,8 +56,8 @@ class Pretrained(Family):
 
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
+        from mofang.fit.loop.classification import fit_classes, weights_of
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.start import fit_network, weights_of
         from mofang.fit.networks.transformer import from_folder
 
         folder, train = conditions.base or base_folder(self.base), material.train.records
@@ -89,7 +89,7 @@ class Pretrained(Family):
             seconds=conditions.seconds,
             class_weights=weights_of(material, self.balance),
         )
-        fitted = fit_network(build, encoder, encoded, material, plan, conditions, architecture)
+        fitted = fit_classes(build, encoder, encoded, material, plan, conditions, architecture)
         if conditions.base is not None:  # its licences came with the artifact
             return fitted
         return dataclasses.replace(fitted, licences=base_licences(self.base, folder), base_model=self.base)
