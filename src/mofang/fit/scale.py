@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,13 @@ from mofang.fit.material import Material, Rows
 
 ENDS: dict[str, End] = {"class": "softmax", "classes": "sigmoid", "number": "identity"}
 PROBABILITY_MIN = 1e-12
+
+
+def scaled(layers: Sequence[tuple[Array, Array]], architecture: Mapping[str, Any]) -> list[tuple[Array, Array]]:
+    """Dense layers whose last one gives numbers in their own unit."""
+    spread, centre = architecture.get("spread", 1.0), architecture.get("centre", 0.0)
+    *before, (weights, bias) = layers
+    return [*before, (weights * spread, bias * spread + centre)]
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from mofang.fit.family import Curves
 from mofang.fit.logistic import STEPS_MOST, Link, Logistic, Solution
 from mofang.fit.loop import deadline
 from mofang.fit.material import Material
+from mofang.fit.scale import Scale
 
 PRODUCTS_MOST = 50_000_000  # non-zero values x classes of the rows on which the strength is chosen
 FINE, ROUGH = 1e-5, 2e-4  # tolerances, for little work and for much
+NO_LABELS = np.zeros(0, np.int64)
 LINKS: dict[str, Link] = {"class": "softmax", "classes": "sigmoid", "number": "identity"}
 
 
@@ -65,7 +67,7 @@ class Search:
         labels, wanted = self.scale.wanted(material.train, rows)
         counts = material.class_weights[material.train.labels[rows]] if self.balance and labels is not None else None
         problem = Logistic(
-            matrix, labels, self.scale.columns, clock.late, tolerance, counts, wanted, LINKS[material.target]
+            matrix, labels if labels is not None else NO_LABELS, self.scale.columns, clock.late, tolerance, counts, wanted, LINKS[material.target]
         )
         start = self.best.solution.flat if self.found else None
         for strength in strengths:

@@ -49,6 +49,11 @@ class Tensor(NamedTuple):
     begin: int
 
 
+def cache_home() -> Path:
+    """Where programs keep what they can make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mofang"
+
+
 def unpacked(package: str, source: Path, cache: Path) -> Path:
     """The folder of a packed base model, made below ``cache`` where it is not there yet."""
     packed = source / PACKED[package]

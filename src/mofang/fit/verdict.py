@@ -1,10 +1,8 @@
-"""How good answers on validation rows are, for one label, several, or a number; and the model that gives them."""
+"""The model that rows of answers make: one label, several, or a number for each record."""
 
 from __future__ import annotations
 
 from typing import Any
-
-import numpy as np
 
 from mofang.engine.arrays import Array
 from mofang.engine.encode import Encoder
@@ -24,9 +22,18 @@ def fitted_rows(
     curves: Curves,
     notes: dict[str, Any],
 ) -> Fitted:
-    """A model of a task whose answers are rows: ``answers`` float32 [N, K] on the validation rows."""
+    """A model whose ``answers`` float32 [N, K] on the validation rows are probabilities, or numbers in their own unit.
+
+    Where a record has several labels, each gets the threshold that suits the validation rows best.
+    """
     sample = encode_sample(encoder, material.validation.records)
-    made = Fitted(encoder, weights, architecture, answers, sample, curves, notes)
     if material.target == "class":
-        return made
-    raise NotImplementedError(NUMBER)
+        return Fitted(encoder, weights, architecture, answers, sample, curves, notes)
+    score = material.score(answers, material.validation.targets)
+    if material.target == "classes":
+        cuts = label_thresholds(material.validation.targets > 0, answers)
+        thresholds = {label: round(float(cut), 6) for label, cut in zip(material.labels, cuts, strict=True)}
+        architecture = architecture | {"thresholds": thresholds}
+        return Fitted(encoder, weights, architecture, answers, sample, curves, notes, score=score)
+    outputs = {NUMBER: answers[: len(next(iter(sample.values())))]}
+    return Fitted(encoder, weights, architecture, None, sample, curves, notes, outputs=outputs, score=score)

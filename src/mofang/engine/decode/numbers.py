@@ -8,9 +8,8 @@ from typing import ClassVar
 from mofang.engine.arrays import Array
 from mofang.engine.decode.classes import Classification
 from mofang.engine.encode import Record
+from mofang.engine.graphs import NUMBER
 from mofang.engine.task import Answer, Schema, Signature
-
-NUMBER = "number"  # a graph's output, float32 [B, 1], in the unit of the label column
 
 
 class Regression(Classification):

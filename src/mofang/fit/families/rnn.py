@@ -15,7 +15,6 @@ from mofang.fit.size import Size
 
 TOKENS_PER_CHARACTER = {"zh": 1.0, "en": 0.25}
 STEPS, EPOCHS_LEAST = 1500, 4  # without a chosen number of epochs
-STEP_S, POSITION_S = 0.004, 1.1e-6  # of a step, and of a position of a row, an embedding of 100 and 64 units both ways
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 
@@ -25,7 +24,7 @@ class Rnn(Family):
 
     tag: ClassVar[str] = "rnn"
     version: ClassVar[int] = 1
-    tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
+    tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
     varies: ClassVar[bool] = True
 
     kind: Literal["rnn", "gru", "lstm"] = "gru"
@@ -46,12 +45,12 @@ class Rnn(Family):
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.start import fit_network, weights_of
+        from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
 
         train = material.train.records
         encoder = TokenEncoder.fit(train, material.columns("text"), vocabulary=self.vocabulary, max_length=self.max_length)
         encoded = encode_tokens(encoder, train), encode_tokens(encoder, material.validation.records)
-        architecture = {"terms": encoder.size, "classes": len(material.labels)}
+        architecture = {"terms": encoder.size, "classes": outputs_of(material)}
         plan = Plan(
             self._epochs(len(train), float(encoded[0].lengths.mean())),
             self.learning_rate,
@@ -60,16 +59,16 @@ class Rnn(Family):
             patience=2,
             seed=conditions.seed,
             seconds=conditions.seconds,
-            class_weights=weights_of(material, self.balance),
+            class_weights=balance_of(material, self.balance),
         )
-        return fit_network(lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture)
+        return fit_rows(lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture)
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
         """The trained network as ONNX; texts of any length."""
+        from mofang.fit.loop.rowwise import finished_graph
         from mofang.fit.loop.start import WEIGHTS, restored
-        from mofang.fit.networks.graph import network_graph
 
-        return network_graph(restored(self._network(architecture), weights[WEIGHTS]), sample)
+        return finished_graph(restored(self._network(architecture), weights[WEIGHTS]), sample, architecture)
 
     def estimate(self, size: Size) -> Estimate:
         """A recurrent step works through the positions one after the other, so its time is counted in them."""

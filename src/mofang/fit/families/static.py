@@ -7,7 +7,7 @@ model are both linear, the trained model is one small table: a row for each toke
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -18,8 +18,10 @@ from mofang.engine.arrays import Array, Arrays
 from mofang.engine.encode import texts
 from mofang.fit.family import Conditions, Estimate, Family, Fitted
 from mofang.fit.material import Material
+from mofang.fit.scale import ENDS
 from mofang.fit.size import Size
 from mofang.fit.strength import Clock, Search
+from mofang.fit.verdict import fitted_rows
 
 STRENGTHS = (0.003, 0.03, 0.3)
 RARITY = 1e-3  # of a text's mean a token of frequency p counts a / (a + p) (Arora, Liang and Ma 2017)
@@ -36,7 +38,7 @@ class Static(Family):
 
     tag: ClassVar[str] = "static"
     version: ClassVar[int] = 1
-    tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
+    tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
 
     base: Annotated[str, OnDisk()] = ""
     width: Annotated[int, Field(ge=2)] = 200
@@ -47,7 +49,6 @@ class Static(Family):
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Learn (or take) the vectors, then one weight for each of their values and answer."""
-        from mofang.fit.encoders import encode_sample
         from mofang.fit.loop.arrays import encode_tokens
 
         clock = Clock(conditions.seconds)
@@ -63,17 +64,12 @@ class Static(Family):
         solution = search.best.solution
         folded = table @ (solution.weights / spread[:, None])
         bias = solution.bias - (centre / spread) @ solution.weights
-        return Fitted(
-            encoder,
-            _saved(folded, bias),
-            {"tokens": len(table), "width": table.shape[1], "c": search.best.strength},
-            search.best.answers,
-            encode_sample(encoder, material.validation.records),
-            search.curves,
-            {"stopped": "finished" if solution.finished else "time limit"},
-            licences,
-            self.base,
-        )
+        scale = search.scale
+        architecture = {"tokens": len(table), "width": table.shape[1], "c": search.best.strength} | scale.to_dict()
+        notes = {"stopped": "finished" if solution.finished else "time limit"}
+        weights = _saved(folded * scale.spread, bias * scale.spread + scale.centre)
+        fitted = fitted_rows(encoder, weights, architecture, search.best.answers, material, search.curves, notes)
+        return replace(fitted, licences=licences, base_model=self.base)
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
         """The mean over a text's tokens of their rows, then softmax."""
@@ -82,7 +78,7 @@ class Static(Family):
         from mofang.engine.graphs import mean_graph
 
         tensors = load(weights["weights.safetensors"])
-        return mean_graph(tensors["table"], tensors["bias"])
+        return mean_graph(tensors["table"], tensors["bias"], ENDS[architecture["target"]])
 
     def base_digest(self) -> str:
         """The content of the encoder whose embeddings are taken."""

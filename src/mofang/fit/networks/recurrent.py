@@ -36,15 +36,23 @@ class RecurrentNetwork(nn.Module):
         states = self.dropout(self.table(input_ids))
         turned = turning(attention_mask)
         for number, cell in enumerate(self.ahead):
-            found = cell(states)[0]
+            found = run(cell, states)
             if self.back is not None:
-                found = torch.cat([found, turn(self.back[number](turn(states, turned))[0], turned)], dim=2)
+                found = torch.cat([found, turn(run(self.back[number], turn(states, turned)), turned)], dim=2)
             states = self.dropout(found)
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         mean = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
         most = (states * mask + (1 - mask) * FAR).max(dim=1).values
         answers: Tensor = self.head(self.dropout(torch.cat([mean, most], dim=1)))
         return answers
+
+
+def run(cell: nn.Module, states: Tensor) -> Tensor:
+    """All states [B, L, H] of a recurrent layer from zeros, which are written out so that a graph takes any batch."""
+    assert isinstance(cell, nn.RNNBase)
+    zeros = states.new_zeros(1, states.shape[0], cell.hidden_size)
+    found: Tensor = cell(states, (zeros, zeros) if isinstance(cell, nn.LSTM) else zeros)[0]
+    return found
 
 
 def turning(mask: Tensor) -> Tensor:
