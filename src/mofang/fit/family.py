@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from mofang.core.progress import Bar
 from mofang.core.variant import Variant
 from mofang.engine.arrays import Array, Arrays
-from mofang.engine.encode import Encoder
+from mofang.engine.encode import Encoder, Record
 from mofang.fit.material import Material
 from mofang.fit.size import Size
 
@@ -34,7 +34,9 @@ class Variation:
 @dataclass(frozen=True)
 class Conditions:
     """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress
-    bar, and the variants of training rows that it should make.
+    bar, the variants of training rows that it should make, and the folder of a base to start from.
+
+    ``unlabelled`` are records without targets, ``agree`` how much it counts that two answers to one of them are alike.
     """
 
     seed: int
@@ -42,6 +44,9 @@ class Conditions:
     scratch: Path
     progress: Progress
     variation: Variation | None = None
+    base: Path | None = None
+    unlabelled: Sequence[Record] = ()
+    agree: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class Family(Variant):
 
     tasks: ClassVar[tuple[str, ...]] = ()
     varies: ClassVar[bool] = False  # whether it learns in epochs, each of which may see other variants
+    takes_base: ClassVar[bool] = False  # whether it can start from a base that was pretrained here
 
     @abstractmethod
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
