@@ -46,19 +46,24 @@ def _score(run: Run, family: Family, material: Material, conditions: Conditions,
 
 def score_of(material: Material, fitted: Fitted) -> float:
     """The headline of a fitted model on its validation rows."""
+    if fitted.score is not None:
+        return fitted.score
+    assert fitted.probabilities is not None, "a family says its score, or the probabilities of classes"
     return float(material.score(fitted.probabilities, material.validation.labels))
 
 
 def fold_of(material: Material, folds: int, seed: int) -> Array:
-    """The fold of each training row, int64 [N]: classes evenly spread, by lot."""
+    """The fold of each training row, int64 [N], by lot; classes are evenly spread."""
     rows = material.train
-    counts = np.bincount(rows.labels, minlength=len(material.labels))
-    rarest = int(np.where(counts > 0, counts, counts.max()).argmin())
-    if folds < 2 or counts[rarest] < folds:
-        raise MofangError("folds-too-many", folds=max(2, folds), label=material.labels[rarest], rows=int(counts[rarest]))
-    random = np.random.default_rng((seed, SALT))
-    order = random.permutation(len(rows))
-    order = order[np.argsort(rows.labels[order], kind="stable")]
+    order = np.random.default_rng((seed, SALT)).permutation(len(rows))
+    if folds < 2 or len(rows) < folds:
+        raise MofangError("folds-too-many", folds=max(2, folds), label="-", rows=len(rows))
+    if material.target == "class":
+        counts = np.bincount(rows.labels, minlength=len(material.labels))
+        rarest = int(np.where(counts > 0, counts, counts.max()).argmin())
+        if counts[rarest] < folds:
+            raise MofangError("folds-too-many", folds=folds, label=material.labels[rarest], rows=int(counts[rarest]))
+        order = order[np.argsort(rows.labels[order], kind="stable")]
     found = np.empty(len(rows), dtype=np.int64)
     found[order] = np.arange(len(rows)) % folds
     return found
@@ -66,4 +71,6 @@ def fold_of(material: Material, folds: int, seed: int) -> Array:
 
 def _rows(rows: Rows, kept: Array) -> Rows:
     chosen = np.flatnonzero(kept)
-    return Rows([rows.ids[place] for place in chosen], [rows.records[place] for place in chosen], rows.labels[chosen])
+    targets = rows.targets[chosen] if isinstance(rows.targets, np.ndarray) else [rows.targets[place] for place in chosen]
+    soft = None if rows.soft is None else rows.soft[chosen]
+    return Rows([rows.ids[place] for place in chosen], [rows.records[place] for place in chosen], targets, soft)
