@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import statistics
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def cross_validated(run: Run, family: Family, material: Material, conditions: Co
     scores: list[float] = []
     with run.progress("Cross-validation", "交叉验证", total=folds) as bar:
         for fold in range(folds):
-            scores.append(run.once(f"fold-{fold}", lambda fold=fold: _score(run, family, material, conditions, places, fold)))
+            scores.append(run.once(f"fold-{fold}", partial(_score, run, family, material, conditions, places, fold)))
             bar.advance()
     mean, spread = statistics.fmean(scores), statistics.stdev(scores) if folds > 1 else 0.0
     run.measure(folds_mean=round(mean, 6), folds_spread=round(spread, 6))
