@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mofang.core.canonical import canonical
+from mofang.core.canonical import canonical, write_durably
 
 FILE = "steps.jsonl"
 ROWS_MOST = 2000  # in the model
@@ -30,7 +30,7 @@ class Journal:
         if writes:
             path = folder / FILE
             rows = [row for row in read_steps(folder) if row["step"] < since]
-            path.write_bytes(b"".join(canonical(row) + b"\n" for row in rows))
+            write_durably(path, b"".join(canonical(row) + b"\n" for row in rows))
             self._file = path.open("ab")
 
     def step(self, row: dict[str, Any]) -> None:
