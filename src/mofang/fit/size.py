@@ -44,7 +44,7 @@ def size_of(snapshot: Artifact) -> Size:
     names = {
         role: [one["name"] for one in read_columns(about) if one["role"] == role] for role in ("text", "image")
     }
-    classes = len(about["labels"])
+    classes = max(1, len(about["labels"]))  # a number is one column
     batch = next(reader.batches(SAMPLE_ROWS), None)
     if batch is None:
         return Size(0, classes, 1.0)

@@ -19,7 +19,7 @@ Record = dict[str, Any]
 Files = dict[str, bytes]
 
 ENCODERS = {"image": "ImageEncoder", "ngrams": "NgramEncoder", "table": "TableEncoder",
-            "tokens": "TokenEncoder"}
+            "tokens": "TokenEncoder", "windows": "WindowEncoder"}
 
 
 class Encoder(Protocol):

@@ -46,7 +46,8 @@ class Encoder(Family):
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
+        from mofang.fit.loop.rowwise import balance_of, fit_rows
+        from mofang.fit.scale import outputs_of
 
         train = material.train.records
         encoder = TokenEncoder.fit(

@@ -58,7 +58,8 @@ class Pretrained(Family):
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
+        from mofang.fit.loop.rowwise import balance_of, fit_rows
+        from mofang.fit.scale import outputs_of
         from mofang.fit.networks.transformer import from_folder
 
         folder, train = conditions.base or base_folder(self.base), material.train.records

@@ -181,11 +181,6 @@ def encode_texts(encoder: Encoder, records: Sequence[Record]) -> Encoded:
     return encode_tokens(encoder, records)
 
 
-def outputs_of(material: Material) -> int:
-    """Columns of a network's output: one for each label, or one for a number."""
-    return 1 if material.target == "number" else len(material.labels)
-
-
 def balance_of(material: Material, balance: bool) -> tuple[float, ...]:
     """What each class counts in the loss, where rows have one class each; () otherwise."""
     return weights_of(material, balance) if material.target == "class" else ()
