@@ -142,3 +142,35 @@ def test_classes_are_not_asked_of_a_family_for_tables(fit_shop: Shop, made: dict
     with pytest.raises(MofangError) as caught:
         fit_shop.run(train, made["text_multilabel"], family=Xgboost())
     assert caught.value.code == "family-unsuited"
+
+
+@pytest.mark.parametrize("over", ["mean", "max"])
+def test_long_texts_are_read_in_windows(fit_shop: Shop, tmp_path: Path, over: str) -> None:
+    chance, lines = random.Random(2), ["text,label"]
+    for number in range(160):
+        said = "很好" if number % 2 else "很差"
+        parts = ["".join(chance.choice("天地玄黄宇宙洪荒日月") for _ in range(length)) for length in (24, 12, 12)]
+        lines.append(f"{(said + '，').join(parts)}{said}。,{'pos' if number % 2 else 'neg'}")
+    path = tmp_path / "long.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    records = fit_shop.run(collect, source=str(path), label="label", licence="CC0-1.0")
+    data = fit_shop.run(snapshot, records, task="text_classification", inputs=("text",), validation=0.2)
+    small = {"width": 32, "layers": 1, "heads": 2, "vocabulary": 120, "max_length": 24, "learning_rate": 3e-3, "tokens": 1024}
+    cut = fit_shop.run(train, data, family=Encoder(**small, epochs=2))
+    assert cut.measures["cut_texts"] == cut.measures["train_rows"]
+    model = fit_shop.run(train, data, family=Encoder(**small, epochs=12, windows=4, overlap=6, over=over))
+    assert model.measures["validation"] >= 0.9 > cut.measures["validation"]
+    graph = fit_shop.run(export, model)
+    predictor = Predictor(graph)
+    records_of = [{"text": "日" * 60 + "很好。"}, {"text": "很差。"}, {"text": "好" * 4000}]
+    together = predictor.outputs(records_of)["probabilities"]
+    singly = [predictor.outputs([one])["probabilities"][0] for one in records_of]
+    assert np.allclose(together, singly, atol=1e-5) and np.allclose(together.sum(axis=1), 1, atol=1e-5)
+    found = fit_shop.run(evaluate, graph, data / "test", resamples=20)
+    assert found.read_json("evaluation.json")["rows"] > 5
+
+
+def test_windows_that_share_too_much_are_refused(fit_shop: Shop, snapshots: dict[str, Snapshot]) -> None:
+    with pytest.raises(MofangError) as caught:
+        fit_shop.run(train, snapshots["text_classification"], family=Encoder(max_length=16, windows=2, overlap=12))
+    assert caught.value.code == "overlap-too-large"
