@@ -48,7 +48,7 @@ class Encoder(Family):
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Learn the vocabulary, then the encoder and its head together."""
         from mofang.engine.encode.tokens import TokenEncoder
-        from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.plan import Plan
         from mofang.fit.loop.rowwise import balance_of, encode_texts, fit_rows, windowed
         from mofang.fit.scale import outputs_of
 

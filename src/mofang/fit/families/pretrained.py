@@ -59,7 +59,7 @@ class Pretrained(Family):
         import dataclasses
 
         from mofang.engine.encode.tokens import TokenEncoder
-        from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.plan import Plan
         from mofang.fit.loop.rowwise import balance_of, encode_texts, fit_rows, windowed
         from mofang.fit.scale import outputs_of
         from mofang.fit.networks.transformer import from_folder

@@ -25,7 +25,7 @@ from mofang.fit.family import Conditions, Fitted
 from mofang.fit.loop.arrays import Encoded, encode_ngrams, encode_tokens, ragged_tokens
 from mofang.fit.loop.batches import Batches
 from mofang.fit.loop.classification import Augment, Renew, fit_classes, weights_of
-from mofang.fit.loop.loop import Plan
+from mofang.fit.loop.plan import Plan
 from mofang.fit.loop.objective import Batch, Judged, tensors
 from mofang.fit.loop.start import WEIGHTS, fit_network, notes_of, weights_file
 from mofang.fit.material import Material
@@ -151,7 +151,7 @@ def fit_rows(
     if plain and not isinstance(encoder, WindowEncoder):
         fitted = fit_classes(build, encoder, encoded, material, plan, conditions, architecture, augment)
         return replace(fitted, notes=fitted.notes | cut_note(encoder, train))
-    scale = Scale.of(material)
+    plan, scale = conditions.learning.plan(plan), Scale.of(material)
     wanted, gather = scale.matrix(material.train), None
     if isinstance(encoder, WindowEncoder):
         wanted = wanted[encoder.owners(material.train.records)]
@@ -170,10 +170,11 @@ def fit_rows(
     )
     network, outcome = fit_network(build, objective, plan, conditions)
     said, notes = outcome.judged.outputs, notes_of(network, outcome) | cut_note(encoder, train)
-    return fitted_rows(
+    fitted = fitted_rows(
         encoder, {WEIGHTS: weights_file(network)}, architecture | scale.to_dict(), said["answers"], material, outcome.curves,
         notes, said["rows"],
     )
+    return replace(fitted, steps=outcome.steps, measures=outcome.speed)
 
 
 def encode_texts(encoder: Encoder, records: Sequence[Record]) -> Encoded:
