@@ -6,7 +6,6 @@ The same texts give the same vocabulary: the trainer of WordPiece in tokenizers 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
