@@ -93,6 +93,8 @@ def export(
         **{name: about[name] for name in (*CARRIED, *(one for one in OPTIONAL if one in about))},
         "parity": evidence,
     }
+    if "thresholds" in about["architecture"]:
+        written["thresholds"] = about["architecture"]["thresholds"]
     if len(about["labels"]) == 2 and task_named(about["task"]).target == "class" and (miss_cost or about["headline"] == "f1_macro"):
         truth, found = _validated(run, model, about, graph, validation)
         written |= {"format": GRAPH_FORMAT, "decide": choose_threshold(about["labels"], truth, found, miss_cost)}
