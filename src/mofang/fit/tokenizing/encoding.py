@@ -14,8 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mofang.engine.arrays import Array
-from mofang.fit.tokenizing.learning import CODE_POINTS, byte_letters
-from mofang.fit.tokenizing.signs import SPLIT, Kind, Normalise
+from mofang.fit.tokenizing.signs import CODE_POINTS, SPLIT, Kind, Normalise, byte_letters, forms
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Normalised:
     def __init__(self, normalise: Normalise, lower: bool) -> None:
         from tokenizers import normalizers
 
-        steps: list[Any] = {"none": [], "nfc": [normalizers.NFC()], "nfkc": [normalizers.NFKC()]}[normalise]
+        steps = forms(normalise)
         self._chain = normalizers.Sequence([*steps, normalizers.Lowercase()] if lower else steps) if steps or lower else None
         self._lower = lower
 
@@ -98,9 +97,8 @@ class _Merging:
         self._normalised = _normalised(told)
 
     def __call__(self, texts: Sequence[str]) -> Ids:
-        encode = self._encoding._core_bpe.encode_to_tiktoken_buffer
-        none: set[str] = set()
-        return _joined([np.frombuffer(encode(self._normalised(text), none), np.uint32) for text in texts])
+        encode = self._encoding.encode_to_numpy
+        return _joined([encode(self._normalised(text), disallowed_special=()) for text in texts])
 
 
 class _Bytes:
