@@ -31,7 +31,8 @@ RESULTS = ROOT / "bench" / "results" / "tokenizer.md"
 SIZE, ROUNDS = 32_000, 3
 GPT4 = r"""[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"""
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-GOALS = {("train", "tokenizers"): 2.0, ("encode", "tokenizers"): 3.0, ("encode", "tiktoken"): 0.95, ("shard", "encode"): 0.9}
+GOALS = {("train", "tokenizers"): 2.0, ("encode", "tokenizers"): 3.0, ("encode", "tiktoken"): 0.95, ("shard", "encode"): 0.9,
+         ("shard", "tiktoken"): 0.9 * 0.95}
 
 
 @dataclass
@@ -198,10 +199,10 @@ def table(arms: list[Arm], size_mb: float) -> tuple[list[str], int]:
     lines += ["", "| ratio | value | goal | |", "|---|---|---|---|"]
     missed = 0
     for (work, other), goal in GOALS.items():
-        against = found[(other, "mofang")] if work == "shard" else found[(work, other)]
+        against = found[(work, other)] if work != "shard" else found[("encode", "mofang" if other == "encode" else other)]
         ratio = against.median / found[(work, "mofang")].median
         missed |= ratio < goal
-        lines.append(f"| {work}: mofang / {other} | {ratio:.2f} | >= {goal:g} | {'ok' if ratio >= goal else 'short'} |")
+        lines.append(f"| {work}: mofang / {other} | {ratio:.2f} | >= {goal:.3g} | {'ok' if ratio >= goal else 'short'} |")
     return lines, int(missed)
 
 
