@@ -18,7 +18,7 @@ from mofang.engine.arrays import Arrays
 Record = dict[str, Any]
 Files = dict[str, bytes]
 
-ENCODERS = {"image": "ImageEncoder", "ngrams": "NgramEncoder", "table": "TableEncoder",
+ENCODERS = {"chat": "ChatEncoder", "image": "ImageEncoder", "ngrams": "NgramEncoder", "table": "TableEncoder",
             "tokens": "TokenEncoder"}
 
 
