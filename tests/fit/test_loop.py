@@ -23,6 +23,7 @@ from mofang.core.progress import Bar
 from mofang.fit.loop.arrays import Dense, Ragged
 from mofang.fit.loop.batches import Batches
 from mofang.fit.loop.checkpoint import read_checkpoint, write_checkpoint
+from mofang.fit.loop.classification import Classes
 from mofang.fit.loop.deadline import deadline_in
 from mofang.fit.loop.loop import Loop, Plan
 from mofang.fit.networks.dense import DenseNetwork
@@ -61,7 +62,12 @@ def make_loop(folder: Path, *, pause_s: float = 0.0, **settings: Any) -> Loop:
 
     plan = Plan(**({"epochs": 5, "learning_rate": 0.01, "rows": 8, "patience": 9} | settings))
     rows = Dense({"features": values}), labels
-    return Loop(network, rows, rows, plan, accuracy, folder, slowly)
+    return Loop(network, Classes(rows, rows, plan, accuracy, slowly), plan, folder)
+
+
+def classes(loop: Loop) -> Classes:
+    assert isinstance(loop.objective, Classes)
+    return loop.objective
 
 
 def weights(loop: Loop) -> dict[str, torch.Tensor]:
@@ -72,7 +78,7 @@ def test_learns_and_records_curves(tmp_path: Path) -> None:
     outcome = make_loop(tmp_path, epochs=12).run(silent())
     assert outcome.curves[-1]["loss"] < outcome.curves[0]["loss"]
     assert max(row["validation_score"] for row in outcome.curves) > 0.9
-    assert len(outcome.curves) == 12 and outcome.probabilities.shape == (ROWS, 2)
+    assert len(outcome.curves) == 12 and outcome.judged.outputs["probabilities"].shape == (ROWS, 2)
     assert outcome.curves[0]["rate"] > outcome.curves[-1]["rate"] >= 0
 
 
@@ -118,11 +124,11 @@ def test_micro_batches_equal_one_batch(tmp_path: Path) -> None:
         folder = tmp_path / str(rows)
         folder.mkdir()
         loop = make_loop(folder, rows=rows, micro_batches=micro_batches, epochs=1, clip_norm=1e9)
-        loop.augment = None
+        classes(loop).augment = None
         loop.network.layers[3].p = 0.0  # type: ignore[union-attr,operator]
-        loop.batches = Batches(loop.train.lengths, rows, seed=0)
+        loop.batches = Batches(loop.objective.lengths, rows, seed=0)
         assert np.array_equal(
-            np.concatenate(loop.batches.epoch(0)), np.concatenate(Batches(loop.train.lengths, 16).epoch(0))
+            np.concatenate(loop.batches.epoch(0)), np.concatenate(Batches(loop.objective.lengths, 16).epoch(0))
         )
         loop.network.train()
         loop._step(loop._groups(0)[0])
@@ -137,7 +143,7 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     assert outcome.stopped == "validation stopped improving"
     best = max(outcome.curves, key=lambda row: (row["validation_score"], -row["validation_loss"]))
     assert best["epoch"] == outcome.best_epoch + 1
-    assert accuracy(outcome.probabilities, loop.validation_labels) == best["validation_score"]
+    assert accuracy(outcome.judged.outputs["probabilities"], classes(loop).validation_labels) == best["validation_score"]
 
 
 def test_a_time_limit_shortens_the_schedule(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ class Averaged(Family):
         """Learn the embeddings and the head together."""
         from mofang.engine.encode.ngrams import NgramEncoder
         from mofang.fit.loop.arrays import encode_ngrams
+        from mofang.fit.loop.classification import fit_classes, weights_of
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.start import fit_network, weights_of
 
         train = material.train.records
         encoder = NgramEncoder.fit(train, material.columns("text"), max_terms=self.terms)
@@ -57,7 +57,7 @@ class Averaged(Family):
             seconds=conditions.seconds,
             class_weights=weights_of(material, self.balance),
         )
-        return fit_network(
+        return fit_classes(
             lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture
         )
 

@@ -45,8 +45,8 @@ class Encoder(Family):
         """Learn the vocabulary, then the encoder and its head together."""
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
+        from mofang.fit.loop.classification import fit_classes, weights_of
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.start import fit_network, weights_of
 
         train = material.train.records
         encoder = TokenEncoder.fit(
@@ -76,7 +76,7 @@ class Encoder(Family):
             seconds=conditions.seconds,
             class_weights=weights_of(material, self.balance),
         )
-        return fit_network(
+        return fit_classes(
             lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture
         )
 

@@ -38,8 +38,8 @@ class Mlp(Family):
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Train on standardised values."""
         from mofang.fit.loop.arrays import encode_dense
+        from mofang.fit.loop.classification import fit_classes, weights_of
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.start import fit_network, weights_of
         from mofang.fit.networks.dense import DenseNetwork, values_of
 
         encoder = dense_encoder(material)
@@ -58,7 +58,7 @@ class Mlp(Family):
             seconds=conditions.seconds,
             class_weights=weights_of(material, self.balance),
         )
-        return fit_network(
+        return fit_classes(
             lambda: DenseNetwork(values, self.hidden, len(material.labels), self.dropout),
             encoder,
             encoded,

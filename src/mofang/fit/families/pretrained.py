@@ -55,8 +55,8 @@ class Pretrained(Family):
 
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
+        from mofang.fit.loop.classification import fit_classes, weights_of
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.start import fit_network, weights_of
         from mofang.fit.networks.transformer import from_folder
 
         folder, train = base_folder(self.base), material.train.records
@@ -87,7 +87,7 @@ class Pretrained(Family):
             seconds=conditions.seconds,
             class_weights=weights_of(material, self.balance),
         )
-        fitted = fit_network(build, encoder, encoded, material, plan, conditions, architecture)
+        fitted = fit_classes(build, encoder, encoded, material, plan, conditions, architecture)
         return dataclasses.replace(fitted, licences=base_licences(self.base, folder), base_model=self.base)
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:

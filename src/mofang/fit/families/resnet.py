@@ -40,8 +40,8 @@ class Resnet(Family):
         """Train on standardised pixels, each image moved a little differently in every epoch."""
         from mofang.engine.encode.image import ImageEncoder
         from mofang.fit.loop.arrays import encode_dense
+        from mofang.fit.loop.classification import fit_classes, weights_of
         from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.start import fit_network, weights_of
         from mofang.fit.networks.resnet import shifted
 
         column = material.columns("image")[0]
@@ -66,7 +66,7 @@ class Resnet(Family):
             seconds=conditions.seconds,
             class_weights=weights_of(material, self.balance),
         )
-        return fit_network(
+        return fit_classes(
             lambda: self._network(architecture),
             encoder,
             encoded,

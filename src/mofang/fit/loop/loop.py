@@ -9,29 +9,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mofang.core import stopping
 from mofang.core.errors import MofangError
 from mofang.core.progress import Bar
-from mofang.engine.arrays import Array, Arrays
+from mofang.engine.arrays import Array
 from mofang.fit.loop import deadline
-from mofang.fit.loop.arrays import Encoded
 from mofang.fit.loop.batches import Batches
 from mofang.fit.loop.checkpoint import read_checkpoint, write_checkpoint
+from mofang.fit.loop.objective import Judged, Objective
 
 MEASURED_STEPS = 8
 SEED_STRIDE = 1_000_003
-Score = Callable[[Array, Array], float]
-Renew = Callable[[Array, int], Arrays]
-Augment = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ class Cursor:
     elapsed_s: float = 0.0
     epoch_s: float = 0.0
     loss_sum: float = 0.0
-    rows: int = 0
+    count: float = 0.0
     best_score: float = -math.inf
     best_loss: float = math.inf
     best_epoch: int = -1
@@ -88,45 +83,24 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trained network's best weights (in the network already), its validation probabilities and its
-    curves.
-    """
+    """What training came to: the verdict on the best weights (in the network already), and the way there."""
 
-    probabilities: Array
+    judged: Judged
     curves: list[dict[str, float]]
     best_epoch: int
     stopped: str
     resumed: bool
+    device: str = "cpu"
 
 
 class Loop:
-    """Trains one network on encoded rows; ``network(**arrays)`` gives logits [B, K]."""
+    """Trains one network on one objective; ``scratch`` is a folder that survives a kill."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        train: tuple[Encoded, Array],
-        validation: tuple[Encoded, Array],
-        plan: Plan,
-        score: Score,
-        scratch: Path,
-        augment: Augment | None = None,
-        renew: Renew | None = None,
-    ) -> None:
-        self.network, self.plan, self.score, self.scratch, self.augment = (
-            network,
-            plan,
-            score,
-            scratch,
-            augment,
-        )
-        self.renew = renew
-        self.train, self.train_labels = train
-        self.validation, self.validation_labels = validation
+    def __init__(self, network: nn.Module, objective: Objective, plan: Plan, scratch: Path) -> None:
+        self.network, self.objective, self.plan, self.scratch = network, objective, plan, scratch
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network.to(self.device)
-        self.weights = torch.tensor(plan.class_weights, device=self.device) if plan.class_weights else None
-        self.batches = Batches(self.train.lengths, plan.rows, plan.positions, plan.seed)
+        self.batches = Batches(objective.lengths, plan.rows, plan.positions, plan.seed)
         self.optimizer = _optimizer(network, plan)
         self.cursor = Cursor(steps=plan.epochs * len(self._groups(0)))
         self.best = self._weights()
@@ -141,11 +115,9 @@ class Loop:
             while self.cursor.epoch < self.plan.epochs and not self.cursor.stopped:
                 self._epoch(bar)
         self.network.load_state_dict(self.best)
-        probabilities, _ = self._validate()
-        cursor = self.cursor
-        return Outcome(
-            probabilities, cursor.curves, cursor.best_epoch, cursor.stopped or "finished", self.resumed
-        )
+        judged, cursor = self._judge(), self.cursor
+        ended = cursor.stopped or "finished"
+        return Outcome(judged, cursor.curves, cursor.best_epoch, ended, self.resumed, self.device.type)
 
     def _epoch(self, bar: Bar) -> None:
         groups, cursor = self._groups(self.cursor.epoch), self.cursor
@@ -157,23 +129,24 @@ class Loop:
             cursor.epoch_s = time.monotonic() - began
             self._keep_to_time()
             bar.advance()
-            bar.note(f"loss {cursor.loss_sum / max(1, cursor.rows):.3f}")
+            bar.note(f"loss {cursor.loss_sum / max(1.0, cursor.count):.3f}")
             self._checkpoint_when_due()
         self._close_epoch(bar)
 
     def _close_epoch(self, bar: Bar) -> None:
         """Validate, remember the best weights, and decide whether to go on."""
         cursor = self.cursor
-        probabilities, loss = self._validate()
-        score = self.score(probabilities, self.validation_labels)
+        judged = self._judge()
+        score, loss = judged.score, judged.loss
         cursor.curves.append(
             {
                 "epoch": cursor.epoch + 1,
                 "step": cursor.step,
                 "rate": self._rate(),
-                "loss": cursor.loss_sum / max(1, cursor.rows),
+                "loss": cursor.loss_sum / max(1.0, cursor.count),
                 "validation_loss": loss,
                 "validation_score": score,
+                **judged.figures,
             }
         )
         bar.note(f"loss {cursor.curves[-1]['loss']:.3f} · {score:.3f}")
@@ -185,24 +158,19 @@ class Loop:
         if self._out_of_time() and cursor.epoch + 1 < self.plan.epochs:
             cursor.stopped = "time limit"
         cursor.epoch += 1
-        cursor.group, cursor.loss_sum, cursor.rows, cursor.epoch_s = 0, 0.0, 0, 0.0
+        cursor.group, cursor.loss_sum, cursor.count, cursor.epoch_s = 0, 0.0, 0.0, 0.0
         self._checkpoint_when_due()
 
     def _step(self, group: list[Array]) -> None:
         plan, cursor = self.plan, self.cursor
         torch.manual_seed(plan.seed * SEED_STRIDE + cursor.step)
-        count = sum(len(rows) for rows in group)
-        for rows in group:
-            labels = torch.from_numpy(self.train_labels[rows]).to(self.device)
-            batch = self.renew(rows, cursor.epoch) if self.renew else self.train.batch(rows)
-            arrays = _tensors(batch, self.device)
-            if self.augment is not None:
-                arrays = self.augment(arrays, torch.default_generator)
-            logits = self.network(**arrays)
-            loss = nn.functional.cross_entropy(logits, labels, self.weights, reduction="sum")
+        batches = [self.objective.batch(rows, cursor.epoch, cursor.step) for rows in group]
+        count = sum(batch.count for batch in batches)
+        for batch in batches:
+            loss = self.objective.loss(self.network, batch.to(self.device))
             (loss / count).backward()  # type: ignore[no-untyped-call]
             cursor.loss_sum += float(loss.detach())
-        cursor.rows += count
+        cursor.count += count
         if not math.isfinite(cursor.loss_sum):
             raise MofangError("training-diverged", step=cursor.step, rate=plan.learning_rate)
         nn.utils.clip_grad_norm_(self.network.parameters(), plan.clip_norm)
@@ -221,14 +189,9 @@ class Loop:
         done = min(1.0, (cursor.step - warm) / max(1.0, cursor.steps - warm))
         return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
-    def _validate(self) -> tuple[Array, float]:
-        """Probabilities [N, K] of the validation rows and their mean loss."""
-        probabilities = predict(self.network, self.validation, self.plan, self.device)
-        labels = self.validation_labels
-        if not len(labels):
-            return probabilities, 0.0
-        chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-        return probabilities, float(-np.log(np.maximum(chosen, 1e-12)).mean())
+    def _judge(self) -> Judged:
+        self.network.eval()
+        return self.objective.judge(self.network, self.device)
 
     def _keep_to_time(self) -> None:
         """Once the first steps are timed, shorten the schedule so that the rate reaches zero within the
@@ -285,28 +248,6 @@ class Loop:
         """The batches of an epoch in groups: one group is one step."""
         batches, size = self.batches.epoch(epoch), self.plan.micro_batches
         return [batches[start : start + size] for start in range(0, len(batches), size)]
-
-
-def predict(network: nn.Module, rows: Encoded, plan: Plan, device: torch.device | None = None) -> Array:
-    """Probabilities float32 [N, K] in the order of the rows."""
-    place = device or torch.device("cpu")
-    network.eval()
-    order, found = [], []
-    with torch.inference_mode():
-        for batch in Batches(rows.lengths, 4 * plan.rows, 4 * plan.positions).in_order():
-            logits = network(**_tensors(rows.batch(batch), place))
-            found.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
-            order.append(batch)
-    if not found:
-        return np.zeros((0, 0), dtype=np.float32)
-    stacked = np.concatenate(found)
-    made = np.empty_like(stacked)
-    made[np.concatenate(order)] = stacked
-    return made
-
-
-def _tensors(arrays: Arrays, device: torch.device) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,0 +1,130 @@
+"""One label for each row: the objective of every family that ends in logits, and the model that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mofang.engine.arrays import Array, Arrays
+from mofang.engine.encode import Encoder
+from mofang.fit.encoders import encode_sample
+from mofang.fit.family import Conditions, Fitted
+from mofang.fit.loop.arrays import Encoded
+from mofang.fit.loop.batches import Batches
+from mofang.fit.loop.loop import Plan
+from mofang.fit.loop.objective import Batch, Judged, tensors
+from mofang.fit.loop.start import WEIGHTS, fit_network, notes_of, weights_file
+from mofang.fit.material import Material
+
+Score = Callable[[Array, Array], float]
+Renew = Callable[[Array, int], Arrays]
+Augment = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
+LABELS = "labels"
+
+
+class Classes:
+    """Cross-entropy of logits [B, K] = ``network(**arrays)`` against one label a row.
+
+    ``train`` and ``validation`` are encoded rows with their labels int64 [N]. ``renew`` gives other arrays for the same
+    rows in every epoch, ``augment`` changes a batch's tensors a little; validation rows are never changed.
+    """
+
+    def __init__(
+        self,
+        train: tuple[Encoded, Array],
+        validation: tuple[Encoded, Array],
+        plan: Plan,
+        score: Score,
+        augment: Augment | None = None,
+        renew: Renew | None = None,
+    ) -> None:
+        self.train, self.train_labels = train
+        self.validation, self.validation_labels = validation
+        self.plan, self.score, self.augment, self.renew = plan, score, augment, renew
+        self.weights = torch.tensor(plan.class_weights) if plan.class_weights else None
+
+    @property
+    def lengths(self) -> Array:
+        """Positions of every training row, int64 [N]."""
+        return self.train.lengths
+
+    def batch(self, rows: Array, epoch: int, step: int) -> Batch:
+        """The rows' arrays and labels, varied as this epoch varies them."""
+        arrays = tensors(self.renew(rows, epoch) if self.renew else self.train.batch(rows))
+        if self.augment is not None:
+            arrays = self.augment(arrays, torch.default_generator)
+        return Batch({**arrays, LABELS: torch.from_numpy(self.train_labels[rows])}, len(rows))
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Cross-entropy summed over the rows, each counting as its class does."""
+        arrays = dict(batch.arrays)
+        labels = arrays.pop(LABELS)
+        weights = None if self.weights is None else self.weights.to(labels.device)
+        return nn.functional.cross_entropy(network(**arrays).float(), labels, weights, reduction="sum")
+
+    def judge(self, network: nn.Module, device: torch.device) -> Judged:
+        """Probabilities float32 [N, K] of the validation rows, their headline metric and mean loss."""
+        probabilities = predict(network, self.validation, self.plan, device)
+        labels, loss = self.validation_labels, 0.0
+        if len(labels):
+            chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+            loss = float(-np.log(np.maximum(chosen, 1e-12)).mean())
+        return Judged(self.score(probabilities, labels), loss, {}, {"probabilities": probabilities})
+
+
+def predict(network: nn.Module, rows: Encoded, plan: Plan, device: torch.device | None = None) -> Array:
+    """Probabilities float32 [N, K] in the order of the rows."""
+    place = device or torch.device("cpu")
+    network.eval()
+    order, found = [], []
+    with torch.inference_mode():
+        for batch in Batches(rows.lengths, 4 * plan.rows, 4 * plan.positions).in_order():
+            logits = network(**tensors(rows.batch(batch), place))
+            found.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
+            order.append(batch)
+    if not found:
+        return np.zeros((0, 0), dtype=np.float32)
+    stacked = np.concatenate(found)
+    made = np.empty_like(stacked)
+    made[np.concatenate(order)] = stacked
+    return made
+
+
+def fit_classes(
+    build: Callable[[], nn.Module],
+    encoder: Encoder,
+    encoded: tuple[Encoded, Encoded],
+    material: Material,
+    plan: Plan,
+    conditions: Conditions,
+    architecture: dict[str, Any],
+    augment: Augment | None = None,
+) -> Fitted:
+    """Teach the network that ``build`` makes the material's labels."""
+    train, validation = encoded
+    renew = None
+    if conditions.variation is not None:
+        from mofang.fit.loop.renewing import Renewal
+
+        renew = Renewal(conditions.variation, encoder, train, material, plan.seed).batch
+    labelled = (train, material.train.labels), (validation, material.validation.labels)
+    objective = Classes(*labelled, plan, material.score, augment, renew)
+    network, outcome = fit_network(build, objective, plan, conditions)
+    return Fitted(
+        encoder,
+        {WEIGHTS: weights_file(network)},
+        architecture,
+        outcome.judged.outputs["probabilities"],
+        encode_sample(encoder, material.validation.records),
+        outcome.curves,
+        notes_of(network, outcome),
+    )
+
+
+def weights_of(material: Material, balance: bool) -> tuple[float, ...]:
+    """What each class counts in the loss where a family balances them; () where all rows count alike."""
+    return tuple(map(float, material.class_weights)) if balance else ()
