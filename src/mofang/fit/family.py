@@ -50,19 +50,28 @@ class Fitted:
     """A fitted model.
 
     ``weights`` are the files that hold it, ``architecture`` what besides the settings is needed to build it
-    again, ``probabilities`` float32 [N, K] its own answers on the validation rows, and ``sample`` the encoded
-    first few of those rows, on which an exported graph must agree.
+    again, and ``sample`` the encoded first few validation rows, on which an exported graph must give ``outputs``, by
+    name. One of classes gives ``probabilities``, float32 [N, K] of all validation rows, instead; any other one says its
+    ``score`` on the validation rows, higher being better.
     """
 
     encoder: Encoder
     weights: dict[str, bytes]
     architecture: dict[str, Any]
-    probabilities: Array
+    probabilities: Array | None
     sample: Arrays
     curves: Curves = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     licences: tuple[str, ...] = ()
     base_model: str = ""
+    outputs: Arrays = field(default_factory=dict)
+    score: float | None = None
+
+    def sampled(self) -> Arrays:
+        """What the model itself gives for the sample rows, by name."""
+        if self.probabilities is None:
+            return self.outputs
+        return {"probabilities": self.probabilities[: len(next(iter(self.sample.values())))]}
 
 
 @dataclass(frozen=True)
@@ -92,8 +101,8 @@ class Family(Variant):
 
     @abstractmethod
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
-        """The fitted model as ONNX: the encoder's arrays in, "probabilities" float32 [B, K] out, batch axis
-        free.
+        """The fitted model as ONNX: the encoder's arrays in, "probabilities" float32 [B, K] (or the outputs of another
+        task by their names) out, batch axis free.
         """
 
     def base_digest(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 MODEL_FORMAT = 1
 VALIDATION, SAMPLE = "validation.parquet", "sample.safetensors"  # rows of people; the sample is the first of validation
+SAMPLE_RECORDS = "input/@record"
 
 
 class Model(Artifact):
@@ -53,7 +55,9 @@ def without_rows(model: Artifact, erased: Callable[[object], bool]) -> dict[str,
         ids = pq.read_table(file, columns=["id"], use_threads=False, pre_buffer=False).column(0).to_pylist()
     with model.open(SAMPLE) as file:
         stored = load(file.read())
-    kept = [row for row, id in enumerate(ids[: len(stored["probabilities"])]) if not erased(id)]
+    rows = len(next(iter(stored.values())))
+    records = stored.get(SAMPLE_RECORDS, np.arange(rows))  # which record a row is cut from
+    kept = [row for row, record in enumerate(records.tolist()) if not erased(ids[record])]
     return {SAMPLE: save({name: array[kept] for name, array in stored.items()})}
 
 
@@ -93,7 +97,10 @@ def train(
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start)
     fitted = family.fit(material, conditions)
     run.licence(*fitted.licences)
-    score = material.score(fitted.probabilities, material.validation.labels)
+    score = fitted.score
+    if score is None:
+        assert fitted.probabilities is not None, "a family says its score, or the probabilities of classes"
+        score = material.score(fitted.probabilities, material.validation.labels)
     _write(run, material, fitted)
     run.write_json(
         "about.json",
@@ -169,6 +176,9 @@ def _require_suited(about: dict[str, Any], family: Family, augment: Sequence[str
 
 
 def _counts(snapshot: Snapshot, about: dict[str, Any]) -> Counter[str]:
+    """Training records per label; of targets without labels, none."""
+    if about.get("target", "class") != "class":
+        return Counter()
     with (snapshot / "train").open("values.parquet") as file:
         labels = pq.read_table(file, columns=[about["label"]], use_threads=False, pre_buffer=False).column(0)
     return Counter(labels.to_pylist())
@@ -183,13 +193,11 @@ def _write(run: Run, material: Material, fitted: Fitted) -> None:
         run.write_bytes(f"encoder/{name}", data)
     rows = material.validation
     with run.part(VALIDATION) as path:
-        table = {
-            "id": rows.ids,
-            "label": [material.labels[place] for place in rows.labels],
-            "probabilities": pa.array(list(fitted.probabilities), pa.list_(pa.float32())),
-        }
+        table: dict[str, Any] = {"id": rows.ids}
+        if fitted.probabilities is not None and material.target == "class":
+            table["label"] = [material.labels[place] for place in rows.labels]
+            table["probabilities"] = pa.array(list(fitted.probabilities), pa.list_(pa.float32()))
         pq.write_table(pa.table(table), path, compression="zstd")
-    count = len(next(iter(fitted.sample.values())))
     sample = {f"input/{name}": array for name, array in fitted.sample.items()}
-    run.write_bytes(SAMPLE, save({**sample, "probabilities": fitted.probabilities[:count]}))
+    run.write_bytes(SAMPLE, save({**sample, **fitted.sampled()}))
     run.write_json("curves.json", fitted.curves)
