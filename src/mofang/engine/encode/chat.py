@@ -12,7 +12,15 @@ import numpy as np
 
 from mofang.engine.arrays import Arrays
 from mofang.engine.encode import Files, Record, texts
-from mofang.engine.encode.template import MARKS, TURNS, ChatTemplate, Message, is_conversation, read_messages, template_of
+from mofang.engine.encode.template import (
+    MARKS,
+    TURNS,
+    ChatTemplate,
+    Message,
+    is_conversation,
+    read_messages,
+    template_of,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

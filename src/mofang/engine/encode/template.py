@@ -26,14 +26,15 @@ STEPS_MAX = 100_000
 CHARACTERS_MAX = 4_000_000
 MESSAGES_MAX = 1_000
 ROLES = ("system", "user", "assistant", "tool")
-FILTERS = frozenset(
-    "trim tojson length count default d upper lower capitalize title join list first last replace string int reverse "
-    "selectattr rejectattr map items dictsort safe escape e".split()
-)
-METHODS = frozenset(
-    "strip lstrip rstrip split rsplit startswith endswith upper lower title capitalize replace items keys values get "
-    "find count index removeprefix removesuffix append".split()
-)
+FILTERS = frozenset((
+    "trim", "tojson", "length", "count", "default", "d", "upper", "lower", "capitalize", "title", "join", "list", "first",
+    "last", "replace", "string", "int", "reverse", "selectattr", "rejectattr", "map", "items", "dictsort", "safe", "escape",
+    "e",
+))
+METHODS = frozenset((
+    "strip", "lstrip", "rstrip", "split", "rsplit", "startswith", "endswith", "upper", "lower", "title", "capitalize",
+    "replace", "items", "keys", "values", "get", "find", "count", "index", "removeprefix", "removesuffix", "append",
+))
 PLAIN = (
     "{% for message in messages %}{{ message['content'] }}"
     "{{ eos_token if message['role'] == 'assistant' else '\n' }}{% endfor %}"
@@ -65,12 +66,12 @@ class _Budget:
 class _Counted(NodeTransformer):
     """Loops count their steps, and texts are joined where their length is looked at."""
 
-    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
+    def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
         node.iter = nodes.Filter(node.iter, "counted", [], [], None, None)
         return node
 
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
         texts = [nodes.Filter(one, "string", [], [], None, None) for one in node.nodes]
         joined: nodes.Expr = texts[0]
@@ -89,7 +90,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.budget = _Budget()
         self.filters = {name: one for name, one in self.filters.items() if name in FILTERS}
         self.filters |= {"tojson": _to_json, "join": _joined, "replace": _replaced}
-        self.filters["counted"] = lambda values: self.budget.each(values)
+        self.filters["counted"] = self._each
         self.globals = {"range": self._range, "raise_exception": _refuse, "namespace": self.globals["namespace"]}
 
     def call(self, context: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -126,6 +127,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         if isinstance(obj, str | list | tuple | dict) and callable(value) and attr not in METHODS:
             return False
         return super().is_safe_attribute(obj, attr, value)
+
+    def _each(self, values: Iterable[Any]) -> Iterator[Any]:
+        return self.budget.each(values)
 
     def _range(self, *bounds: int) -> range:
         found = range(*bounds)

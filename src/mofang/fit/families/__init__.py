@@ -5,13 +5,16 @@ Importing them is light; what they need to work is imported when they do.
 
 from mofang.fit.families.averaged import Averaged
 from mofang.fit.families.encoder import Encoder
+from mofang.fit.families.generator import Generator
 from mofang.fit.families.linear import Linear
 from mofang.fit.families.mlp import Mlp
 from mofang.fit.families.pretrained import Pretrained
 from mofang.fit.families.resnet import Resnet
+from mofang.fit.families.termvectors import TermVectors
+from mofang.fit.families.textvectors import TextVectors
 from mofang.fit.families.xgboost import Xgboost
 from mofang.fit.family import Family
 
 KINDS: dict[str, type[Family]] = Family.kinds
 
-__all__ = ["KINDS", "Averaged", "Encoder", "Linear", "Mlp", "Pretrained", "Resnet", "Xgboost"]
+__all__ = ["KINDS", "Averaged", "Encoder", "Generator", "Linear", "Mlp", "Pretrained", "Resnet", "TermVectors", "TextVectors", "Xgboost"]

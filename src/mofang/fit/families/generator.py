@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Generator(Family):
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Learn the answers; validation chooses the best weights by their likelihood."""
         from mofang.fit.generation.answers import Answers, read_conversations
-        from mofang.fit.generation.fitting import fit_generator
+        from mofang.fit.generation.fitting import Adapting, fit_generator, sample_of
         from mofang.fit.loop.loop import Plan
 
         folder = conditions.base or (base_folder(self.base) if self.base else None)
@@ -73,11 +74,11 @@ class Generator(Family):
             lambda: self._network(config, folder),
             encoder,
             Answers(train, validation, self.max_length),
-            material.validation.records,
+            sample_of(encoder, material.validation.records),
             plan,
             conditions,
             {"config": config},
-            (self.adapt, self.rank),
+            Adapting(self.adapt, self.rank),
         )
         if int(train.cut.sum()):
             cut = {"cut_rows": int((train.cut > 0).sum()), "cut_tokens": int(train.cut.sum())}
@@ -109,10 +110,8 @@ class Generator(Family):
     def estimate(self, size: Size) -> Estimate:
         """6 operations a weight of the layers and token, 4 for low-rank additions."""
         config: dict[str, Any] = {}
-        try:
+        with contextlib.suppress(MofangError):
             config = _read(base_folder(self.base) / "config.json") if self.base else {}
-        except MofangError:
-            pass
         width = config.get("hidden_size", config.get("n_embd", self.width))
         layers = config.get("num_hidden_layers", config.get("n_layer", self.layers))
         words = config.get("vocab_size", self.vocabulary)

@@ -3,6 +3,7 @@ one's own."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class TextVectors(Family):
 
     tag: ClassVar[str] = "textvectors"
     tasks: ClassVar[tuple[str, ...]] = ("text_embedding",)
+    takes_base: ClassVar[bool] = True
 
     base: Annotated[str, OnDisk()] = ""
     layers: Annotated[int, Field(ge=1, le=48)] = 2
@@ -111,10 +113,8 @@ class TextVectors(Family):
     def estimate(self, size: Size) -> Estimate:
         """Two texts a row; 6 operations a weight of the layers and token."""
         config = {"hidden_size": self.width, "num_hidden_layers": self.layers}
-        try:
+        with contextlib.suppress(MofangError):
             config = _config(base_folder(self.base)) if self.base else config
-        except MofangError:
-            pass
         width, layers = config["hidden_size"], config["num_hidden_layers"]
         tokens = min(size.length * TOKENS_PER_CHARACTER.get(size.language, 1.0) + 2, self.max_length)
         per_token = 6 * 12 * width**2 * layers + 12 * layers * width * tokens
@@ -151,8 +151,8 @@ class TextVectors(Family):
         }
 
     def _network(self, architecture: Mapping[str, Any], folder: Path | None) -> Any:
-        from mofang.fit.networks.transformer import body_of
         from mofang.fit.networks.vectors import TextVectors as Network
+        from mofang.fit.networks.vectors import body_of
 
         body, width = body_of(architecture["config"], folder, self.attention)
         return Network(body, width, architecture["dims"])

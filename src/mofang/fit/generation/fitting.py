@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save
+from torch import nn
 
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array, Arrays
@@ -27,42 +29,56 @@ SAMPLE_ROWS, SAMPLE_CELLS = 32, 2**20
 ENDS = (END, "<|endoftext|>", "</s>", "<|im_end|>", "[SEP]")
 
 
+@dataclass(frozen=True)
+class Adapting:
+    """What of a generator learns: ``all`` weights, or low-rank additions of ``rank`` (``lora``), merged at the end."""
+
+    kind: str = "all"
+    rank: int = 8
+
+    def ready(self, network: Generator) -> nn.Module:
+        """The network with what learns of it."""
+        if self.kind == "all":
+            return network
+        from mofang.fit.networks.adapt import adapt
+
+        return adapt(network, self.kind, rank=self.rank)
+
+    def merged(self, network: nn.Module) -> Generator:
+        """The plain network again, with what was learnt inside."""
+        if self.kind != "all":
+            from mofang.fit.networks.adapt import merge
+
+            network = merge(network)
+        assert isinstance(network, Generator)
+        return network
+
+
 def fit_generator(
     build: Callable[[], Generator],
     encoder: ChatEncoder,
     objective: Objective,
-    records: Sequence[Record],
+    sample: Arrays,
     plan: Plan,
     conditions: Conditions,
     architecture: dict[str, Any],
-    adapt: tuple[str, int] = ("all", 0),
+    adapting: Adapting,
 ) -> Fitted:
-    """Teach the generator that ``build`` makes; ``records`` are those whose first few show that a graph answers alike."""
-    kind, rank = adapt
-
-    def ready() -> torch.nn.Module:
-        from mofang.fit.networks.adapt import adapt as adapted
-
-        return build() if kind == "all" else adapted(build(), kind, rank=rank)
-
-    network, outcome = fit_network(ready, objective, plan, conditions)
+    """Teach the generator that ``build`` makes; on ``sample`` a graph must answer as it does."""
+    network, outcome = fit_network(lambda: adapting.ready(build()), objective, plan, conditions)
     notes = {**notes_of(network, outcome), **outcome.judged.figures}
-    if kind != "all":
-        from mofang.fit.networks.adapt import merge
-
+    if adapting.kind != "all":
         notes["trained_parameters"] = sum(one.numel() for one in network.parameters() if one.requires_grad)
-        network = merge(network)
-    assert isinstance(network, Generator)
-    sample = sample_of(encoder, records)
+    plain = adapting.merged(network)
     return Fitted(
         encoder=encoder,
-        weights={WEIGHTS: weights_of(network)},
+        weights={WEIGHTS: weights_of(plain)},
         architecture=architecture,
         probabilities=None,
         sample=sample,
         curves=outcome.curves,
         notes=notes,
-        outputs={NEXT: next_tokens(network, sample)},
+        outputs={NEXT: next_tokens(plain, sample)},
         score=outcome.judged.score,
     )
 

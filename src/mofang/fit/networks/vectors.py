@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -39,3 +42,11 @@ class TextVectors(nn.Module):
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
         return nn.functional.normalize(self.projection(pooled).float(), dim=1)
+
+
+def body_of(config: dict[str, Any], folder: Path | None, attention: str) -> tuple[nn.Module, int]:
+    """An encoder's body and its width: with the weights of a folder, or of this shape and randomly initialised."""
+    from mofang.fit.networks.transformer import from_config, from_folder
+
+    whole = from_config(config, 1, 0.0, attention) if folder is None else from_folder(folder, 1, 0.0, attention)[0]
+    return whole.body, int(whole.head.in_features)

@@ -42,6 +42,7 @@ def fit_vectors(
         encoder=encoder,
         weights={WEIGHTS: weights_file(network)},
         architecture=architecture,
+        probabilities=None,
         outputs={OUTPUT: outcome.judged.outputs[OUTPUT][:rows]},
         score=outcome.judged.score,
         sample=sample,
