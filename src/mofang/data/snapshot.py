@@ -265,16 +265,16 @@ def _reasons(found: _Sorted, min_per_class: int, target: str) -> npt.NDArray[np.
     """Why each row is left out (an index into REASONS), 0 for those that stay."""
     labelled = found.classes >= 0
     reasons = np.where(labelled, 0, -found.classes).astype(np.uint8)
-    size = len(found.names)
+    size, places = len(found.names), np.maximum(found.classes, 0)
     total = np.bincount(found.classes[labelled], minlength=size)
     in_train = np.bincount(found.classes[labelled & (found.sides == TRAIN)], minlength=size)
     if size and target == "class":
-        reasons[labelled & (in_train[found.classes] == 0)] = REASONS.index("class-not-in-train")
-        reasons[labelled & (total[found.classes] < min_per_class)] = REASONS.index("class-too-small")
+        reasons[labelled & (in_train[places] == 0)] = REASONS.index("class-not-in-train")
+        reasons[labelled & (total[places] < min_per_class)] = REASONS.index("class-too-small")
     elif size:
         learnt = {name for place in np.flatnonzero(in_train) for name in found.names[place]}
         strange = np.array([not learnt.issuperset(names) for names in found.names])
-        reasons[labelled & strange[found.classes]] = REASONS.index("class-not-in-train")
+        reasons[labelled & strange[places]] = REASONS.index("class-not-in-train")
     return reasons
 
 

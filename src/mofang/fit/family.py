@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from mofang.core.progress import Bar
 from mofang.core.variant import Variant
 from mofang.engine.arrays import Array, Arrays
-from mofang.engine.encode import Encoder
+from mofang.engine.encode import Encoder, Record
 from mofang.fit.material import Material
 from mofang.fit.size import Size
 
@@ -35,6 +35,8 @@ class Variation:
 class Conditions:
     """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress
     bar, the variants of training rows that it should make, and the folder of a base to start from.
+
+    ``unlabelled`` are records without targets, ``agree`` how much it counts that two answers to one of them are alike.
     """
 
     seed: int
@@ -43,6 +45,8 @@ class Conditions:
     progress: Progress
     variation: Variation | None = None
     base: Path | None = None
+    unlabelled: Sequence[Record] = ()
+    agree: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from mofang.engine.arrays import Array
 from mofang.engine.encode import Record
 from mofang.engine.encode.ngrams import spaced
 from mofang.engine.task import read_columns, task_named
+from mofang.fit.scores import row_score
 from mofang.fit.targets import read_targets
 from mofang.fit.threshold import best_macro_f1
 
@@ -36,6 +37,7 @@ class Rows:
     ids: list[str]
     records: list[Record]
     targets: Any
+    soft: Array | None = None  # float32 [N, K]: shares of each class, where a teacher said them
 
     @property
     def labels(self) -> Array:
@@ -84,8 +86,11 @@ class Material:
         """The headline metric of probabilities [N, K] against labels [N]; higher is better.
 
         For two unequal classes it is the macro-F1 at the threshold that suits these rows best, because export
-        chooses one anyway: models are compared by how well they tell the classes apart.
+        chooses one anyway: models are compared by how well they tell the classes apart. For numbers and several labels see
+        ``row_score``.
         """
+        if self.target != "class":
+            return row_score(self.target, probabilities, labels)
         if self.headline == "f1_macro" and len(self.labels) == 2 and len(labels):
             return best_macro_f1(labels, probabilities)
         counts = confusion(labels, probabilities.argmax(axis=1), len(self.labels))

@@ -18,7 +18,9 @@ from mofang.engine.arrays import Arrays
 Record = dict[str, Any]
 Files = dict[str, bytes]
 
-ENCODERS = {"chat": "ChatEncoder", "image": "ImageEncoder", "ngrams": "NgramEncoder", "table": "TableEncoder",
+ENCODERS = {"chat": "ChatEncoder", "image": "ImageEncoder", "ngrams": "NgramEncoder", "overlap": "OverlapEncoder",
+            "pairs": "PairEncoder",
+            "places": "PlaceEncoder", "surroundings": "SurroundingsEncoder", "table": "TableEncoder",
             "tokens": "TokenEncoder"}
 
 

@@ -97,7 +97,7 @@ class Generator(Family):
         from mofang.fit.networks.graph import network_graph
 
         network = from_config(architecture["config"], "eager")
-        return network_graph(restored(network, weights[WEIGHTS]), sample, outputs=(NEXT,))
+        return network_graph(restored(network, weights[WEIGHTS]), sample, named=NEXT)
 
     def base_digest(self) -> str:
         """The content of the base model's files; "" where there is none."""

@@ -74,7 +74,7 @@ class TermVectors(Family):
         from mofang.fit.loop.start import WEIGHTS, restored
         from mofang.fit.networks.graph import network_graph
 
-        return network_graph(restored(self._network(architecture), weights[WEIGHTS]), sample, outputs=(OUTPUT,))
+        return network_graph(restored(self._network(architecture), weights[WEIGHTS]), sample, named=OUTPUT)
 
     def estimate(self, size: Size) -> Estimate:
         """Each step updates the whole table of terms."""

@@ -100,7 +100,7 @@ class TextVectors(Family):
         from mofang.fit.networks.graph import network_graph
 
         network = self._network(architecture, None)
-        return network_graph(restored(network, weights[WEIGHTS]), sample, outputs=(OUTPUT,))
+        return network_graph(restored(network, weights[WEIGHTS]), sample, named=OUTPUT)
 
     def base_digest(self) -> str:
         """The content of the base model's files; "" where there is none."""
