@@ -84,18 +84,23 @@ class Writer:
         self.opened = open_generator(model)
 
     def answer(self, prompt: str | list[dict[str, str]], **manner: Any) -> Written:
-        """What the model writes after a prompt or a conversation; settings as those of ``generate``.
+        """What the model writes after a prompt or a conversation; settings as those of ``generate``."""
+        from mofang.fit.generation.writer import Manner
+
+        return self.write(prompt, Manner(**manner))
+
+    def write(self, prompt: str | list[dict[str, str]], manner: Manner) -> Written:
+        """The same with a manner.
 
         Raises ``text-empty`` for a prompt without words, ``role-unknown`` for a message of nobody.
         """
         from mofang.engine.task import task_named
-        from mofang.fit.generation.writer import Manner
 
         about = self.opened.about
         signature: Any = {name: about[name] for name in ("task", "inputs", "labels")}
         body = {"messages": prompt} if isinstance(prompt, list) else {"prompt": prompt}
         records, _ = task_named(about["task"]).parse(signature, body)
-        return self.opened.answer(records, Manner(**manner))[0]
+        return self.opened.answer(records, manner)[0]
 
     def cut(self, prompt: str | list[dict[str, str]], manner: Manner) -> int:
         """How many tokens of a prompt's beginning do not fit before an answer of this length."""
