@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -147,8 +147,8 @@ def _learn(run: Run, shape: Shape, questions: list[Question], asked: _Asked, abo
     from mofang.fit.pretraining.mixture import Mixture
 
     whole, course, batch = questions[0].train.lengths, asked.course, asked.batch_tokens
-    density = about["tokens"]["validation"] / max(1, about["bytes"]["validation"])
-    mixture = Mixture(questions, Rounds(whole, course.per_epoch, asked.seed), max(batch, int(whole.max())), density, asked.seed)
+    mixture = Mixture(questions, Rounds(whole, course.per_epoch, asked.seed), max(batch, int(whole.max())),
+                      about["bytes"]["validation"], asked.seed)
     plan = Plan(course.rounds, asked.learning_rate, rows=max(1, batch // ROW_LEAST), positions=batch, weight_decay=DECAY,
                 warm_up=WARM_UP, patience=course.rounds, seed=asked.seed, seconds=asked.seconds)
     return fit_network(shape.build, mixture, plan, Conditions(asked.seed, asked.seconds, run.scratch, run.progress))
@@ -158,13 +158,13 @@ def _sample(run: Run, network: Any, tokenizer_json: str, about: dict[str, Any], 
     """Lines that the generator writes, for the end of the report."""
     from tokenizers import Tokenizer
 
-    from mofang.fit.pretraining.sampling import sample_lines
+    from mofang.fit.pretraining.sampling import Drawing, sample_lines
 
     begin, end = begin_and_end(about["special"])
-    how = {"count": lines, "length": LINE_TOKENS, "temperature": LINE_TEMPERATURE, "top": LINE_TOP, "seed": seed, "prompt": prompt}
+    how = Drawing(lines, LINE_TOKENS, LINE_TEMPERATURE, LINE_TOP, seed, prompt)
     with run.progress("Writing a few lines", "正在试写几行"):
-        found = sample_lines(network, Tokenizer.from_str(tokenizer_json), begin, end, **how)
-    run.write_json(SAMPLES, {**how, "lines": found})
+        found = sample_lines(network, Tokenizer.from_str(tokenizer_json), begin, end, how)
+    run.write_json(SAMPLES, {**asdict(how), "lines": found})
 
 
 def _told(run: Run, shape: Shape, asked: _Asked, outcome: Outcome, about: dict[str, Any]) -> Base:

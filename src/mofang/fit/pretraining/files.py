@@ -19,7 +19,10 @@ ENDED = ("$A [EOS]", "$A [EOS] $B:1 [EOS]:1")  # as T5 reads a text
 
 def model_files(network: Language, folder: Path) -> dict[str, bytes]:
     """Configuration and weights, each shared matrix once."""
-    network.model.save_pretrained(folder, max_shard_size="1000GB")  # type: ignore[operator]
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the run has bars of its own
+    network.model.save_pretrained(folder, max_shard_size="1000GB")
     return {name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)}
 
 

@@ -40,12 +40,12 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """An ``Objective`` of the loop. ``tokens_per_byte`` is that of the validation texts."""
+    """An ``Objective`` of the loop. ``bytes`` are those of all validation texts."""
 
     questions: Sequence[Question]
     rounds: Rounds
     positions: int
-    tokens_per_byte: float
+    bytes: int
     seed: int
 
     @property
@@ -85,7 +85,7 @@ class Mixture:
                 figures[f"{name}loss"] = loss
             if question.name != "nsp":
                 figures[f"{name}perplexity"] = math.exp(min(loss, 50.0))
-                figures[f"{name}bits_per_byte"] = loss / math.log(2) * self.tokens_per_byte
+                figures[f"{name}bits_per_byte"] = loss / math.log(2) * question.validation.tokens / max(1, self.bytes)
         return Judged(-mean, mean, figures)
 
     def _asked(self, network: nn.Module, asking: Asking, device: torch.device) -> tuple[float, float]:

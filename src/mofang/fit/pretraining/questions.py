@@ -7,7 +7,7 @@ from typing import Any
 
 from mofang.core.errors import MofangError
 from mofang.fit.pretraining.architecture import begin_and_end
-from mofang.fit.pretraining.asking import Asking, OnPieces, Special
+from mofang.fit.pretraining.asking import Asking, Special
 from mofang.fit.pretraining.causal import Causal
 from mofang.fit.pretraining.denoising import SENTINELS, Denoising
 from mofang.fit.pretraining.masked import Masked
@@ -18,7 +18,7 @@ from mofang.fit.pretraining.sentences import NextSentence
 from mofang.fit.pretraining.weights import NEEDED
 from mofang.fit.pretraining.words import Vocabulary
 
-ON_PIECES: dict[str, type[OnPieces]] = {"mlm": Masked, "plm": Permuted, "nsp": NextSentence, "denoise": Denoising}
+ON_PIECES: dict[str, type[Masked | Permuted | NextSentence]] = {"mlm": Masked, "plm": Permuted, "nsp": NextSentence}
 AROUND = {"mlm": 2, "plm": 2, "nsp": 3, "denoise": 1}
 
 
@@ -28,7 +28,7 @@ def questions_of(weights: Mapping[str, float], parts: Mapping[str, Documents], t
     for name in weights:
         missing = [one for one in NEEDED[name] if one not in special]
         if missing:
-            raise MofangError("token-missing", tokens=", ".join(f"[{one.upper()}]" for one in missing), objective=name)
+            raise MofangError("special-missing", tokens=", ".join(f"[{one.upper()}]" for one in missing), objective=name)
     if "nsp" in weights and min(map(len, parts.values())) < 2:
         raise MofangError("pairs-missing", documents=min(map(len, parts.values())))
     vocabulary = Vocabulary(tokenizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,26 +11,40 @@ from torch import Tensor
 from mofang.fit.pretraining.network import Language
 
 
-def sample_lines(network: Language, tokenizer: Any, begin: int, end: int, *, count: int, length: int, temperature: float,
-                 top: int, seed: int, prompt: str = "") -> list[str]:
-    """``count`` texts of at most ``length`` tokens, each token drawn from the ``top`` likeliest by its probability.
+@dataclass(frozen=True)
+class Drawing:
+    """``count`` texts of at most ``length`` tokens, each token drawn from the ``top`` likeliest by its probability."""
 
-    The same seed writes the same lines. Nothing of the data is a prompt.
-    """
-    chance = torch.Generator().manual_seed(seed)
-    given = tokenizer.encode(prompt, add_special_tokens=False).ids if prompt else []
-    written = torch.tensor([[begin, *given]] * count)
+    count: int
+    length: int
+    temperature: float
+    top: int
+    seed: int
+    prompt: str = ""
+
+
+def sample_lines(network: Language, tokenizer: Any, begin: int, end: int, drawing: Drawing) -> list[str]:
+    """The lines; the same seed writes the same ones. Nothing of the data is a prompt."""
+    chance = torch.Generator().manual_seed(drawing.seed)
+    given = tokenizer.encode(drawing.prompt, add_special_tokens=False).ids if drawing.prompt else []
+    written = torch.tensor([[begin, *given]] * drawing.count)
+    length = min(drawing.length, positions_of(network) - written.shape[1])
     device = next(network.parameters()).device
     network.eval()
     with torch.inference_mode():
         for _ in range(length):
             following = _next(network, written.to(device)).cpu()
-            values, places = (following / temperature).topk(min(top, following.shape[-1]))
+            values, places = (following / drawing.temperature).topk(min(drawing.top, following.shape[-1]))
             drawn = torch.multinomial(torch.softmax(values, dim=-1), 1, generator=chance)
             written = torch.cat([written, places.gather(1, drawn)], dim=1)
             if bool((written[:, 1:] == end).any(dim=1).all()):
                 break
     return [tokenizer.decode(_until(row[1:].tolist(), end), skip_special_tokens=True).strip() for row in written]
+
+
+def positions_of(network: Language) -> int:
+    """How many positions a text may have."""
+    return int(getattr(network.config, "max_position_embeddings", 1 << 20))
 
 
 def _next(network: Language, ids: Tensor) -> Tensor:

@@ -58,6 +58,7 @@ class Shape:
 
         if self.begun is None:
             return drawn(self.config, self.pairs, self.attention)
+        network: Language
         network, missing = loaded(self.begun, self.config["model_type"], self.pairs, self.attention)
         self.missing[:] = missing
         return network
