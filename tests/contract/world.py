@@ -95,6 +95,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
         export,
         features,
         package,
+        plan,
         protect,
         select,
         snapshot,
@@ -134,6 +135,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["evaluate"] = shop.run(evaluate, made["export"], made["snapshot"] / "test", made["baseline"], resamples=50)
     made["compare"] = shop.run(compare, made["export"], made["baseline"], made["snapshot"] / "test", resamples=50)
     made["package"] = shop.run(package, made["export"], made["evaluate"])
+    made["plan"] = shop.run(plan, made["snapshot"], families=(family,))
     made |= label_some(shop, made["collect"], folder)
     return World(task, shop, source, settings, cut, family, raw, made)
 
@@ -186,6 +188,7 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "evaluate": ((made["export"], made["snapshot"] / "test", made["baseline"]), {"resamples": 50}),
         "compare": ((made["export"], made["baseline"], made["snapshot"] / "test"), {"resamples": 50}),
         "package": ((made["export"], made["evaluate"]), {}),
+        "plan": ((made["snapshot"],), {"families": (world.family,)}),
         **label_calls(world),
     }
 

@@ -23,6 +23,7 @@ from mofang.fit.families.linear import Linear
 from mofang.fit.family import Conditions, Family, Fitted, Variation
 from mofang.fit.loop.machine import threads
 from mofang.fit.material import Material, read_material
+from mofang.fit.planning.ahead import foresee
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -83,6 +84,7 @@ def train(
     about = snapshot.read_json("about.json")
     _require_suited(about, family, augment)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
+    run.measure(**foresee(run, snapshot, family))
     material = read_material(snapshot, headline)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation)
