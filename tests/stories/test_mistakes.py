@@ -26,7 +26,8 @@ WRONG_NAMES = [
     (("price", "set", "reveiws", "1"), "name-unknown", "'reviews'"),
     (("key", "new", "Book Shp"), "customer-unknown", "'Book Shop'"),
     (("invoice", "Bok Shop"), "customer-unknown", "'Book Shop'"),
-    (("train", "reviews", "--familly", "linear"), "kind-wrong", "snapshot"),
+    (("train", "reviews", "--familly", "linear"), "setting-unknown", "'--family'"),
+    (("train", "reviews", "--family", "linear"), "kind-wrong", "snapshot"),
     (("explain", "snapshoot"), "word-unknown", "'snapshot'"),
 ]
 WRONG_VALUES = [

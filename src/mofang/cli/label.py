@@ -340,15 +340,18 @@ def label_answer(context: Context, name: str, task: int, answer: str) -> None:
 
 
 def _answer(project: Project, text: str) -> Any:
-    """What was typed as an answer of the project's kind."""
-    kind = project.schema.kind
-    if text.lstrip().startswith("{"):
-        import orjson
+    """What was typed as an answer of the project's kind; marks may come as a bare list."""
+    import orjson
 
+    kind = project.schema.kind
+    if text.lstrip().startswith(("{", "[")):
         try:
-            return orjson.loads(text)
+            found = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             raise MofangError("label-answer", rule=f"JSON: {error}") from None
+        return {"labels" if kind == "several" else kind: found} if isinstance(found, list) else found
+    if kind in ("spans", "boxes", "polygons"):
+        raise MofangError("label-answer", rule=f"JSON: {orjson.dumps(project.schema.example()).decode()}")
     if kind == "ratings" and text.strip().lstrip("-").isdecimal():
         return {"rating": int(text)}
     return {

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+import orjson
 
 from mofang.cli.child import require_lent
 from mofang.cli.context import Context, OnDiskText, short
+from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.language import say
 from mofang.core.lock import import_stage, locked
 from mofang.core.stage import Setting, Spec
+
+NESTED = "nested settings"
 
 
 class Stages(click.Group):
@@ -47,8 +52,39 @@ def stage_command(name: str) -> click.Command | None:
                  for one in spec.inputs]
     options = [_option(setting) for setting in spec.settings]
     options.append(click.Option(["--name"], help="Name the result, e.g. reviews."))
-    extra = {"ignore_unknown_options": True, "allow_extra_args": True}
-    return click.Command(name, callback=_callback(spec), params=[*arguments, *options], help=spec.doc, context_settings=extra)
+    options.append(click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."))
+    made = StageCommand(name, callback=_callback(spec), params=[*arguments, *options], help=spec.doc)
+    made.spec = spec
+    return made
+
+
+class StageCommand(click.Command):
+    """A stage's command: settings of a chosen kind come as ``--family.depth 18``, which click alone would take for arguments."""
+
+    spec: Spec
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take such settings out first, and name what is no flag at all."""
+        options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
+        flags = {flag for one in options for flag in (*one.opts, *one.secondary_opts)}
+        valued = {flag for one in options if not one.is_flag for flag in one.opts}
+        pieces, plain, nested = deque(args), [], []
+        while pieces:
+            piece = pieces.popleft()
+            flag, given, value = piece.partition("=")
+            if piece == "--":
+                plain += [piece, *pieces]
+                break
+            if not piece.startswith("--") or flag in flags:
+                plain.append(piece)
+                if flag in valued and not given and pieces:
+                    plain.append(pieces.popleft())
+            elif "." in flag:
+                nested.append((flag, value if given else pieces.popleft() if pieces else ""))
+            else:
+                raise _unknown(self.spec, flag)
+        ctx.meta[NESTED] = nested
+        return super().parse_args(ctx, plain)
 
 
 def _option(setting: Setting) -> click.Option:
@@ -81,12 +117,16 @@ def _callback(spec: Spec) -> Callable[..., None]:
     def command(ctx: click.Context, /, **given: Any) -> None:
         context = ctx.find_object(Context)
         assert context is not None
-        name = given.pop("name")
+        name, as_json = given.pop("name"), given.pop("as_json")
         artifacts = [_input(context, one.kind.kind, given.pop(one.name)) for one in spec.inputs]
         settings = {s.name: _value(s, given[s.name]) for s in spec.settings if given.get(s.name) is not None}
-        _nested(spec, settings, ctx.args)
+        _nested(spec, settings, ctx.meta[NESTED])
         require_lent(context.shop, spec, settings)
         made = context.shop.run(spec.function, *artifacts, **settings)
+        if as_json:
+            called = str(context.shop.name(name, made)) if name else ""
+            click.echo(orjson.dumps(_told(made, called), option=orjson.OPT_INDENT_2).decode())
+            return
         named = f"  {context.shop.name(name, made)}" if name else ""
         context.console.print(f"{made.kind} {short(made.entry)}{named}", markup=False)
         rows = [{"part": part.name, "size": part.size_bytes, "sha256": part.digest[:12]} for part in made.parts]
@@ -122,23 +162,29 @@ def _value(setting: Setting, text: Any) -> Any:
     return text
 
 
-def _nested(spec: Spec, settings: dict[str, Any], rest: list[str]) -> None:
-    """``--family.depth 18`` into the variant's settings; anything else left over is a wrong flag."""
-    choices = {s.name: s for s in spec.settings if s.variant}
-    pieces = iter(rest)
-    for flag in pieces:
-        name, _, inner = flag.removeprefix("--").replace("-", "_").partition(".")
-        if not flag.startswith("--") or name not in choices or not inner:
-            from mofang.core.nearest import nearest
+def _told(made: Artifact, called: str) -> dict[str, Any]:
+    """What a stage made, as JSON."""
+    parts = [{"part": one.name, "size_bytes": one.size_bytes, "sha256": one.digest} for one in made.parts]
+    return {"name": called, "kind": made.kind, "entry": made.entry, "digest": made.digest, "measures": made.measures, "parts": parts}
 
-            known = [s.name.replace("_", "-") for s in spec.settings]
-            raise MofangError("setting-unknown", stage=spec.name, setting=flag, nearest="--" + nearest(name, known),
-                              settings=", ".join(known))
-        inner, _, value = inner.partition("=")
+
+def _nested(spec: Spec, settings: dict[str, Any], given: Sequence[tuple[str, str]]) -> None:
+    """``--family.depth 18`` into the variant's settings."""
+    choices = {s.name: s for s in spec.settings if s.variant}
+    for flag, value in given:
+        name, _, inner = flag.removeprefix("--").replace("-", "_").partition(".")
+        if name not in choices or not inner:
+            raise _unknown(spec, flag)
         default = choices[name].default
         chosen = settings.get(name, getattr(default, "tag", ""))
         if not isinstance(chosen, dict):
             chosen = settings[name] = {"tag": chosen}
-        chosen[inner] = value or next(pieces, "")
+        chosen[inner] = value
 
 
+def _unknown(spec: Spec, flag: str) -> MofangError:
+    from mofang.core.nearest import nearest
+
+    known = [s.name.replace("_", "-") for s in spec.settings]
+    return MofangError("setting-unknown", stage=spec.name, setting=flag, nearest="--" + nearest(flag.removeprefix("--"), known),
+                       settings=", ".join(known))

@@ -19,6 +19,7 @@ from mofang.fit.family import Family
 from mofang.fit.loop.machine import multiply_rate, threads
 from mofang.fit.planning.stops import STOPS, terms_of
 from mofang.fit.size import Size
+from mofang.fit.unpacking import cache_home
 
 PROBE_FORMAT = 1
 PROBE_KEPT_S = 7 * 86_400.0
@@ -217,7 +218,7 @@ def machine_speed(cache: Path | None) -> Machine:
 
 def user_cache() -> Path:
     """Where programs keep what they can measure again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mofang"
+    return cache_home()
 
 
 def plain_loop_s() -> float:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from mofang.core.progress import Bar
 from mofang.core.variant import Variant
 from mofang.engine.arrays import Array, Arrays
-from mofang.engine.encode import Encoder
+from mofang.engine.encode import Encoder, Record
 from mofang.fit.material import Material
 from mofang.fit.size import Size
 
@@ -34,7 +34,9 @@ class Variation:
 @dataclass(frozen=True)
 class Conditions:
     """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress
-    bar, and the variants of training rows that it should make.
+    bar, the variants of training rows that it should make, and the folder of a base to start from.
+
+    ``unlabelled`` are records without targets, ``agree`` how much it counts that two answers to one of them are alike.
     """
 
     seed: int
@@ -42,6 +44,9 @@ class Conditions:
     scratch: Path
     progress: Progress
     variation: Variation | None = None
+    base: Path | None = None
+    unlabelled: Sequence[Record] = ()
+    agree: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,19 +54,28 @@ class Fitted:
     """A fitted model.
 
     ``weights`` are the files that hold it, ``architecture`` what besides the settings is needed to build it
-    again, ``probabilities`` float32 [N, K] its own answers on the validation rows, and ``sample`` the encoded
-    first few of those rows, on which an exported graph must agree.
+    again, and ``sample`` the encoded first few validation rows, on which an exported graph must give ``outputs``, by
+    name. One of classes gives ``probabilities``, float32 [N, K] of all validation rows, instead; any other one says its
+    ``score`` on the validation rows, higher being better.
     """
 
     encoder: Encoder
     weights: dict[str, bytes]
     architecture: dict[str, Any]
-    probabilities: Array
+    probabilities: Array | None
     sample: Arrays
     curves: Curves = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     licences: tuple[str, ...] = ()
     base_model: str = ""
+    outputs: Arrays = field(default_factory=dict)
+    score: float | None = None
+
+    def sampled(self) -> Arrays:
+        """What the model itself gives for the sample rows, by name."""
+        if self.probabilities is None:
+            return self.outputs
+        return {"probabilities": self.probabilities[: len(next(iter(self.sample.values())))]}
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,7 @@ class Family(Variant):
 
     tasks: ClassVar[tuple[str, ...]] = ()
     varies: ClassVar[bool] = False  # whether it learns in epochs, each of which may see other variants
+    takes_base: ClassVar[bool] = False  # whether it can start from a base that was pretrained here
 
     @abstractmethod
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
@@ -90,8 +105,8 @@ class Family(Variant):
 
     @abstractmethod
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
-        """The fitted model as ONNX: the encoder's arrays in, "probabilities" float32 [B, K] out, batch axis
-        free.
+        """The fitted model as ONNX: the encoder's arrays in, "probabilities" float32 [B, K] (or the outputs of another
+        task by their names) out, batch axis free.
         """
 
     def base_digest(self) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
@@ -19,6 +21,7 @@ from mofang.data.augmenting.kinds import chosen_kinds, modality_of
 from mofang.data.snapshot import Snapshot
 from mofang.engine.task import read_columns, task_named
 from mofang.fit import families
+from mofang.fit.base import Base, folder_of
 from mofang.fit.families.linear import Linear
 from mofang.fit.family import Conditions, Family, Fitted, Variation
 from mofang.fit.loop.machine import threads
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 MODEL_FORMAT = 1
 VALIDATION, SAMPLE = "validation.parquet", "sample.safetensors"  # rows of people; the sample is the first of validation
+SAMPLE_RECORDS = "input/@record"
 
 
 class Model(Artifact):
@@ -52,7 +56,9 @@ def without_rows(model: Artifact, erased: Callable[[object], bool]) -> dict[str,
         ids = pq.read_table(file, columns=["id"], use_threads=False, pre_buffer=False).column(0).to_pylist()
     with model.open(SAMPLE) as file:
         stored = load(file.read())
-    kept = [row for row, id in enumerate(ids[: len(stored["probabilities"])]) if not erased(id)]
+    rows = len(next(iter(stored.values())))
+    records = stored.get(SAMPLE_RECORDS, np.arange(rows))  # which record a row is cut from
+    kept = [row for row, record in enumerate(records.tolist()) if not erased(ids[record])]
     return {SAMPLE: save({name: array[kept] for name, array in stored.items()})}
 
 
@@ -66,6 +72,7 @@ def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
 def train(
     run: Run,
     snapshot: Snapshot,
+    base: Base | None = None,
     *,
     family: Family = Linear(),
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0,
@@ -79,18 +86,23 @@ def train(
     the same number of threads. ``seconds`` shortens the schedule to fit a time limit; 0 trains until the
     family's own end. A run that is killed goes on from its last checkpoint. ``augment`` names kinds of variants
     (``flip,crop``, ``synonym,noise``) that every epoch makes of the training rows anew, with this ``strength``; the
-    validation rows are never varied.
+    validation rows are never varied. A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights
+    starts from, in place of its own.
     """
     about = snapshot.read_json("about.json")
     _require_suited(about, family, augment)
+    start = _start(run, base, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
     run.measure(**foresee(run, snapshot, family))
     material = read_material(snapshot, headline)
     variation = Variation(augment, strength) if augment else None
-    conditions = Conditions(seed, seconds, run.scratch, run.progress, variation)
+    conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start)
     fitted = family.fit(material, conditions)
     run.licence(*fitted.licences)
-    score = material.score(fitted.probabilities, material.validation.labels)
+    score = fitted.score
+    if score is None:
+        assert fitted.probabilities is not None, "a family says its score, or the probabilities of classes"
+        score = material.score(fitted.probabilities, material.validation.labels)
     _write(run, material, fitted)
     run.write_json(
         "about.json",
@@ -114,7 +126,7 @@ def train(
             "notes": fitted.notes,
             "rows": {"train": len(material.train), "validation": len(material.validation)},
             "validation": {"metric": headline, "value": score},
-            **_beyond(about, variation),
+            **_beyond(about, variation, base),
         },
     )
     rows = {"train_rows": len(material.train), "validation_rows": len(material.validation)}
@@ -122,11 +134,26 @@ def train(
     return run.result(Model)
 
 
-def _beyond(about: dict[str, Any], variation: Variation | None) -> dict[str, Any]:
-    """What only some models have: features of the raw columns, variants of the training rows."""
+def _start(run: Run, base: Base | None, family: Family) -> Path | None:
+    """The folder of the base; refused where the family starts from nothing."""
+    if base is None:
+        return None
+    if not family.takes_base:
+        able = ", ".join(tag for tag, kind in sorted(families.KINDS.items()) if kind.takes_base)
+        raise MofangError("base-unsuited", family=family.tag, families=able)
+    return folder_of(base, run.scratch)
+
+
+def _beyond(about: dict[str, Any], variation: Variation | None, base: Base | None) -> dict[str, Any]:
+    """What only some models have: features of the raw columns, variants of the training rows, a base made here."""
     found = {"features": about["features"]} if "features" in about else {}
     if variation is not None:
         found["augment"] = {"kinds": list(variation.kinds), "strength": variation.strength}
+    if base is not None:
+        made = base.read_json("about.json")
+        found["base"] = {"digest": base.digest, "licences": list(base.licences), "architecture": made["architecture"],
+                         "objectives": made["objectives"]}
+        found["base_model"] = f"base {base.digest[:12]}"
     return found
 
 
@@ -151,6 +178,9 @@ def _require_suited(about: dict[str, Any], family: Family, augment: Sequence[str
 
 
 def _counts(snapshot: Snapshot, about: dict[str, Any]) -> Counter[str]:
+    """Training records per label; of targets without labels, none."""
+    if about.get("target", "class") != "class":
+        return Counter()
     with (snapshot / "train").open("values.parquet") as file:
         labels = pq.read_table(file, columns=[about["label"]], use_threads=False, pre_buffer=False).column(0)
     return Counter(labels.to_pylist())
@@ -165,13 +195,11 @@ def _write(run: Run, material: Material, fitted: Fitted) -> None:
         run.write_bytes(f"encoder/{name}", data)
     rows = material.validation
     with run.part(VALIDATION) as path:
-        table = {
-            "id": rows.ids,
-            "label": [material.labels[place] for place in rows.labels],
-            "probabilities": pa.array(list(fitted.probabilities), pa.list_(pa.float32())),
-        }
+        table: dict[str, Any] = {"id": rows.ids}
+        if fitted.probabilities is not None and material.target == "class":
+            table["label"] = [material.labels[place] for place in rows.labels]
+            table["probabilities"] = pa.array(list(fitted.probabilities), pa.list_(pa.float32()))
         pq.write_table(pa.table(table), path, compression="zstd")
-    count = len(next(iter(fitted.sample.values())))
     sample = {f"input/{name}": array for name, array in fitted.sample.items()}
-    run.write_bytes(SAMPLE, save({**sample, "probabilities": fitted.probabilities[:count]}))
+    run.write_bytes(SAMPLE, save({**sample, **fitted.sampled()}))
     run.write_json("curves.json", fitted.curves)

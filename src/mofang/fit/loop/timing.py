@@ -1,0 +1,142 @@
+"""Times of the operators that training consists of, in turns, with their spread."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mofang.core.progress import Bar
+from mofang.fit.loop.machine import threads
+from mofang.fit.networks.attention import VARIANTS, attend, causal_bias, document_bias, padding_bias
+from mofang.fit.networks.kernels import cheap_dropout, gelu
+
+ROWS, WIDTH, INNER, HEADS = 1024, 384, 1536, 12  # a small encoder's step
+LENGTHS = (16, 32, 64, 128, 256, 512)
+DTYPES = (torch.float32, torch.bfloat16)
+ROUNDS_LEAST, ROUNDS_MOST = 1, 12
+Work = Callable[[], Any]
+
+
+def measure_machine(seconds: float, bar: Bar | None = None) -> dict[str, dict[str, dict[str, float]]]:
+    """Least seconds, spread and rounds of every case, by group and "case/way"; products with their rate.
+
+    All cases run in turns until the time is over (at least once each, after one to warm up), so that a busy moment meets all of them.
+    """
+    before, state = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(threads())
+    try:
+        torch.manual_seed(0)
+        works = dict(_works())
+        return _in_turns(works, seconds, bar)
+    finally:
+        torch.set_num_threads(before)
+        torch.set_rng_state(state)
+
+
+def _in_turns(works: dict[tuple[str, str], tuple[Work, float]], seconds: float,
+              bar: Bar | None) -> dict[str, dict[str, dict[str, float]]]:
+    began = time.perf_counter()
+    taken: dict[tuple[str, str], list[float]] = {name: [] for name in works}
+    for number in range(ROUNDS_MOST + 1):
+        for name, (work, _) in works.items():
+            start = time.perf_counter()
+            work()
+            if number:  # the first round only warms up
+                taken[name].append(time.perf_counter() - start)
+        passed = time.perf_counter() - began
+        if bar is not None:
+            bar.advance(max(0.0, min(1.0, passed / seconds) - bar.done))
+        if number >= ROUNDS_LEAST and passed * (number + 2) / (number + 1) > seconds:
+            break
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for (group, case), times in taken.items():
+        best = min(times)
+        entry = {"best_s": best, "spread": statistics.median(times) / best - 1, "rounds": float(len(times))}
+        if works[group, case][1]:
+            entry["rate"] = works[group, case][1] / best
+        found.setdefault(group, {})[case] = entry
+    return found
+
+
+def _works() -> Iterator[tuple[tuple[str, str], tuple[Work, float]]]:
+    """Every case: its group and name, the work, and its floating-point operations where they are counted."""
+    for dtype in DTYPES:
+        name = str(dtype).removeprefix("torch.")
+        yield from _products(name, dtype)
+        for kind in ("exact", "tanh"):
+            values = torch.randn(ROWS, INNER).to(dtype).requires_grad_()
+            slope = torch.randn(ROWS, INNER).to(dtype)
+            ways = ("native", "float") if dtype != torch.float32 else ("native",)
+            for way in (*ways, "sigmoid") if kind == "tanh" else ways:
+                yield ("gelu", f"{name}/{kind}/{way}"), (_gelu(values, slope, kind, way), 0.0)
+        for length in LENGTHS:
+            yield from _attentions(name, dtype, length)
+        states = torch.randn(ROWS, WIDTH).to(dtype)
+        weight = torch.ones(WIDTH).to(dtype)
+        yield ("norm", f"{name}/native"), (_norm(states, weight), 0.0)
+    values = torch.randn(ROWS, WIDTH).bfloat16()
+    for way in ("bytes", "native"):
+        yield ("dropout", f"bfloat16/{way}"), (_dropout(values, way), 0.0)
+    table, ids = torch.randn(30_000, WIDTH, requires_grad=True), torch.randint(0, 30_000, (ROWS,))
+    for way in ("dense", "sparse"):
+        yield ("table", f"float32/{way}"), (_table(table, ids, way == "sparse"), 0.0)
+
+
+def _products(name: str, dtype: torch.dtype) -> Iterator[tuple[tuple[str, str], tuple[Work, float]]]:
+    """A square product and the three of a linear layer: forward, gradient of the weight, of the input."""
+    square = torch.randn(1024, 1024).to(dtype)
+    yield ("product", f"{name}/square"), (lambda: square @ square, 2.0 * 1024**3)
+    states, weight = torch.randn(ROWS, WIDTH).to(dtype), torch.randn(INNER, WIDTH).to(dtype)
+    slopes, count = torch.randn(ROWS, INNER).to(dtype), 2.0 * ROWS * WIDTH * INNER
+    yield ("product", f"{name}/forward"), (lambda: torch.nn.functional.linear(states, weight), count)
+    yield ("product", f"{name}/weight"), (lambda: slopes.t() @ states, count)
+    yield ("product", f"{name}/input"), (lambda: slopes @ weight, count)
+
+
+def _attentions(name: str, dtype: torch.dtype, length: int) -> Iterator[tuple[tuple[str, str], tuple[Work, float]]]:
+    rows = max(1, ROWS // length)
+    heads, width = (6, 64) if length >= 256 else (HEADS, WIDTH // HEADS)
+    apart = [torch.randn(rows, heads, length, width).to(dtype).requires_grad_() for _ in range(3)]
+    slope = torch.randn(rows, heads, length, width).to(dtype)
+    mask = torch.ones(rows, length, dtype=torch.int64)
+    mask[:, length - max(1, length // 8):] = 0
+    halves = (torch.arange(length) * 2 // length).expand(rows, length)
+    documents = causal_bias(apart[0].detach(), length, document_bias(halves, dtype))
+    for kind, bias in (("full", None), ("padded", padding_bias(mask, dtype)), ("causal", None), ("documents", documents)):
+        for way in VARIANTS:
+            yield ("attention", f"{name}/{kind}/{length}/{way}"), (_attention(apart, slope, way, bias, kind == "causal"), 0.0)
+
+
+def _attention(apart: list[Tensor], slope: Tensor, way: str, bias: Tensor | None, causal: bool) -> Work:
+    def work() -> None:
+        attend(*apart, variant=way, bias=bias, causal=causal).backward(slope)
+        for one in apart:
+            one.grad = None
+    return work
+
+
+def _gelu(values: Tensor, slope: Tensor, kind: str, way: str) -> Work:
+    def work() -> None:
+        gelu(values, kind, way).backward(slope)
+        values.grad = None
+    return work
+
+
+def _norm(states: Tensor, weight: Tensor) -> Work:
+    return lambda: torch.nn.functional.layer_norm(states, (WIDTH,), weight, weight)
+
+
+def _dropout(values: Tensor, way: str) -> Work:
+    return lambda: cheap_dropout(values, 0.1, True, way)
+
+
+def _table(table: Tensor, ids: Tensor, sparse: bool) -> Work:
+    def work() -> None:
+        torch.nn.functional.embedding(ids, table, sparse=sparse).sum().backward()  # type: ignore[no-untyped-call]
+        table.grad = None
+    return work

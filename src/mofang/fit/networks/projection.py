@@ -1,0 +1,69 @@
+"""Linear layers that share their input, as one product; with LoRA's small matrices beside them where a layer has some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mofang.fit.networks.kernels import Frozen, joined
+
+
+class LoraLinear(nn.Module):
+    """A linear layer whose weight stays, and two thin matrices that are trained beside it (Hu et al. 2021).
+
+    The output is ``base(x) + scale * B(A(x))``; ``lora_A`` starts random, ``lora_B`` at zero, so nothing changes at first.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
+        super().__init__()
+        self.base_layer = base
+        base.requires_grad_(False)
+        self.rank, self.scale = rank, alpha / rank
+        self.lora_A = nn.Linear(base.in_features, rank, bias=False)
+        self.lora_B = nn.Linear(rank, base.out_features, bias=False)
+        nn.init.kaiming_uniform_(self.lora_A.weight, a=5**0.5)
+        nn.init.zeros_(self.lora_B.weight)
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight that stays [out, in]."""
+        return self.base_layer.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias that stays [out]."""
+        return self.base_layer.bias
+
+    def forward(self, values: Tensor) -> Tensor:
+        """As a linear layer."""
+        return project(values, (self,), Frozen())
+
+    def merged(self) -> nn.Linear:
+        """One plain layer that does the same."""
+        with torch.no_grad():
+            self.base_layer.weight += self.scale * (self.lora_B.weight @ self.lora_A.weight)
+        return self.base_layer
+
+
+def project(values: Tensor, layers: Sequence[nn.Module], frozen: Frozen) -> Tensor:
+    """The outputs of several layers on one input, side by side [..., sum of their widths], in the input's precision."""
+    dtype = values.dtype
+    weight = frozen.joined([layer.weight for layer in layers], dtype)  # type: ignore[misc]
+    biases = [layer.bias for layer in layers]
+    bias = None if biases[0] is None else frozen.joined(biases, dtype)  # type: ignore[arg-type]
+    found = functional.linear(values, weight, bias)
+    adapted = [layer for layer in layers if isinstance(layer, LoraLinear)]
+    if not adapted:
+        return found
+    inner = functional.linear(values, joined([layer.lora_A.weight for layer in adapted], dtype))
+    parts = dict(zip(map(id, adapted), inner.split([layer.rank for layer in adapted], dim=-1), strict=True))
+    added = [
+        functional.linear(parts[id(layer)], joined([layer.lora_B.weight], dtype)) * layer.scale
+        if isinstance(layer, LoraLinear)
+        else found.new_zeros((*found.shape[:-1], layer.weight.shape[0]))  # type: ignore[arg-type,index,union-attr]
+        for layer in layers
+    ]
+    return found + torch.cat(added, dim=-1)
