@@ -62,7 +62,8 @@ def _here(context: Context, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _paper(given: dict[str, Any]) -> dict[str, Any]:
-    from mofang.fit.plan import Wanted, plan_on_paper
+    from mofang.fit.plan import plan_on_paper
+    from mofang.fit.planning.paper import Wanted
 
     config: Path | None = given["config"]
     wanted = Wanted(max(0.0, given["tokens"]), max(0, given["length"]), max(1, given["gpus"]), given["gpu"], max(0, given["batch"]),
