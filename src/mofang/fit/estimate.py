@@ -41,7 +41,7 @@ EVALUATE = (0.5, 0.1, 0.1)
 PACKAGE_S = 4.5
 REFUSED_S = 1.0  # a pretrained model that does not know the language says so after loading
 TORCH_S = 2.5
-TORCH = ("mlp", "resnet", "averaged", "encoder", "pretrained")
+TORCH = ("mlp", "resnet", "averaged", "rnn", "encoder", "pretrained")
 LINEAR_TEXT = 1.3
 TOKENS_A_CHARACTER = {"zh": 1.0, "en": 0.25}
 HEADROOM, FIRST_REACH = 4.0, 10.0  # as in select.py
@@ -192,7 +192,7 @@ def _averaged_s(size: Size, steps: float) -> float:
 
 def refuses(family: Family, size: Size) -> bool:
     """True if a pretrained encoder of English words would be asked to read Chinese."""
-    return family.tag == "pretrained" and size.language == "zh"
+    return family.tag == "pretrained" and size.language == "zh" and getattr(family, "base", "") == type(family)().base
 
 
 def machine_speed(cache: Path | None) -> Machine:
