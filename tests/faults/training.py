@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from mofang.core.canonical import canonical
 from mofang.fit.loop.journal import lasting, read_steps
 from mofang.fit.loop.learning import Adamw, Exponential, Muon, Optimizer, Sgd
 from tests.fit.test_loop import make_loop, silent, weights
@@ -86,7 +87,7 @@ def _trained(folder: Path, chosen: dict[str, Any], pause_s: float = 0.0) -> byte
     """The final weights and the lasting part of the journal as bytes."""
     loop = make_loop(folder, pause_s=pause_s, **chosen)
     loop.run(silent())
-    return save(weights(loop)) + lasting(read_steps(folder))
+    return save(weights(loop)) + canonical(lasting(read_steps(folder)))
 
 
 def _flip(folder: Path, lot: random.Random) -> int:

@@ -50,7 +50,7 @@ def score_of(material: Material, fitted: Fitted) -> float:
     if fitted.score is not None:
         return fitted.score
     assert fitted.probabilities is not None, "a family says its score, or the probabilities of classes"
-    return float(material.score(fitted.probabilities, material.validation.labels))
+    return float(material.score(fitted.probabilities, material.validation.targets))
 
 
 def fold_of(material: Material, folds: int, seed: int) -> Array:
