@@ -25,7 +25,7 @@ class Encoder(Family):
     """
 
     tag: ClassVar[str] = "encoder"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
     varies: ClassVar[bool] = True
 
@@ -38,7 +38,7 @@ class Encoder(Family):
     epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     tokens: Annotated[int, Field(ge=64)] = 2048
-    attention: str = "eager"
+    attention: str = "auto"
     balance: bool = False
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -36,7 +36,7 @@ class Pretrained(Family):
     """
 
     tag: ClassVar[str] = "pretrained"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
     varies: ClassVar[bool] = True
     takes_base: ClassVar[bool] = True
@@ -47,7 +47,9 @@ class Pretrained(Family):
     epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     tokens: Annotated[int, Field(ge=64)] = 1024
-    attention: str = "eager"
+    attention: str = "auto"
+    adapt: Literal["all", "lora", "head"] = "all"
+    rank: Annotated[int, Field(ge=1, le=512)] = 8
     balance: bool = False
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
@@ -58,6 +60,7 @@ class Pretrained(Family):
         from mofang.fit.loop.arrays import encode_tokens
         from mofang.fit.loop.classification import fit_classes, weights_of
         from mofang.fit.loop.loop import Plan
+        from mofang.fit.networks.adapt import adapt
         from mofang.fit.networks.transformer import from_folder
 
         folder, train = conditions.base or base_folder(self.base), material.train.records
@@ -77,7 +80,7 @@ class Pretrained(Family):
             network, architecture["config"] = from_folder(
                 folder, len(material.labels), self.dropout, self.attention
             )
-            return network
+            return adapt(network, self.adapt, self.rank)
 
         plan = Plan(
             self._epochs(len(train), float(encoded[0].lengths.mean())),

@@ -13,6 +13,7 @@ from mofang.fit.family import Conditions
 from mofang.fit.loop.loop import Loop, Outcome, Plan
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.objective import Objective
+from mofang.fit.networks.adapt import adapter_files, merge
 
 WEIGHTS = "weights.safetensors"
 
@@ -27,6 +28,12 @@ def fit_network(
     with conditions.progress("Training", "训练中", total=loop.cursor.steps) as bar:
         outcome = loop.run(bar)
     return loop.network, outcome
+
+
+def weights_files(network: nn.Module) -> dict[str, bytes]:
+    """What a family keeps of a network: its weights, adapters merged into them, and the adapters by themselves."""
+    found = adapter_files(network)
+    return {WEIGHTS: weights_file(merge(network)), **found}
 
 
 def weights_file(network: nn.Module) -> bytes:
