@@ -36,7 +36,8 @@ HOMES = {
     "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare", "package": "mofang.serve.package",
     "protect": "mofang.data.protect", "private": "mofang.data.private", "queue_up": "mofang.data.label",
     "bring_labels": "mofang.data.label", "bring_proposals": "mofang.data.label", "gather": "mofang.data.label",
-    "aggregate": "mofang.data.label",
+    "aggregate": "mofang.data.label", "tokenizer": "mofang.fit.tokenizer", "shard": "mofang.fit.tokenizer",
+    "probe": "mofang.fit.loop.probe",
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 

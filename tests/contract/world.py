@@ -95,10 +95,13 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
         export,
         features,
         package,
+        probe,
         protect,
         select,
+        shard,
         snapshot,
         survey,
+        tokenizer,
         train,
     )
 
@@ -134,8 +137,22 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["evaluate"] = shop.run(evaluate, made["export"], made["snapshot"] / "test", made["baseline"], resamples=50)
     made["compare"] = shop.run(compare, made["export"], made["baseline"], made["snapshot"] / "test", resamples=50)
     made["package"] = shop.run(package, made["export"], made["evaluate"])
+    made["texts"] = made["collect"] if task == "text_classification" else some_texts(shop, folder)
+    made["tokenizer"] = shop.run(tokenizer, (made["texts"],), size=400)
+    made["shard"] = shop.run(shard, (made["texts"],), made["tokenizer"], validation=0.2)
+    made["probe"] = shop.run(probe, seconds=0.1)
     made |= label_some(shop, made["collect"], folder)
     return World(task, shop, source, settings, cut, family, raw, made)
+
+
+def some_texts(shop: Shop, folder: Path) -> Artifact:
+    """Texts to learn a vocabulary from, in a world whose records hold none."""
+    from mofang.recipe import collect
+
+    write_texts(folder / "words.csv")
+    made: Artifact = shop.run(collect, source=str(folder / "words.csv"), licence="CC-BY-4.0", origin="tests", label="label",
+                              text=("text",))
+    return made
 
 
 def label_some(shop: Shop, records: Artifact, folder: Path) -> dict[str, Artifact]:
@@ -186,6 +203,9 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "evaluate": ((made["export"], made["snapshot"] / "test", made["baseline"]), {"resamples": 50}),
         "compare": ((made["export"], made["baseline"], made["snapshot"] / "test"), {"resamples": 50}),
         "package": ((made["export"], made["evaluate"]), {}),
+        "tokenizer": (((made["texts"],),), {"size": 400}),
+        "shard": (((made["texts"],), made["tokenizer"]), {"validation": 0.2}),
+        "probe": ((), {"seconds": 0.1}),
         **label_calls(world),
     }
 

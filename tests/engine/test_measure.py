@@ -10,13 +10,13 @@ from mofang.engine.measure import choose, compare, measure
 from mofang.engine.predictor import Predictor
 
 
-def table_of(folder: Path, reference: np.ndarray | None = None) -> list[dict]:
+def table_of(folder: Path, reference: dict | None = None) -> list[dict]:
     predictor = Predictor(folder)
     records = predictor.task.canonical(predictor.signature, predictor.encoder, 16, 0)
     if reference is None:
-        reference = predictor.outputs(records)["probabilities"]
+        reference = predictor.outputs(records)
     return measure(
-        folder, predictor.about, records, predictor.encode, reference, seconds=0.002, batches=(1, 8)
+        folder, predictor.about, records, predictor.encode, reference, encoder=predictor.encoder, seconds=0.002, batches=(1, 8)
     )
 
 
@@ -64,7 +64,7 @@ def test_an_engine_that_is_not_installed_stands_there_with_its_reason(
 def test_an_engine_that_gives_other_answers_never_passes(text_graph: Path) -> None:
     predictor = Predictor(text_graph)
     records = predictor.task.canonical(predictor.signature, predictor.encoder, 16, 0)
-    reference = predictor.outputs(records)["probabilities"] + np.float32(2e-4)
+    reference = {"probabilities": predictor.outputs(records)["probabilities"] + np.float32(2e-4)}
     rows = table_of(text_graph, reference)
     assert not any(row["passes"] for row in rows) and choose(rows, "throughput") is None
 

@@ -161,7 +161,7 @@ def test_a_threshold_decides_and_a_replay_sees_that_it_was_changed(text_graph: P
     records = plain.task.canonical(plain.signature, plain.encoder, 16, 0)
     answers = eager.predict(records)
     assert {one["label"] for one in answers} == {"neg"} and answers[0]["scores"] == plain.predict(records)[0]["scores"]
-    lines = json.loads(json.dumps(canonical_lines(eager, records, plain.outputs(records)["probabilities"])))
+    lines = json.loads(json.dumps(canonical_lines(eager, records, plain.outputs(records))))
     replay(eager, lines)
     with pytest.raises(MofangError) as error:
         replay(plain, lines)
@@ -180,7 +180,7 @@ def test_a_folder_that_is_no_package_is_refused(tmp_path: Path, about: str) -> N
 def test_replay_finds_a_changed_encoder_and_a_changed_graph(text_graph: Path, table_graph: Path) -> None:
     predictor = Predictor(text_graph)
     records = predictor.task.canonical(predictor.signature, predictor.encoder, 16, 0)
-    probabilities = predictor.outputs(records)["probabilities"]
+    probabilities = predictor.outputs(records)
     lines = json.loads(json.dumps(canonical_lines(predictor, records, probabilities)))
     replay(predictor, lines)
     for key, value, what in (

@@ -15,7 +15,7 @@ from mofang.core.shop import Shop
 from mofang.data.snapshot import Snapshot
 from mofang.engine.predictor import Predictor
 from mofang.fit.export import export
-from mofang.fit.families import KINDS, Averaged, Encoder, Linear, Mlp, Pretrained, Resnet, Xgboost
+from mofang.fit.families import KINDS, Averaged, Encoder, Linear, Mlp, Pretrained, Resnet, Rnn, Static, Xgboost
 from mofang.fit.family import Family
 from mofang.fit.train import train
 from tests.fit.planted import planted
@@ -28,6 +28,8 @@ SMALL: list[tuple[str, Family]] = [
         TEXT,
         Encoder(width=32, layers=1, heads=2, vocabulary=120, max_length=32, epochs=12, learning_rate=2e-3),
     ),
+    (TEXT, Rnn(kind="lstm", width=16, embedding=16, vocabulary=120, epochs=12, learning_rate=1e-2, layers=2)),
+    (TEXT, Static(width=16, vocabulary=120)),
     (IMAGE, Linear()),
     (IMAGE, Mlp(hidden=(16,), epochs=10, batch=16)),
     (IMAGE, Resnet(width=4, epochs=8, batch=16, learning_rate=0.01, shift=False)),
@@ -201,7 +203,7 @@ def test_linear_agrees_with_scikit_learn() -> None:
         labels = (values[:, :classes] + random.normal(size=(200, classes)) * 0.3).argmax(axis=1)
         found = Logistic(csr_array(values), labels, classes, lambda: False).solve(2.0)
         peer = LogisticRegression(C=2.0, max_iter=2000, tol=1e-8).fit(values, labels)
-        ours = found.probabilities(values)
+        ours = found.answers(values)
         assert np.abs(ours - peer.predict_proba(values)).max() < 2e-3
 
 
@@ -244,7 +246,7 @@ def test_threads_share_the_rows_and_agree_with_one(monkeypatch: pytest.MonkeyPat
     shared = [logistic.Logistic(values, labels, 3, lambda: False) for _ in range(2)]
     found = [one.solve(1.0) for one in shared]
     assert len(shared[0].pieces) == 3 and (found[0].weights == found[1].weights).all()
-    assert np.abs(found[0].probabilities(values) - alone.probabilities(values)).max() < 2e-3
+    assert np.abs(found[0].answers(values) - alone.answers(values)).max() < 2e-3
 
 
 def test_a_new_version_of_the_default_family_is_another_run(

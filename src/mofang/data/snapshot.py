@@ -22,7 +22,6 @@ from mofang.core.personal import holds_personal_data
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.collecting.provenance import sources_of
-from mofang.data.columns import text_of
 from mofang.data.records import Batch, RecordReader, Records, RecordWriter
 from mofang.data.roles import ID, INPUT_ROLES, field, with_role
 from mofang.data.snapshots.sides import (
@@ -44,10 +43,12 @@ from mofang.data.snapshots.sides import (
     written,
 )
 from mofang.data.snapshots.survivors import packed, ties_of
+from mofang.data.snapshots.targets import PLACED, TEXTS, Cell, read_columns_of, reading, target_of
+from mofang.data.snapshots.targets import REASONS as UNUSABLE
 from mofang.data.snapshots.times import seconds_of
 
 SNAPSHOT_FORMAT = 1
-REASONS = ("", "label-missing", "class-too-small", "class-not-in-train", "time-missing")
+REASONS = ("", "label-missing", "class-too-small", "class-not-in-train", "time-missing", *UNUSABLE)
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -86,28 +87,34 @@ def snapshot(
     join the side of those they belong to: their group, equal content, near copies.
     Records without a label, and classes with fewer than ``min_per_class`` records, are kept in
     rejected.parquet with the reason.
+
+    What the label column holds follows from the task: one label; several (a JSON list, or ``a|b``); a number; spans, a
+    JSON list of {"start", "end", "label"}; an answer of a text, {"text", "start"} or the answer itself; a text. What
+    cannot be read so, or lies outside its text, is kept in rejected.parquet too.
     """
-    reader = RecordReader(records)
+    reader, target = RecordReader(records), target_of(task)
     label = label or _only_label(reader)
     for name in (label, group, time):
         _require(reader, name)
     names = _inputs(reader, label, inputs)
+    _require_suited(reader, task, names)
     if validation + test >= 1:
         raise MofangError("split-too-large", validation=validation, test=test)
     shares, earlier = Shares(validation, test, seed), Earlier(previous)
-    columns = _Columns(label, names, group, time)
+    columns = _Columns(label, names, group, time, target)
     sorted_out = _sort_out(reader, columns, shares, earlier, ties_of(records), run.scratch)
-    reasons = _reasons(sorted_out, min_per_class)
+    reasons = _reasons(sorted_out, min_per_class, target)
     counts = _counts(sorted_out, reasons)
     _require_usable(columns, sorted_out, counts, reasons, min_per_class)
-    _write(run, reader, sorted_out, reasons, columns.kept(), label)
+    _write(run, reader, sorted_out, reasons, columns)
     about = {
         "format": SNAPSHOT_FORMAT,
         "task": task,
         "label": label,
-        "labels": sorted(counts["train"]),
+        **({"target": target} if target != "class" else {}),
+        "labels": sorted(counts["train"]["classes"]),
         "inputs": [{"name": name, "role": reader.roles[name]} for name in names],
-        "counts": {part: {"rows": sum(found.values()), "classes": found} for part, found in counts.items()},
+        "counts": counts,
         "operators": _touching(names, reader.about.get("operators", [])),
         "licences": list(run.input_licences),
         "sources": sources_of(reader.about, reader.roles),
@@ -116,8 +123,8 @@ def snapshot(
     run.write_json("about.json", about)
     rejected = np.bincount(reasons, minlength=len(REASONS))
     run.measure(
-        counts={part: sum(found.values()) for part, found in counts.items()},
-        classes=len(counts["train"]),
+        counts={part: found["rows"] for part, found in counts.items()},
+        classes=len(counts["train"]["classes"]),
         rejected={
             reason: int(rejected[code]) for code, reason in enumerate(REASONS) if code and rejected[code]
         },
@@ -127,11 +134,11 @@ def snapshot(
 
 @dataclass
 class _Sorted:
-    """For each row its side and the number of its class (-1 without a label, -2 without a time)."""
+    """For each row its side and the number of the labels that it names, or why it has none (minus a place in REASONS)."""
 
     sides: Sides
     classes: npt.NDArray[np.int32]
-    names: list[str]
+    names: list[tuple[str, ...]]
     cuts: list[Cut]
     groups: int = 0
 
@@ -144,6 +151,16 @@ class _Columns:
     inputs: list[str]
     group: str
     time: str
+    target: str
+
+    def cells(self, batch: Batch) -> list[Cell]:
+        """The label column of a batch, read as the task's target."""
+        read = reading(self.target, self.inputs)
+        beside = {name: batch.column(name) for name in read_columns_of(self.target, self.inputs)}
+        return [
+            read(value, {name: values[row] for name, values in beside.items()})
+            for row, value in enumerate(batch.column(self.label))
+        ]
 
     def kept(self) -> list[str]:
         """The columns that the parts hold, in order."""
@@ -184,6 +201,18 @@ def _inputs(reader: RecordReader, label: str, inputs: Sequence[str]) -> list[str
     return found
 
 
+def _require_suited(reader: RecordReader, task: str, inputs: Sequence[str]) -> None:
+    """A task of one or two texts has so many, and places in a text still hold: no operator has changed it."""
+    texts = TEXTS.get(task)
+    if texts and (len(inputs) != texts or any(reader.roles[name] != "text" for name in inputs)):
+        shown = ", ".join(f"{name} ({reader.roles[name]})" for name in inputs)
+        raise MofangError("inputs-not-texts", task=task, texts=texts, inputs=shown)
+    changed = _touching(inputs, reader.about.get("operators", []))
+    if changed and target_of(task) in PLACED:
+        names = ", ".join(dict.fromkeys(str(spec["name"]) for spec in changed))
+        raise MofangError("places-moved", task=task, operators=names)
+
+
 def _touching(inputs: Sequence[str], operators: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The operators that change an input: no request gives the other columns, and none needs the keys of their pseudonyms."""
     wanted = set(inputs)
@@ -201,16 +230,19 @@ def _sort_out(
     moments = np.zeros(reader.rows if by_time else 0, np.float64)
     keys = np.zeros(0 if by_time else reader.rows, np.uint64)
     sides: Sides = np.zeros(reader.rows, np.int8)
-    known: dict[str, int] = {}
+    known: dict[tuple[str, ...], int] = {}
     wanted = [columns.label, *([columns.time] if by_time else [group] if group else columns.inputs)]
+    wanted += read_columns_of(columns.target, columns.inputs)
     split = SplitKeys(reader, columns.inputs, scratch / "split")
     row = 0
     for batch in reader.batches(media=not (group or by_time), columns=list(dict.fromkeys(wanted))):
         end = row + len(batch)
         ids = batch.column(ID)
         before[row:end], tied[row:end] = earlier.of(packed(ids)), tie_numbers(ids, ties)
-        names = [str(one).strip() if one is not None else "" for one in _labels(batch, columns.label)]
-        classes[row:end] = [known.setdefault(name, len(known)) if name else -1 for name in names]
+        classes[row:end] = [
+            -REASONS.index(cell.reason) if cell.reason else known.setdefault(cell.labels, len(known))
+            for cell in columns.cells(batch)
+        ]
         if by_time:
             moments[row:end] = [np.nan if one is None else one for one in map(seconds_of, batch.column(columns.time))]
         else:
@@ -220,7 +252,7 @@ def _sort_out(
         row = end
     cuts: list[Cut] = []
     if by_time:
-        classes[np.isnan(moments) & (classes >= 0)] = -2
+        classes[np.isnan(moments) & (classes >= 0)] = -REASONS.index("time-missing")
         sides, cuts = sides_by_time(moments, classes >= 0, shares, earlier.cuts)
     groups = len(np.unique(keys)) if group and not by_time else 0
     if groups and (before == UNKNOWN).all():
@@ -228,53 +260,61 @@ def _sort_out(
     return _Sorted(settle(sides, before, keys, tied), classes, list(known), cuts, groups)
 
 
-def _labels(batch: Batch, label: str) -> list[str | None]:
-    return [text_of(value) for value in batch.column(label)]
-
-
-def _reasons(found: _Sorted, min_per_class: int) -> npt.NDArray[np.uint8]:
+def _reasons(found: _Sorted, min_per_class: int, target: str) -> npt.NDArray[np.uint8]:
     """Why each row is left out (an index into REASONS), 0 for those that stay."""
-    reasons = np.zeros(len(found.classes), np.uint8)
-    reasons[found.classes == -1] = REASONS.index("label-missing")
-    reasons[found.classes == -2] = REASONS.index("time-missing")
     labelled = found.classes >= 0
-    size = len(found.names)
+    reasons = np.where(labelled, 0, -found.classes).astype(np.uint8)
+    size, places = len(found.names), np.maximum(found.classes, 0)
     total = np.bincount(found.classes[labelled], minlength=size)
     in_train = np.bincount(found.classes[labelled & (found.sides == TRAIN)], minlength=size)
-    if size:
-        reasons[labelled & (in_train[found.classes] == 0)] = REASONS.index("class-not-in-train")
-        reasons[labelled & (total[found.classes] < min_per_class)] = REASONS.index("class-too-small")
+    if size and target == "class":
+        reasons[labelled & (in_train[places] == 0)] = REASONS.index("class-not-in-train")
+        reasons[labelled & (total[places] < min_per_class)] = REASONS.index("class-too-small")
+    elif size:
+        learnt = {name for place in np.flatnonzero(in_train) for name in found.names[place]}
+        strange = np.array([not learnt.issuperset(names) for names in found.names])
+        reasons[labelled & strange[places]] = REASONS.index("class-not-in-train")
     return reasons
 
 
-def _counts(found: _Sorted, reasons: npt.NDArray[np.uint8]) -> dict[str, dict[str, int]]:
-    """For each part its classes with their numbers of rows."""
-    counts = {}
+def _counts(found: _Sorted, reasons: npt.NDArray[np.uint8]) -> dict[str, dict[str, Any]]:
+    """For each part its rows, and its labels with the numbers of rows that name them."""
+    counts: dict[str, dict[str, Any]] = {}
     for side, part in enumerate(PARTS):
         rows = np.bincount(found.classes[(reasons == 0) & (found.sides == side)], minlength=len(found.names))
-        counts[part] = {found.names[code]: int(rows[code]) for code in np.nonzero(rows)[0]}
+        classes: dict[str, int] = {}
+        for code in np.nonzero(rows)[0]:
+            for name in found.names[code]:
+                classes[name] = classes.get(name, 0) + int(rows[code])
+        counts[part] = {"rows": int(rows.sum()), "classes": classes}
     return counts
 
 
 def _require_usable(
     columns: _Columns,
     found: _Sorted,
-    counts: dict[str, dict[str, int]],
+    counts: dict[str, dict[str, Any]],
     reasons: npt.NDArray[np.uint8],
     min_per_class: int,
 ) -> None:
-    label, empty = columns.label, [part for part in PARTS if not counts[part]]
-    if not counts["train"] and (reasons == REASONS.index("class-too-small")).any():
+    label, empty = columns.label, [part for part in PARTS if not counts[part]["rows"]]
+    in_train, classes = counts["train"]["rows"], counts["train"]["classes"]
+    if not in_train and (reasons == REASONS.index("class-too-small")).any():
         raise MofangError("classes-too-small", label=label, rows=len(reasons), least=min_per_class)
     if empty and 0 < found.groups < GROUPS_LEAST:
         raise MofangError("groups-too-few", group=columns.group, groups=found.groups, least=GROUPS_LEAST)
-    if not counts["train"]:
+    unusable = np.bincount(reasons, minlength=len(REASONS))
+    if not in_train and (worst := int(unusable[REASONS.index(UNUSABLE[0]):].max())):
+        reason = UNUSABLE[int(unusable[REASONS.index(UNUSABLE[0]):].argmax())]
+        raise MofangError("labels-unusable", label=label, rows=worst, reason=reason, target=columns.target)
+    if not in_train:
         raise MofangError("no-labelled-records", label=label, rows=len(reasons))
-    if len(counts["train"]) < 2:
-        raise MofangError("one-class", label=label, name=next(iter(counts["train"])))
+    if columns.target == "class" and len(classes) < 2:
+        raise MofangError("one-class", label=label, name=next(iter(classes)))
+    if columns.target in ("classes", "spans") and not classes:
+        raise MofangError("no-labels-named", label=label, rows=in_train)
     if empty:
-        rows = sum(sum(one.values()) for one in counts.values())
-        raise MofangError("part-empty", part=empty[0], rows=rows)
+        raise MofangError("part-empty", part=empty[0], rows=sum(one["rows"] for one in counts.values()))
 
 
 def _write(
@@ -282,10 +322,10 @@ def _write(
     reader: RecordReader,
     found: _Sorted,
     reasons: npt.NDArray[np.uint8],
-    columns: list[str],
-    label: str,
+    split: _Columns,
 ) -> None:
     """Second pass: each row into its part, or into rejected.parquet."""
+    columns, label = split.kept(), split.label
     fields = [field(name, "label" if name == label else reader.roles[name]) for name in columns]
     schema = pa.schema([field(ID, "id"), *fields])
     rejected_schema = pa.schema([schema.field(0), pa.field("reason", pa.string()), *list(schema)[1:]])
@@ -300,9 +340,7 @@ def _write(
         for batch in reader.batches(columns=columns):
             end = first + len(batch)
             arrays = [batch.table.column(ID), *(batch.table.column(name) for name in columns)]
-            arrays[1 + columns.index(label)] = pa.array(
-                [one.strip() if one else None for one in _labels(batch, label)]
-            )
+            arrays[1 + columns.index(label)] = pa.array([cell.written for cell in split.cells(batch)], pa.string())
             whole = Batch(pa.RecordBatch.from_arrays(arrays, schema=schema), batch.media)
             gone = reasons[first:end] > 0
             for side, writer in enumerate(writers):

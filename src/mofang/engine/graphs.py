@@ -1,6 +1,6 @@
 """ONNX graphs written node by node, for models small enough to say exactly what they compute.
 
-Every graph ends in "probabilities", float32 [B, K], and has a dynamic batch axis. Operators are those of ONNX
+Every graph ends in "probabilities", float32 [B, K], or for numbers in "number", float32 [B, 1], and has a dynamic batch axis. Operators are those of ONNX
 opset 17, which ONNX Runtime and OpenVINO both run; trees use ai.onnx.ml 3, which only ONNX Runtime runs.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,39 +20,66 @@ if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto
 
 OPSET, TREES_OPSET, IR_VERSION = 17, 3, 8
-OUTPUT = "probabilities"
+OUTPUT, NUMBER = "probabilities", "number"
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh"}
+ENDS = {"softmax": ("Softmax", OUTPUT), "sigmoid": ("Sigmoid", OUTPUT), "identity": ("Identity", NUMBER)}
+
+End = Literal["softmax", "sigmoid", "identity"]  # one label, several, a number
 
 Layer = tuple[Array, Array]      # weights float32 [in, out], bias float32 [out]
 
 
-def linear_graph(weights: Array, bias: Array) -> bytes:
-    """A linear model over n-grams: softmax(sum over l of weights[ids[l]] * w[l] + bias).
+def linear_graph(weights: Array, bias: Array, end: End = "softmax") -> bytes:
+    """A linear model over n-grams: softmax(sum over l of weights[ids[l]] * w[l] + bias), or another ``end``.
 
     `weights` is [V, K] with the padding row 0 zero, `bias` [K]; inputs are "ids" int64 [B, L] and "weights"
     float32 [B, L]. A logistic regression of two classes is given as K = 2 with the first column zero.
     """
-    return _ngram_graph(weights, [], bias, "relu")
+    return _ngram_graph(weights, [], bias, "relu", end)
 
 
-def averaged_graph(embeddings: Array, layers: Sequence[Layer], activation: str = "relu") -> bytes:
+def averaged_graph(embeddings: Array, layers: Sequence[Layer], activation: str = "relu", end: End = "softmax") -> bytes:
     """Averaged n-gram embeddings and dense layers (fastText, Joulin et al. 2017, with a deeper head).
 
     `embeddings` is [V, D] with the padding row 0 zero; the weighted sum of a text's rows goes through
     `layers`, each (weights [in, out], bias [out]), with the activation ("relu", "tanh") between them and
-    softmax at the end.
+    softmax (or another ``end``) at the end.
     """
-    return _ngram_graph(embeddings, layers, None, activation)
+    return _ngram_graph(embeddings, layers, None, activation, end)
 
 
-def dense_graph(layers: Sequence[Layer], activation: str = "relu", name: str = "features") -> bytes:
-    """Dense layers over a table's features, float32 [B, F], with softmax at the end."""
+def mean_graph(table: Array, bias: Array, end: End = "softmax") -> bytes:
+    """The mean of a text's token rows and a bias: table [V, K], bias [K]; "input_ids" and "attention_mask", both int64 [B, L].
+
+    A text without tokens is answered by the bias alone.
+    """
+    from onnx import TensorProto, helper
+
+    constants = [_constant("table", table.astype(np.float32)), _constant("bias", bias.astype(np.float32)),
+                 _constant("row", np.array([1], np.int64)), _constant("one", np.ones(1, np.float32))]
+    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["rows"], axis=0),
+             helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+             helper.make_node("Unsqueeze", ["mask", "row"], ["mask_row"]),
+             helper.make_node("MatMul", ["mask_row", "rows"], ["sum_row"]),
+             helper.make_node("Squeeze", ["sum_row", "row"], ["sum"]),
+             helper.make_node("ReduceSum", ["mask", "row"], ["tokens"], keepdims=1),
+             helper.make_node("Max", ["tokens", "one"], ["count"]),
+             helper.make_node("Div", ["sum", "count"], ["mean"]),
+             helper.make_node("Add", ["mean", "bias"], ["logits"]),
+             _end("logits", end)]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
+              for name in ("input_ids", "attention_mask")]
+    return _model(nodes, inputs, table.shape[1], constants, end=end)
+
+
+def dense_graph(layers: Sequence[Layer], activation: str = "relu", name: str = "features", end: End = "softmax") -> bytes:
+    """Dense layers over a table's features, float32 [B, F], with softmax (or another ``end``) at the end."""
     from onnx import TensorProto, helper
 
     nodes, constants, last = _dense(name, layers, activation)
-    nodes.append(helper.make_node("Softmax", [last], [OUTPUT], axis=1))
+    nodes.append(_end(last, end))
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", layers[0][0].shape[0]])]
-    return _model(nodes, inputs, layers[-1][0].shape[1], constants)
+    return _model(nodes, inputs, layers[-1][0].shape[1], constants, end=end)
 
 
 def trees_graph(booster: bytes | Mapping[str, Any], classes: int) -> bytes:
@@ -93,7 +120,15 @@ def trees_graph(booster: bytes | Mapping[str, Any], classes: int) -> bytes:
     return _model(nodes, inputs, classes, constants, trees=True)
 
 
-def _ngram_graph(table: Array, layers: Sequence[Layer], bias: Array | None, activation: str) -> bytes:
+def _end(last: str, end: End) -> NodeProto:
+    from onnx import helper
+
+    operator, name = ENDS[end]
+    axis = {"axis": 1} if end == "softmax" else {}
+    return helper.make_node(operator, [last], [name], **axis)
+
+
+def _ngram_graph(table: Array, layers: Sequence[Layer], bias: Array | None, activation: str, end: End) -> bytes:
     """The weighted sum of table rows as a product of matrices, [B, 1, L] times [B, L, D]: no [B, L, D] is
     written."""
     from onnx import TensorProto, helper
@@ -112,10 +147,10 @@ def _ngram_graph(table: Array, layers: Sequence[Layer], bias: Array | None, acti
     if layers:
         more, weights, last = _dense("sum", layers, activation)
         nodes, constants, classes = nodes + more, constants + weights, layers[-1][0].shape[1]
-    nodes.append(helper.make_node("Softmax", [last], [OUTPUT], axis=1))
+    nodes.append(_end(last, end))
     inputs = [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "length"]),
               helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["batch", "length"])]
-    return _model(nodes, inputs, classes, constants)
+    return _model(nodes, inputs, classes, constants, end=end)
 
 
 def _dense(source: str, layers: Sequence[Layer],
@@ -178,10 +213,10 @@ def _constant(name: str, array: Array) -> TensorProto:
 
 
 def _model(nodes: Sequence[NodeProto], inputs: Sequence[Any], classes: int, constants: Sequence[TensorProto],
-           *, trees: bool = False) -> bytes:
+           *, trees: bool = False, end: End = "softmax") -> bytes:
     from onnx import TensorProto, checker, helper
 
-    output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", classes])
+    output = helper.make_tensor_value_info(ENDS[end][1], TensorProto.FLOAT, ["batch", classes])
     graph = helper.make_graph(nodes, "mofang", inputs, [output], initializer=constants)
     opsets = [helper.make_opsetid("", OPSET)]
     if trees:

@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,8 @@ import numpy as np
 import mofang
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array, Arrays
-from mofang.engine.encode import Record
+from mofang.engine.encode import Encoder, Record
+from mofang.engine.outputs import run_graph, stacked, widened
 from mofang.engine.runtimes import RUNTIMES, Runtime, runtime_named
 
 TOLERANCE = 1e-4      # largest absolute difference of a probability between float32 engines
@@ -55,8 +57,30 @@ def compare(found: Array, reference: Array) -> Parity:
     return Parity(worst, float(agree.mean()) if len(agree) else 1.0)
 
 
+def compare_outputs(found: Mapping[str, Array], reference: Mapping[str, Array]) -> Parity:
+    """Compare all outputs by name: probabilities absolutely and by what is likeliest, others against the largest of
+    their values (at least 1). Rows of different length may be padded to another length."""
+    if set(found) != set(reference):
+        return Parity(float("inf"), 0.0)
+    each = [_compare_one(name, found[name], reference[name]) for name in sorted(reference)]
+    return Parity(max(one.max_abs_difference for one in each), min(one.label_agreement for one in each))
+
+
+def _compare_one(name: str, found: Array, reference: Array) -> Parity:
+    if found.ndim != reference.ndim or (found.ndim == 2 and found.shape != reference.shape):
+        return Parity(float("inf"), 0.0)
+    if found.ndim > 2:     # [B, L, K] as [B x L, K]
+        shape = tuple(map(max, zip(found.shape, reference.shape, strict=True)))
+        found, reference = (widened(one, shape).reshape(-1, shape[-1]) for one in (found, reference))
+    if name == "probabilities" and found.ndim == 2:
+        return compare(found, reference)
+    scale = max(1.0, float(np.abs(reference).max(initial=0.0)))
+    difference = np.abs(found.astype(np.float64) - reference).max(initial=0.0) / scale
+    return Parity(float("inf") if np.isnan(difference) else float(difference), 1.0)
+
+
 def measure(folder: Path, about: Mapping[str, Any], records: Sequence[Record],
-            encode: Callable[[Sequence[Record]], Arrays], reference: Array, *, seconds: float = 0.3,
+            encode: Callable[[Sequence[Record]], Arrays], reference: Arrays, *, encoder: Encoder, seconds: float = 0.3,
             batches: Sequence[int] = BATCHES, tick: Callable[[], None] = lambda: None) -> list[Row]:
     """The engines' table: one row per engine, threads and batch, with p50_ms, samples_per_s,
     max_abs_difference, label_agreement and passes; a row with "reason" for an engine that could not be
@@ -80,7 +104,8 @@ def measure(folder: Path, about: Mapping[str, Any], records: Sequence[Record],
         known = {"engine": name, "threads": threads, "load_s": round(time.perf_counter() - began, 3),
                  "size_bytes": (folder / engine.file).stat().st_size}
         for batch in batches:
-            found = _measure_batch(engine, records, encode, reference, batch, seconds)
+            run = partial(run_graph, engine, encoder)
+            found = _measure_batch(run, records, encode, reference, batch, seconds)
             rows.append({**known, "batch": batch, **found})
             tick()
     return rows
@@ -130,21 +155,20 @@ def chunks(records: Sequence[Record], size: int) -> list[Sequence[Record]]:
     return [records[begin:begin + size] for begin in range(0, len(records), size)]
 
 
-def _measure_batch(engine: Runtime, records: Sequence[Record], encode: Callable[[Sequence[Record]], Arrays],
-                   reference: Array, batch: int, seconds: float) -> Row:
-    found = np.concatenate([engine.run(encode(part))["probabilities"] for part in chunks(records, batch)])
-    parity = compare(found, reference)
+def _measure_batch(run: Callable[[Arrays], Arrays], records: Sequence[Record],
+                   encode: Callable[[Sequence[Record]], Arrays], reference: Arrays, batch: int, seconds: float) -> Row:
+    parity = compare_outputs(stacked([run(encode(part)) for part in chunks(records, batch)]), reference)
     parts = chunks(records[len(records) // 2:], batch)
     arrays = [encode(part) for part in parts]
     for each in arrays:       # a second pass, so that no shape is met for the first time
-        engine.run(each)
+        run(each)
     spent_s: list[float] = []
     samples = 0
     total_s = 0.0
     while total_s < seconds or len(spent_s) < max(CALLS_MIN, len(arrays)):
         number = len(spent_s) % len(arrays)
         began = time.perf_counter()
-        engine.run(arrays[number])
+        run(arrays[number])
         spent_s.append(time.perf_counter() - began)
         total_s += spent_s[-1]
         samples += len(parts[number])

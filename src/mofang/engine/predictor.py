@@ -17,6 +17,7 @@ from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array, Arrays
 from mofang.engine.encode import Encoder, Record, load_encoder
 from mofang.engine.measure import cores, start
+from mofang.engine.outputs import run_graph, stacked
 from mofang.engine.replay import replay
 from mofang.engine.runtimes import Runtime
 from mofang.engine.task import Answer, Signature, task_named
@@ -81,7 +82,7 @@ class Predictor:
 
     def predict(self, records: Sequence[Record]) -> list[Answer]:
         """One answer per record."""
-        return self.answers(self.outputs(records))
+        return self.answers(self.outputs(records), records) if records else []
 
     def encode(self, records: Sequence[Record]) -> Arrays:
         """The arrays that training saw for these records: operators, then the encoder."""
@@ -92,26 +93,25 @@ class Predictor:
         return self.encoder.encode(records)
 
     def outputs(self, records: Sequence[Record]) -> Arrays:
-        """The graph's outputs, {"probabilities": float32 [B, K]}, however many records there are."""
+        """The graph's outputs by name, a row for each record ({"probabilities": float32 [B, K]} for classes)."""
         found = [self._run(records[begin:begin + BATCH_MAX]) for begin in range(0, len(records), BATCH_MAX)]
         if not found:
             return {"probabilities": np.zeros((0, len(self.labels)), np.float32)}
         if len(found) == 1:
             return found[0]
-        return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+        return stacked(found)
 
-    def answers(self, outputs: Mapping[str, Array]) -> list[Answer]:
-        """What a customer reads, for a graph's outputs."""
-        return self.task.answer(self.signature, outputs)
+    def answers(self, outputs: Mapping[str, Array], records: Sequence[Record] = ()) -> list[Answer]:
+        """What a customer reads, for a graph's outputs on these records."""
+        return self.task.answer(self.signature, outputs, records)
 
     def _run(self, records: Sequence[Record]) -> Arrays:
         arrays = self.encode(records)
         cells = max((array.size for array in arrays.values() if array.ndim == 2), default=0)
         if cells > CELLS_MAX and len(records) > 1:
             half = len(records) // 2
-            parts = self._run(records[:half]), self._run(records[half:])
-            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return self._runtime.run(arrays)
+            return stacked([self._run(records[:half]), self._run(records[half:])])
+        return run_graph(self._runtime, self.encoder, arrays)
 
     def _start(self, files: Mapping[str, Path], engine: str, threads: int) -> tuple[dict[str, Any], Runtime]:
         """Start the engine that was chosen; where this machine lacks it, the next one that passed."""

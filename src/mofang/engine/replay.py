@@ -2,7 +2,7 @@
 model could have become another one (at packaging, at every load).
 
 A line of canonical.jsonl is {"request": the record as a request writes it, "arrays": digest of its arrays,
-"outputs": {"probabilities": [...]}, "answer": {...}}.
+"outputs": {"probabilities": [...]} (or what else the graph gives), "answer": {...}}.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array, Arrays, arrays_digest
 from mofang.engine.encode import Record
-from mofang.engine.measure import TOLERANCE, compare
+from mofang.engine.measure import TOLERANCE, compare_outputs
+from mofang.engine.outputs import read_rows, rows_of
 from mofang.engine.request import request_form
 from mofang.engine.task import Answer
 
 Line = dict[str, Any]
+SCORE_TOLERANCE = 1e-6     # of two scores that were rounded alike
+SHOWN = 60
 
 
 class Replayable(Protocol):
@@ -37,22 +38,22 @@ class Replayable(Protocol):
         """The graph's outputs."""
         ...
 
-    def answers(self, outputs: Mapping[str, Array]) -> list[Answer]:
+    def answers(self, outputs: Mapping[str, Array], records: Sequence[Record]) -> list[Answer]:
         """What a customer reads."""
         ...
 
 
-def canonical_lines(predictor: Replayable, records: Sequence[Record], probabilities: Array) -> list[Line]:
-    """The lines for made-up records whose reference probabilities, float32 [B, K], are known."""
-    answers = predictor.answers({"probabilities": probabilities})
+def canonical_lines(predictor: Replayable, records: Sequence[Record], outputs: Mapping[str, Array]) -> list[Line]:
+    """The lines for made-up records whose reference outputs (probabilities float32 [B, K], …) are known."""
+    answers = predictor.answers(outputs, records)
     return [{"request": request_form(record), "arrays": arrays_digest(predictor.encode([record])),
-             "outputs": {"probabilities": row}, "answer": answer}
-            for record, row, answer in zip(records, probabilities.tolist(), answers, strict=True)]
+             "outputs": rows_of(outputs, row), "answer": answer}
+            for row, (record, answer) in enumerate(zip(records, answers, strict=True))]
 
 
 def replay(predictor: Replayable, lines: Sequence[Line]) -> None:
-    """Ask the canonical requests again: arrays bit-equal, probabilities within the tolerance, the same
-    labels for the probabilities that are written down (so that a threshold that was lost or changed is seen).
+    """Ask the canonical requests again: arrays bit-equal, outputs within the tolerance, the same labels (or
+    whole answers) for the outputs that are written down, so that a threshold that was lost or changed is seen.
 
     Raises MofangError parity-mismatch with the request that differs.
     """
@@ -64,12 +65,24 @@ def replay(predictor: Replayable, lines: Sequence[Line]) -> None:
         if found != line["arrays"]:
             raise MofangError("parity-mismatch", where=f"canonical request {number + 1}", what="arrays",
                               found=found[:12], allowed=line["arrays"][:12])
-    reference = np.array([line["outputs"]["probabilities"] for line in lines], np.float32)
-    parity = compare(predictor.outputs(records)["probabilities"], reference)
+    reference = read_rows([line["outputs"] for line in lines])
+    parity = compare_outputs(predictor.outputs(records), reference)
     if not parity.passes:
         raise MofangError("parity-mismatch", where=f"{len(lines)} canonical requests", what="probabilities",
                           found=f"{parity.max_abs_difference:.2g}", allowed=f"{TOLERANCE:g}")
-    for number, (line, answer) in enumerate(zip(lines, predictor.answers({"probabilities": reference}), strict=True)):
-        if answer["label"] != line["answer"]["label"]:
-            raise MofangError("parity-mismatch", where=f"canonical request {number + 1}", what="label",
-                              found=answer["label"], allowed=line["answer"]["label"])
+    for number, (line, answer) in enumerate(zip(lines, predictor.answers(reference, records), strict=True), 1):
+        said, wanted = (one["label"] if "label" in line["answer"] else one for one in (answer, line["answer"]))
+        if not same(said, wanted):
+            raise MofangError("parity-mismatch", where=f"canonical request {number}", what="label",
+                              found=str(said)[:SHOWN], allowed=str(wanted)[:SHOWN])
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two answers say the same, their numbers within the tolerance of scores."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and isinstance(other, int | float):
+        return abs(one - other) <= SCORE_TOLERANCE * max(1.0, abs(other))
+    return bool(one == other)

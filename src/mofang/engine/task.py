@@ -6,7 +6,7 @@ unit that is billed. Each is one module of `engine/tasks`, named as the task, th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -60,7 +60,10 @@ def read_columns(about: Mapping[str, Any]) -> list[Input]:
 
 
 class Signature(TypedDict):
-    """What a model takes and gives: it stands in the about.json of models, graphs and packages."""
+    """What a model takes and gives: it stands in the about.json of models, graphs and packages.
+
+    ``labels`` are those that an answer may name, in order; empty for targets that name none.
+    """
 
     task: str
     inputs: list[Input]
@@ -74,6 +77,7 @@ class Task(Protocol):
     """The torch-free half of a task."""
 
     name: ClassVar[str]
+    target: ClassVar[str]                  # what the label column holds: class, classes, number, spans, answer, text, positive
     unit: ClassVar[str]                    # what one billed unit is, as the price list shows it
     input_roles: ClassVar[frozenset[str]]  # roles that its input columns may have
 
@@ -101,8 +105,9 @@ class Task(Protocol):
         """Made-up records that a package replays; never rows that were trained on."""
         ...
 
-    def answer(self, signature: Signature, outputs: Mapping[str, Array]) -> list[Answer]:
-        """One answer per row of a graph's outputs."""
+    def answer(self, signature: Signature, outputs: Mapping[str, Array], records: Sequence[Record]) -> list[Answer]:
+        """One answer per record, from the outputs for it; ``records`` are as the request gave them, for answers that
+        quote them."""
         ...
 
 

@@ -6,22 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.data.operators import apply_operators
 from mofang.data.records import RecordReader, Records
-from mofang.engine.arrays import Array
+from mofang.engine.arrays import Array, Arrays
 from mofang.engine.encode import load_encoder
 from mofang.engine.measure import cores, start
+from mofang.engine.outputs import run_graph, stacked
+from mofang.engine.task import task_named
+from mofang.fit.targets import labels_named, read_targets
 
 BATCH_ROWS = 256
 
 
-def truth_of(records: Records, about: dict[str, Any]) -> tuple[list[str], Array]:
-    """The ids and true classes (int64 [N], places in the model's labels) of labelled records.
+def truth_of(records: Records, about: dict[str, Any]) -> tuple[list[str], Any]:
+    """The ids and true targets of labelled records: for classes int64 [N], places in the model's labels; for others as
+    ``fit.targets.read_targets`` says.
 
     Raises ``test-columns`` where a column is missing, ``test-labels`` for a label that the model does not know.
     """
@@ -29,22 +31,27 @@ def truth_of(records: Records, about: dict[str, Any]) -> tuple[list[str], Array]
     missing = [one["name"] for one in about["inputs"] if one["name"] not in reader.roles]
     if missing or about["label"] not in reader.roles:
         raise MofangError("test-columns", columns=", ".join(missing or [about["label"]]))
-    places = {label: place for place, label in enumerate(labels)}
     ids: list[str] = []
-    found: list[str] = []
+    cells: list[str] = []
     for batch in reader.batches(media=False, columns=[about["label"]]):
         ids += batch.column("id")
-        found += batch.column(about["label"])
-    unknown = sorted({str(label) for label in found} - set(places))
+        cells += batch.column(about["label"])
+    target = task_named(about["task"]).target
+    unknown = sorted(labels_named(target, cells) - set(labels))
     if unknown:
         raise MofangError("test-labels", unknown=", ".join(unknown[:5]), labels=", ".join(labels))
     if not ids:
         raise MofangError("test-empty")
-    return ids, np.array([places[label] for label in found], dtype=np.int64)
+    return ids, read_targets(target, cells, labels)
 
 
 def probabilities_of(run: Run, name: str, graph: Artifact, records: Records, rows: int) -> Array:
-    """The graph's probabilities float32 [N, K] on records, as ONNX Runtime gives them.
+    """The graph's probabilities float32 [N, K] on records, as ONNX Runtime gives them."""
+    return outputs_of(run, name, graph, records, rows)["probabilities"]
+
+
+def outputs_of(run: Run, name: str, graph: Artifact, records: Records, rows: int) -> Arrays:
+    """The graph's outputs by name, a row for each record, as ONNX Runtime gives them.
 
     ``graph`` holds about.json, model.onnx and ``encoder/``. Values were already changed by the operators when the
     records were cleaned; features are made afresh of the raw columns with the graph's own operators, so that an older
@@ -59,9 +66,9 @@ def probabilities_of(run: Run, name: str, graph: Artifact, records: Records, row
 
 
 def answers_of(run: Run, folder: Path, about: dict[str, Any], encoder: dict[str, bytes], records: Records,
-               rows: int) -> Array:
+               rows: int) -> Arrays:
     """The same for a folder with model.onnx, its about and its encoder's files."""
-    encode = load_encoder(about["encoder"], encoder).encode
+    loaded = load_encoder(about["encoder"], encoder)
     runtime = start("onnx", folder, about, cores())
     wanted: Sequence[str] = [one["name"] for one in about["inputs"]]
     specs = about["operators"][about["features"]["begin"]:] if "features" in about else []
@@ -69,6 +76,7 @@ def answers_of(run: Run, folder: Path, about: dict[str, Any], encoder: dict[str,
     with run.progress("Answering", "作答中", total=rows) as bar:
         for batch in RecordReader(records).batches(BATCH_ROWS, columns=wanted):
             raw = batch.rows(wanted)
-            found.append(runtime.run(encode(apply_operators(specs, raw) if specs else raw))["probabilities"])
+            arrays = loaded.encode(apply_operators(specs, raw) if specs else raw)
+            found.append(run_graph(runtime, loaded, arrays))
             bar.advance(len(batch))
-    return np.concatenate(found)
+    return stacked(found)

@@ -18,6 +18,7 @@ from mofang.data.firstlook.finding import Finding
 from mofang.fit.family import Family
 from mofang.fit.loop.machine import multiply_rate, threads
 from mofang.fit.size import Size
+from mofang.fit.unpacking import cache_home
 
 PROBE_FORMAT = 1
 PROBE_KEPT_S = 7 * 86_400.0
@@ -226,7 +227,7 @@ def machine_speed(cache: Path | None) -> Machine:
 
 def user_cache() -> Path:
     """Where programs keep what they can measure again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mofang"
+    return cache_home()
 
 
 def plain_loop_s() -> float:

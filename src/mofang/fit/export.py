@@ -15,6 +15,8 @@ from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.records import Records
 from mofang.engine.arrays import Array, Arrays
+from mofang.engine.outputs import graph_arrays
+from mofang.engine.task import task_named
 from mofang.fit.answers import answers_of, truth_of
 from mofang.fit.family import Family
 from mofang.fit.threshold import choose_threshold
@@ -23,7 +25,7 @@ from mofang.fit.train import SAMPLE, VALIDATION, Model
 GRAPH_FORMAT, PLAIN_FORMAT = 2, 1  # with a threshold, and without
 DIFFERENCE_MAX = 1e-4
 SINGLE_ROWS = 8
-MASKS = {"weights": "ids", "attention_mask": "input_ids"}
+MASKS = ("weights", "attention_mask")
 CARRIED = (
     "task",
     "inputs",
@@ -57,8 +59,8 @@ def export(
 ) -> Graph:
     """Export a model as an ONNX graph whose answers equal the trained model's own.
 
-    The graph runs on rows of the validation part, all at once and one by one, and must give the probabilities
-    that the model gave when it was trained, to 1e-4; otherwise nothing is exported.
+    The graph runs on rows of the validation part, all at once and one by one, and must give the probabilities (or what
+    else the task's model gives) that the model gave when it was trained, to 1e-4; otherwise nothing is exported.
 
     For two unequal classes a threshold is chosen on ``validation`` (left out: on the model's own validation
     answers), from which on the rarer class is answered. ``miss_cost`` says how many false alarms a miss costs,
@@ -71,16 +73,14 @@ def export(
     family = Family.parse(about["family"])
     with model.open(SAMPLE) as file:
         stored = load(file.read())
-    if not len(stored["probabilities"]):
+    sample, expected = split_sample(stored)
+    if not len(next(iter(expected.values()))):
         raise MofangError("export-sample-erased")
-    sample = {
-        name.removeprefix("input/"): array for name, array in stored.items() if name.startswith("input/")
-    }
     weights = {name: model.path(name).read_bytes() for name in about["weights"]}
     graph = family.graph(weights, about["architecture"], sample)
     with run.part("model.onnx") as path:
         path.write_bytes(graph)
-        evidence = compare(path, sample, stored["probabilities"])
+        evidence = compare(path, sample, expected)
     if evidence["max_abs_difference"] > DIFFERENCE_MAX:
         raise MofangError(
             "export-differs", difference=f"{evidence['max_abs_difference']:.2g}", limit=DIFFERENCE_MAX
@@ -93,7 +93,7 @@ def export(
         **{name: about[name] for name in (*CARRIED, *(one for one in OPTIONAL if one in about))},
         "parity": evidence,
     }
-    if len(about["labels"]) == 2 and (miss_cost or about["headline"] == "f1_macro"):
+    if len(about["labels"]) == 2 and task_named(about["task"]).target == "class" and (miss_cost or about["headline"] == "f1_macro"):
         truth, found = _validated(run, model, about, graph, validation)
         written |= {"format": GRAPH_FORMAT, "decide": choose_threshold(about["labels"], truth, found, miss_cost)}
         run.measure(**{name: value for name, value in written["decide"].items() if name != "positive"})
@@ -120,32 +120,56 @@ def _validated(
     (folder / "model.onnx").write_bytes(graph)
     inside = [part.name for part in model.parts if part.name.startswith("encoder/")]
     files = {name.removeprefix("encoder/"): model.path(name).read_bytes() for name in inside}
-    return truth, answers_of(run, folder, dict(about), files, validation, len(ids))
+    return truth, answers_of(run, folder, dict(about), files, validation, len(ids))["probabilities"]
 
 
-def compare(graph: Path, sample: Arrays, expected: Array) -> dict[str, Any]:
-    """How far the graph's probabilities are from the expected ones, rows together and singly, unpadded."""
+def split_sample(stored: Arrays) -> tuple[Arrays, Arrays]:
+    """The sample's arrays that the graph reads, and the outputs that it must give for them."""
+    inside = {name.removeprefix("input/"): array for name, array in stored.items() if name.startswith("input/")}
+    return graph_arrays(inside), {name: array for name, array in stored.items() if not name.startswith("input/")}
+
+
+def compare(graph: Path, sample: Arrays, expected: Arrays) -> dict[str, Any]:
+    """How far the graph's outputs are from the expected ones, rows together and singly, unpadded; outputs that are no
+    probabilities are measured against their own size."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(graph.read_bytes(), providers=["CPUExecutionProvider"])
-    together = session.run(["probabilities"], sample)[0]
-    count = min(SINGLE_ROWS, len(expected))
-    singly = [session.run(["probabilities"], _one(sample, row))[0] for row in range(count)]
-    differences = [np.abs(together - expected).max(initial=0.0)]
-    differences += [np.abs(found[0] - wanted).max() for found, wanted in zip(singly, expected, strict=False)]
-    agreement = (together.argmax(axis=1) == expected.argmax(axis=1)).mean()
-    return {
-        "rows": len(expected),
-        "max_abs_difference": float(max(differences)),
-        "label_agreement": float(agreement),
-    }
+    names = sorted(expected)
+    wanted = [expected[name] for name in names]
+    rows = len(wanted[0])
+    scales = [1.0 if name == "probabilities" else max(1.0, float(np.abs(one).max(initial=0.0)))
+              for name, one in zip(names, wanted, strict=True)]
+    together = session.run(names, sample)
+    differences = [_apart(*pair) / scale for *pair, scale in zip(together, wanted, scales, strict=True)]
+    for row in range(min(SINGLE_ROWS, rows)):
+        alone = session.run(names, _one(sample, row))
+        differences += [_apart(found[0], _cut(whole[row], found[0])) / scale
+                        for found, whole, scale in zip(alone, wanted, scales, strict=True)]
+    shown = {}
+    if "probabilities" in expected:
+        found, one = together[names.index("probabilities")], expected["probabilities"]
+        shown["label_agreement"] = float((found.argmax(axis=-1) == one.argmax(axis=-1)).mean())
+    return {"rows": rows, "max_abs_difference": float(max(differences)), **shown}
+
+
+def _apart(found: Array, wanted: Array) -> float:
+    """The largest difference; a value that is no number is infinitely far."""
+    difference = float(np.abs(found - wanted).max(initial=0.0))
+    return difference if difference == difference else float("inf")
+
+
+def _cut(wanted: Array, found: Array) -> Array:
+    """What is expected of a row that was run without its padding."""
+    return wanted[tuple(slice(length) for length in found.shape)]
 
 
 def _one(sample: Arrays, row: int) -> Arrays:
     """One row alone, cut to its own length where it is padded."""
     found = {name: array[row : row + 1] for name, array in sample.items()}
-    for mask, values in MASKS.items():
+    for mask in MASKS:
         if mask in found:
+            width = found[mask].shape[1]
             length = max(1, int((found[mask] != 0).sum()))
-            return {mask: found[mask][:, :length], values: found[values][:, :length]}
+            return {name: array[:, :length] if array.shape[1:2] == (width,) else array for name, array in found.items()}
     return found

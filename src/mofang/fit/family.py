@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from mofang.core.progress import Bar
 from mofang.core.variant import Variant
 from mofang.engine.arrays import Array, Arrays
-from mofang.engine.encode import Encoder
+from mofang.engine.encode import Encoder, Record
 from mofang.fit.material import Material
 from mofang.fit.size import Size
 
@@ -35,6 +35,8 @@ class Variation:
 class Conditions:
     """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress
     bar, the variants of training rows that it should make, and the folder of a base to start from.
+
+    ``unlabelled`` are records without targets, ``agree`` how much it counts that two answers to one of them are alike.
     """
 
     seed: int
@@ -43,6 +45,8 @@ class Conditions:
     progress: Progress
     variation: Variation | None = None
     base: Path | None = None
+    unlabelled: Sequence[Record] = ()
+    agree: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,19 +54,28 @@ class Fitted:
     """A fitted model.
 
     ``weights`` are the files that hold it, ``architecture`` what besides the settings is needed to build it
-    again, ``probabilities`` float32 [N, K] its own answers on the validation rows, and ``sample`` the encoded
-    first few of those rows, on which an exported graph must agree.
+    again, and ``sample`` the encoded first few validation rows, on which an exported graph must give ``outputs``, by
+    name. One of classes gives ``probabilities``, float32 [N, K] of all validation rows, instead; any other one says its
+    ``score`` on the validation rows, higher being better.
     """
 
     encoder: Encoder
     weights: dict[str, bytes]
     architecture: dict[str, Any]
-    probabilities: Array
+    probabilities: Array | None
     sample: Arrays
     curves: Curves = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     licences: tuple[str, ...] = ()
     base_model: str = ""
+    outputs: Arrays = field(default_factory=dict)
+    score: float | None = None
+
+    def sampled(self) -> Arrays:
+        """What the model itself gives for the sample rows, by name."""
+        if self.probabilities is None:
+            return self.outputs
+        return {"probabilities": self.probabilities[: len(next(iter(self.sample.values())))]}
 
 
 @dataclass(frozen=True)
@@ -92,8 +105,8 @@ class Family(Variant):
 
     @abstractmethod
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
-        """The fitted model as ONNX: the encoder's arrays in, "probabilities" float32 [B, K] out, batch axis
-        free.
+        """The fitted model as ONNX: the encoder's arrays in, "probabilities" float32 [B, K] (or the outputs of another
+        task by their names) out, batch axis free.
         """
 
     def base_digest(self) -> str:

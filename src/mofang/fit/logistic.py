@@ -1,6 +1,7 @@
-"""Multinomial logistic regression on one matrix, dense or sparse: the objective, and L-BFGS to minimise it.
+"""Linear regressions on one matrix, dense or sparse: the objective, and L-BFGS to minimise it.
 
-The objective is that of scikit-learn's LogisticRegression (mean log loss plus ||W||^2 / 2CN, intercept free).
+The objective is that of scikit-learn's LogisticRegression (mean log loss plus ||W||^2 / 2CN, intercept free); with the link
+"sigmoid" each column is a yes or no of its own, with "identity" it is ridge regression (half the squared error instead).
 L-BFGS (Liu and Nocedal 1989) starts each step from the diagonal of Boehning's bound on the Hessian (1992)
 instead of a multiple of the identity, which n-grams need, as some occur in every text and most in two. All
 is float32 and nothing is copied, because with many classes the weights are the larger half of the work.
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,20 +40,29 @@ class Solution:
     steps: int
     finished: bool
     flat: Array
+    link: Link = "softmax"
 
-    def probabilities(self, matrix: Any) -> Array:
-        """Float32 [N, K] for the rows of a matrix [N, F]."""
+    def answers(self, matrix: Any) -> Array:
+        """Float32 [N, K] for the rows of a matrix [N, F]: probabilities, or with the link "identity" numbers."""
         logits = matrix @ self.weights + self.bias
+        if self.link == "identity":
+            return np.asarray(logits, dtype=np.float32)
+        if self.link == "sigmoid":
+            return np.asarray(1 / (1 + np.exp(-np.clip(logits, -80, 80))), dtype=np.float32)
         raised = np.exp(logits - logits.max(axis=1, keepdims=True))
         found: Array = (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
         return found
 
+
+Link = Literal["softmax", "sigmoid", "identity"]
 Piece = tuple[Any, Array, Array | None]  # rows of the matrix, their wanted columns, how much each counts
 
 
 class Logistic:
     """The regression of ``labels`` on ``matrix`` [N, F]; two classes are one column of weights.
 
+    ``wanted`` float32 [N, K] stands in the place of labels where a row has several, none, or shares of some (what a teacher
+    said), or a number; ``classes`` is then K and ``link`` says how the columns are read.
     ``counts`` float32 [N], 1 on average, is how much each row counts (left out: all alike).
     ``late()`` is asked before each step; once it says yes, what was found so far is the solution. The end is
     reached when the next step promises to lower the loss by less than ``tolerance`` of it.
@@ -66,16 +76,24 @@ class Logistic:
         late: Callable[[], bool],
         tolerance: float = 1e-6,
         counts: Array | None = None,
+        wanted: Array | None = None,
+        link: Link = "softmax",
     ) -> None:
-        self.matrix, self.rows, self.late, self.tolerance = matrix, len(labels), late, tolerance
-        self.columns = 1 if classes == 2 else classes
+        self.matrix, self.rows, self.late, self.tolerance = matrix, matrix.shape[0], late, tolerance
+        self.pair = link == "softmax" and classes == 2
+        self.link, self.columns = link, 1 if self.pair else classes
         self.features = matrix.shape[1]
-        wanted = np.zeros((self.rows, classes), dtype=np.float32)
-        wanted[np.arange(self.rows), labels] = 1
-        self.wanted = wanted[:, 1:] if self.columns == 1 else wanted
+        self.shares = wanted is not None
+        if wanted is None:
+            wanted = np.zeros((self.rows, classes), dtype=np.float32)
+            wanted[np.arange(self.rows), labels] = 1
+        self.wanted = wanted[:, 1:] if self.pair else wanted
         self.counts = None if counts is None else counts.astype(np.float32)[:, None]
         counted = self.wanted if self.counts is None else self.wanted * self.counts
-        self.share = (counted.sum(axis=0) + 0.5) / (self.rows + 0.5 * classes)
+        if link == "identity":
+            self.share = counted.mean(axis=0)
+        else:
+            self.share = (counted.sum(axis=0) + 0.5) / (self.rows + 0.5 * max(2, classes if link == "softmax" else 2))
         squares = matrix.power(2) if hasattr(matrix, "power") else matrix * matrix
         squares = squares.sum(axis=0) if self.counts is None else self.counts.T @ squares
         self.spread = np.append(np.asarray(squares, dtype=np.float32).ravel() / self.rows, np.float32(1))
@@ -85,19 +103,25 @@ class Logistic:
         """Minimise from ``start`` (a solution's ``flat``) or from the classes' shares."""
         if start is None:
             start = np.zeros((self.features + 1, self.columns), dtype=np.float32)
-            other = 1 - self.share if self.columns == 1 else 1.0
-            start[-1] = np.log(self.share / other)
+            other = 1 - self.share if self._single else 1.0
+            start[-1] = self.share if self.link == "identity" else np.log(self.share / other)
         from threadpoolctl import threadpool_limits
 
         dense = 2 * self.rows * self.features * self.columns
         with threadpool_limits(1 if dense < THIN_OPERATIONS else threads(), user_api="blas"):
             flat, loss, steps, finished = self._descend(start, strength)
-        both = np.concatenate([-flat / 2, flat / 2], axis=1) if self.columns == 1 else flat
-        return Solution(both[:-1], both[-1], loss, steps, finished, flat)
+        both = np.concatenate([-flat / 2, flat / 2], axis=1) if self.pair else flat
+        return Solution(both[:-1], both[-1], loss, steps, finished, flat, self.link)
+
+    @property
+    def _single(self) -> bool:
+        """Whether each column is a yes or no of its own."""
+        return self.pair or self.link == "sigmoid"
 
     def _descend(self, point: Array, strength: float) -> tuple[Array, float, int, bool]:
         penalty = np.float32(1 / (strength * self.rows))
-        scale = np.outer(self.spread, self.share * (1 - self.share)).astype(np.float32)
+        bound = np.ones(self.columns) if self.link == "identity" else self.share * (1 - self.share)
+        scale = np.outer(self.spread, bound).astype(np.float32)
         scale[:-1] += penalty
         np.reciprocal(scale, out=scale)
         pairs: list[tuple[Array, Array, float]] = []
@@ -155,8 +179,14 @@ class Logistic:
         matrix, wanted, counts = piece
         logits = matrix @ point[:-1]
         logits += point[-1]
-        if self.columns == 1:
-            losses = np.logaddexp(0, np.where(wanted > 0, -logits, logits))
+        if self.link == "identity":
+            guessed = logits
+            losses = 0.5 * (logits - wanted) ** 2
+        elif self._single:
+            if self.shares:
+                losses = np.logaddexp(0, logits) - wanted * logits
+            else:
+                losses = np.logaddexp(0, np.where(wanted > 0, -logits, logits))
             guessed = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
         else:
             logits -= logits.max(axis=1, keepdims=True)
@@ -164,7 +194,7 @@ class Logistic:
             guessed = np.exp(logits, out=logits)
             total = guessed.sum(axis=1, keepdims=True)
             guessed /= total
-            losses = np.log(total) - chosen
+            losses = np.log(total) * wanted.sum(axis=1, keepdims=True) - chosen
         guessed -= wanted
         if counts is not None:
             losses *= counts

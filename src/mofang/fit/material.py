@@ -18,7 +18,9 @@ from mofang.data.records import RecordReader
 from mofang.engine.arrays import Array
 from mofang.engine.encode import Record
 from mofang.engine.encode.ngrams import spaced
-from mofang.engine.task import read_columns
+from mofang.engine.task import read_columns, task_named
+from mofang.fit.scores import row_score
+from mofang.fit.targets import read_targets
 from mofang.fit.threshold import best_macro_f1
 
 LANGUAGE_SAMPLE = 1000
@@ -26,11 +28,22 @@ LANGUAGE_SAMPLE = 1000
 
 @dataclass(frozen=True)
 class Rows:
-    """Labelled records of one part: ``labels`` int64 [N] are places in the snapshot's list of labels."""
+    """Labelled records of one part.
+
+    ``targets`` follow the task: classes int64 [N], several classes float32 [N, K], numbers float32 [N]; lists for spans
+    (of (start, end, place of the label)), answers ((start, end), or (-1, -1)) and texts.
+    """
 
     ids: list[str]
     records: list[Record]
-    labels: Array
+    targets: Any
+    soft: Array | None = None  # float32 [N, K]: shares of each class, where a teacher said them
+
+    @property
+    def labels(self) -> Array:
+        """The classes, int64 [N]: places in the snapshot's list of labels."""
+        found: Array = self.targets
+        return found
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -46,6 +59,7 @@ class Material:
     headline: str
     train: Rows
     validation: Rows
+    target: str = "class"
 
     def columns(self, *roles: str) -> tuple[str, ...]:
         """The input columns that have one of these roles, in order."""
@@ -72,8 +86,11 @@ class Material:
         """The headline metric of probabilities [N, K] against labels [N]; higher is better.
 
         For two unequal classes it is the macro-F1 at the threshold that suits these rows best, because export
-        chooses one anyway: models are compared by how well they tell the classes apart.
+        chooses one anyway: models are compared by how well they tell the classes apart. For numbers and several labels see
+        ``row_score``.
         """
+        if self.target != "class":
+            return row_score(self.target, probabilities, labels)
         if self.headline == "f1_macro" and len(self.labels) == 2 and len(labels):
             return best_macro_f1(labels, probabilities)
         counts = confusion(labels, probabilities.argmax(axis=1), len(self.labels))
@@ -85,20 +102,20 @@ def read_material(snapshot: Artifact, headline: str) -> Material:
     about = snapshot.read_json("about.json")
     labels = tuple(about["labels"])
     inputs = tuple({"name": one["name"], "role": one["role"]} for one in read_columns(about))
-    train, validation = (_rows(snapshot / name, about, labels) for name in ("train", "validation"))
-    if len(np.unique(train.labels)) < 2:
+    target = task_named(about["task"]).target
+    train, validation = (_rows(snapshot / name, about, target) for name in ("train", "validation"))
+    if target in ("class", "number") and len(np.unique(train.targets)) < 2:
         raise MofangError("one-class-only", column=about["label"], rows=len(train))
-    return Material(about["task"], inputs, labels, headline, train, validation)
+    return Material(about["task"], inputs, labels, headline, train, validation, target)
 
 
-def _rows(part: Artifact, about: Mapping[str, Any], labels: tuple[str, ...]) -> Rows:
-    places = {label: place for place, label in enumerate(labels)}
+def _rows(part: Artifact, about: Mapping[str, Any], target: str) -> Rows:
     names = [one["name"] for one in read_columns(about)]
     ids: list[str] = []
     records: list[Record] = []
-    found: list[int] = []
+    cells: list[str] = []
     for batch in RecordReader(part).batches(columns=[*names, about["label"]]):
         ids += batch.column("id")
         records += batch.rows(names)
-        found += [places[label] for label in batch.column(about["label"])]
-    return Rows(ids, records, np.array(found, dtype=np.int64))
+        cells += batch.column(about["label"])
+    return Rows(ids, records, read_targets(target, cells, about["labels"]))

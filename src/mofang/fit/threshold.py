@@ -80,3 +80,22 @@ def _macro_f1(misses: Floats, alarms: Floats, positives: int, total: int) -> Flo
     one = np.divide(2 * found, 2 * found + wrong, out=np.zeros_like(wrong), where=2 * found + wrong > 0)
     other = np.divide(2 * left, 2 * left + wrong, out=np.zeros_like(wrong), where=2 * left + wrong > 0)
     return (one + other) / 2
+
+
+def label_thresholds(truth: Array, probabilities: Array) -> Floats:
+    """For each of several labels the threshold with the best F1, float [K], from truth and probabilities [N, K].
+
+    A label that none of these rows has keeps one half.
+    """
+    found = np.full(truth.shape[1], 0.5)
+    for place in range(truth.shape[1]):
+        positive = truth[:, place] > 0
+        if not positive.any():
+            continue
+        cuts, misses, alarms = cut_points(positive, probabilities[:, place].astype(np.float64))
+        hits = positive.sum() - misses
+        good = 2 * hits / (2 * hits + misses + alarms)
+        best = np.flatnonzero(good >= good.max() - 1e-12)
+        chosen = int(best[(cuts[best + 1] - cuts[best]).argmax()])
+        found[place] = (cuts[chosen] + cuts[chosen + 1]) / 2
+    return found.clip(LEAST, 1 - LEAST)

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
 from mofang.core.artifact import Artifact
+from mofang.core.canonical import digest_of
 from mofang.core.errors import MofangError
 from mofang.core.personal import holds_personal_data, rewrites
 from mofang.core.run import Run
@@ -24,6 +26,7 @@ from mofang.fit.base import Base, folder_of
 from mofang.fit.families.linear import Linear
 from mofang.fit.family import Conditions, Family, Fitted, Variation
 from mofang.fit.loop.machine import threads
+from mofang.fit.loop.probe import choosing, known_choices
 from mofang.fit.material import Material, read_material
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 MODEL_FORMAT = 1
 VALIDATION, SAMPLE = "validation.parquet", "sample.safetensors"  # rows of people; the sample is the first of validation
+SAMPLE_RECORDS = "input/@record"
 
 
 class Model(Artifact):
@@ -53,14 +57,17 @@ def without_rows(model: Artifact, erased: Callable[[object], bool]) -> dict[str,
         ids = pq.read_table(file, columns=["id"], use_threads=False, pre_buffer=False).column(0).to_pylist()
     with model.open(SAMPLE) as file:
         stored = load(file.read())
-    kept = [row for row, id in enumerate(ids[: len(stored["probabilities"])]) if not erased(id)]
+    rows = len(next(iter(stored.values())))
+    records = stored.get(SAMPLE_RECORDS, np.arange(rows))  # which record a row is cut from
+    kept = [row for row, record in enumerate(records.tolist()) if not erased(ids[record])]
     return {SAMPLE: save({name: array[kept] for name, array in stored.items()})}
 
 
 def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
     """The content of the base model that a family starts from, so that another one is another run."""
     family: Family = settings["family"]
-    return family.base_digest()
+    digest, chosen = family.base_digest(), known_choices(shop)
+    return digest if chosen is None else digest_of([digest, chosen.to_dict()])
 
 
 @stage(version=2, source_digest=base_digest)
@@ -91,9 +98,13 @@ def train(
     material = read_material(snapshot, headline)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start)
-    fitted = family.fit(material, conditions)
+    with choosing(known_choices(run.shop)):
+        fitted = family.fit(material, conditions)
     run.licence(*fitted.licences)
-    score = material.score(fitted.probabilities, material.validation.labels)
+    score = fitted.score
+    if score is None:
+        assert fitted.probabilities is not None, "a family says its score, or the probabilities of classes"
+        score = material.score(fitted.probabilities, material.validation.labels)
     _write(run, material, fitted)
     run.write_json(
         "about.json",
@@ -169,6 +180,9 @@ def _require_suited(about: dict[str, Any], family: Family, augment: Sequence[str
 
 
 def _counts(snapshot: Snapshot, about: dict[str, Any]) -> Counter[str]:
+    """Training records per label; of targets without labels, none."""
+    if about.get("target", "class") != "class":
+        return Counter()
     with (snapshot / "train").open("values.parquet") as file:
         labels = pq.read_table(file, columns=[about["label"]], use_threads=False, pre_buffer=False).column(0)
     return Counter(labels.to_pylist())
@@ -183,13 +197,11 @@ def _write(run: Run, material: Material, fitted: Fitted) -> None:
         run.write_bytes(f"encoder/{name}", data)
     rows = material.validation
     with run.part(VALIDATION) as path:
-        table = {
-            "id": rows.ids,
-            "label": [material.labels[place] for place in rows.labels],
-            "probabilities": pa.array(list(fitted.probabilities), pa.list_(pa.float32())),
-        }
+        table: dict[str, Any] = {"id": rows.ids}
+        if fitted.probabilities is not None and material.target == "class":
+            table["label"] = [material.labels[place] for place in rows.labels]
+            table["probabilities"] = pa.array(list(fitted.probabilities), pa.list_(pa.float32()))
         pq.write_table(pa.table(table), path, compression="zstd")
-    count = len(next(iter(fitted.sample.values())))
     sample = {f"input/{name}": array for name, array in fitted.sample.items()}
-    run.write_bytes(SAMPLE, save({**sample, "probabilities": fitted.probabilities[:count]}))
+    run.write_bytes(SAMPLE, save({**sample, **fitted.sampled()}))
     run.write_json("curves.json", fitted.curves)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -15,9 +15,11 @@ from mofang.core.shop import Shop
 from mofang.core.stage import stage
 from mofang.data.records import RecordReader, Records
 from mofang.engine.decode.classes import chosen
+from mofang.engine.task import task_named
 from mofang.fit.answers import probabilities_of, truth_of
 from mofang.fit.export import Graph
-from mofang.judge.figures import OVERALL, Figures, intervals
+from mofang.judge.figures import OVERALL, Figures, Weighed, intervals
+from mofang.judge.targets import judged
 
 COMPARISON_FORMAT = 1
 
@@ -48,25 +50,21 @@ def compare(
     abouts = [one.read_json("about.json") for one in (graph, previous)]
     if reason := why_not(abouts[0], abouts[1]):
         raise MofangError("not-comparable", reason=reason)
-    labels, metric = list(abouts[0]["labels"]), abouts[0]["headline"]
-    ids, truth = truth_of(test, abouts[0])
-    truth_of(test, abouts[1])
-    outputs = [probabilities_of(run, str(number), one, test, len(ids)) for number, one in enumerate((graph, previous))]
-    models = [Figures(truth, found, chosen(labels, found, about.get("decide")))
-              for found, about in zip(outputs, abouts, strict=True)]
+    metric = abouts[0]["headline"]
+    models, places, rows, otherwise = _models(run, (graph, previous), abouts, test)
     with run.progress("Resampling", "重抽样", total=resamples) as bar:
-        figures, paired = intervals(models, len(ids), resamples, seed, bar.advance)
-    place = OVERALL.index(metric)
+        figures, paired = intervals(models, rows, resamples, seed, bar.advance)
+    place = places.index(metric)
     difference = _rounded(paired[place])
     report = {
         "format": COMPARISON_FORMAT,
         "metric": metric,
-        "rows": len(ids),
+        "rows": rows,
         "interval": "95 % bootstrap of the paired difference, percentile",
         "new": _rounded(figures[0][place]),
         "previous": _rounded(figures[1][place]),
         "difference": difference,
-        "answered_otherwise": int((models[0].predicted != models[1].predicted).sum()),
+        "answered_otherwise": otherwise,
         "verdict": verdict(difference),
         "resamples": resamples,
         "seed": seed,
@@ -74,6 +72,23 @@ def compare(
     run.write_json("comparison.json", report)
     run.measure(metric=metric, verdict=report["verdict"], difference=difference)
     return run.result(Comparison)
+
+
+def _models(
+    run: Run, graphs: Sequence[Graph], abouts: Sequence[dict[str, Any]], test: Records
+) -> tuple[list[Weighed], list[str], int, int]:
+    """Both models measured, the figures' names over all, the rows, and on how many the models say something else."""
+    if task_named(abouts[0]["task"]).target != "class":
+        ids, _, found = judged(run, graphs, test)
+        otherwise = sum(one != other for one, other in zip(found[0].answers, found[1].answers, strict=True))
+        return list(found), [name for name, _ in found[0].names], len(ids), otherwise
+    labels = list(abouts[0]["labels"])
+    ids, truth = truth_of(test, abouts[0])
+    truth_of(test, abouts[1])
+    outputs = [probabilities_of(run, str(number), one, test, len(ids)) for number, one in enumerate(graphs)]
+    models = [Figures(truth, found, chosen(labels, found, about.get("decide")))
+              for found, about in zip(outputs, abouts, strict=True)]
+    return list(models), list(OVERALL), len(ids), int((models[0].predicted != models[1].predicted).sum())
 
 
 def verdict(difference: Mapping[str, float]) -> str:

@@ -22,11 +22,13 @@ from mofang.core.stage import stage
 from mofang.data.records import RecordReader, Records
 from mofang.engine.arrays import Array
 from mofang.engine.decode.classes import chosen
+from mofang.engine.task import task_named
 from mofang.fit.answers import probabilities_of, truth_of
 from mofang.fit.export import Graph
 from mofang.judge.alone import alone, suspects
 from mofang.judge.detection import detection
 from mofang.judge.figures import OVERALL, PER_CLASS, Figures, intervals, names
+from mofang.judge.targets import judged
 
 EVALUATION_FORMAT = 1
 MISTAKES = 5
@@ -56,7 +58,12 @@ def evaluate(
     difference has the interval of paired resamples. The exported graph itself is measured, not the network it
     came from. For two classes the report also counts what is found and falsely alarmed, of 100 each; for tables
     it names columns that alone tell as much as the whole model.
+
+    Other targets have figures of their own, with the same intervals: exact spans (precision, recall, F1 as in CoNLL),
+    answers (exact match, token F1), numbers (squared and absolute error, R2, rank correlation), and so on.
     """
+    if task_named(graph.read_json("about.json")["task"]).target != "class":
+        return _evaluate_target(run, [one for one in (graph, baseline) if one is not None], test, resamples, seed)
     abouts = [one.read_json("about.json") for one in (graph, baseline) if one is not None]
     about, labels, metric = abouts[0], list(abouts[0]["labels"]), abouts[0]["headline"]
     if abouts[-1]["labels"] != labels:
@@ -89,6 +96,53 @@ def evaluate(
     run.write_json("mistakes.json", _mistakes(test, about, truth, outputs[0], answered[0]))
     run.measure(**measures)
     return run.result(Evaluation)
+
+
+def _evaluate_target(run: Run, graphs: list[Graph], test: Records, resamples: int, seed: int) -> Evaluation:
+    """The same for what is not one label: the figures come from the module of the task's target."""
+    abouts = [one.read_json("about.json") for one in graphs]
+    if (abouts[-1]["task"], abouts[-1]["labels"]) != (abouts[0]["task"], abouts[0]["labels"]):
+        one, other = (", ".join(about["labels"]) or about["task"] for about in (abouts[0], abouts[-1]))
+        raise MofangError("baseline-differs", labels=one, others=other)
+    ids, records, models = judged(run, graphs, test)
+    with run.progress("Resampling", "重抽样", total=resamples) as bar:
+        figures, paired = intervals(models, len(ids), resamples, seed, bar.advance)
+    metric, labels = abouts[0]["headline"], abouts[0]["labels"]
+    report: dict[str, Any] = {
+        "format": EVALUATION_FORMAT, **{name: abouts[0][name] for name in ("task", "family", "headline", "labels")},
+        "target": task_named(abouts[0]["task"]).target, "rows": len(ids), "interval": "95 % bootstrap, percentile",
+        **_named(models[0].names, figures[0], labels), "resamples": resamples, "seed": seed,
+    }
+    measures = {"metric": metric, "rows": len(ids), **report["metrics"][metric]}
+    if paired:
+        report["baseline"] = {"family": abouts[1]["family"], **_named(models[1].names, figures[1], labels), "decide": None}
+        report["difference"] = _named(models[0].names, paired, labels)["metrics"]
+        measures |= {"baseline": report["baseline"]["metrics"][metric]["value"], "difference": report["difference"][metric]}
+    run.write_json("evaluation.json", report)
+    with run.part("predictions.parquet") as path:
+        table = {"id": ids, "label": models[0].truth, "predicted": models[0].answers}
+        pq.write_table(pa.table(table), path, compression="zstd")
+    run.write_json("mistakes.json", [
+        {"record": _shortened(records[row]), "label": models[0].truth[row][:SHOWN_CHARACTERS],
+         "predicted": models[0].answers[row][:SHOWN_CHARACTERS], "confidence": round(sure, 4)}
+        for row, sure in models[0].mistakes()[:MISTAKES]
+    ])
+    run.measure(**measures)
+    return run.result(Evaluation)
+
+
+def _named(names: Sequence[tuple[str, str]], figures: Sequence[Interval], labels: Sequence[str]) -> dict[str, Any]:
+    """Figures over all and for each label; what could not be computed is null."""
+    overall: dict[str, Any] = {}
+    classes: dict[str, dict[str, Any]] = {label: {} for label in labels}
+    for (name, label), interval in zip(names, figures, strict=True):
+        into = classes[label] if label else overall
+        into[name] = {key: None if math.isnan(one) else round(one, 6) for key, one in interval.to_dict().items()}
+    return {"metrics": overall, "classes": classes}
+
+
+def _shortened(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value[:SHOWN_CHARACTERS] if isinstance(value, str) else value for name, value in record.items()}
 
 
 def _beside(test: Records, about: dict[str, Any], truth: Array, answered: Array, score: float) -> dict[str, Any]:
@@ -166,10 +220,7 @@ def _mistakes(
         for row in worst:
             if first <= row < first + len(batch):
                 values = batch.take([row - first]).rows()[0]
-                shown[row] = {
-                    name: value[:SHOWN_CHARACTERS] if isinstance(value, str) else value
-                    for name, value in values.items()
-                }
+                shown[row] = _shortened(values)
         first += len(batch)
     return [
         {

@@ -8,6 +8,7 @@ what a comparison needs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,14 @@ from mofang.core.metrics import (
 OVERALL = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "roc_auc", "log_loss")
 PER_CLASS = ("precision", "recall", "f1")
 PROBABILITY_MIN = 1e-12
+
+
+class Weighed(Protocol):
+    """One model's answers, of which every figure can be taken with any record counted several times."""
+
+    def of(self, weights: Ints) -> Floats:
+        """All figures, each record counted as often as ``weights`` int [N] says."""
+        ...
 
 
 class Figures:
@@ -100,7 +109,7 @@ def names(classes: int) -> list[tuple[str, int]]:
 
 
 def intervals(
-    models: Sequence[Figures],
+    models: Sequence[Weighed],
     records: int,
     resamples: int,
     seed: int,

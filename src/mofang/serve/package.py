@@ -43,7 +43,8 @@ def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Object
     graph.lay_out(folder)
     expected, source = reference(folder, predictor, records)
     with run.progress("Measuring engines", "测量引擎", total=len(planned(folder)) * len(BATCHES)) as bar:
-        rows = measure(folder, about, records, predictor.encode, expected, seconds=seconds, tick=bar.advance)
+        rows = measure(folder, about, records, predictor.encode, expected, encoder=predictor.encoder, seconds=seconds,
+                       tick=bar.advance)
     chosen = gate(rows, objective)
     lines = canonical_lines(predictor, records, expected)
     figures = _figures(evaluation.read_json("evaluation.json"))

@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.core.trace import ancestors, walk
 from mofang.data.collecting.provenance import sources_of
-from mofang.engine.arrays import Array
+from mofang.engine.arrays import Arrays
 from mofang.engine.encode import Record
 from mofang.engine.measure import TOLERANCE, Objective, Row, choose
+from mofang.engine.outputs import run_graph, stacked
 from mofang.engine.predictor import Predictor
 from mofang.engine.runtimes import Runtime
 from mofang.engine.runtimes.onnx import OnnxRuntime
@@ -25,8 +24,8 @@ from mofang.engine.task import read_columns
 SNAPSHOT = "snapshot"     # the kind whose operators a graph must carry
 
 
-def reference(folder: Path, predictor: Predictor, records: Sequence[Record]) -> tuple[Array, str]:
-    """What the model answers: probabilities float32 [N, K] and where they come from.
+def reference(folder: Path, predictor: Predictor, records: Sequence[Record]) -> tuple[Arrays, str]:
+    """What the model gives, by name (probabilities float32 [N, K] for classes), and where it comes from.
 
     Records go one by one, so that nothing is padded. A boosted model is run by XGBoost itself; any other
     graph node by node as it was exported, without an engine's rewriting. (The export proved that graph equal
@@ -37,8 +36,7 @@ def reference(folder: Path, predictor: Predictor, records: Sequence[Record]) -> 
         runtime, source = XgboostRuntime(folder / XgboostRuntime.file, 1), "xgboost"
     else:
         runtime, source = OnnxRuntime(folder / OnnxRuntime.file, 1, optimise=False), "graph as exported"
-    found = [runtime.run(predictor.encode([record]))["probabilities"] for record in records]
-    return np.concatenate(found), source
+    return stacked([run_graph(runtime, predictor.encoder, predictor.encode([record])) for record in records]), source
 
 
 def gate(rows: Sequence[Row], objective: Objective) -> Row:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import numpy as np
 import orjson
 from pydantic import Field
 
@@ -12,6 +11,7 @@ from mofang.core.canonical import sha256
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.engine.measure import BATCHES, Objective, machine_facts, measure, planned
+from mofang.engine.outputs import read_rows
 from mofang.engine.predictor import Package, Predictor
 from mofang.serve.card import model_card
 from mofang.serve.parity import gate
@@ -39,11 +39,12 @@ def remeasure(run: Run, package: Package, *, objective: Objective = "throughput"
     predictor = Predictor(package)
     lines = [orjson.loads(line) for line in package.path("canonical.jsonl").read_bytes().splitlines()]
     records = [record for line in lines for record in predictor.parse(line["request"])[0]]
-    expected = np.array([line["outputs"]["probabilities"] for line in lines], np.float32)
+    expected = read_rows([line["outputs"] for line in lines])
     folder = run.scratch / "package"
     package.lay_out(folder)
     with run.progress("Measuring engines", "测量引擎", total=len(planned(folder / GRAPH)) * len(BATCHES)) as bar:
-        rows = measure(folder / GRAPH, described, records, predictor.encode, expected, seconds=seconds, tick=bar.advance)
+        rows = measure(folder / GRAPH, described, records, predictor.encode, expected, encoder=predictor.encoder,
+                       seconds=seconds, tick=bar.advance)
     chosen = gate(rows, objective)
     described |= {"objective": objective, "engine": chosen, "engines": rows, "machine": machine_facts()}
     for part in package.parts:

@@ -21,7 +21,6 @@ MEMORY_BYTES = 8 * 2**30  # address space, engines' own reserves included
 MEMORY_PER_BYTE = 8
 CPU_S = 900
 WRITTEN_BYTES = 2**20
-SCORE_TOLERANCE = 1e-6
 
 
 def trial(folder: Path) -> dict[str, Any]:
@@ -58,16 +57,15 @@ def ask(folder: Path) -> dict[str, Any]:
 
 
 def _same_answers(predictor: Any, lines: list[dict[str, Any]]) -> None:
-    import numpy as np
+    from mofang.engine.outputs import read_rows
+    from mofang.engine.replay import SHOWN, same
 
-    stored = np.array([line["outputs"]["probabilities"] for line in lines], np.float32)
-    for number, (found, line) in enumerate(zip(predictor.answers({"probabilities": stored}), lines, strict=True), 1):
-        said = line["answer"]
-        scores, wanted = found.get("scores", {}), said.get("scores", {})
-        apart = max((abs(scores[name] - wanted.get(name, 2.0)) for name in scores), default=0.0)
-        if found.get("label") != said.get("label") or apart > SCORE_TOLERANCE:
-            raise MofangError("parity-mismatch", where=f"canonical request {number}", what="answer",
-                              found=str(said.get("label"))[:60], allowed=str(found.get("label"))[:60])
+    records = [record for line in lines for record in predictor.parse(line["request"])[0]]
+    answers = predictor.answers(read_rows([line["outputs"] for line in lines]), records)
+    for number, (found, line) in enumerate(zip(answers, lines, strict=True), 1):
+        if not same(found, line["answer"]):
+            said, wanted = (str(one.get("label", one))[:SHOWN] for one in (line["answer"], found))
+            raise MofangError("parity-mismatch", where=f"canonical request {number}", what="answer", found=said, allowed=wanted)
 
 
 def limit(size_bytes: int) -> None:

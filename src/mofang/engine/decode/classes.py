@@ -24,6 +24,7 @@ class Classification:
     """One label out of several for each record; a task adds its columns, its unit and its edge cases."""
 
     name: ClassVar[str]
+    target: ClassVar[str] = "class"
     unit: ClassVar[str]
     input_roles: ClassVar[frozenset[str]]
 
@@ -79,7 +80,7 @@ class Classification:
         """Records that have broken other systems; a task names its own."""
         return []
 
-    def answer(self, signature: Signature, outputs: Mapping[str, Array]) -> list[Answer]:
+    def answer(self, signature: Signature, outputs: Mapping[str, Array], records: Sequence[Record] = ()) -> list[Answer]:
         """The label of each row and the probability of every label, rounded to six places."""
         return class_answers(signature["labels"], outputs["probabilities"], signature.get("decide"))
 

@@ -24,13 +24,18 @@ class TextClassification(Classification):
 
     def units(self, record: Record) -> int:
         """One for each 1,000 characters begun, counted as the request wrote them."""
-        characters = sum(len(value) for value in record.values() if isinstance(value, str))
-        return max(1, -(-characters // CHARACTERS_PER_UNIT))
+        return text_units(record)
 
     def edges(self, signature: Signature) -> list[Record]:
         """Single characters, full width, combining marks, emoji, digits beside Chinese, right to left, very
         long."""
         return [{each["name"]: text for each in signature["inputs"]} for text in EDGES]
+
+
+def text_units(record: Record) -> int:
+    """One for each 1,000 characters begun of a record's texts, at least 1."""
+    characters = sum(len(value) for value in record.values() if isinstance(value, str))
+    return max(1, -(-characters // CHARACTERS_PER_UNIT))
 
 
 TASK = TextClassification()

@@ -9,9 +9,11 @@ from mofang.fit.families.linear import Linear
 from mofang.fit.families.mlp import Mlp
 from mofang.fit.families.pretrained import Pretrained
 from mofang.fit.families.resnet import Resnet
+from mofang.fit.families.rnn import Rnn
+from mofang.fit.families.static import Static
 from mofang.fit.families.xgboost import Xgboost
 from mofang.fit.family import Family
 
 KINDS: dict[str, type[Family]] = Family.kinds
 
-__all__ = ["KINDS", "Averaged", "Encoder", "Linear", "Mlp", "Pretrained", "Resnet", "Xgboost"]
+__all__ = ["KINDS", "Averaged", "Encoder", "Linear", "Mlp", "Pretrained", "Resnet", "Rnn", "Static", "Xgboost"]

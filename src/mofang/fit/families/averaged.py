@@ -13,6 +13,7 @@ from pydantic import Field
 from mofang.engine.arrays import Arrays
 from mofang.fit.family import Conditions, Estimate, Family, Fitted, passes
 from mofang.fit.material import Material
+from mofang.fit.scale import ENDS, scaled
 from mofang.fit.size import Size
 
 STEPS, EPOCHS_LEAST = 1300, 4  # without a chosen number of epochs
@@ -24,7 +25,7 @@ class Averaged(Family):
 
     tag: ClassVar[str] = "averaged"
     version: ClassVar[int] = 2
-    tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
+    tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
     varies: ClassVar[bool] = True
 
     terms: Annotated[int, Field(ge=1)] = 150_000
@@ -40,13 +41,13 @@ class Averaged(Family):
         """Learn the embeddings and the head together."""
         from mofang.engine.encode.ngrams import NgramEncoder
         from mofang.fit.loop.arrays import encode_ngrams
-        from mofang.fit.loop.classification import fit_classes, weights_of
         from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
 
         train = material.train.records
         encoder = NgramEncoder.fit(train, material.columns("text"), max_terms=self.terms)
         encoded = encode_ngrams(encoder, train), encode_ngrams(encoder, material.validation.records)
-        architecture = {"terms": encoder.size, "classes": len(material.labels)}
+        architecture = {"terms": encoder.size, "classes": outputs_of(material)}
         plan = Plan(
             self._epochs(len(train)),
             self.learning_rate,
@@ -55,9 +56,9 @@ class Averaged(Family):
             patience=2,
             seed=conditions.seed,
             seconds=conditions.seconds,
-            class_weights=weights_of(material, self.balance),
+            class_weights=balance_of(material, self.balance),
         )
-        return fit_classes(
+        return fit_rows(
             lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture
         )
 
@@ -70,7 +71,7 @@ class Averaged(Family):
 
         found = load(weights[WEIGHTS])
         layers = [(found[f"{name}.weight"].T, found[f"{name}.bias"]) for name in ("hidden", "head")]
-        return averaged_graph(found["table"], layers)
+        return averaged_graph(found["table"], scaled(layers, architecture), end=ENDS[architecture.get("target", "class")])
 
     def estimate(self, size: Size) -> Estimate:
         """Each step updates the whole table: 12 operations a weight, which memory slows to a fiftieth of

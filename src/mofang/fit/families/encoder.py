@@ -25,8 +25,13 @@ class Encoder(Family):
     """
 
     tag: ClassVar[str] = "encoder"
+<<<<<<< HEAD
     version: ClassVar[int] = 3
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
+=======
+    version: ClassVar[int] = 2
+    tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
+>>>>>>> integrate
     varies: ClassVar[bool] = True
 
     layers: Annotated[int, Field(ge=1, le=48)] = 2
@@ -45,8 +50,8 @@ class Encoder(Family):
         """Learn the vocabulary, then the encoder and its head together."""
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
-        from mofang.fit.loop.classification import fit_classes, weights_of
         from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
 
         train = material.train.records
         encoder = TokenEncoder.fit(
@@ -65,7 +70,7 @@ class Encoder(Family):
             "attention_probs_dropout_prob": 0.0,
             "pad_token_id": 0,
         }
-        architecture = {"config": config, "classes": len(material.labels)}
+        architecture = {"config": config, "classes": outputs_of(material)}
         plan = Plan(
             self._epochs(len(train), float(encoded[0].lengths.mean())),
             self.learning_rate,
@@ -74,18 +79,18 @@ class Encoder(Family):
             patience=2,
             seed=conditions.seed,
             seconds=conditions.seconds,
-            class_weights=weights_of(material, self.balance),
+            class_weights=balance_of(material, self.balance),
         )
-        return fit_classes(
+        return fit_rows(
             lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture
         )
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
         """The trained encoder with its head as ONNX."""
+        from mofang.fit.loop.rowwise import finished_graph
         from mofang.fit.loop.start import WEIGHTS, restored
-        from mofang.fit.networks.graph import network_graph
 
-        return network_graph(restored(self._network(architecture), weights[WEIGHTS]), sample)
+        return finished_graph(restored(self._network(architecture), weights[WEIGHTS]), sample, architecture)
 
     def estimate(self, size: Size) -> Estimate:
         """12 width^2 weights a layer, 6 operations a weight and token; half the machine's best rate is

@@ -1,4 +1,5 @@
-"""Multinomial logistic regression: on n-gram TF-IDF for texts, on standardised values for images and tables.
+"""Multinomial logistic regression: on n-gram TF-IDF for texts, on standardised values for images and tables; ridge
+regression for numbers, a yes or no for each of several labels.
 
 It is the baseline beside every other family, and often hard to beat. Where rows, terms and classes are many,
 three things keep it quick, and the model's notes name them: the vocabulary is counted on a sample of the
@@ -8,7 +9,6 @@ weights are always learned from every row.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -16,16 +16,15 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from mofang.core.errors import MofangError
-from mofang.core.progress import Bar
 from mofang.engine.arrays import Array, Arrays
 from mofang.engine.encode import Encoder, Record
-from mofang.fit.encoders import dense_encoder, encode_sample
-from mofang.fit.family import Conditions, Curves, Estimate, Family, Fitted
-from mofang.fit.logistic import STEPS_MOST, Logistic, Solution
-from mofang.fit.loop import deadline
+from mofang.fit.encoders import dense_encoder
+from mofang.fit.family import Conditions, Estimate, Family, Fitted
 from mofang.fit.material import Material
+from mofang.fit.scale import ENDS
 from mofang.fit.size import Size
+from mofang.fit.strength import Clock, Search
+from mofang.fit.verdict import fitted_rows
 
 TEXT_STRENGTHS = (1.0, 4.0, 16.0)
 DENSE_STRENGTHS = (0.01, 0.1, 1.0)
@@ -33,7 +32,6 @@ WEIGHTS_MOST = 4_000_000  # terms x classes; beyond it the rarest terms are left
 TERMS_LEAST = 20_000
 VOCABULARY_CHARACTERS, VOCABULARY_ROWS = 1_000_000, 20_000  # texts in which the terms are counted
 PRODUCTS_MOST = 50_000_000  # non-zero values x classes of the rows on which the strength is chosen
-FINE, ROUGH = 1e-5, 2e-4  # tolerances, for little work and for much
 GRAMS = {"en": 2.4, "zh": 2.2}  # known n-grams for each character of a text
 VALUE_OPERATIONS, WEIGHT_OPERATIONS, DENSE_OPERATIONS = 120, 2500, 40  # of the machine's best rate
 TEXT_PASSES, DENSE_PASSES = 70, 400
@@ -50,7 +48,13 @@ class Linear(Family):
 
     tag: ClassVar[str] = "linear"
     version: ClassVar[int] = 3
-    tasks: ClassVar[tuple[str, ...]] = ("text_classification", "image_classification", "table_classification")
+    tasks: ClassVar[tuple[str, ...]] = (
+        "text_classification",
+        "image_classification",
+        "table_classification",
+        "text_regression",
+        "text_multilabel",
+    )
 
     c: Annotated[float, Field(ge=0)] = 0.0
     terms: Annotated[int, Field(ge=1)] = 200_000
@@ -60,10 +64,10 @@ class Linear(Family):
         """Learn one weight per feature and class; when the time limit has passed, the best found so far
         stands.
         """
-        clock = _Clock(conditions.seconds)
+        clock = Clock(conditions.seconds)
         encoder, train, validation = _encoded(self, material)
         strengths = (self.c,) if self.c else TEXT_STRENGTHS if material.columns("text") else DENSE_STRENGTHS
-        search = _Search(material, train, validation, self.balance)
+        search = Search(material, train, validation, self.balance, PRODUCTS_MOST)
         sampled = search.sample(conditions.seed) if len(strengths) > 1 else None
         with conditions.progress("Fitting", "拟合中", total=len(strengths) + (sampled is not None)) as bar:
             if sampled is None:
@@ -79,12 +83,14 @@ class Linear(Family):
         if columns := material.columns("text"):
             notes["terms_most"] = min(self.terms, _terms_most(len(material.labels)))
             notes["vocabulary_rows"] = len(_counted(material.train.records, columns))
-        return Fitted(
+        scale, solution = search.scale, best.solution
+        architecture = {"features": train.shape[1], "c": best.strength}
+        return fitted_rows(
             encoder,
-            _saved(best.solution.weights, best.solution.bias),
-            {"features": train.shape[1], "c": best.strength},
-            best.probabilities,
-            encode_sample(encoder, material.validation.records),
+            _saved(solution.weights * scale.spread, solution.bias * scale.spread + scale.centre),
+            architecture if scale.target == "class" else architecture | scale.to_dict(),
+            best.answers,
+            material,
             search.curves,
             notes,
         )
@@ -96,10 +102,11 @@ class Linear(Family):
         from mofang.engine.graphs import dense_graph, linear_graph
 
         tensors = load(weights["weights.safetensors"])
+        end = ENDS[architecture.get("target", "class")]
         if "ids" in sample:
-            return linear_graph(tensors["weight"], tensors["bias"])
+            return linear_graph(tensors["weight"], tensors["bias"], end)
         if "features" in sample:
-            return dense_graph([(tensors["weight"], tensors["bias"])])
+            return dense_graph([(tensors["weight"], tensors["bias"])], end=end)
         from mofang.fit.networks.dense import linear_network
         from mofang.fit.networks.graph import network_graph
 
@@ -134,90 +141,6 @@ def _stride(characters: float, rows: float) -> int:
 
 def _terms_most(classes: int) -> int:
     return max(TERMS_LEAST, WEIGHTS_MOST // classes)
-
-
-@dataclass(frozen=True)
-class _Found:
-    strength: float
-    solution: Solution
-    probabilities: Array
-    score: tuple[float, float]
-
-
-class _Search:
-    """Solutions of several strengths, from strong to weak, each started from the last; the best on validation
-    stays.
-    """
-
-    def __init__(self, material: Material, train: Any, validation: Any, balance: bool) -> None:
-        self.material, self.train, self.validation, self.balance = material, train, validation, balance
-        self.rows = np.arange(train.shape[0])
-        self.curves: Curves = []
-        self.found: list[_Found] = []
-        classes = len(material.labels)
-        self.products = getattr(train, "nnz", train.size) * (1 if classes == 2 else classes)
-
-    @property
-    def best(self) -> _Found:
-        """The highest score, then the lowest loss."""
-        return max(self.found, key=lambda one: one.score)
-
-    def sample(self, seed: int) -> Array | None:
-        """Rows on which to choose the strength, where there are many; None for all."""
-        if self.products <= 2 * PRODUCTS_MOST:
-            return None
-        count = max(1, int(len(self.rows) * PRODUCTS_MOST / self.products))
-        return np.sort(np.random.default_rng(seed).permutation(self.rows)[:count])
-
-    def run(self, rows: Array, strengths: tuple[float, ...], clock: _Clock, bar: Bar) -> None:
-        """Solve for each strength on these rows, while there is time."""
-        labels, validation_labels = self.material.train.labels, self.material.validation.labels
-        matrix = self.train if len(rows) == len(self.rows) else self.train[rows]
-        tolerance = FINE if self.products <= 2 * PRODUCTS_MOST else ROUGH
-        counts = self.material.class_weights[labels[rows]] if self.balance else None
-        problem = Logistic(matrix, labels[rows], len(self.material.labels), clock.late, tolerance, counts)
-        start = self.best.solution.flat if self.found else None
-        for strength in strengths:
-            if self.found and clock.late():
-                return
-            solution = problem.solve(strength, start)
-            start = solution.flat
-            probabilities = solution.probabilities(self.validation)
-            loss = _log_loss(probabilities, validation_labels)
-            score = self.material.score(probabilities, validation_labels)
-            self.found.append(_Found(strength, solution, probabilities, (score, -loss)))
-            self.curves.append(
-                {
-                    "c": strength,
-                    "rows": len(rows),
-                    "steps": solution.steps,
-                    "loss": solution.loss,
-                    "validation_loss": loss,
-                    "validation_score": score,
-                }
-            )
-            bar.advance()
-            bar.note(f"C {strength:g} · {score:.3f}")
-
-
-class _Clock:
-    """A limit in seconds (0: none), after which the best found so far stands, and the deadline, after which
-    nothing does.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.ends = time.monotonic() + seconds if seconds else float("inf")
-
-    def part(self, share: float) -> _Clock:
-        """A clock for this share of what is left."""
-        left = self.ends - time.monotonic()
-        return _Clock(0 if left == float("inf") else max(1e-3, share * left))
-
-    def late(self) -> bool:
-        """Whether the limit has passed."""
-        if deadline.is_past():
-            raise MofangError("time-is-up", step=0, steps=STEPS_MOST)
-        return time.monotonic() >= self.ends
 
 
 def _encoded(family: Linear, material: Material) -> tuple[Encoder, Any, Any]:
@@ -263,7 +186,3 @@ def _saved(weights: Array, bias: Array) -> dict[str, bytes]:
         )
     }
 
-
-def _log_loss(probabilities: Array, labels: Array) -> float:
-    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(chosen, 1e-12)).mean()) if len(labels) else 0.0

@@ -17,6 +17,7 @@ from mofang.engine.encode import texts
 from mofang.fit.family import Conditions, Estimate, Family, Fitted, passes
 from mofang.fit.material import Material
 from mofang.fit.size import Size
+from mofang.fit.unpacking import PACKED, cache_home, unpacked
 
 PACKAGE = "package:"
 UNKNOWN_SHARE_MAX = 0.1
@@ -36,8 +37,13 @@ class Pretrained(Family):
     """
 
     tag: ClassVar[str] = "pretrained"
+<<<<<<< HEAD
     version: ClassVar[int] = 3
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
+=======
+    version: ClassVar[int] = 2
+    tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
+>>>>>>> integrate
     varies: ClassVar[bool] = True
     takes_base: ClassVar[bool] = True
 
@@ -58,9 +64,12 @@ class Pretrained(Family):
 
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
-        from mofang.fit.loop.classification import fit_classes, weights_of
         from mofang.fit.loop.loop import Plan
+<<<<<<< HEAD
         from mofang.fit.networks.adapt import adapt
+=======
+        from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
+>>>>>>> integrate
         from mofang.fit.networks.transformer import from_folder
 
         folder, train = conditions.base or base_folder(self.base), material.train.records
@@ -74,11 +83,11 @@ class Pretrained(Family):
             padding_id=config.get("pad_token_id") or 0,
         )
         encoded = encode_tokens(encoder, train), encode_tokens(encoder, material.validation.records)
-        architecture: dict[str, Any] = {"classes": len(material.labels)}
+        architecture: dict[str, Any] = {"classes": outputs_of(material)}
 
         def build() -> Any:
             network, architecture["config"] = from_folder(
-                folder, len(material.labels), self.dropout, self.attention
+                folder, outputs_of(material), self.dropout, self.attention
             )
             return adapt(network, self.adapt, self.rank)
 
@@ -90,21 +99,21 @@ class Pretrained(Family):
             patience=2,
             seed=conditions.seed,
             seconds=conditions.seconds,
-            class_weights=weights_of(material, self.balance),
+            class_weights=balance_of(material, self.balance),
         )
-        fitted = fit_classes(build, encoder, encoded, material, plan, conditions, architecture)
+        fitted = fit_rows(build, encoder, encoded, material, plan, conditions, architecture)
         if conditions.base is not None:  # its licences came with the artifact
             return fitted
         return dataclasses.replace(fitted, licences=base_licences(self.base, folder), base_model=self.base)
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
         """The fine-tuned encoder with its head as ONNX."""
+        from mofang.fit.loop.rowwise import finished_graph
         from mofang.fit.loop.start import WEIGHTS, restored
-        from mofang.fit.networks.graph import network_graph
         from mofang.fit.networks.transformer import from_config
 
         network = from_config(architecture["config"], architecture["classes"], self.dropout, self.attention)
-        return network_graph(restored(network, weights[WEIGHTS]), sample)
+        return finished_graph(restored(network, weights[WEIGHTS]), sample, architecture)
 
     def base_digest(self) -> str:
         """The content of the base model's files; "" where it is not there, which fitting will
@@ -146,6 +155,8 @@ def base_folder(base: str) -> Path:
         if not places:
             raise MofangError("base-model-missing", base=base, missing=package)
         folder = Path(places[0]) / below
+        if package in PACKED and not below:
+            folder = unpacked(package, folder, cache_home())
     for name in NEEDED:
         if not (folder / name).is_file():
             raise MofangError("base-model-missing", base=base, missing=name)

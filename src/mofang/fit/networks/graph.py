@@ -10,27 +10,35 @@ import torch
 from torch import Tensor, nn
 
 from mofang.engine.arrays import Arrays
+from mofang.engine.graphs import ENDS, End
 
 OPSET = 17
 EXPORTER_LOGGER = "torch.onnx"
 
 
-class _Probabilities(nn.Module):
-    """The network with its softmax, and with inputs by position as the exporter wants them."""
+class _Answers(nn.Module):
+    """The network with its end, and with inputs by position as the exporter wants them."""
 
-    def __init__(self, network: nn.Module, names: list[str]) -> None:
+    def __init__(self, network: nn.Module, names: list[str], end: End, centre: float, spread: float) -> None:
         super().__init__()
-        self.network, self.names = network, names
+        self.network, self.names, self.end, self.centre, self.spread = network, names, end, centre, spread
 
     def forward(self, *arrays: Tensor) -> Tensor:
-        return torch.softmax(self.network(**dict(zip(self.names, arrays, strict=True))), dim=1)
+        found: Tensor = self.network(**dict(zip(self.names, arrays, strict=True)))
+        if self.end == "softmax":
+            return torch.softmax(found, dim=1)
+        return torch.sigmoid(found) if self.end == "sigmoid" else found * self.spread + self.centre
 
 
-def network_graph(network: nn.Module, sample: Arrays) -> bytes:
+def network_graph(
+    network: nn.Module, sample: Arrays, end: End = "softmax", centre: float = 0.0, spread: float = 1.0
+) -> bytes:
     """The network as one ONNX file, weights inside, batch axis (and length axis of token ids) free.
 
-    The tracing exporter is used: it takes 2 s where the newer one takes 28 s, and writes one file.
+    A number leaves it times ``spread`` plus ``centre``, in its own unit. The tracing exporter is used: it takes 2 s where the
+    newer one takes 28 s, and writes one file.
     """
+    output = ENDS[end][1]
     names = list(sample)
     axes = {name: {0: "batch"} | ({1: "length"} if sample[name].dtype == "int64" else {}) for name in names}
     rows = tuple(torch.from_numpy(sample[name][:2].copy()) for name in names)
@@ -44,14 +52,14 @@ def network_graph(network: nn.Module, sample: Arrays) -> bytes:
             warnings.filterwarnings("ignore", message="Exporting aten::index", category=UserWarning)
             warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
             torch.onnx.export(
-                _Probabilities(network, names).eval(),
+                _Answers(network, names, end, centre, spread).eval(),
                 rows,
                 stream,  # type: ignore[arg-type]  # a stream is taken, though not declared
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=names,
-                output_names=["probabilities"],
-                dynamic_axes=axes | {"probabilities": {0: "batch"}},
+                output_names=[output],
+                dynamic_axes=axes | {output: {0: "batch"}},
             )
     finally:
         logger.setLevel(level)

@@ -1,19 +1,20 @@
 """Learn a vocabulary from texts; whichever library learns it, it is told as a tokenizer.json of `tokenizers`.
 
-rustbpe merges bytes (bpe, and the pieces of wordpiece), `tokenizers` learns unigram, bytes and characters are counted.
+rustbpe merges bytes (bpe, and the pieces of wordpiece), sentencepiece learns unigram, bytes and characters are counted.
 The same texts give the same vocabulary: the trainer of WordPiece in tokenizers 0.23 does not, and is not used.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array
 from mofang.fit.tokenizing.signs import SPLIT, WORDS, Kind, Normalise, framed, special_ids
 
@@ -24,6 +25,10 @@ Texts = Callable[[], Iterator[str]]
 CODE_POINTS = 0x110000
 SAMPLE_BYTES = 4_000_000
 ALPHABET_SHARE = 0.75  # of a vocabulary, at most, single characters
+SPECIAL_SCORE = -1e4  # no text is likelier as a special token than as the signs it is made of
+# What a unigram piece never crosses, in a text and with spaces shown as the model sees them.
+CUTS = r" ?[\p{L}\p{M}&&[^\p{Han}]]+|\p{Han}+|\p{N}{1,3}|\s+| ?[^\s\p{L}\p{N}]+"
+CUTS_SEEN = r"▁?[\p{L}\p{M}&&[^\p{Han}]]+|\p{Han}+|\p{N}{1,3}|\s+|▁?[^\s\p{L}\p{N}▁]+|▁+"
 
 
 @dataclass(frozen=True)
@@ -238,18 +243,43 @@ def _forms(texts: Iterator[str], merged: list[bytes]) -> Counter[str]:
 
 def _unigram(texts: Texts, wanted: Wanted) -> Tokenizer:
     """The likeliest pieces of a unigram language model (Kudo 2018), with bytes for what it does not know."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    tokenizer = Tokenizer(models.Unigram())
+    vocabulary = _likely(_as_read(texts, wanted), wanted)
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=1, byte_fallback=True))
     tokenizer.normalizer = normaliser(wanted)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Metaspace(prepend_scheme="never"),
-        pre_tokenizers.Split(Regex(r"▁?[\p{L}\p{M}&&[^\p{Han}]]+|\p{Han}+|\p{N}{1,3}|\s+|▁?[^\s\p{L}\p{N}▁]+|▁+"), "isolated")])
-    trainer = trainers.UnigramTrainer(vocab_size=wanted.size, special_tokens=list(wanted.first), unk_token="[UNK]",
-                                      show_progress=False, max_piece_length=16)
-    tokenizer.train_from_iterator(texts(), trainer)
-    tokenizer.decoder = decoders.Metaspace(prepend_scheme="never")
+        pre_tokenizers.Metaspace(prepend_scheme="never", split=False), pre_tokenizers.Split(Regex(CUTS_SEEN), "isolated")])
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     return tokenizer
+
+
+def _likely(texts: Iterator[str], wanted: Wanted) -> list[tuple[str, float]]:
+    """The pieces with the logarithms of their probabilities, by sentencepiece from the numbers of all words.
+
+    Trained on words and their numbers instead of whole texts it takes a fifth of the time of `tokenizers`, whose result
+    moreover differs from run to run.
+    """
+    import regex
+    import sentencepiece
+
+    pattern, words = regex.compile(CUTS, regex.V1), Counter[str]()
+    for text in texts:
+        words.update(pattern.findall(text))
+    lines = (f"{word}\t{times}" for word, times in sorted(words.items()) if word.strip() and word.isprintable())
+    made = BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines, input_format="tsv", model_writer=made, model_type="unigram", vocab_size=wanted.size,
+            hard_vocab_limit=False, byte_fallback=True, character_coverage=0.9995, normalization_rule_name="identity",
+            add_dummy_prefix=False, remove_extra_whitespaces=False, split_by_whitespace=False, split_by_unicode_script=False,
+            split_by_number=False, pad_id=0, pad_piece="[PAD]", unk_id=1, unk_piece="[UNK]", bos_id=-1, eos_id=-1,
+            control_symbols=list(wanted.first)[2:], num_threads=1, minloglevel=3)
+    except RuntimeError as error:  # more single characters than there is room for
+        raise MofangError("vocabulary-too-small", size=wanted.size, kind=wanted.kind, least="-") from error
+    model = sentencepiece.SentencePieceProcessor(model_proto=made.getvalue())
+    pieces = [(model.id_to_piece(one), model.get_score(one)) for one in range(model.get_piece_size())]
+    return [(piece, SPECIAL_SCORE if piece in wanted.first else score) for piece, score in pieces]
 
 
 LEARNERS: dict[Kind, Callable[[Texts, Wanted], Tokenizer]] = {

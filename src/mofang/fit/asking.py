@@ -1,0 +1,74 @@
+"""What a model that was just fitted, or an older one, answers to records: through its graph, as it would when it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mofang.core.errors import MofangError
+from mofang.engine.arrays import Array, Arrays
+from mofang.engine.encode import Encoder, Record, load_encoder
+from mofang.engine.graphs import NUMBER, OUTPUT
+from mofang.engine.outputs import Gathers, graph_arrays
+from mofang.fit.family import Family, Fitted
+from mofang.fit.loop.machine import threads
+from mofang.fit.material import Material
+
+if TYPE_CHECKING:
+    from mofang.fit.train import Model
+
+ASKED_ROWS = 64
+
+
+def fitted_answers(family: Family, fitted: Fitted, material: Material, records: Sequence[Record]) -> Array:
+    """Answers float32 [N, K] of a model that was just fitted."""
+    graph = family.graph(fitted.weights, fitted.architecture, graph_arrays(fitted.sample))
+    return graph_answers(graph, fitted.encoder, records, output_of(material))
+
+
+def model_answers(model: Model, material: Material, records: Sequence[Record]) -> Array:
+    """Answers float32 [N, K] of a trained model; ``teacher-differs`` where it answers another question."""
+    from safetensors.numpy import load
+
+    from mofang.fit.train import SAMPLE
+
+    about = model.read_json("about.json")
+    asked = {"task": material.task, "labels": list(material.labels), "inputs": [one["name"] for one in material.inputs]}
+    says = {"task": about["task"], "labels": list(about["labels"]), "inputs": [one["name"] for one in about["inputs"]]}
+    if asked != says:
+        differing = ", ".join(name for name in asked if asked[name] != says[name])
+        raise MofangError("teacher-differs", what=differing)
+    with model.open(SAMPLE) as file:
+        stored = load(file.read())
+    sample = {name.removeprefix("input/"): array for name, array in stored.items() if name.startswith("input/")}
+    weights = {name: model.path(name).read_bytes() for name in about["weights"]}
+    graph = Family.parse(about["family"]).graph(weights, about["architecture"], graph_arrays(sample))
+    inside = [part.name for part in model.parts if part.name.startswith("encoder/")]
+    files = {name.removeprefix("encoder/"): model.path(name).read_bytes() for name in inside}
+    return graph_answers(graph, load_encoder(about["encoder"], files), records, output_of(material))
+
+
+def output_of(material: Material) -> str:
+    """The graph's output for this task."""
+    return NUMBER if material.target == "number" else OUTPUT
+
+
+def graph_answers(graph: bytes, encoder: Encoder, records: Sequence[Record], output: str) -> Array:
+    """One output of a graph on records, float32 [N, K]; records of similar length are asked together."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads(), 3
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    order = np.argsort([sum(len(str(value or "")) for value in record.values()) for record in records], kind="stable")
+    found = []
+    for start in range(0, len(order), ASKED_ROWS):
+        arrays = encoder.encode([records[place] for place in order[start : start + ASKED_ROWS]])
+        outputs: Arrays = {output: session.run([output], graph_arrays(arrays))[0]}
+        found.append((encoder.gather(arrays, outputs) if isinstance(encoder, Gathers) else outputs)[output])
+    stacked = np.concatenate(found)
+    made = np.empty_like(stacked)
+    made[order] = stacked
+    return made
