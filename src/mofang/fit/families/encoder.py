@@ -25,13 +25,8 @@ class Encoder(Family):
     """
 
     tag: ClassVar[str] = "encoder"
-<<<<<<< HEAD
     version: ClassVar[int] = 3
-    tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
-=======
-    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
->>>>>>> integrate
     varies: ClassVar[bool] = True
 
     layers: Annotated[int, Field(ge=1, le=48)] = 2

@@ -37,13 +37,8 @@ class Pretrained(Family):
     """
 
     tag: ClassVar[str] = "pretrained"
-<<<<<<< HEAD
     version: ClassVar[int] = 3
-    tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
-=======
-    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
->>>>>>> integrate
     varies: ClassVar[bool] = True
     takes_base: ClassVar[bool] = True
 
@@ -65,11 +60,8 @@ class Pretrained(Family):
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
         from mofang.fit.loop.loop import Plan
-<<<<<<< HEAD
         from mofang.fit.networks.adapt import adapt
-=======
         from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
->>>>>>> integrate
         from mofang.fit.networks.transformer import from_folder
 
         folder, train = conditions.base or base_folder(self.base), material.train.records

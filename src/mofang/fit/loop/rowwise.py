@@ -24,7 +24,7 @@ from mofang.fit.loop.batches import Batches
 from mofang.fit.loop.classification import Augment, Renew, fit_classes, weights_of
 from mofang.fit.loop.loop import Plan
 from mofang.fit.loop.objective import Batch, Judged, tensors
-from mofang.fit.loop.start import WEIGHTS, fit_network, notes_of, weights_file
+from mofang.fit.loop.start import fit_network, notes_of, weights_files
 from mofang.fit.material import Material
 from mofang.fit.scale import Scale
 from mofang.fit.verdict import fitted_rows
@@ -168,7 +168,7 @@ def fit_rows(
     )
     network, outcome = fit_network(build, objective, plan, conditions)
     return fitted_rows(
-        encoder, {WEIGHTS: weights_file(network)}, architecture | scale.to_dict(), outcome.judged.outputs["answers"],
+        encoder, weights_files(network), architecture | scale.to_dict(), outcome.judged.outputs["answers"],
         material, outcome.curves, notes_of(network, outcome),
     )
 
