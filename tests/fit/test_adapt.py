@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,13 +12,14 @@ from torch import nn
 
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
-from mofang.data.snapshot import Snapshot
+from mofang.fit.export import export
 from mofang.fit.families.pretrained import Pretrained
 from mofang.fit.loop.start import WEIGHTS, weights_files
-from mofang.fit.networks.adapt import ADAPTER, CONFIG, adapt, adapter_files, adapters, merge, with_adapter
+from mofang.fit.networks.adapt import ADAPTER, CONFIG, Kind, adapt, adapter_files, adapters, merge, with_adapter
 from mofang.fit.networks.decoder import load_decoder
 from mofang.fit.networks.transformer import from_config
 from mofang.fit.train import train
+from tests.fit.planted import planted
 from tests.fit.test_networks_encoder import CONFIG as SMALL
 from tests.fit.test_networks_encoder import batch
 
@@ -107,8 +109,11 @@ def test_what_cannot_be_adapted_is_said() -> None:
 
 
 @pytest.mark.parametrize("kind", ["lora", "head"])
-def test_the_family_learns_with_an_adapter(fit_shop: Shop, snapshots: dict[str, Snapshot], tiny_base: object, kind: str) -> None:
-    family = Pretrained(base=str(tiny_base), epochs=2, adapt=kind, rank=4, learning_rate=5e-3)  # type: ignore[arg-type]
-    model = fit_shop.run(train, snapshots["text_classification"], family=family)
+def test_the_family_learns_with_an_adapter(fit_shop: Shop, tiny_base: Path, kind: Kind) -> None:
+    snapshot = fit_shop.run(planted, task="text_classification", english=True)
+    family = Pretrained(base=str(tiny_base), epochs=2, learning_rate=0.01, max_length=32, tokens=256, adapt=kind, rank=4)
+    model = fit_shop.run(train, snapshot, family=family)
     names = {part.name for part in model.parts}
-    assert (ADAPTER in names) == (kind == "lora") and not any("lora" in name for name in load(model.path(WEIGHTS).read_bytes()))
+    assert (ADAPTER in names) == (kind == "lora")
+    assert not any("lora" in name for name in load(model.path(WEIGHTS).read_bytes()))
+    assert fit_shop.run(export, model).measures["max_abs_difference"] <= 1e-4

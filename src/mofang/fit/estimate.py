@@ -40,7 +40,7 @@ EVALUATE = (0.5, 0.1, 0.1)
 PACKAGE_S = 4.5
 REFUSED_S = 1.0  # a pretrained model that does not know the language says so after loading
 TORCH_S = 2.5
-TORCH = ("mlp", "resnet", "averaged", "encoder", "pretrained")
+TORCH = ("mlp", "resnet", "averaged", "rnn", "encoder", "pretrained")
 LINEAR_TEXT = 1.3
 TERMS_A_CHARACTER = {"zh": 0.21, "en": 0.06}
 TOKENS_A_CHARACTER = {"zh": 1.0, "en": 0.25}
@@ -50,6 +50,7 @@ STOPS = {
     "averaged": (140.0, 18.0, 2, 1.0, 1300.0, 4),
     "mlp": (350.0, 18.0, 8, 1.0, 1500.0, 10),
     "resnet": (450.0, 24.0, 6, 1.0, 750.0, 6),
+    "rnn": (180.0, 8.0, 2, 1.0, 1500.0, 4),
     "encoder": (180.0, 6.0, 2, 1.1, 3000.0, 4),
     "pretrained": (60.0, 3.0, 2, 0.7, 800.0, 2),
 }
@@ -201,7 +202,7 @@ def _averaged_s(size: Size, steps: float) -> float:
 
 def refuses(family: Family, size: Size) -> bool:
     """True if a pretrained encoder of English words would be asked to read Chinese."""
-    return family.tag == "pretrained" and size.language == "zh"
+    return family.tag == "pretrained" and size.language == "zh" and getattr(family, "base", "") == type(family)().base
 
 
 def machine_speed(cache: Path | None) -> Machine:

@@ -16,6 +16,7 @@ from mofang.core.progress import Bar
 from mofang.core.variant import Variant
 from mofang.engine.arrays import Array, Arrays
 from mofang.engine.encode import Encoder, Record
+from mofang.fit.loop.learning import Learning
 from mofang.fit.material import Material
 from mofang.fit.size import Size
 
@@ -34,7 +35,7 @@ class Variation:
 @dataclass(frozen=True)
 class Conditions:
     """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress
-    bar, the variants of training rows that it should make, and the folder of a base to start from.
+    bar, the variants of training rows that it should make, the folder of a base to start from, and the settings of the loop.
 
     ``unlabelled`` are records without targets, ``agree`` how much it counts that two answers to one of them are alike.
     """
@@ -47,6 +48,7 @@ class Conditions:
     base: Path | None = None
     unlabelled: Sequence[Record] = ()
     agree: float = 0.0
+    learning: Learning = field(default_factory=Learning)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Fitted:
     ``weights`` are the files that hold it, ``architecture`` what besides the settings is needed to build it
     again, and ``sample`` the encoded first few validation rows, on which an exported graph must give ``outputs``, by
     name. One of classes gives ``probabilities``, float32 [N, K] of all validation rows, instead; any other one says its
-    ``score`` on the validation rows, higher being better.
+    ``score`` on the validation rows, higher being better. ``steps`` and ``measures`` come from the loop's outcome:
+    figures of single steps that follow from the seed, and the speed that this machine reached.
     """
 
     encoder: Encoder
@@ -70,11 +73,14 @@ class Fitted:
     base_model: str = ""
     outputs: Arrays = field(default_factory=dict)
     score: float | None = None
+    steps: Curves = field(default_factory=list)
+    measures: dict[str, Any] = field(default_factory=dict)
 
     def sampled(self) -> Arrays:
         """What the model itself gives for the sample rows, by name."""
-        if self.probabilities is None:
+        if self.outputs:
             return self.outputs
+        assert self.probabilities is not None, "a model of no classes says what it gives for the sample"
         return {"probabilities": self.probabilities[: len(next(iter(self.sample.values())))]}
 
 
@@ -96,6 +102,7 @@ class Family(Variant):
     """The choice of how to learn. Each kind is one module of ``families/``."""
 
     tasks: ClassVar[tuple[str, ...]] = ()
+    loops: ClassVar[bool] = True  # whether the training loop fits it, so that the settings of learning reach it
     varies: ClassVar[bool] = False  # whether it learns in epochs, each of which may see other variants
     takes_base: ClassVar[bool] = False  # whether it can start from a base that was pretrained here
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from mofang.core.artifact import Artifact
-from mofang.core.canonical import digest_of
+from mofang.core.canonical import canonical, digest_of
 from mofang.core.errors import MofangError
 from mofang.core.personal import holds_personal_data, rewrites
 from mofang.core.run import Run
@@ -25,6 +25,8 @@ from mofang.fit import families
 from mofang.fit.base import Base, folder_of
 from mofang.fit.families.linear import Linear
 from mofang.fit.family import Conditions, Family, Fitted, Variation
+from mofang.fit.folds import cross_validated
+from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.probe import choosing, known_choices
 from mofang.fit.material import Material, read_material
@@ -39,7 +41,7 @@ SAMPLE_RECORDS = "input/@record"
 
 class Model(Artifact):
     """A trained model: its weights, ``encoder/``, about.json, validation.parquet, curves.json,
-    sample.safetensors.
+    sample.safetensors, and steps.jsonl where the loop trained it.
     """
 
     kind = "model"
@@ -70,7 +72,7 @@ def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
     return digest if chosen is None else digest_of([digest, chosen.to_dict()])
 
 
-@stage(version=2, source_digest=base_digest)
+@stage(version=3, source_digest=base_digest)
 def train(
     run: Run,
     snapshot: Snapshot,
@@ -81,6 +83,8 @@ def train(
     seconds: Annotated[float, Field(ge=0)] = 0.0,
     augment: tuple[str, ...] = (),
     strength: Annotated[float, Field(gt=0, le=1)] = 0.5,
+    folds: Annotated[int, Field(ge=0, le=50)] = 0,
+    learning: Learning = Learning(),
 ) -> Model:
     """Train a model on the training part of a snapshot; the validation part stops and rates it.
 
@@ -89,16 +93,19 @@ def train(
     family's own end. A run that is killed goes on from its last checkpoint. ``augment`` names kinds of variants
     (``flip,crop``, ``synonym,noise``) that every epoch makes of the training rows anew, with this ``strength``; the
     validation rows are never varied. A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights
-    starts from, in place of its own.
+    starts from, in place of its own. ``folds`` trains so many times on parts of the training part first and
+    tells mean and spread of the headline. ``learning`` are the flags of the loop (``--optimizer``, ``--schedule`` …).
     """
     about = snapshot.read_json("about.json")
     _require_suited(about, family, augment)
+    _require_loop(family, learning)
     start = _start(run, base, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
     material = read_material(snapshot, headline)
     variation = Variation(augment, strength) if augment else None
-    conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start)
+    conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
     with choosing(known_choices(run.shop)):
+        crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
         fitted = family.fit(material, conditions)
     run.licence(*fitted.licences)
     score = fitted.score
@@ -129,10 +136,11 @@ def train(
             "rows": {"train": len(material.train), "validation": len(material.validation)},
             "validation": {"metric": headline, "value": score},
             **_beyond(about, variation, base),
+            **({"folds": crossed} if crossed else {}),
         },
     )
     rows = {"train_rows": len(material.train), "validation_rows": len(material.validation)}
-    run.measure(metric=headline, validation=round(score, 6), **rows, threads=threads(), **fitted.notes)
+    run.measure(metric=headline, validation=round(score, 6), **rows, threads=threads(), **fitted.notes, **fitted.measures)
     return run.result(Model)
 
 
@@ -179,6 +187,13 @@ def _require_suited(about: dict[str, Any], family: Family, augment: Sequence[str
         )
 
 
+def _require_loop(family: Family, learning: Learning) -> None:
+    """Refuse settings of the loop for a family that learns without it: nothing is dropped in silence."""
+    if learning.chosen and not family.loops:
+        able = ", ".join(tag for tag, kind in sorted(families.KINDS.items()) if kind.loops)
+        raise MofangError("learning-unsuited", family=family.tag, settings=", ".join(learning.chosen), families=able)
+
+
 def _counts(snapshot: Snapshot, about: dict[str, Any]) -> Counter[str]:
     """Training records per label; of targets without labels, none."""
     if about.get("target", "class") != "class":
@@ -205,3 +220,5 @@ def _write(run: Run, material: Material, fitted: Fitted) -> None:
     sample = {f"input/{name}": array for name, array in fitted.sample.items()}
     run.write_bytes(SAMPLE, save({**sample, **fitted.sampled()}))
     run.write_json("curves.json", fitted.curves)
+    if fitted.steps:
+        run.write_bytes("steps.jsonl", b"".join(canonical(row) + b"\n" for row in fitted.steps))

@@ -20,7 +20,7 @@ Files = dict[str, bytes]
 
 ENCODERS = {"image": "ImageEncoder", "ngrams": "NgramEncoder", "overlap": "OverlapEncoder", "pairs": "PairEncoder",
             "places": "PlaceEncoder", "surroundings": "SurroundingsEncoder", "table": "TableEncoder",
-            "tokens": "TokenEncoder"}
+            "tokens": "TokenEncoder", "windows": "WindowEncoder"}
 
 
 class Encoder(Protocol):
