@@ -19,6 +19,7 @@ from mofang.core.personal import holds_personal_data, rewrites
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.augmenting.kinds import chosen_kinds, modality_of
+from mofang.data.records import Records
 from mofang.data.snapshot import Snapshot
 from mofang.engine.task import read_columns, task_named
 from mofang.fit import families
@@ -26,6 +27,7 @@ from mofang.fit.base import Base, folder_of
 from mofang.fit.families.linear import Linear
 from mofang.fit.family import Conditions, Family, Fitted, Variation
 from mofang.fit.folds import cross_validated
+from mofang.fit.guidance import Guidance, learnt
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
 from mofang.fit.material import Material, read_material
@@ -75,6 +77,8 @@ def train(
     run: Run,
     snapshot: Snapshot,
     base: Base | None = None,
+    teacher: Model | None = None,
+    unlabelled: Records | None = None,
     *,
     family: Family = Linear(),
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0,
@@ -83,6 +87,7 @@ def train(
     strength: Annotated[float, Field(gt=0, le=1)] = 0.5,
     folds: Annotated[int, Field(ge=0, le=50)] = 0,
     learning: Learning = Learning(),
+    guidance: Guidance = Guidance(),
 ) -> Model:
     """Train a model on the training part of a snapshot; the validation part stops and rates it.
 
@@ -93,6 +98,9 @@ def train(
     validation rows are never varied. A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights
     starts from, in place of its own. ``folds`` trains so many times on parts of the training part first and
     tells mean and spread of the headline. ``learning`` are the flags of the loop (``--optimizer``, ``--schedule`` …).
+    A ``teacher``, another model of the same question, says what else to learn of the training texts: its shares of each class,
+    softened by ``temperature``, count ``share`` beside the labels. ``unlabelled`` records get the teacher's answers, or, without
+    one, the model's own where it is sure (``confidence``, ``rounds``); what did not help on validation is not kept.
     """
     about = snapshot.read_json("about.json")
     _require_suited(about, family, augment)
@@ -103,7 +111,7 @@ def train(
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
     crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
-    fitted = family.fit(material, conditions)
+    fitted, told = learnt(run, family, material, conditions, teacher, unlabelled, guidance)
     run.licence(*fitted.licences)
     score = fitted.score
     if score is None:
@@ -134,9 +142,11 @@ def train(
             "validation": {"metric": headline, "value": score},
             **_beyond(about, variation, base),
             **({"folds": crossed} if crossed else {}),
+            **({"beside": told} if told else {}),
         },
     )
     rows = {"train_rows": len(material.train), "validation_rows": len(material.validation)}
+    run.measure(**({"beside": told} if told else {}))
     run.measure(metric=headline, validation=round(score, 6), **rows, threads=threads(), **fitted.notes, **fitted.measures)
     return run.result(Model)
 
