@@ -172,6 +172,6 @@ def _one(sample: Arrays, row: int) -> Arrays:
     for mask in MASKS:
         if mask in found:
             width = found[mask].shape[1]
-            length = max(1, int((found[mask] != 0).sum()))
+            length = int(np.flatnonzero(found[mask][0]).max(initial=0)) + 1
             return {name: array[:, :length] if array.shape[1:2] == (width,) else array for name, array in found.items()}
     return found
