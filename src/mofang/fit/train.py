@@ -30,7 +30,7 @@ from mofang.fit.folds import cross_validated
 from mofang.fit.guidance import Guidance, learnt
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
-from mofang.fit.material import Material, read_material
+from mofang.fit.material import Material, part_of, read_material
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -85,6 +85,7 @@ def train(
     seconds: Annotated[float, Field(ge=0)] = 0.0,
     augment: tuple[str, ...] = (),
     strength: Annotated[float, Field(gt=0, le=1)] = 0.5,
+    part: Annotated[float, Field(gt=0, le=1)] = 1.0,
     folds: Annotated[int, Field(ge=0, le=50)] = 0,
     learning: Learning = Learning(),
     guidance: Guidance = Guidance(),
@@ -95,7 +96,7 @@ def train(
     the same number of threads. ``seconds`` shortens the schedule to fit a time limit; 0 trains until the
     family's own end. A run that is killed goes on from its last checkpoint. ``augment`` names kinds of variants
     (``flip,crop``, ``synonym,noise``) that every epoch makes of the training rows anew, with this ``strength``; the
-    validation rows are never varied. A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights
+    validation rows are never varied. ``part`` learns from this share of the training rows only, classes alike. A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights
     starts from, in place of its own. ``folds`` trains so many times on parts of the training part first and
     tells mean and spread of the headline. ``learning`` are the flags of the loop (``--optimizer``, ``--schedule`` …).
     A ``teacher``, another model of the same question, says what else to learn of the training texts: its shares of each class,
@@ -108,6 +109,8 @@ def train(
     start = _start(run, base, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
     material = read_material(snapshot, headline)
+    if part < 1:
+        material = part_of(material, part, seed)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
     crossed = cross_validated(run, family, material, conditions, folds) if folds else {}

@@ -27,6 +27,7 @@ class Encoder(Family):
 
     tag: ClassVar[str] = "encoder"
     version: ClassVar[int] = 2
+    shortens: ClassVar[bool] = True
     learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
     varies: ClassVar[bool] = True

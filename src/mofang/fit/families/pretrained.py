@@ -38,6 +38,7 @@ class Pretrained(Family):
 
     tag: ClassVar[str] = "pretrained"
     version: ClassVar[int] = 2
+    shortens: ClassVar[bool] = True
     learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
     varies: ClassVar[bool] = True
