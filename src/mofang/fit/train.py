@@ -31,6 +31,7 @@ from mofang.fit.guidance import Guidance, learnt
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
 from mofang.fit.material import Material, part_of, read_material
+from mofang.fit.planning.ahead import foresee
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -108,6 +109,7 @@ def train(
     _require_loop(family, learning)
     start = _start(run, base, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
+    run.measure(**foresee(run, snapshot, family))
     material = read_material(snapshot, headline)
     if part < 1:
         material = part_of(material, part, seed)
