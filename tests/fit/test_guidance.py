@@ -126,3 +126,13 @@ def test_a_snapshot_of_english_keeps_its_own_teacher(fit_shop: Shop, teacher: Mo
     english = fit_shop.run(planted, task=TEXT, english=True)
     model = fit_shop.run(train, english, teacher=teacher, family=Linear())  # the same labels and inputs: allowed
     assert model.read_json("about.json")["beside"]["teacher"]["entry"] == teacher.entry
+
+
+def test_an_encoder_first_guesses_hidden_words_of_the_texts(fit_shop: Shop, snapshots: dict[str, Snapshot]) -> None:
+    from mofang.fit.families import Encoder
+
+    family = Encoder(width=16, layers=1, heads=2, vocabulary=120, max_length=32, epochs=6, learning_rate=5e-3, masked_steps=20,
+                     tokens=512)
+    models = [fit_shop.run(train, snapshots[TEXT], family=family, seed=seed) for seed in (0, 1)]
+    assert models[0].measures["masked_steps"] == 20 and models[0].measures["masked_loss"] < 4.5
+    assert fit_shop.run(export, models[0]).measures["max_abs_difference"] <= 1e-4

@@ -61,9 +61,9 @@ def learnt(
         material = softened(material, said, guidance.temperature, guidance.share)
         if others is not None and beyond is not None:
             material = with_answers(material, others, beyond, guidance.temperature)
-    if others is not None and guidance.agree:
+    if others is not None:
         conditions = replace(conditions, unlabelled=others.records, agree=guidance.agree)
-        told["agree"] = guidance.agree
+        told |= {"agree": guidance.agree} if guidance.agree else {}
     if teacher is None and others is not None and guidance.rounds and material.target == "class":
         fitted, rounds = self_taught(
             family, material, conditions, others, guidance.confidence, guidance.rounds, fitted_answers
@@ -84,5 +84,6 @@ def _require_use(family: Family, material: Material, guidance: Guidance, taught:
     """Refuse unlabelled records of which nothing would be learnt."""
     if guidance.agree and not family.learns_shares or guidance.agree and not family.loops:
         raise MofangError("unlabelled-unsuited", reason=f"{family.tag}, --agree {guidance.agree:g}")
-    if not taught and not guidance.agree and (material.target != "class" or not guidance.rounds):
+    used = taught or guidance.agree or getattr(family, "masked_steps", 0)
+    if not used and (material.target != "class" or not guidance.rounds):
         raise MofangError("unlabelled-unsuited", reason=f"{material.task}, --rounds {guidance.rounds}")

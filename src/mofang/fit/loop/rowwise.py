@@ -147,7 +147,7 @@ def fit_rows(
 ) -> Fitted:
     """Teach the network that ``build`` makes the material's targets."""
     train, validation = encoded
-    plain = material.target == "class" and material.train.soft is None and not conditions.unlabelled
+    plain = material.target == "class" and material.train.soft is None and not (conditions.unlabelled and conditions.agree)
     if plain and not isinstance(encoder, WindowEncoder):
         fitted = fit_classes(build, encoder, encoded, material, plan, conditions, architecture, augment)
         return replace(fitted, notes=fitted.notes | cut_note(encoder, train))
