@@ -124,8 +124,8 @@ def shown(rows: list[dict[str, Any]], tables: dict[str, list[Any]], budget_s: fl
     """The page."""
     lines = [
         "# Quality within a budget", "",
-        f"{date.today()}, {platform.machine()}, {threads()} threads, budget {budget_s / 60:g} min for each language. Accuracy on the "
-        "test part, which is opened once; the margin's 95 % interval is that of paired bootstrap resamples.", "",
+        (f"{date.today()}, {platform.machine()}, {threads()} threads, budget {budget_s / 60:g} min for each language. Accuracy on "
+         "the test part, which is opened once; the margin's 95 % interval is that of paired bootstrap resamples."), "",
         "| texts | what | test rows | accuracy | other | margin | 95 % interval | goal |", "|---|---|---|---|---|---|---|---|"]
     for row in rows:
         verdict = ("ok" if row["low"] > 0 else "short") if row["name"].startswith("best") else "shown"
@@ -133,15 +133,15 @@ def shown(rows: list[dict[str, Any]], tables: dict[str, list[Any]], budget_s: fl
                      f"{row['margin']:+.4f} | {row['low']:+.4f} to {row['high']:+.4f} | {verdict} |")
     for language, table in tables.items():
         lines += ["", f"## Candidates, {language}", "",
-                  f"A machine hour is taken to cost {format_micros(HOUR_MICROS, 'CNY')}; the price is the machine's for 1,000 "
-                  "predictions, one after the other on one core.", "",
+                  (f"A machine hour is taken to cost {format_micros(HOUR_MICROS, 'CNY')}; the price is the machine's for 1,000 "
+                   "predictions, one after the other on one core."), "",
                   "| family | status | validation | seconds | MB | ms each | price of 1,000 | why |", "|---|---|---|---|---|---|---|---|"]
         for row in table:
             settings = ", ".join(f"{name}={value}" for name, value in row["settings"].items() if name not in ("tag", "version"))
             size, each = row.get("size_bytes"), row.get("answer_ms")
             cells = [row["family"] + (f" ({settings})" if settings else ""), row["status"], f"{row.get('validation', '-')}",
                      f"{row.get('seconds', '-')}", "-" if size is None else f"{size / 1e6:.1f}", "-" if each is None else f"{each:.2f}",
-                     "-" if each is None else f"{each * HOUR_MICROS / 3.6e6 / 1e3 * 1e-3:.7f}", row.get("reason", "")]
+                     "-" if each is None else f"{each * 1000 * HOUR_MICROS / 3.6e6 / 1e6:.6f}", row.get("reason", "")]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -153,7 +153,8 @@ def test_what_a_search_is_expected_to_take() -> None:
 
 
 def test_a_learning_curve_stops_what_cannot_win(fit_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mofang.fit import curve, select as selecting
+    from mofang.fit import curve
+    from mofang.fit import select as selecting
     from mofang.fit.families import Rnn
 
     monkeypatch.setattr(selecting, "DEAR_ROWS", 50)
@@ -177,6 +178,8 @@ def test_a_power_law_is_continued() -> None:
 
     found = Curve(Linear(), 0, ((100, 1 - 0.4), (300, 1 - 0.4 * 3**-0.3)), 10_000)
     assert abs(found.power - 0.3) < 1e-9 and abs(found.whole - (1 - 0.4 * 100**-0.3)) < 1e-9 and found.most > found.whole
+    timed = Curve(Linear(), 0, ((100, 0.7), (300, 0.8)), 1000, (4.0, 8.0), 2.0)
+    assert abs(timed.whole_s - (2 * 20 + 2)) < 1e-9
     assert Curve(Linear(), 0, ((100, 0.7), (300, 0.6)), 1000).power == 0.05  # a curve that fell says little
 
 

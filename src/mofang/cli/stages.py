@@ -137,8 +137,8 @@ def _callback(spec: Spec) -> Callable[..., None]:
         context = ctx.find_object(Context)
         assert context is not None
         name, as_json = given.pop("name"), given.pop("as_json")
-        named = {one.name: given.pop(BY_NAME + one.name) for one in _by_flag(spec)}
-        artifacts = [_input(context, one.kind.kind, given.pop(one.name) or named.get(one.name)) for one in spec.inputs]
+        by_name = {one.name: given.pop(BY_NAME + one.name) for one in _by_flag(spec)}
+        artifacts = [_input(context, one.kind.kind, given.pop(one.name) or by_name.get(one.name)) for one in spec.inputs]
         settings = {s.name: _value(s, given[s.name]) for s in spec.settings if given.get(s.name) is not None}
         _nested(spec, settings, ctx.meta[NESTED])
         require_lent(context.shop, spec, settings)

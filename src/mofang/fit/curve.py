@@ -22,7 +22,10 @@ PART_MOST = 0.25
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores of a family on parts of the rows: ``points`` are (rows, score), the smaller part first."""
+    """Scores of a family on parts of the rows: ``points`` are (rows, score), the smaller part first.
+
+    ``spent_s`` are the seconds of each, ``longer`` how many times the epochs of a part the whole training plans.
+    """
 
     epochs: ClassVar[int] = 3
 
@@ -30,6 +33,8 @@ class Curve:
     place: int
     points: tuple[tuple[float, float], ...]
     rows: int
+    spent_s: tuple[float, ...] = ()
+    longer: float = 1.0
 
     @property
     def power(self) -> float:
@@ -49,6 +54,13 @@ class Curve:
         """The same with hope."""
         return self._at(min(self.power + HOPE, POWERS[1] + HOPE))
 
+    @property
+    def whole_s(self) -> float:
+        """Seconds that the whole training would take, told from what both parts took."""
+        (few, _), (many, _) = self.points[0], self.points[-1]
+        slope = max(1e-6, (self.spent_s[-1] - self.spent_s[0]) / (many - few))
+        return self.longer * slope * self.rows + max(0.0, self.spent_s[0] - slope * few)
+
     def to_dict(self) -> dict[str, Any]:
         """As the table of candidates shows it."""
         points = [[round(rows), round(score, 6)] for rows, score in self.points]
@@ -56,13 +68,23 @@ class Curve:
 
     def _at(self, power: float) -> float:
         rows, score = self.points[-1]
-        return 1 - (1 - score) * (self.rows / rows) ** -power
+        return 1 - (1 - score) * math.exp(-power * math.log(self.rows / rows))
 
 
-def rung(family: Family, size: Size, rate: float, seconds: float) -> tuple[float, ...]:
-    """The two parts of the rows on which the family is tried in about so many seconds, or () where that is too few rows."""
+def longer(family: Family, size: Size, rate: float) -> float:
+    """How many times the epochs of a part a family plans for all rows."""
+    tried = replace(family, epochs=Curve.epochs)  # type: ignore[type-var]
+    whole, part = (one.estimate(size).operations for one in (family, tried))
+    return whole / part if part else 1.0
+
+
+def rung(family: Family, size: Size, rate: float, seconds: float) -> tuple[float, float]:
+    """The two parts of the rows on which the family is tried in about so many seconds, at least ``ROWS_LEAST`` in the smaller:
+    its estimate may be wrong by much where others use the machine, and the parts themselves tell what it takes.
+    """
     tried = replace(family, epochs=Curve.epochs)  # type: ignore[type-var]
     none = tried.estimate(replace(size, rows=0)).seconds(rate)
     whole = tried.estimate(size).seconds(rate)
     part = min(PART_MOST, seconds / max(1e-9, whole - none))  # what it takes to start is spent in any case
-    return (part / STEP, part) if part * size.rows / STEP >= ROWS_LEAST else ()
+    part = min(1.0, max(part, STEP * ROWS_LEAST / size.rows))
+    return part / STEP, part

@@ -17,7 +17,7 @@ from mofang.data.records import RecordReader
 from mofang.data.snapshot import Snapshot
 from mofang.engine.task import read_columns
 from mofang.fit.asking import weigh
-from mofang.fit.curve import Curve, rung
+from mofang.fit.curve import Curve, longer, rung
 from mofang.fit.family import Family
 from mofang.fit.loop.deadline import deadline_in
 from mofang.fit.loop.machine import multiply_rate
@@ -32,6 +32,8 @@ ANNOUNCED_S = 60.0  # a longer search is announced
 DEAR_ROWS, DEAR_BUDGET_S, DEAR_SHARE = 2000, 60.0, 0.1  # from which a learning curve pays
 RUNG_SHARE = 0.05  # of the budget, for the larger of the two parts of a curve
 STEADY = 1.5  # a network is trained without a limit where its estimate fits so often into what is left
+EXPLORED_SHARE = 0.12  # of the budget, that each part of a curve may take
+LIMIT_SHARE = 0.85  # of what is left, for a shortened training: its last validation comes on top
 SHORTEST_SHARE = 0.04  # of its estimate: with less a shortened training would learn nothing
 WEIGHED, WEIGHED_LEFT_S = 24, 10.0  # records asked to time an answer, where so much time is left
 
@@ -77,7 +79,7 @@ def select(
             trial.attempt(family, estimates[family])
     promising = [trial.explore(family, size, rate) for family in later if family not in trial.tried]
     for curve in sorted((one for one in promising if one is not None), key=lambda one: -one.whole):
-        trial.pursue(curve, estimates[curve.family])
+        trial.pursue(curve)
     if not trial.models:
         trial.explain(ordered[0], estimates[ordered[0]])
     chosen = max(trial.models, key=lambda place: (trial.table[place]["validation"], -place))
@@ -154,21 +156,19 @@ class Trial:
         self.table.append(row)
         place = len(self.table) - 1
         tried = self.run.once(f"rung-{place}", lambda: rung(family, size, rate, min(RUNG_SHARE * self.budget_s, self.left_s / 3)))
-        if not tried:
-            row |= self._skipped(row["estimate_s"])
-            return None
-        points = []
+        points, spent = [], []
         for number, part in enumerate(tried):
             seen: dict[str, Any] = {}
             self._train(f"rung-spent-{place}-{number}", seen, replace(family, epochs=Curve.epochs), part=part,  # type: ignore[type-var]
-                        deadline_s=self.left_s, kept=False)
-            row["seconds"] = round(row.get("seconds", 0.0) + seen.pop("seconds"), 2)
+                        deadline_s=min(self.left_s, EXPLORED_SHARE * self.budget_s), kept=False)
+            spent.append(seen.pop("seconds"))
+            row["seconds"] = round(row.get("seconds", 0.0) + spent[-1], 2)
             if "validation" not in seen:
                 row |= seen
                 return None
             points.append((part * size.rows, seen["validation"]))
         best = max(one["validation"] for one in self.table if one.get("status") == "trained")
-        curve = Curve(family, place, tuple(points), size.rows)
+        curve = Curve(family, place, tuple(points), size.rows, tuple(spent), longer(family, size, rate))
         row["curve"] = curve.to_dict()
         if curve.most <= best:
             row |= {
@@ -180,14 +180,15 @@ class Trial:
             return None
         return curve
 
-    def pursue(self, curve: Curve, estimate_s: float) -> None:
+    def pursue(self, curve: Curve) -> None:
         """Train the family of a curve on all rows, shortened to what is left where that is less than it needs."""
-        row = self.table[curve.place]
+        row, estimate_s = self.table[curve.place], curve.whole_s
+        row["estimate_s"] = round(estimate_s, 1)
         if not self.run.once(f"take-{curve.place}", lambda: self.left_s > SHORTEST_SHARE * estimate_s):
             row |= self._skipped(estimate_s)
             return
         whole = self.run.once(f"whole-{curve.place}", lambda: estimate_s * STEADY <= self.left_s)
-        limit_s = 0.0 if whole else self.run.once(f"limit-{curve.place}", lambda: max(SHORTEST_S, round(0.92 * self.left_s, 1)))
+        limit_s = 0.0 if whole else self.run.once(f"limit-{curve.place}", lambda: max(SHORTEST_S, round(LIMIT_SHARE * self.left_s, 1)))
         if limit_s:
             row["limit_s"] = limit_s
         self._train(f"spent-{curve.place}", row, curve.family, deadline_s=self.left_s if whole else float("inf"),

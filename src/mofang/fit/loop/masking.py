@@ -122,7 +122,7 @@ def _asked(encoder: TokenEncoder, records: Sequence[Record], seed: int) -> Maske
     documents = Documents(found.flat["input_ids"], found.offsets[:-1] + 1, found.offsets[1:] - 1)
     kept = documents.lengths > 0
     documents = Documents(documents.tokens, documents.starts[kept], documents.stops[kept])
-    places = {name: encoder.tokenizer.token_to_id(name) for name in SPECIAL}
+    places = {name: encoder.tokenizer.token_to_id(name) or 0 for name in SPECIAL}
     special = Special(
         pad=encoder.padding_id, cls=places["[CLS]"], sep=places["[SEP]"], mask=places["[MASK]"], words=encoder.size,
         taken=tuple(places.values()),
