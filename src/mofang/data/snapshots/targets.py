@@ -130,10 +130,8 @@ def _spans(value: Any, text: str) -> Cell:
 
 
 def _answer(value: Any, question: str, context: str) -> Cell:
-    """JSON {"text", "start"}, or the answer itself: its first place in the context; "" says that there is none."""
-    written = text_of(value)
-    if written is None:
-        return Cell(None, reason=MISSING)
+    """JSON {"text", "start"}, or the answer itself: its first place in the context; an empty cell says that there is none."""
+    written = text_of(value) or ""
     if not question.strip() or not context.strip():
         return Cell(written, reason=EMPTY)
     text, start = written.strip(), -1
