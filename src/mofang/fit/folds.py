@@ -55,6 +55,10 @@ def score_of(material: Material, fitted: Fitted) -> float:
 def fold_of(material: Material, folds: int, seed: int) -> Array:
     """The fold of each training row, int64 [N]: classes evenly spread, by lot."""
     rows = material.train
+    if material.target != "class":
+        if folds < 2 or len(rows) < folds:
+            raise MofangError("folds-too-many", folds=max(2, folds), label=material.task, rows=len(rows))
+        return np.random.default_rng((seed, SALT)).permutation(len(rows)) % folds
     counts = np.bincount(rows.labels, minlength=len(material.labels))
     rarest = int(np.where(counts > 0, counts, counts.max()).argmin())
     if folds < 2 or counts[rarest] < folds:
@@ -69,4 +73,9 @@ def fold_of(material: Material, folds: int, seed: int) -> Array:
 
 def _rows(rows: Rows, kept: Array) -> Rows:
     chosen = np.flatnonzero(kept)
-    return Rows([rows.ids[place] for place in chosen], [rows.records[place] for place in chosen], rows.labels[chosen])
+    return Rows([rows.ids[place] for place in chosen], [rows.records[place] for place in chosen], _chosen(rows.targets, chosen))
+
+
+def _chosen(targets: Any, places: Array) -> Any:
+    """The targets at these places: of an array, or of a list of spans, answers or texts."""
+    return targets[places] if isinstance(targets, np.ndarray) else [targets[place] for place in places]

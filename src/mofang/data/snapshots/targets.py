@@ -73,6 +73,15 @@ def reading(target: str, inputs: Sequence[str]) -> Reading:
     return lambda value, _: read(value)
 
 
+def labels_of(target: str, written: str) -> set[str]:
+    """The labels that a cell names which a snapshot wrote."""
+    if target == "class":
+        return {written}
+    if target == "classes":
+        return set(orjson.loads(written))
+    return {one["label"] for one in orjson.loads(written)} if target == "spans" else set()
+
+
 def _class(value: Any) -> Cell:
     text = (text_of(value) or "").strip()
     return Cell(text, (text,)) if text else Cell(None, reason=MISSING)

@@ -40,7 +40,6 @@ class Placed(Bodied):
 
         def build() -> Any:
             network, architecture["config"] = headed(body.config, body.folder, outputs, self.dropout, self.attention, True)
-            network.asks = asks
             return network
 
         plan = Plan(
@@ -58,8 +57,7 @@ class Placed(Bodied):
         from mofang.fit.networks.heads import headed
 
         network, _ = headed(architecture["config"], None, architecture["outputs"], self.dropout, self.attention, True)
-        network = restored(network, weights[WEIGHTS])
-        return network_graph(network, sample, "identity" if architecture["asks"] else "softmax", each=True)
+        return network_graph(restored(network, weights[WEIGHTS]), sample, "identity" if architecture["asks"] else "softmax", each=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,7 +101,7 @@ class Placewise:
 
     def judge(self, network: nn.Module, device: torch.device) -> Judged:
         """F1 of the answers as they will be served, and the mean loss of the first thousand validation windows."""
-        score = self.asked.score(runner(network, device))
+        score = self.asked.score(runner(network, device, self.train.asks))
         total = count = 0.0
         some = min(LOSS_WINDOWS, len(self.validation.rows.lengths))
         with torch.inference_mode():
@@ -117,12 +117,12 @@ class Placewise:
         return Batch(tensors(arrays), float(max(1, count)))
 
 
-def runner(network: nn.Module, device: torch.device) -> Callable[[Arrays], Arrays]:
+def runner(network: nn.Module, device: torch.device, asks: bool) -> Callable[[Arrays], Arrays]:
     """What the graph will give for an encoder's arrays: probabilities of tags, or logits of begin and end."""
     def run(arrays: Arrays) -> Arrays:
         with torch.inference_mode():
             logits = network(**tensors(graph_arrays(arrays), device)).float()
-            if getattr(network, "asks", False):
+            if asks:
                 return {"number": logits.cpu().numpy()}
             return {"probabilities": torch.softmax(logits, dim=-1).cpu().numpy()}
     return run
@@ -139,7 +139,7 @@ def fit_places(
     network, outcome = fit_network(build, objective, plan, conditions)
     network.eval()
     sample = _sample(encoder, material.validation)
-    outputs = runner(network, next(network.parameters()).device)(sample)
+    outputs = runner(network, next(network.parameters()).device, windows.asks)(sample)
     notes = notes_of(network, outcome) | {"windows": len(windows.rows.lengths), "uneven_spans": windows.uneven}
     return Fitted(encoder, {WEIGHTS: weights_file(network)}, architecture, None, sample, outcome.curves, notes, outputs=outputs,
                   score=outcome.judged.score, steps=outcome.steps, measures=outcome.speed)
