@@ -54,7 +54,7 @@ def test_the_paired_difference_is_that_of_the_same_texts() -> None:
 
 def test_answers_lose_case_signs_and_articles() -> None:
     assert text_tokens("The Answer, is 42!") == ["answer", "is", "42"]
-    assert text_tokens("《红楼梦》 的作者a") == ["红", "楼", "梦", "的", "作", "者"], "the article goes, as SQuAD has it"
+    assert text_tokens("《红楼梦》的作者 a") == ["红", "楼", "梦", "的", "作", "者"], "the article goes, as SQuAD has it"
     assert token_f1(["a", "b"], ["b", "c"]) == 0.5 and token_f1([], []) == 1 and token_f1([], ["a"]) == 0
     assert token_f1(["x", "x"], ["x"]) == pytest.approx(2 / 3), "each word counts as often as it stands there"
 
