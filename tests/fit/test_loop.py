@@ -25,7 +25,8 @@ from mofang.fit.loop.batches import Batches
 from mofang.fit.loop.checkpoint import read_checkpoint, write_checkpoint
 from mofang.fit.loop.classification import Classes
 from mofang.fit.loop.deadline import deadline_in
-from mofang.fit.loop.loop import Loop, Plan
+from mofang.fit.loop.loop import Loop
+from mofang.fit.loop.plan import Plan
 from mofang.fit.networks.dense import DenseNetwork
 
 ROWS = 96
@@ -181,14 +182,22 @@ def test_checkpoints_are_checked(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path) is None
     write_checkpoint(tmp_path, 1, {"a": torch.ones(3)}, {"step": 1})
     write_checkpoint(tmp_path, 2, {"a": torch.zeros(3)}, {"step": 2})
+    write_checkpoint(tmp_path, 3, {"a": torch.full((3,), 3.0)}, {"step": 3})
     found = read_checkpoint(tmp_path)
-    assert found is not None and found[1] == {"step": 2} and torch.equal(found[0]["a"], torch.zeros(3))
-    assert len(list(tmp_path.iterdir())) == 2, "older tensors are swept away"
-    path = tmp_path / "checkpoint-2.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-    assert read_checkpoint(tmp_path) is None, "a flipped bit is not loaded"
+    assert found is not None and found.state == {"step": 3} and found.tensors["a"].tolist() == [3, 3, 3] and not found.refused
+    assert len(list(tmp_path.iterdir())) == 4, "the two newest pairs are kept"
+    for file in ("checkpoint-3.safetensors", "checkpoint-3.json"):
+        whole = (tmp_path / file).read_bytes()
+        for place in range(0, len(whole), 7):
+            (tmp_path / file).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1:])
+            found = read_checkpoint(tmp_path)
+            assert found is not None and found.state == {"step": 2} and found.refused == 1, "a flipped bit falls back"
+        (tmp_path / file).write_bytes(whole[: len(whole) // 2])
+        assert (found := read_checkpoint(tmp_path)) is not None and found.state == {"step": 2}, "so does a torn file"
+        (tmp_path / file).write_bytes(whole)
+    for path in tmp_path.glob("checkpoint-*.safetensors"):
+        path.write_bytes(b"")
+    assert read_checkpoint(tmp_path) is None
 
 
 @settings(max_examples=50, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -109,7 +110,13 @@ def _show(setting: Setting) -> str:
 
 
 def _bare(annotation: Any) -> Any:
-    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+    """The type without its limits, and without the None of a setting that may be left to others."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _bare(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        kinds = [one for one in typing.get_args(annotation) if one is not type(None)]
+        return _bare(kinds[0]) if len(kinds) == 1 else annotation
+    return annotation
 
 
 def _callback(spec: Spec) -> Callable[..., None]:

@@ -229,7 +229,7 @@ def _perform(shop: Shop, spec: Spec, key: str, identity: dict[str, Any], setting
     start = shop.ledger.append("start", key, shop.actor, said)
     began, (cpu_began, _), tombs = time.monotonic(), used(), _tombs(shop)
     try:
-        made = spec.function(run, *spec.arguments(bound), **settings)
+        made = spec.call(run, bound, settings)
         if tombs != _tombs(shop) and spec.output is not None and is_personal(spec.output.kind):
             raise MofangError("erased-meanwhile", stage=spec.name)
     except Pending:

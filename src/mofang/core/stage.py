@@ -6,6 +6,7 @@ second description of a stage anywhere.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import types
 import typing
@@ -25,6 +26,14 @@ SourceDigest = Callable[[Any, dict[str, Any]], str]
 
 class OnDisk:
     """Marks a text setting that names a place on the disk: from another machine only uploads may stand there."""
+
+
+class Settings:
+    """Base of settings that several stages share: each field of the frozen dataclass is a setting (and a flag) of its own.
+
+    ``learning: Learning = Learning()`` in a signature gives the flags ``--optimizer``, ``--schedule`` and so on. Where the
+    stage has a setting of the same name itself, that one stands and the group keeps its default.
+    """
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,16 @@ class Spec:
     keyed_on: Literal["digests", "references"] = "digests"
     depends: Literal["", "machine"] = ""
     source_digest: SourceDigest | None = field(default=None, repr=False)
+    groups: dict[str, type[Settings]] = field(default_factory=dict, repr=False, compare=False)
+    own: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def call(self, run: Any, bound: list[list[Artifact]], settings: dict[str, Any]) -> Any:
+        """Run the function on checked settings; those that stand in a group reach it together."""
+        given = dict(settings)
+        for name, group in self.groups.items():
+            names = {one.name for one in dataclasses.fields(group)} - self.own  # type: ignore[arg-type]
+            given[name] = group(**{inner: given.pop(inner) for inner in sorted(names)})
+        return self.function(run, *self.arguments(bound), **given)
 
     @cached_property
     def takes_previous(self) -> bool:
@@ -199,12 +218,27 @@ def read_signature(function: Callable[..., Any], **known: Any) -> Spec:
     hints = typing.get_type_hints(function, include_extras=True)
     parameters = list(inspect.signature(function).parameters.values())[1:]
     inputs = [_input(p.name, hints[p.name]) for p in parameters if p.kind is not p.KEYWORD_ONLY]
-    settings = [Setting(p.name, hints[p.name], p.default) for p in parameters if p.kind is p.KEYWORD_ONLY]
+    settings: list[Setting] = []
+    own = {p.name for p in parameters}
+    groups: dict[str, type[Settings]] = {}
+    for p in parameters:
+        hint = hints[p.name]
+        if p.kind is p.KEYWORD_ONLY and isinstance(hint, type) and issubclass(hint, Settings):
+            groups[p.name] = hint
+            settings += [one for one in _members(hint, p.default) if one.name not in own]
+        elif p.kind is p.KEYWORD_ONLY:
+            settings.append(Setting(p.name, hint, p.default))
     made = hints.get("return")
     output = made if isinstance(made, type) and issubclass(made, Artifact) else None
     name = getattr(function, "__name__", "stage")
     return Spec(name=name, function=function, doc=inspect.getdoc(function) or "", inputs=tuple(inputs),
-                settings=tuple(settings), output=output, **known)
+                settings=tuple(settings), output=output, groups=groups, own=frozenset(own), **known)
+
+
+def _members(group: type[Settings], default: Any) -> list[Setting]:
+    hints = typing.get_type_hints(group, include_extras=True)
+    fields = dataclasses.fields(group)  # type: ignore[arg-type]
+    return [Setting(one.name, hints[one.name], getattr(default, one.name)) for one in fields]
 
 
 def _input(name: str, annotation: Any) -> Input:

@@ -16,6 +16,7 @@ from mofang.core.progress import Bar
 from mofang.core.variant import Variant
 from mofang.engine.arrays import Array, Arrays
 from mofang.engine.encode import Encoder, Record
+from mofang.fit.loop.learning import Learning
 from mofang.fit.material import Material
 from mofang.fit.size import Size
 
@@ -36,7 +37,8 @@ class Conditions:
     """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress
     bar, the variants of training rows that it should make, and the folder of a base to start from.
 
-    ``unlabelled`` are records without targets, ``agree`` how much it counts that two answers to one of them are alike.
+    ``unlabelled`` are records without targets, ``agree`` how much it counts that two answers to one of them are alike,
+    and ``learning`` the settings of the loop.
     """
 
     seed: int
@@ -47,6 +49,7 @@ class Conditions:
     base: Path | None = None
     unlabelled: Sequence[Record] = ()
     agree: float = 0.0
+    learning: Learning = field(default_factory=Learning)
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Family(Variant):
     """The choice of how to learn. Each kind is one module of ``families/``."""
 
     tasks: ClassVar[tuple[str, ...]] = ()
+    loops: ClassVar[bool] = True  # whether the training loop fits it, so that the settings of learning reach it
     varies: ClassVar[bool] = False  # whether it learns in epochs, each of which may see other variants
     takes_base: ClassVar[bool] = False  # whether it can start from a base that was pretrained here
 

@@ -24,7 +24,11 @@ from mofang.fit import families
 from mofang.fit.base import Base, folder_of
 from mofang.fit.families.linear import Linear
 from mofang.fit.family import Conditions, Family, Fitted, Variation
+from mofang.fit.folds import cross_validated, score_of
+from mofang.fit.loop.journal import FILE, lasting, read_steps, speed
+from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
+from mofang.fit.loop.probe import choosing, known_choices
 from mofang.fit.material import Material, read_material
 
 if TYPE_CHECKING:
@@ -37,7 +41,7 @@ SAMPLE_RECORDS = "input/@record"
 
 class Model(Artifact):
     """A trained model: its weights, ``encoder/``, about.json, validation.parquet, curves.json,
-    sample.safetensors.
+    sample.safetensors, and steps.jsonl where the loop trained it.
     """
 
     kind = "model"
@@ -67,7 +71,7 @@ def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
     return family.base_digest()
 
 
-@stage(version=2, source_digest=base_digest)
+@stage(version=3, source_digest=base_digest)
 def train(
     run: Run,
     snapshot: Snapshot,
@@ -78,6 +82,8 @@ def train(
     seconds: Annotated[float, Field(ge=0)] = 0.0,
     augment: tuple[str, ...] = (),
     strength: Annotated[float, Field(gt=0, le=1)] = 0.5,
+    folds: Annotated[int, Field(ge=0, le=50)] = 0,
+    learning: Learning = Learning(),
 ) -> Model:
     """Train a model on the training part of a snapshot; the validation part stops and rates it.
 
@@ -85,23 +91,24 @@ def train(
     the same number of threads. ``seconds`` shortens the schedule to fit a time limit; 0 trains until the
     family's own end. A run that is killed goes on from its last checkpoint. ``augment`` names kinds of variants
     (``flip,crop``, ``synonym,noise``) that every epoch makes of the training rows anew, with this ``strength``; the
-    validation rows are never varied. A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights
-    starts from, in place of its own.
+    validation rows are never varied. ``folds`` trains so many times on parts of the training part first and
+    tells mean and spread of the headline. ``learning`` are the flags of the loop (``--optimizer``, ``--schedule`` …).
+    A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights starts from, in place of its own.
     """
     about = snapshot.read_json("about.json")
     _require_suited(about, family, augment)
+    _require_loop(family, learning)
     start = _start(run, base, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
     material = read_material(snapshot, headline)
     variation = Variation(augment, strength) if augment else None
-    conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start)
-    fitted = family.fit(material, conditions)
+    conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
+    with choosing(known_choices(run.shop)):
+        crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
+        fitted = family.fit(material, conditions)
     run.licence(*fitted.licences)
-    score = fitted.score
-    if score is None:
-        assert fitted.probabilities is not None, "a family says its score, or the probabilities of classes"
-        score = material.score(fitted.probabilities, material.validation.labels)
-    _write(run, material, fitted)
+    score, steps = score_of(material, fitted), read_steps(run.scratch)
+    _write(run, material, fitted, steps)
     run.write_json(
         "about.json",
         {
@@ -125,10 +132,11 @@ def train(
             "rows": {"train": len(material.train), "validation": len(material.validation)},
             "validation": {"metric": headline, "value": score},
             **_beyond(about, variation, base),
+            **({"folds": crossed} if crossed else {}),
         },
     )
     rows = {"train_rows": len(material.train), "validation_rows": len(material.validation)}
-    run.measure(metric=headline, validation=round(score, 6), **rows, threads=threads(), **fitted.notes)
+    run.measure(metric=headline, validation=round(score, 6), **rows, threads=threads(), **fitted.notes, **speed(steps))
     return run.result(Model)
 
 
@@ -175,6 +183,13 @@ def _require_suited(about: dict[str, Any], family: Family, augment: Sequence[str
         )
 
 
+def _require_loop(family: Family, learning: Learning) -> None:
+    """Refuse settings of the loop for a family that learns without it: nothing is dropped in silence."""
+    if learning.chosen and not family.loops:
+        able = ", ".join(tag for tag, kind in sorted(families.KINDS.items()) if kind.loops)
+        raise MofangError("learning-unsuited", family=family.tag, settings=", ".join(learning.chosen), families=able)
+
+
 def _counts(snapshot: Snapshot, about: dict[str, Any]) -> Counter[str]:
     """Training records per label; of targets without labels, none."""
     if about.get("target", "class") != "class":
@@ -184,7 +199,7 @@ def _counts(snapshot: Snapshot, about: dict[str, Any]) -> Counter[str]:
     return Counter(labels.to_pylist())
 
 
-def _write(run: Run, material: Material, fitted: Fitted) -> None:
+def _write(run: Run, material: Material, fitted: Fitted, steps: list[dict[str, Any]]) -> None:
     from safetensors.numpy import save
 
     for name, data in fitted.weights.items():
@@ -201,3 +216,5 @@ def _write(run: Run, material: Material, fitted: Fitted) -> None:
     sample = {f"input/{name}": array for name, array in fitted.sample.items()}
     run.write_bytes(SAMPLE, save({**sample, **fitted.sampled()}))
     run.write_json("curves.json", fitted.curves)
+    if steps:
+        run.write_bytes(FILE, lasting(steps))

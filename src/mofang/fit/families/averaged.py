@@ -41,7 +41,7 @@ class Averaged(Family):
         """Learn the embeddings and the head together."""
         from mofang.engine.encode.ngrams import NgramEncoder
         from mofang.fit.loop.arrays import encode_ngrams
-        from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.plan import Plan
         from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
 
         train = material.train.records

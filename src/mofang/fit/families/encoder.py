@@ -45,7 +45,7 @@ class Encoder(Family):
         """Learn the vocabulary, then the encoder and its head together."""
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
-        from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.plan import Plan
         from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
 
         train = material.train.records

@@ -55,6 +55,7 @@ class Linear(Family):
         "text_regression",
         "text_multilabel",
     )
+    loops: ClassVar[bool] = False
 
     c: Annotated[float, Field(ge=0)] = 0.0
     terms: Annotated[int, Field(ge=1)] = 200_000

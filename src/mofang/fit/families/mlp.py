@@ -39,7 +39,7 @@ class Mlp(Family):
         """Train on standardised values."""
         from mofang.fit.loop.arrays import encode_dense
         from mofang.fit.loop.classification import fit_classes, weights_of
-        from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.plan import Plan
         from mofang.fit.networks.dense import DenseNetwork, values_of
 
         encoder = dense_encoder(material)

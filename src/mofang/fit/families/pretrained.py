@@ -57,7 +57,7 @@ class Pretrained(Family):
 
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
-        from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.plan import Plan
         from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
         from mofang.fit.networks.transformer import from_folder
 

@@ -41,7 +41,7 @@ class Resnet(Family):
         from mofang.engine.encode.image import ImageEncoder
         from mofang.fit.loop.arrays import encode_dense
         from mofang.fit.loop.classification import fit_classes, weights_of
-        from mofang.fit.loop.loop import Plan
+        from mofang.fit.loop.plan import Plan
         from mofang.fit.networks.resnet import shifted
 
         column = material.columns("image")[0]

@@ -32,6 +32,7 @@ class Xgboost(Family):
     tag: ClassVar[str] = "xgboost"
     version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("table_classification",)
+    loops: ClassVar[bool] = False
 
     rounds: Annotated[int, Field(ge=1)] = 500
     depth: Annotated[int, Field(ge=1, le=16)] = 6

@@ -1,4 +1,4 @@
-"""The training loop: batches, steps, checkpoints, curves.
+"""The training loop: batches, steps, verdicts, checkpoints, curves.
 
-Its modules need torch and are imported when training starts.
+``learning`` and ``plan`` are its settings and hold no torch; the other modules are imported when training starts.
 """

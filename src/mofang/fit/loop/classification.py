@@ -15,8 +15,8 @@ from mofang.fit.encoders import encode_sample
 from mofang.fit.family import Conditions, Fitted
 from mofang.fit.loop.arrays import Encoded
 from mofang.fit.loop.batches import Batches
-from mofang.fit.loop.loop import Plan
 from mofang.fit.loop.objective import Batch, Judged, tensors
+from mofang.fit.loop.plan import Plan
 from mofang.fit.loop.start import WEIGHTS, fit_network, notes_of, weights_file
 from mofang.fit.material import Material
 
@@ -46,11 +46,16 @@ class Classes:
         self.validation, self.validation_labels = validation
         self.plan, self.score, self.augment, self.renew = plan, score, augment, renew
         self.weights = torch.tensor(plan.class_weights) if plan.class_weights else None
+        self.named: list[str] = []  # the training rows' record ids, where they are known
 
     @property
     def lengths(self) -> Array:
         """Positions of every training row, int64 [N]."""
         return self.train.lengths
+
+    def ids(self, rows: Array) -> list[str]:
+        """The records behind these rows."""
+        return [self.named[row] if self.named else f"row {row}" for row in rows.tolist()]
 
     def batch(self, rows: Array, epoch: int, step: int) -> Batch:
         """The rows' arrays and labels, varied as this epoch varies them."""
@@ -64,7 +69,8 @@ class Classes:
         arrays = dict(batch.arrays)
         labels = arrays.pop(LABELS)
         weights = None if self.weights is None else self.weights.to(labels.device)
-        return nn.functional.cross_entropy(network(**arrays).float(), labels, weights, reduction="sum")
+        return nn.functional.cross_entropy(network(**arrays).float(), labels, weights, reduction="sum",
+                                           label_smoothing=self.plan.label_smoothing)
 
     def judge(self, network: nn.Module, device: torch.device) -> Judged:
         """Probabilities float32 [N, K] of the validation rows, their headline metric and mean loss."""
@@ -105,6 +111,7 @@ def fit_classes(
     augment: Augment | None = None,
 ) -> Fitted:
     """Teach the network that ``build`` makes the material's labels."""
+    plan = conditions.learning.plan(plan)
     train, validation = encoded
     renew = None
     if conditions.variation is not None:
@@ -113,6 +120,7 @@ def fit_classes(
         renew = Renewal(conditions.variation, encoder, train, material, plan.seed).batch
     labelled = (train, material.train.labels), (validation, material.validation.labels)
     objective = Classes(*labelled, plan, material.score, augment, renew)
+    objective.named = material.train.ids
     network, outcome = fit_network(build, objective, plan, conditions)
     return Fitted(
         encoder,

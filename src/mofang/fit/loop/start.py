@@ -6,13 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import nn
 
+from mofang.core.language import say
+from mofang.core.progress import announce
 from mofang.fit.family import Conditions
-from mofang.fit.loop.loop import Loop, Outcome, Plan
+from mofang.fit.loop.checkpoint import tensors_file
+from mofang.fit.loop.cursor import Outcome
+from mofang.fit.loop.fitting import fitted_plan
+from mofang.fit.loop.loop import Loop
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.objective import Objective
+from mofang.fit.loop.plan import Plan
 
 WEIGHTS = "weights.safetensors"
 
@@ -20,10 +26,20 @@ WEIGHTS = "weights.safetensors"
 def fit_network(
     build: Callable[[], nn.Module], objective: Objective, plan: Plan, conditions: Conditions
 ) -> tuple[nn.Module, Outcome]:
-    """Train the network that ``build`` makes; everything random follows from the plan's seed."""
+    """Train the network that ``build`` makes; everything random follows from the plan's seed.
+
+    The settings of learning go over the plan here; objectives that read them take ``conditions.learning.plan(plan)``.
+    """
+    plan = conditions.learning.plan(plan)
     torch.set_num_threads(threads())
     torch.manual_seed(plan.seed)
+    if plan.fits_mb:
+        plan = fitted_plan(build, objective, plan, conditions.scratch)
+        torch.manual_seed(plan.seed)
     loop = Loop(build(), objective, plan, conditions.scratch)
+    if loop.refused:
+        announce(say("The newest checkpoint was altered and is not used; training goes on from an older one.",
+                     "最新的检查点已被改动，不予使用；训练从较早的检查点继续。"))
     with conditions.progress("Training", "训练中", total=loop.cursor.steps) as bar:
         outcome = loop.run(bar)
     return loop.network, outcome
@@ -31,18 +47,19 @@ def fit_network(
 
 def weights_file(network: nn.Module) -> bytes:
     """All weights as one safetensors file."""
-    return save({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
+    return tensors_file(network.state_dict())
 
 
 def notes_of(network: nn.Module, outcome: Outcome) -> dict[str, Any]:
     """What a model says about its training."""
-    return {
+    found: dict[str, Any] = {
         "best_epoch": outcome.best_epoch + 1,
         "epochs": len(outcome.curves),
         "stopped": outcome.stopped,
         "parameters": sum(value.numel() for value in network.parameters()),
         "device": outcome.device,
     }
+    return found if outcome.precision == "fp32" else {**found, "precision": outcome.precision}
 
 
 def restored(network: nn.Module, data: bytes) -> nn.Module:
