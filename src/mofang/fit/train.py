@@ -29,6 +29,7 @@ from mofang.fit.loop.journal import FILE, lasting, read_steps, speed
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.probe import choosing, known_choices
+from mofang.fit.loop.repeating import repeatable
 from mofang.fit.material import Material, read_material
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def train(
     material = read_material(snapshot, headline)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
-    with choosing(known_choices(run.shop)):
+    with repeatable(run), choosing(known_choices(run.shop)):
         crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
         fitted = family.fit(material, conditions)
     run.licence(*fitted.licences)
