@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -46,7 +47,7 @@ FOLDER, CALL, ERROR, LOG = "spread", "call.json", "error.json", "log.txt"
 WEIGHTS, OUTCOME = "fitted.safetensors", "fitted.json"
 RESTARTS = 3
 LOOK_S = 0.3
-TAIL = 600
+TAIL = 300
 
 
 class Finished(BaseException):
@@ -131,7 +132,14 @@ def together(devices: int, scratch: Path, bar: Bar) -> None:
     if stop := stopping.asked():
         raise stop
     if not (scratch / OUTCOME).exists():
-        raise MofangError("workers-failed", devices=devices, restarts=RESTARTS, said=said[-TAIL:].strip() or "-")
+        raise MofangError("workers-failed", devices=devices, restarts=RESTARTS, said=_last_words(said))
+
+
+def _last_words(said: str) -> str:
+    """What a worker died of, from all that was printed."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    found = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Killed)\b", line) and "elastic" not in line]
+    return (found or lines or ["-"])[-1][-TAIL:]
 
 
 def costs(folder: Path) -> list[dict[str, Any]]:

@@ -42,9 +42,10 @@ def fit_network(
     if learning.devices > 1 and not spread.is_worker():
         return _elsewhere(build, conditions)
     folder.mkdir(parents=True, exist_ok=True)
-    if spread.is_worker() and (earlier := spread.taken(folder, network := build())):
+    network = build()
+    if spread.is_worker() and (earlier := spread.taken(folder, network)):
         return network, earlier
-    loop = Loop(build(), objective, plan, folder, placed(learning.placement) if spread.is_worker() else None)
+    loop = Loop(network, objective, plan, folder, placed(learning.placement) if spread.is_worker() else None)
     if loop.refused:
         announce(say("The newest checkpoint was altered and is not used; training goes on from an older one.",
                      "最新的检查点已被改动，不予使用；训练从较早的检查点继续。"))

@@ -83,7 +83,7 @@ def _repeat(told: dict[str, Any], own: Path) -> None:
     run = Follower(shop, told["key"], spec, settings, bound, own)
     left_s = float("inf") if told["until"] is None else told["until"] - time.time()
     with working(Worker(own, Path(told["scratch"]))), deadline.deadline_in(left_s):
-        spec.function(run, *spec.arguments(bound), **settings)
+        spec.call(run, bound, settings)
     raise AssertionError(f"{spec.name} trained nothing")
 
 
