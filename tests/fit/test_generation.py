@@ -19,7 +19,7 @@ from mofang.fit.train import Model, train
 from mofang.recipe import collect, snapshot
 
 SMALL = Generator(
-    layers=1, width=32, heads=2, vocabulary=320, max_length=48, epochs=30, learning_rate=1e-2, tokens=512, attention="eager"
+    layers=1, width=64, heads=2, vocabulary=320, max_length=48, epochs=14, learning_rate=1e-2, tokens=128, attention="eager"
 )
 WORDS = {"one": "一", "two": "二", "three": "三", "four": "四", "five": "五", "six": "六"}
 
@@ -45,7 +45,7 @@ def pairs(rows: int = 240) -> list[dict[str, str]]:
     found = []
     for number in range(rows):
         word = chance.choice(list(WORDS))
-        found.append({"prompt": f"{number}: {word} 是", "completion": WORDS[word]})
+        found.append({"prompt": f"{word} {number}", "completion": WORDS[word]})
     return found
 
 
@@ -65,10 +65,10 @@ def test_it_learns_answers_and_writes_them(taught: Model, fit_shop: Shop) -> Non
     notes = taught.measures
     assert notes["perplexity"] < 1.5 and notes["bits_per_byte"] < 0.2
     writer = Writer(taught)
-    assert writer.answer("7777: three 是").text == "三"
-    assert writer.answer([{"role": "user", "content": "5: six 是"}]).text == "六"
-    assert writer.answer("5: six 是", max_tokens=1).finish in ("length", "end")
-    assert writer.answer("5: six 是", stop=("六",)).text == ""
+    assert writer.answer("three 17").text == "三"
+    assert writer.answer([{"role": "user", "content": "six 5"}]).text == "六"
+    assert writer.answer("six 5", max_tokens=1).finish in ("length", "end")
+    assert writer.answer("six 5", stop=("六",)).text == ""
 
 
 def test_a_prompt_is_refused_in_words(taught: Model) -> None:
@@ -85,7 +85,7 @@ def test_a_prompt_is_refused_in_words(taught: Model) -> None:
 def test_what_is_too_long_loses_its_beginning_and_says_so(taught: Model, fit_shop: Shop, tmp_path: Path) -> None:
     from mofang.fit.generate import generate
 
-    rows = [{"prompt": "很长 " * 200 + "9: two 是"}, {"prompt": "8: two 是"}]
+    rows = [{"prompt": "很长 " * 200 + "two 9"}, {"prompt": "two 8"}]
     records = collected(fit_shop, tmp_path / "p.csv", rows, text=("prompt",))
     made = fit_shop.run(generate, taught, records, max_tokens=4)
     with made.open("answers.parquet") as file:
@@ -100,7 +100,7 @@ def test_chance_follows_from_the_seed_and_not_from_the_company(taught: Model) ->
     from mofang.fit.generation.writer import write as go_on
 
     opened = open_generator(taught)
-    ids = opened.prompts([{"prompt": f"{number}: one"} for number in range(6)])
+    ids = opened.prompts([{"prompt": f"one {number}"} for number in range(6)])
     manner = Manner(max_tokens=5, temperature=2.0, seed=5)
     rest = (opened.encoder.ends, opened.encoder.decode, opened.context)
     together = go_on(opened.network, ids, manner, *rest)
@@ -140,7 +140,8 @@ def test_preferences_raise_the_margin_on_held_out_pairs(taught: Model, fit_shop:
     from mofang.fit.prefer import prefer
 
     records = collected(fit_shop, tmp_path / "d.csv", preferences(), text=("prompt", "chosen", "rejected"))
-    model = fit_shop.run(prefer, taught, records, adapt=adapt, epochs=4, learning_rate=3e-3, validation=0.2, tokens=1024)
+    model = fit_shop.run(prefer, taught, records, adapt=adapt, epochs=6, learning_rate=1e-2, validation=0.2,
+                         tokens=1024)
     assert model.measures["margin"] > 1 and model.measures["preferred"] > 0.9
     about = model.read_json("about.json")
     assert about["taught"][0]["stage"] == "prefer" and about["taught"][0]["model"] == taught.digest
@@ -151,7 +152,7 @@ def test_rewards_raise_what_they_reward(taught: Model, fit_shop: Shop, tmp_path:
     from mofang.fit.generation.rewards import Form
     from mofang.fit.reinforce import reinforce
 
-    rows = [{"prompt": f"{number}: one 是"} for number in range(40)]
+    rows = [{"prompt": f"one {number}"} for number in range(40)]
     records = collected(fit_shop, tmp_path / "r.csv", rows, text=("prompt",))
     settings = {"reward": Form(pattern=r".*[二三].*"), "max_tokens": 4, "temperature": 3.0, "kl": 0.0, "epochs": 6,
                 "learning_rate": 1e-2, "validation": 0.3, "rows": 8, "group": 8}
@@ -208,7 +209,7 @@ def test_writing_with_the_cache_is_writing_without_it(taught: Model) -> None:
     from mofang.fit.generation.writer import Manner
 
     opened = open_generator(taught)
-    records = [{"prompt": "1: one 是"}, {"prompt": "12345: three four 是"}]
+    records = [{"prompt": "one 1"}, {"prompt": "three four 12345"}]
     for prompt, answer in zip(opened.prompts(records), opened.answer(records, Manner(max_tokens=5)), strict=True):
         ids = list(prompt)
         for _ in range(len(answer.ids)):
