@@ -95,6 +95,8 @@ def export(
         "parity": evidence,
         **({"architecture": about["architecture"]} if kept else {}),
     }
+    if "thresholds" in about["architecture"]:
+        written["thresholds"] = about["architecture"]["thresholds"]
     if len(about["labels"]) == 2 and task_named(about["task"]).target == "class" and (miss_cost or about["headline"] == "f1_macro"):
         truth, found = _validated(run, model, about, graph, validation)
         written |= {"format": GRAPH_FORMAT, "decide": choose_threshold(about["labels"], truth, found, miss_cost)}
@@ -172,6 +174,6 @@ def _one(sample: Arrays, row: int) -> Arrays:
     for mask in MASKS:
         if mask in found:
             width = found[mask].shape[1]
-            length = max(1, int((found[mask] != 0).sum()))
+            length = int(np.flatnonzero(found[mask][0]).max(initial=0)) + 1
             return {name: array[:, :length] if array.shape[1:2] == (width,) else array for name, array in found.items()}
     return found

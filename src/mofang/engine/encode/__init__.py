@@ -21,7 +21,7 @@ Files = dict[str, bytes]
 ENCODERS = {"chat": "ChatEncoder", "image": "ImageEncoder", "ngrams": "NgramEncoder", "overlap": "OverlapEncoder",
             "pairs": "PairEncoder",
             "places": "PlaceEncoder", "surroundings": "SurroundingsEncoder", "table": "TableEncoder",
-            "tokens": "TokenEncoder"}
+            "tokens": "TokenEncoder", "windows": "WindowEncoder"}
 
 
 class Encoder(Protocol):

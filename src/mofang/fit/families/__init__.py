@@ -8,10 +8,12 @@ from mofang.fit.families.encoder import Encoder
 from mofang.fit.families.generator import Generator
 from mofang.fit.families.linear import Linear
 from mofang.fit.families.mlp import Mlp
+from mofang.fit.families.overlap import Overlap
 from mofang.fit.families.pretrained import Pretrained
 from mofang.fit.families.resnet import Resnet
 from mofang.fit.families.rnn import Rnn
 from mofang.fit.families.static import Static
+from mofang.fit.families.surroundings import Surroundings
 from mofang.fit.families.termvectors import TermVectors
 from mofang.fit.families.textvectors import TextVectors
 from mofang.fit.families.xgboost import Xgboost
@@ -20,6 +22,19 @@ from mofang.fit.family import Family
 KINDS: dict[str, type[Family]] = Family.kinds
 
 __all__ = [
-    "KINDS", "Averaged", "Encoder", "Generator", "Linear", "Mlp", "Pretrained", "Resnet", "Rnn", "Static", "TermVectors",
-    "TextVectors", "Xgboost",
+    "KINDS",
+    "Averaged",
+    "Encoder",
+    "Generator",
+    "Linear",
+    "Mlp",
+    "Overlap",
+    "Pretrained",
+    "Resnet",
+    "Rnn",
+    "Static",
+    "Surroundings",
+    "TermVectors",
+    "TextVectors",
+    "Xgboost",
 ]

@@ -54,6 +54,7 @@ def network_graph(
         with warnings.catch_warnings(), torch.no_grad():
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", message="Exporting aten::index", category=UserWarning)
+            warnings.filterwarnings("ignore", message="Exporting a model to ONNX with a batch_size", category=UserWarning)
             warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
             torch.onnx.export(
                 _Answers(network, names, end, centre, spread).eval(),
