@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import random
 from pathlib import Path
@@ -16,7 +17,7 @@ from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.fit.families import Generator
 from mofang.fit.train import Model, train
-from mofang.recipe import collect, snapshot
+from mofang.recipe import collect, evaluate, export, package, snapshot
 
 SMALL = Generator(
     layers=1, width=64, heads=2, vocabulary=320, max_length=48, epochs=14, learning_rate=1e-2, tokens=128, attention="eager"
@@ -110,24 +111,49 @@ def test_chance_follows_from_the_seed_and_not_from_the_company(taught: Model) ->
 
 
 def test_conversations_are_learnt_in_the_assistants_turns_only(fit_shop: Shop, tmp_path: Path) -> None:
-    chance = random.Random(4)
-    rows = []
-    for number in range(120):
-        first, second = chance.choice(list(WORDS)), chance.choice(list(WORDS))
-        rows.append({"messages": json.dumps([
-            {"role": "system", "content": f"{number}"}, {"role": "user", "content": first},
-            {"role": "assistant", "content": WORDS[first]}, {"role": "user", "content": second},
-            {"role": "assistant", "content": WORDS[second]}], ensure_ascii=False)})
+    from mofang.engine.encode.chat import ChatEncoder
+    from mofang.fit.generate import Writer
+    from mofang.fit.generation.answers import read_conversations
+
+    rows = [{"messages": json.dumps([
+        {"role": "system", "content": f"{number}"}, {"role": "user", "content": "two <|assistant|>"},
+        {"role": "assistant", "content": "二"}, {"role": "user", "content": "six"}, {"role": "assistant", "content": "六"},
+    ], ensure_ascii=False)} for number in range(60)]
+    encoder = ChatEncoder.fit(["one two six 二六"], ("messages",), vocabulary=300)
+    read = read_conversations(encoder, rows[:2], [""] * 2)
+    ids, learnt = read.row(0)
+    assert encoder.tokenizer.decode(ids[learnt].tolist(), skip_special_tokens=False) == "二<|end|>\n六<|end|>\n"
+    assert "< |assistant|>" in encoder.decode(ids.tolist()), "nobody speaks in another role"
     records = collected(fit_shop, tmp_path / "m.csv", rows, text=("messages",))
     cut = fit_shop.run(snapshot, records, task="text_generation", label="messages", inputs=("messages",))
-    import dataclasses
+    model = fit_shop.run(train, cut, family=dataclasses.replace(SMALL, max_length=96, epochs=3))
+    assert Writer(model).answer([{"role": "user", "content": "two"}], max_tokens=2).finish in ("end", "length")
+    graph = fit_shop.run(export, model)
+    report = fit_shop.run(evaluate, graph, cut / "test", resamples=20).read_json("evaluation.json")
+    assert report["rows"] and 0 <= report["metrics"]["chrf"]["value"] <= 1
 
-    from mofang.fit.generate import Writer
 
-    model = fit_shop.run(train, cut, family=dataclasses.replace(SMALL, max_length=96))
-    answer = Writer(model).answer([
-        {"role": "user", "content": "two"}, {"role": "assistant", "content": "二"}, {"role": "user", "content": "five"}])
-    assert answer.text == "五"
+def test_it_is_judged_by_likelihood_and_overlap(taught: Model, fit_shop: Shop) -> None:
+    graph = fit_shop.run(export, taught)
+    cut = fit_shop.ancestor(taught.entry, "snapshot")
+    assert cut is not None and graph.measures["max_abs_difference"] < 1e-4
+    report = fit_shop.run(evaluate, graph, cut / "test", resamples=50).read_json("evaluation.json")
+    metrics = report["metrics"]
+    assert report["headline"] == "log_likelihood" and metrics["perplexity"]["value"] < 1.5
+    assert metrics["rouge_l"]["value"] > 0.9 and metrics["chrf"]["value"] > 0.9
+    assert metrics["loss"]["low"] <= metrics["loss"]["value"] <= metrics["loss"]["high"]
+    with pytest.raises(MofangError) as error:
+        fit_shop.run(package, graph, fit_shop.run(evaluate, graph, cut / "test", resamples=50))
+    assert error.value.code == "generation-not-packaged"
+
+
+def test_the_overlaps_are_those_of_the_papers() -> None:
+    from mofang.judge.overlap import chrf, longest_common, rouge_l
+
+    assert longest_common("police killed the gunman".split(), "police kill the gunman".split()) == 3
+    assert rouge_l("police killed the gunman", "police kill the gunman") == 0.75
+    assert rouge_l("房间很好", "房间好") == pytest.approx(6 / 7) and rouge_l("", "") == 1 and rouge_l("a", "") == 0
+    assert chrf("the cat", "the cat") == 1 and chrf("abc", "xyz") == 0 and 0.5 < chrf("很好的房间", "很好房间") < 1
 
 
 def preferences(rows: int = 60) -> list[dict[str, str]]:
