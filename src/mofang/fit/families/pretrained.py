@@ -61,8 +61,8 @@ class Pretrained(Family):
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.plan import Plan
         from mofang.fit.loop.rowwise import balance_of, encode_texts, fit_rows, windowed
-        from mofang.fit.scale import outputs_of
         from mofang.fit.networks.transformer import from_folder
+        from mofang.fit.scale import outputs_of
 
         folder, train = conditions.base or base_folder(self.base), material.train.records
         named = self.base if conditions.base is None else "the base"
