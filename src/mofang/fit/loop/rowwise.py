@@ -22,8 +22,8 @@ from mofang.fit.family import Conditions, Fitted
 from mofang.fit.loop.arrays import Encoded, encode_ngrams, encode_tokens
 from mofang.fit.loop.batches import Batches
 from mofang.fit.loop.classification import Augment, Renew, fit_classes, weights_of
-from mofang.fit.loop.plan import Plan
 from mofang.fit.loop.objective import Batch, Judged, tensors
+from mofang.fit.loop.plan import Plan
 from mofang.fit.loop.start import WEIGHTS, fit_network, notes_of, weights_file
 from mofang.fit.material import Material
 from mofang.fit.scale import Scale
