@@ -78,8 +78,9 @@ class Fitted:
 
     def sampled(self) -> Arrays:
         """What the model itself gives for the sample rows, by name."""
-        if self.probabilities is None:
+        if self.outputs:
             return self.outputs
+        assert self.probabilities is not None, "a model of no classes says what it gives for the sample"
         return {"probabilities": self.probabilities[: len(next(iter(self.sample.values())))]}
 
 

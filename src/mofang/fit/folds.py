@@ -46,7 +46,10 @@ def _score(run: Run, family: Family, material: Material, conditions: Conditions,
 
 def score_of(material: Material, fitted: Fitted) -> float:
     """The headline of a fitted model on its validation rows."""
-    return float(material.score(fitted.probabilities, material.validation.labels))
+    if fitted.score is not None:
+        return fitted.score
+    assert fitted.probabilities is not None, "a family says its score, or the probabilities of classes"
+    return float(material.score(fitted.probabilities, material.validation.targets))
 
 
 def fold_of(material: Material, folds: int, seed: int) -> Array:

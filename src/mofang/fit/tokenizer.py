@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
-from multiprocessing import parent_process
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
-from mofang.core.executor.local import Local
 from mofang.core.nearest import nearest
 from mofang.core.progress import Bar
 from mofang.core.run import Run
@@ -38,8 +34,7 @@ FORMAT = 1
 LEAST = {"bpe": 300, "wordpiece": 100, "unigram": 600, "byte": 0, "char": 20}  # bytes or letters alone take as much
 UNKNOWN_MOST = 0.01  # a larger share of unknown tokens is said aloud
 SAMPLE_TEXTS = 2000
-PIECE_CHARACTERS = 1 << 20
-ALONE_CHARACTERS = 8 << 20  # below this, starting processes takes longer than the work
+PIECE_CHARACTERS = 1 << 18
 
 
 class Tokenizer(Artifact):
@@ -109,23 +104,23 @@ def shard(
     """Turn the texts of records into ids in files that training maps into memory, with a part for validation.
 
     A record is a document; its side follows from what it says, as in a snapshot, so equal texts stay together and
-    records added later move nothing. ``ends`` puts [EOS] after each document. Several processes encode; the result does
-    not depend on how many.
+    records added later move nothing. ``ends`` puts [EOS] after each document. Several threads encode; the result does not
+    depend on how many.
     """
     about = tokenizer.read_json("about.json")
     dtype = np.dtype("<u2" if about["size"] <= 1 << 16 else "<u4")
-    place = run.scratch / "tokenizer.json"
     with tokenizer.open("tokenizer.json") as file:
-        place.write_bytes(file.read())
+        told = file.read()
     source = _Source(records, text)
-    work = _Work(str(place), about["kind"], str(dtype), about["special"]["eos"] if ends else -1, about["special"]["unk"])
+    encode = encoder_of(told.decode(), about["kind"])
+    work = _Work(encode, dtype, about["special"]["eos"] if ends else -1, about["special"]["unk"])
     with run.progress("Encoding", "正在编码", source.rows) as bar, writing(run, dtype) as writers:
         unknown = _encode_all(source, _Split(validation, seed), work, writers, bar)
     counts = {name: {part: writers[part].counts[name] for part in PARTS} for name in COUNTED}
     _require_both(counts["documents"], validation)
     share = unknown / max(1, sum(counts["tokens"].values()))
     _warn_of_unknown(run, share)
-    run.write_bytes("tokenizer.json", place.read_bytes(), "json")
+    run.write_bytes("tokenizer.json", told, "json")
     run.write_json("about.json", {
         "format": FORMAT, "dtype": dtype.name, **counts, "unknown_share": round(share, 6), "empty": source.empty,
         "ends": ends, "special": about["special"], "size": about["size"], "kind": about["kind"],
@@ -236,13 +231,21 @@ class _Split:
 
 @dataclass(frozen=True)
 class _Work:
-    """How texts become ids, small enough to travel with each piece."""
+    """How texts become ids of a file's type; ``end`` is put after each document unless it is negative."""
 
-    tokenizer: str
-    kind: Kind
-    dtype: str
+    encode: Encode
+    dtype: np.dtype[Any]
     end: int
     unknown: int
+
+    def __call__(self, texts: list[str]) -> tuple[Array, Array, int, int]:
+        """Ids end to end, lengths of the documents, UTF-8 bytes of the texts, and how many ids are unknown."""
+        found = self.encode(texts)
+        flat, lengths = found.flat.astype(self.dtype), found.counts
+        missing = int(np.count_nonzero(found.flat == self.unknown))
+        if self.end >= 0:
+            flat, lengths = np.insert(flat, np.cumsum(lengths), self.end), lengths + 1
+        return flat, lengths, sum(len(one) if one.isascii() else len(one.encode()) for one in texts), missing
 
 
 @dataclass
@@ -256,33 +259,34 @@ class _Piece:
 
 
 def _encode_all(source: _Source, split: _Split, work: _Work, writers: dict[str, ShardWriter], bar: Bar) -> int:
-    """Encode everything in order; how many tokens are unknown."""
-    pieces = _pieces(source, split)
-    first = [piece for piece, _ in zip(pieces, range(ALONE_CHARACTERS // PIECE_CHARACTERS), strict=False)]
-    more = len(first) == ALONE_CHARACTERS // PIECE_CHARACTERS
-    executor, unknown, sent = Local(threads() if more else 1), 0, deque[_Piece]()
+    """Encode everything in order; how many tokens are unknown.
 
-    def given() -> Iterator[tuple[_Work, list[str]]]:
-        for some in (first, pieces):
-            for piece in some:
-                sent.append(piece)
-                yield work, piece.texts
+    Threads suffice: the encoders let go of the interpreter while they work, and nothing has to travel.
+    """
+    unknown = 0
+    waiting: deque[tuple[_Piece, Future[tuple[Array, Array, int, int]]]] = deque()
 
-    try:
-        for flat, lengths, size, missing in executor.map(_encoded, given()):
-            piece = sent.popleft()
-            writers[piece.part].write(flat, lengths, piece.ids)
-            writers[piece.part].counts["bytes"] += size
-            writers[piece.part].counts["characters"] += piece.characters
-            unknown += missing
-            bar.advance(len(piece.ids))
-    finally:
-        executor.close()
+    def write() -> int:
+        piece, future = waiting.popleft()
+        flat, lengths, size, missing = future.result()
+        writers[piece.part].write(flat, lengths, piece.ids)
+        writers[piece.part].counts["bytes"] += size
+        writers[piece.part].counts["characters"] += piece.characters
+        bar.advance(len(piece.ids))
+        return missing
+
+    with ThreadPoolExecutor(threads()) as pool:
+        for piece in _pieces(source, split):
+            waiting.append((piece, pool.submit(work, piece.texts)))
+            if len(waiting) > 2 * threads():
+                unknown += write()
+        while waiting:
+            unknown += write()
     return unknown
 
 
 def _pieces(source: _Source, split: _Split) -> Iterator[_Piece]:
-    """About a million characters of one part at a time, in order within each part."""
+    """About a quarter of a million characters of one part at a time, in order within each part."""
     filling = {part: _Piece(part) for part in PARTS}
     for ids, texts in source.pairs():
         for id, one in zip(ids, texts, strict=True):
@@ -294,23 +298,3 @@ def _pieces(source: _Source, split: _Split) -> Iterator[_Piece]:
                 yield piece
                 filling[piece.part] = _Piece(piece.part)
     yield from (piece for piece in filling.values() if piece.texts)
-
-
-@lru_cache(maxsize=1)
-def _encoder(path: str, kind: Kind) -> Encode:
-    return encoder_of(Path(path).read_text(encoding="utf-8"), kind)
-
-
-def _encoded(item: tuple[_Work, list[str]]) -> tuple[Array, Array, int, int]:
-    """Ids in the type of the file, lengths of the documents, UTF-8 bytes, and how many ids are unknown."""
-    work, texts = item
-    if parent_process() is not None:  # one of several: threads of its own would only be in the others' way
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    found = _encoder(work.tokenizer, work.kind)(texts)
-    flat, lengths = found.flat.astype(work.dtype), found.counts
-    missing = int(np.count_nonzero(found.flat == work.unknown))
-    if work.end >= 0:
-        flat, lengths = np.insert(flat, np.cumsum(lengths), work.end), lengths + 1
-    size = sum(len(one) if one.isascii() else len(one.encode()) for one in texts)
-    return flat, lengths, size, missing
-

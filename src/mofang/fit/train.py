@@ -29,6 +29,7 @@ from mofang.fit.folds import cross_validated
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
 from mofang.fit.material import Material, read_material
+from mofang.fit.planning.ahead import foresee
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -99,6 +100,7 @@ def train(
     _require_loop(family, learning)
     start = _start(run, base, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
+    run.measure(**foresee(run, snapshot, family))
     material = read_material(snapshot, headline)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)

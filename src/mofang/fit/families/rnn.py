@@ -45,7 +45,8 @@ class Rnn(Family):
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
         from mofang.fit.loop.plan import Plan
-        from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
+        from mofang.fit.loop.rowwise import balance_of, fit_rows
+        from mofang.fit.scale import outputs_of
 
         train = material.train.records
         encoder = TokenEncoder.fit(train, material.columns("text"), vocabulary=self.vocabulary, max_length=self.max_length)

@@ -54,7 +54,7 @@ def _most_rows(network: nn.Module, objective: Objective, plan: Plan) -> int:
     possible = (limit - STATE_COPIES * weights - SPARE * max(0, 2 * one - two)) / each
     if possible < 1:
         needs = STATE_COPIES * weights + SPARE * one
-        raise MofangError("memory-too-small", needs_mb=round(needs / 2**20), limit_mb=round(limit / 2**20))
+        raise MofangError("row-too-large", needs_mb=round(needs / 2**20), limit_mb=round(limit / 2**20))
     return int(2 ** np.floor(np.log2(min(possible, ROWS_MOST, len(objective.lengths)))))
 
 

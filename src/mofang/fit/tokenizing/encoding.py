@@ -6,16 +6,15 @@ Whatever a text holds, it never becomes a special token: somebody who writes ``[
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import orjson
 
 from mofang.engine.arrays import Array
-from mofang.fit.tokenizing.learning import CODE_POINTS, byte_letters
-from mofang.fit.tokenizing.signs import SPLIT, Kind, Normalise
+from mofang.fit.tokenizing.signs import CODE_POINTS, SPLIT, Kind, Normalise, byte_letters, forms
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Normalised:
     def __init__(self, normalise: Normalise, lower: bool) -> None:
         from tokenizers import normalizers
 
-        steps: list[Any] = {"none": [], "nfc": [normalizers.NFC()], "nfkc": [normalizers.NFKC()]}[normalise]
+        steps = forms(normalise)
         self._chain = normalizers.Sequence([*steps, normalizers.Lowercase()] if lower else steps) if steps or lower else None
         self._lower = lower
 
@@ -53,7 +52,7 @@ class Normalised:
 
 def encoder_of(tokenizer_json: str, kind: Kind) -> Encode:
     """The fastest encoder for a vocabulary that `learn` made; any other is left to `tokenizers`."""
-    told = json.loads(tokenizer_json)
+    told = orjson.loads(tokenizer_json)
     makers: dict[str, Callable[[dict[str, Any]], Encode]] = {"bpe": _Merging, "byte": _Bytes, "char": _Characters}
     if kind in makers and _plain(told):
         return makers[kind](told)
@@ -88,9 +87,9 @@ class _Merging:
     def __init__(self, told: dict[str, Any]) -> None:
         import tiktoken
 
-        values = {letter: value for value, letter in enumerate(byte_letters())}
+        values = {ord(letter): value for value, letter in enumerate(byte_letters())}
         added = {one["content"] for one in told["added_tokens"]}
-        ranks = {bytes(values[letter] for letter in piece): number
+        ranks = {piece.translate(values).encode("latin-1"): number
                  for piece, number in told["model"]["vocab"].items() if piece not in added}
         # tiktoken looks for special tokens in every text; without any it tries each place, with one that is not there none.
         never = {"\0 never \0": 1 + max(ranks.values())}
@@ -98,9 +97,8 @@ class _Merging:
         self._normalised = _normalised(told)
 
     def __call__(self, texts: Sequence[str]) -> Ids:
-        encode = self._encoding._core_bpe.encode_to_tiktoken_buffer
-        none: set[str] = set()
-        return _joined([np.frombuffer(encode(self._normalised(text), none), np.uint32) for text in texts])
+        encode = self._encoding.encode_to_numpy
+        return _joined([encode(self._normalised(text), disallowed_special=()) for text in texts])
 
 
 class _Bytes:

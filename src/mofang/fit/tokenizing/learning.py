@@ -16,13 +16,24 @@ import numpy as np
 
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array
-from mofang.fit.tokenizing.signs import SPLIT, WORDS, Kind, Normalise, framed, special_ids
+from mofang.fit.tokenizing.encoding import Normalised
+from mofang.fit.tokenizing.signs import (
+    CODE_POINTS,
+    SPLIT,
+    WORDS,
+    Kind,
+    Normalise,
+    byte_letters,
+    forms,
+    framed,
+    letters_of,
+    special_ids,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Texts = Callable[[], Iterator[str]]
-CODE_POINTS = 0x110000
 SAMPLE_BYTES = 4_000_000
 ALPHABET_SHARE = 0.75  # of a vocabulary, at most, single characters
 SPECIAL_SCORE = -1e4  # no text is likelier as a special token than as the signs it is made of
@@ -66,7 +77,7 @@ def normaliser(wanted: Wanted) -> Any:
     """What changes the signs of a text before it is cut, or None."""
     from tokenizers import normalizers
 
-    steps: list[Any] = {"none": [], "nfc": [normalizers.NFC()], "nfkc": [normalizers.NFKC()]}[wanted.normalise]
+    steps = forms(wanted.normalise)
     if wanted.kind == "wordpiece":
         steps.append(normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=False,
                                                 lowercase=wanted.lower))
@@ -77,8 +88,6 @@ def normaliser(wanted: Wanted) -> Any:
 
 def _as_read(texts: Texts, wanted: Wanted) -> Iterator[str]:
     """The texts as the vocabulary will see them."""
-    from mofang.fit.tokenizing.encoding import Normalised
-
     return map(Normalised(wanted.normalise, wanted.lower), texts())
 
 
@@ -123,18 +132,6 @@ def _halves(token: bytes, known: dict[bytes, int]) -> tuple[bytes, bytes]:
         _, place = min(ranked)
         parts[place : place + 2] = [parts[place] + parts[place + 1]]
     return parts[0], parts[1]
-
-
-def byte_letters() -> list[str]:
-    """The letter that stands for each byte in a byte-level tokenizer.json (GPT-2's table): visible ones for themselves."""
-    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    rest = iter(range(256))
-    return [chr(one) if one in visible else chr(256 + next(rest)) for one in range(256)]
-
-
-def letters_of(token: bytes, letters: list[str]) -> str:
-    """A token of bytes as tokenizer.json writes it."""
-    return "".join(letters[one] for one in token)
 
 
 def _bytes(texts: Texts, wanted: Wanted) -> Tokenizer:

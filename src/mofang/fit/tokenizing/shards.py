@@ -125,7 +125,8 @@ def saved(lengths: Array) -> bytes:
 @rewrites(Shards.kind)
 def without_documents(shards: Artifact, erased: Callable[[object], bool]) -> dict[str, bytes | None]:
     """Shards after an erasure: the documents of erased records are gone, and the counts say so."""
-    about, changed = shards.read_json("about.json"), {}
+    about = shards.read_json("about.json")
+    changed: dict[str, bytes | None] = {}
     dtype = np.dtype(about["dtype"])
     for part in PARTS:
         with shards.open(f"{part}/records.parquet") as file:

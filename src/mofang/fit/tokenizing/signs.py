@@ -21,6 +21,8 @@ SPLIT = (
 # The words of BERT's rule: a Chinese character is one, white space and signs part the others and are left out.
 WORDS = r"\p{Han}|[^\s\p{P}\p{S}\p{Han}]+"
 
+CODE_POINTS = 0x110000
+
 Frame = Literal["none", "cls", "bos"]
 FRAMES: dict[Frame, tuple[str, str]] = {
     "none": ("$A", "$A $B:1"),
@@ -73,3 +75,24 @@ def pieces_of(tokenizer_json: str) -> list[str]:
     for piece, number in found.items():
         pieces[number] = piece
     return pieces
+
+
+def forms(normalise: Normalise) -> list[Any]:
+    """The steps of a Unicode normalisation (UAX 15) as `tokenizers` has them."""
+    from tokenizers import normalizers
+
+    if normalise == "none":
+        return []
+    return [normalizers.NFC() if normalise == "nfc" else normalizers.NFKC()]
+
+
+def byte_letters() -> list[str]:
+    """The letter that stands for each byte in a byte-level tokenizer.json (GPT-2's table): visible ones for themselves."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = iter(range(256))
+    return [chr(one) if one in visible else chr(256 + next(rest)) for one in range(256)]
+
+
+def letters_of(token: bytes, letters: list[str]) -> str:
+    """A token of bytes as tokenizer.json writes it."""
+    return "".join(letters[one] for one in token)
