@@ -29,8 +29,19 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
 
 
 def facts_of(shop: Shop, named: Named) -> dict[str, Any]:
-    """The facts of a named model or snapshot as JSON."""
+    """The facts of a named model, snapshot or base as JSON."""
+    if named.kind == "base":
+        return base_facts(named.name, str(named), shop.artifact(shop.ledger.get(named.entry)))
     return snapshot_facts(shop, named) if named.kind == "snapshot" else model_facts(shop, named)
+
+
+def base_facts(name: str, called: str, base: Artifact) -> dict[str, Any]:
+    """A base as JSON: what it is, the figures of its validation texts, the way there, and lines that it wrote."""
+    about = base.read_json("about.json")
+    told = {one: about[one] for one in ("kind", "objectives", "parameters", "context", "figures", "steps", "stopped", "texts")}
+    return {"base": called, "name": name, "entry": base.entry, "licences": list(base.licences), **told,
+            "curve": [[row["step"], row["validation_loss"]] for row in base.read_json("curves.json")],
+            "lines": (_read(base, "sample.json") or {}).get("lines", [])}
 
 
 def snapshot_facts(shop: Shop, named: Named) -> dict[str, Any]:

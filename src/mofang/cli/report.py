@@ -1,4 +1,4 @@
-"""What a model or a snapshot is, on one screen: candidates, test figures, mistakes, engines, what changed, what to type next."""
+"""What a model, a snapshot or a base is, on one screen: candidates, test figures, mistakes, engines, what changed, what to type next."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mofang.cli.context import Context
+from mofang.cli.base_report import show_base
 from mofang.cli.data_report import print_dropped, print_sources, show_snapshot
 from mofang.core.errors import MofangError
 from mofang.core.language import say
@@ -34,8 +35,11 @@ def show_facts(context: Context, facts: dict[str, Any], as_json: bool) -> None:
         return
     if facts.get("unchanged"):
         context.say("Nothing has changed since {model}: sources, settings and code are as they were.",
-                    "自 {model} 以来没有变化：数据、设置和代码都和当时一样。", model=facts.get("model") or facts["snapshot"])
+                    "自 {model} 以来没有变化：数据、设置和代码都和当时一样。", model=facts.get("model") or facts.get("base") or facts["snapshot"])
     _grown(context, facts.get("growth"), facts.get("previous"))
+    if "base" in facts:
+        show_base(context, facts)
+        return
     if "snapshot" in facts:
         show_snapshot(context, facts)
         return
