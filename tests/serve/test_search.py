@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop.open(tmp_path_factory.mktemp("search") / "shop")
 
 
-@pytest.fixture(scope="module")
-def records(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Three words in Chinese, and the same in English; one of them with a hard negative."""
-    chance, place = random.Random(0), tmp_path_factory.mktemp("texts") / "pairs.csv"
+def write_pairs(place: Path) -> Path:
+    """Three words in Chinese, and the same in English; every fifth with a hard negative."""
+    chance = random.Random(0)
     with place.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "english", "who"])
@@ -41,8 +41,15 @@ def records(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Any:
             chosen = [chance.randrange(12) for _ in range(3)]
             positive = ", ".join(EN[one] for one in chosen) + f" {number}"
             if number % 5 == 0:
-                positive = '{"positive": "%s", "negatives": ["nothing of the kind"]}' % positive  # noqa: UP031
+                positive = json.dumps({"positive": positive, "negatives": ["nothing of the kind"]})
             writer.writerow(["，".join(ZH[one] for one in chosen) + f"{number}", positive, f"person{number}"])
+    return place
+
+
+@pytest.fixture(scope="module")
+def records(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The pairs, collected."""
+    place = write_pairs(tmp_path_factory.mktemp("texts") / "pairs.csv")
     return shop.run(collect, source=str(place), licence="CC0-1.0", origin="tests", text=("text",), label="english",
                     person="who")
 
@@ -138,3 +145,11 @@ def test_a_positive_is_read_as_it_is_written() -> None:
     assert read_positive("words") == Positive("words")
     assert read_positive('{"positive": "a", "negatives": ["b", " "]}') == Positive("a", ("b",))
     assert read_positive("{broken") == Positive("{broken") and read_positive('{"other": 1}').text == '{"other": 1}'
+
+
+def test_the_page_is_true(tmp_path: Path) -> None:
+    from tests.new.test_pages import walk
+    from tests.stories.terminal import Terminal
+
+    write_pairs(tmp_path / "pairs.csv")
+    walk("search.md", Terminal(tmp_path), {})
