@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from mofang.core.artifact import Artifact
-from mofang.core.canonical import canonical
+from mofang.core.canonical import canonical, digest_of
 from mofang.core.errors import MofangError
 from mofang.core.personal import holds_personal_data, rewrites
 from mofang.core.run import Run
@@ -25,9 +25,10 @@ from mofang.fit import families
 from mofang.fit.base import Base, folder_of
 from mofang.fit.families.linear import Linear
 from mofang.fit.family import Conditions, Family, Fitted, Variation
-from mofang.fit.folds import cross_validated
+from mofang.fit.folds import cross_validated, score_of
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
+from mofang.fit.loop.probe import choosing, known_choices
 from mofang.fit.material import Material, read_material
 from mofang.fit.planning.ahead import foresee
 
@@ -68,7 +69,8 @@ def without_rows(model: Artifact, erased: Callable[[object], bool]) -> dict[str,
 def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
     """The content of the base model that a family starts from, so that another one is another run."""
     family: Family = settings["family"]
-    return family.base_digest()
+    digest, chosen = family.base_digest(), known_choices(shop)
+    return digest if chosen is None else digest_of([digest, chosen.to_dict()])
 
 
 @stage(version=3, source_digest=base_digest)
@@ -91,9 +93,9 @@ def train(
     the same number of threads. ``seconds`` shortens the schedule to fit a time limit; 0 trains until the
     family's own end. A run that is killed goes on from its last checkpoint. ``augment`` names kinds of variants
     (``flip,crop``, ``synonym,noise``) that every epoch makes of the training rows anew, with this ``strength``; the
-    validation rows are never varied. A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights
-    starts from, in place of its own. ``folds`` trains so many times on parts of the training part first and
+    validation rows are never varied. ``folds`` trains so many times on parts of the training part first and
     tells mean and spread of the headline. ``learning`` are the flags of the loop (``--optimizer``, ``--schedule`` …).
+    A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights starts from, in place of its own.
     """
     about = snapshot.read_json("about.json")
     _require_suited(about, family, augment)
@@ -104,43 +106,39 @@ def train(
     material = read_material(snapshot, headline)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
-    crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
-    fitted = family.fit(material, conditions)
+    with choosing(known_choices(run.shop)):
+        crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
+        fitted = family.fit(material, conditions)
     run.licence(*fitted.licences)
-    score = fitted.score
-    if score is None:
-        assert fitted.probabilities is not None, "a family says its score, or the probabilities of classes"
-        score = material.score(fitted.probabilities, material.validation.labels)
+    score = score_of(material, fitted)
     _write(run, material, fitted)
-    run.write_json(
-        "about.json",
-        {
-            "format": MODEL_FORMAT,
-            "task": about["task"],
-            "inputs": about["inputs"],
-            "label": about["label"],
-            "labels": about["labels"],
-            "operators": about.get("operators", []),
-            "headline": headline,
-            "family": family.to_dict(),
-            "architecture": fitted.architecture,
-            "weights": sorted(fitted.weights),
-            "encoder": {"name": fitted.encoder.name, "version": fitted.encoder.version},
-            "licences": sorted({*run.input_licences, *fitted.licences}),
-            "base_model": fitted.base_model,
-            "seed": seed,
-            "seconds": seconds,
-            "threads": threads(),
-            "notes": fitted.notes,
-            "rows": {"train": len(material.train), "validation": len(material.validation)},
-            "validation": {"metric": headline, "value": score},
-            **_beyond(about, variation, base),
-            **({"folds": crossed} if crossed else {}),
-        },
-    )
+    told = _told(run, about, family, fitted, material) | {"headline": headline, "seed": seed, "seconds": seconds}
+    told |= {"validation": {"metric": headline, "value": score}, **_beyond(about, variation, base)}
+    run.write_json("about.json", told | ({"folds": crossed} if crossed else {}))
     rows = {"train_rows": len(material.train), "validation_rows": len(material.validation)}
     run.measure(metric=headline, validation=round(score, 6), **rows, threads=threads(), **fitted.notes, **fitted.measures)
     return run.result(Model)
+
+
+def _told(run: Run, about: dict[str, Any], family: Family, fitted: Fitted, material: Material) -> dict[str, Any]:
+    """What every model says about itself."""
+    return {
+        "format": MODEL_FORMAT,
+        "task": about["task"],
+        "inputs": about["inputs"],
+        "label": about["label"],
+        "labels": about["labels"],
+        "operators": about.get("operators", []),
+        "family": family.to_dict(),
+        "architecture": fitted.architecture,
+        "weights": sorted(fitted.weights),
+        "encoder": {"name": fitted.encoder.name, "version": fitted.encoder.version},
+        "licences": sorted({*run.input_licences, *fitted.licences}),
+        "base_model": fitted.base_model,
+        "threads": threads(),
+        "notes": fitted.notes,
+        "rows": {"train": len(material.train), "validation": len(material.validation)},
+    }
 
 
 def _start(run: Run, base: Base | None, family: Family) -> Path | None:
