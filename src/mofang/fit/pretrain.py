@@ -13,6 +13,7 @@ from mofang.core.stage import OnDisk, stage
 from mofang.fit.base import BASE_FORMAT, SAMPLES, TOKENIZER, Base, folder_of
 from mofang.fit.family import Conditions
 from mofang.fit.loop.machine import multiply_rate, threads
+from mofang.fit.planning.ahead import foresee_pretraining, named_share
 from mofang.fit.pretraining.architecture import Architecture, Gpt, begin_and_end
 from mofang.fit.pretraining.budget import Budget, Course, course_of
 from mofang.fit.pretraining.files import model_files, tokenizer_files
@@ -86,6 +87,9 @@ def pretrain(
     whole = questions[0].train.lengths
     course = course_of(Budget(steps, tokens, seconds), positions=batch_tokens, epoch_tokens=int(whole.sum()),
                        parameters=shape.parameters(), rate=multiply_rate(), checks=checks)
+    run.measure(**foresee_pretraining(
+        run, shape.config, steps=course.steps, positions=batch_tokens, context=context, seconds=seconds,
+        judged=course.rounds * about["tokens"]["validation"], tokens=sum(about["tokens"].values()), named=named_share(weights)))
     _announce(run, course, seconds)
     asked = _Asked(weights, context, course, learning_rate or shape.learning_rate, batch_tokens, seconds, seed)
     network, outcome = _learn(run, shape, questions, asked, about)
