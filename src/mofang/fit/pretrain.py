@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from mofang.core.errors import MofangError
-from mofang.core.run import Run
+from mofang.core.run import Run, used
 from mofang.core.stage import OnDisk, stage
 from mofang.fit.base import BASE_FORMAT, SAMPLES, TOKENIZER, Base, folder_of
 from mofang.fit.family import Conditions
@@ -77,6 +77,7 @@ def pretrain(
     long, ``seconds`` at most how long; left out, 20 tokens a weight and at most 20 passes. Validation looks ``checks``
     times and the best weights are kept. A generator writes ``lines`` lines at the end.
     """
+    began_s = used()[0]
     begun, about = _begun(run, base, start, revision), shards.read_json("about.json")
     kind = kind_of(begun.config) if begun else architecture.tag
     weights = weights_of(objectives, kind)
@@ -88,7 +89,7 @@ def pretrain(
     course = course_of(Budget(steps, tokens, seconds), positions=batch_tokens, epoch_tokens=int(whole.sum()),
                        parameters=shape.parameters(), rate=multiply_rate(), checks=checks)
     run.measure(**foresee_pretraining(
-        run, shape.config, steps=course.steps, positions=batch_tokens, context=context, seconds=seconds,
+        run, shape.config, used()[0] - began_s, steps=course.steps, positions=batch_tokens, context=context, seconds=seconds,
         judged=course.rounds * about["tokens"]["validation"], tokens=sum(about["tokens"].values()), named=named_share(weights)))
     _announce(run, course, seconds)
     asked = _Asked(weights, context, course, learning_rate or shape.learning_rate, batch_tokens, seconds, seed)

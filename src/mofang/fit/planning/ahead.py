@@ -76,15 +76,16 @@ def predict(shop: Shop, family: Family, sample: Sample, terms: Terms | None = No
     return predicted(shop, family.tag, found)
 
 
-def predicted(shop: Shop, name: str, work: Work) -> Prediction:
-    """Counted work on this machine, corrected by what earlier runs of the same name and precision took."""
+def predicted(shop: Shop, name: str, work: Work, spent_s: float = 0.0) -> Prediction:
+    """Counted work on this machine, corrected by what earlier runs of the same name and precision took; ``spent_s`` are CPU
+    seconds that the run has used already."""
     from mofang.fit.estimate import machine_speed
 
     machine = machine_speed(None)
     told = f"{name}/bf16" if work.half else name
     missing = [LIBRARIES[library] for library in work.libraries if library not in sys.modules]
-    load_s = sum(seconds for seconds, _ in missing) * machine.slowness
-    rate = core_rate(shop, work.half) or machine.rate / cores()
+    load_s = spent_s + sum(seconds for seconds, _ in missing) * machine.slowness
+    rate = core_rate(shop, work.half) or machine.core or machine.rate / cores()
     raw_s = (OWN_WAY_S + work.plain_s) * machine.slowness + work.flops / (rate * work.share)
     if work.seconds:
         raw_s = min(raw_s, work.seconds * threads())
@@ -140,12 +141,12 @@ def foresee(
     return found.measures()
 
 
-def foresee_pretraining(run: Run, config: Mapping[str, Any], **how: Any) -> dict[str, Any]:
+def foresee_pretraining(run: Run, config: Mapping[str, Any], spent_s: float = 0.0, **how: Any) -> dict[str, Any]:
     """The same for ``pretrain``; ``how`` is what ``work.pretraining`` takes."""
     if config.get("model_type") not in KNOWN:
         return {}
     terms = terms_of(run.shop, how.pop("learning", None), None, 0, how.pop("seconds", 0.0))
-    found = predicted(run.shop, "pretrain", pretraining(config, terms=terms, **how))
+    found = predicted(run.shop, "pretrain", pretraining(config, terms=terms, **how), spent_s)
     require_room(found, lambda limit: say("A smaller --architecture.size, --batch-tokens or --context would fit.",
                                           "请减小 --architecture.size、--batch-tokens 或 --context。"))
     return found.measures()
