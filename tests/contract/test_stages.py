@@ -18,7 +18,8 @@ from mofang.core.shop import Shop
 from tests.contract.world import World, calls
 
 STAGES = tuple(sorted(set(locked()["stages"])))
-ELSEWHERE = {"invoice": "its contract stands in tests/trade/test_invoices.py: it needs metered usage",
+ELSEWHERE = {"gauge": "its contract stands in tests/fit/test_gauge.py: it pretrains several networks",
+             "invoice": "its contract stands in tests/trade/test_invoices.py: it needs metered usage",
              "private": "its contract stands in tests/data/test_private.py: it needs a privacy budget, and its answers have noise",
              "remeasure": "its contract stands in tests/serve/test_three_shops.py: it needs a package from another machine"}
 MEASURES_TIME = {"package"}  # its bytes hold measured milliseconds

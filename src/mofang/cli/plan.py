@@ -27,6 +27,7 @@ from mofang.core.language import say
 @click.option("--hour", type=float, default=0.0, help="What one accelerator costs an hour, in dollars.")
 @click.option("--price", type=float, default=0.0, help="What one accelerator costs to buy, in dollars.")
 @click.option("--grid", default="cn", show_default=True, help="Whose electricity: cn, cn-sichuan, cn-yunnan, us, eu, world.")
+@click.option("--law", default="", help="A law fitted by gauge, shown beside the published ones.")
 @click.option("--accuracy", is_flag=True, help="Predicted against measured, for all runs of this shop so far.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
@@ -39,7 +40,7 @@ def plan(context: Context, /, **given: Any) -> None:
     if given["accuracy"]:
         _accuracy(context, given["as_json"])
         return
-    found = _here(context, given) if given["snapshot"] else _paper(given)
+    found = _here(context, given) if given["snapshot"] else _paper(context, given)
     if given["as_json"]:
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     elif found["kind"] == "here":
@@ -61,14 +62,17 @@ def _here(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _paper(given: dict[str, Any]) -> dict[str, Any]:
+def _paper(context: Context, given: dict[str, Any]) -> dict[str, Any]:
+    """No shop is needed, unless a law of its own is named."""
+    from mofang.fit.gauge import law_of
     from mofang.fit.plan import plan_on_paper
     from mofang.fit.planning.paper import Wanted
 
     config: Path | None = given["config"]
     wanted = Wanted(max(0.0, given["tokens"]), max(0, given["length"]), max(1, given["gpus"]), given["gpu"], max(0, given["batch"]),
                     given["adapt"], grid=given["grid"], hour=given["hour"] or None, price=given["price"] or None)
-    return plan_on_paper(given["model"], "" if config is None else str(config), wanted)
+    law = law_of(context.shop.find(given["law"], "law")) if given["law"] else None
+    return plan_on_paper(given["model"], "" if config is None else str(config), wanted, law)
 
 
 def _show_here(context: Context, found: dict[str, Any], snapshot: str) -> None:

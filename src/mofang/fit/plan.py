@@ -15,6 +15,7 @@ from mofang.core.stage import OnDisk, stage
 from mofang.data.snapshot import Snapshot
 from mofang.fit import families as registered
 from mofang.fit.family import Family
+from mofang.fit.gauge import Gauged, law_of
 from mofang.fit.planning.advice import family_advice
 from mofang.fit.planning.ahead import predict
 from mofang.fit.planning.energy import energy_here
@@ -25,6 +26,7 @@ from mofang.fit.planning.money import by_rates
 from mofang.fit.planning.paper import Wanted, paper_plan
 from mofang.fit.planning.room import usable_mb
 from mofang.fit.planning.sample import sample_of
+from mofang.fit.planning.scaling import Law
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -49,6 +51,7 @@ def learnt_digest(shop: Shop, settings: dict[str, Any]) -> str:
 def plan(
     run: Run,
     snapshot: Snapshot | None = None,
+    law: Gauged | None = None,
     *,
     families: tuple[Family, ...] = (),
     budget_s: Annotated[float, Field(gt=0)] = 300.0,
@@ -67,22 +70,23 @@ def plan(
     """Say what a training will need: operations, memory by component, time, money and energy.
 
     With a SNAPSHOT, of each family on this machine, corrected by what the shop's own runs took. Without one, on paper: a
-    published model (``--model gpt-3``) or a transformers ``--config``, so many ``--tokens``, and ``--gpus`` of a ``--gpu``.
+    published model (``--model gpt-3``) or a transformers ``--config``, so many ``--tokens``, and ``--gpus`` of a ``--gpu``;
+    the LAW that ``gauge`` fitted stands beside the published ones.
     """
     if snapshot is not None:
         found = plan_here(run.shop, snapshot, families, budget_s, grid)
     else:
         wanted = Wanted(tokens, length, gpus, gpu, batch, adapt, grid=grid, hour=hour or None, price=price or None)
-        found = plan_on_paper(model, config, wanted)
+        found = plan_on_paper(model, config, wanted, law and law_of(law))
     run.write_json("plan.json", {"format": PLAN_FORMAT, **found})
     return run.result(Planned)
 
 
-def plan_on_paper(model: str, config: str, wanted: Wanted) -> dict[str, Any]:
+def plan_on_paper(model: str, config: str, wanted: Wanted, law: Law | None = None) -> dict[str, Any]:
     """The plan of a published model or a configuration file; needs no shop."""
     if not model and not config:
         raise MofangError("plan-nothing-given", known=", ".join(MODELS))
-    return paper_plan(read_config(config) if config else model_named(model), wanted, name=model or config)
+    return paper_plan(read_config(config) if config else model_named(model), wanted, law, model or config)
 
 
 def plan_here(shop: Shop, snapshot: Artifact, families: Sequence[Family], budget_s: float, grid: str = "cn") -> dict[str, Any]:
