@@ -19,8 +19,13 @@ SMALL: dict[str, Any] = {"depths": (1, 2), "tokens": 2048, "context": 32, "batch
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Chinese sentences, most of them foreseeable."""
     folder = tmp_path_factory.mktemp("gauge")
-    lines = [json.dumps({"text": f"第{number}号房间很干净，早餐{'很好' if number % 2 else '一般'}，价格是{number % 50}元。"}, ensure_ascii=False)
-             for number in range(400)]
+    lines = [
+        json.dumps(
+            {"text": f"第{number}号房间很干净，早餐{'很好' if number % 2 else '一般'}，价格是{number % 50}元。"},
+            ensure_ascii=False,
+        )
+        for number in range(400)
+    ]
     (folder / "texts.jsonl").write_text("\n".join(lines), encoding="utf-8")
     shop = Shop.open(folder / "shop")
     records = shop.run(collect, source=str(folder / "texts.jsonl"), licence="CC0-1.0", origin="tests", text=("text",))
@@ -32,7 +37,11 @@ def test_a_law_from_runs_of_ones_own(shards: Any) -> None:
     made = shop.run(gauge, shards, **SMALL)
     told = made.read_json("law.json")
     assert len(told["points"]) == 3 and len({(one["parameters"], one["tokens"]) for one in told["points"]}) == 3
-    assert told["law"]["floor"] >= 0 and told["law"]["points"] == 3 and [one["flops"] for one in told["budgets"]] == [1e15, 1e18, 1e21]
+    assert (
+        told["law"]["floor"] >= 0
+        and told["law"]["points"] == 3
+        and [one["flops"] for one in told["budgets"]] == [1e15, 1e18, 1e21]
+    )
     body = shop.ledger.get(made.entry).body
     assert [one["stage"] for one in body["nested"]] == ["pretrain"] * 3 and "CC0-1.0" in body["licences"]
     assert body["cost"]["total"]["cpu_s"] > body["cost"]["own"]["cpu_s"] >= 0
@@ -55,8 +64,14 @@ def test_its_law_stands_beside_the_published_ones(shards: Any) -> None:
         assert refused.value.code == "plan-fit-flat"
 
 
-@pytest.mark.parametrize(("settings", "code"), [({"architecture": "bert"}, "gauge-unsuited"), ({"depths": (0,)}, "setting-refused"),
-                                                ({"no_such": 1}, "setting-unknown")])
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"architecture": "bert"}, "gauge-unsuited"),
+        ({"depths": (0,)}, "setting-refused"),
+        ({"no_such": 1}, "setting-unknown"),
+    ],
+)
 def test_it_refuses_in_words(shards: Any, settings: dict[str, Any], code: str) -> None:
     with pytest.raises(MofangError) as refused:
         shards.shop.run(gauge, shards, **{**SMALL, **settings})

@@ -51,14 +51,32 @@ def gauge(
     asked.append((asked[0][0], 4 * tokens))
     with run.progress("Small runs", "小规模试训", total=len(asked)) as bar:
         for depth, read in asked:
-            made = run.call(pretrain, shards, architecture=replace(architecture, depth=depth, width=0),  # type: ignore[type-var]
-                            tokens=read, context=context, batch_tokens=batch_tokens, checks=4, lines=0, seed=seed)
+            made = run.call(
+                pretrain,
+                shards,
+                architecture=replace(architecture, depth=depth, width=0),  # type: ignore[type-var]
+                tokens=read,
+                context=context,
+                batch_tokens=batch_tokens,
+                checks=4,
+                lines=0,
+                seed=seed,
+            )
             network = count(made.read_json("config.json"), head="lm")
-            points.append(Point(network.multiplied, made.measures["steps"] * batch_tokens, made.measures["validation_loss"]))
+            points.append(
+                Point(network.multiplied, made.measures["steps"] * batch_tokens, made.measures["validation_loss"])
+            )
             bar.advance()
     law = fit_law(points)
-    run.write_json("law.json", {"format": LAW_FORMAT, "law": asdict(law), "points": [asdict(one) for one in points],
-                                "budgets": [_said(law, flops) for flops in BUDGETS]})
+    run.write_json(
+        "law.json",
+        {
+            "format": LAW_FORMAT,
+            "law": asdict(law),
+            "points": [asdict(one) for one in points],
+            "budgets": [_said(law, flops) for flops in BUDGETS],
+        },
+    )
     run.measure(floor=round(law.floor, 4), size=round(law.size, 4), data=round(law.data, 4), error=round(law.error, 5))
     return run.result(Gauged)
 

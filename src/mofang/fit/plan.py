@@ -43,7 +43,9 @@ class Planned(Artifact):
 def learnt_digest(shop: Shop, settings: dict[str, Any]) -> str:
     """What a plan depends on beside its settings: the configuration file, the shop's rates, and what its runs have taught."""
     config = read_config(settings["config"]) if settings["config"] else {}
-    taught = {tag: [round(factor(shop, tag).seconds, 1), round(factor(shop, tag).memory, 1)] for tag in sorted(registered.KINDS)}
+    taught = {
+        tag: [round(factor(shop, tag).seconds, 1), round(factor(shop, tag).memory, 1)] for tag in sorted(registered.KINDS)
+    }
     return digest_of({"config": dict(config), "taught": taught, "rates": shop.rates})
 
 
@@ -89,7 +91,9 @@ def plan_on_paper(model: str, config: str, wanted: Wanted, law: Law | None = Non
     return paper_plan(read_config(config) if config else model_named(model), wanted, law, model or config)
 
 
-def plan_here(shop: Shop, snapshot: Artifact, families: Sequence[Family], budget_s: float, grid: str = "cn") -> dict[str, Any]:
+def plan_here(
+    shop: Shop, snapshot: Artifact, families: Sequence[Family], budget_s: float, grid: str = "cn"
+) -> dict[str, Any]:
     """Every family on this snapshot and this machine, cheap to dear."""
     from mofang.fit.tasks import candidates
 
@@ -100,10 +104,18 @@ def plan_here(shop: Shop, snapshot: Artifact, families: Sequence[Family], budget
     rows.sort(key=lambda row: float(row["wall_s"]))
     size = sample.size
     return {
-        "kind": "here", "budget_s": budget_s, "limit_mb": limit and round(limit),
-        "data": {"rows": size.rows, "validation": sample.validation, "classes": size.classes, "length": round(size.length, 1),
-                 "language": size.language},
-        "families": rows, "advice": family_advice(rows, size, budget_s),
+        "kind": "here",
+        "budget_s": budget_s,
+        "limit_mb": limit and round(limit),
+        "data": {
+            "rows": size.rows,
+            "validation": sample.validation,
+            "classes": size.classes,
+            "length": round(size.length, 1),
+            "language": size.language,
+        },
+        "families": rows,
+        "advice": family_advice(rows, size, budget_s),
     }
 
 
@@ -113,11 +125,23 @@ def _row(shop: Shop, family: Family, sample: Any, limit: float | None, grid: str
     used = energy_here(found.cpu_s, grid)
     work = found.work
     return {
-        "family": family.tag, "settings": family.to_dict(), "cpu_s": round(found.cpu_s, 2), "wall_s": round(found.wall_s, 2),
-        "peak_mb": round(found.peak_mb, 1), "fits": limit is None or found.peak_mb <= max(limit, found.held_mb),
-        "parameters": round(work.parameters), "flops": work.flops, "steps": round(work.steps),
-        "memory_mb": {"process": round(found.base_mb, 1), **{name: round(value / MB, 1) for name, value in work.memory.items()}},
+        "family": family.tag,
+        "settings": family.to_dict(),
+        "cpu_s": round(found.cpu_s, 2),
+        "wall_s": round(found.wall_s, 2),
+        "peak_mb": round(found.peak_mb, 1),
+        "fits": limit is None or found.peak_mb <= max(limit, found.held_mb),
+        "parameters": round(work.parameters),
+        "flops": work.flops,
+        "steps": round(work.steps),
+        "memory_mb": {
+            "process": round(found.base_mb, 1),
+            **{name: round(value / MB, 1) for name, value in work.memory.items()},
+        },
         "modules": work.network.to_rows(sample.size.length) if work.network else [],
-        "factor_s": found.factor.seconds, "factor_mb": found.factor.memory, "learnt_from": found.factor.runs,
-        "money": by_rates(shop.rates, shop.currency, found.wall_s, used.kwh).to_dict(), "energy": used.to_dict(),
+        "factor_s": found.factor.seconds,
+        "factor_mb": found.factor.memory,
+        "learnt_from": found.factor.runs,
+        "money": by_rates(shop.rates, shop.currency, found.wall_s, used.kwh).to_dict(),
+        "energy": used.to_dict(),
     }

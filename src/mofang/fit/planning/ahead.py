@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ALLOCATED, SCATTERED = 1.3, 0.25  # what the allocator holds for each byte of a step's tensors, and more after many steps
 NAMED = {"mlm": 0.15, "plm": 0.17, "nsp": 0.0}  # of a text's positions an objective asks for so many
-OWN_WAY_S = 0.15        # reading the rows, sealing the parts, the ledger
+OWN_WAY_S = 0.15  # reading the rows, sealing the parts, the ledger
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,17 @@ class Prediction:
 
     def measures(self) -> dict[str, Any]:
         """As the ledger keeps them beside what was used."""
-        planned = {"family": self.family, "machine": learnt.this_machine(), "raw_s": round(self.raw_s, 3),
-                   "load_s": round(self.load_s, 3), "raw_mb": round(self.raw_mb, 1), "base_mb": round(self.base_mb, 1),
-                   "factor_s": self.factor.seconds, "factor_mb": self.factor.memory, "learnt_from": self.factor.runs}
+        planned = {
+            "family": self.family,
+            "machine": learnt.this_machine(),
+            "raw_s": round(self.raw_s, 3),
+            "load_s": round(self.load_s, 3),
+            "raw_mb": round(self.raw_mb, 1),
+            "base_mb": round(self.base_mb, 1),
+            "factor_s": self.factor.seconds,
+            "factor_mb": self.factor.memory,
+            "learnt_from": self.factor.runs,
+        }
         return {"predicted_s": round(self.cpu_s, 2), "predicted_mb": round(self.peak_mb, 1), "planned": planned}
 
 
@@ -128,7 +136,12 @@ def needed_mb(work: Work) -> float:
 
 
 def foresee(
-    run: Run, snapshot: Artifact, family: Family, learning: Learning | None = None, base: Path | None = None, folds: int = 0,
+    run: Run,
+    snapshot: Artifact,
+    family: Family,
+    learning: Learning | None = None,
+    base: Path | None = None,
+    folds: int = 0,
     seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Before a training: the prediction as measures for the ledger.
@@ -147,8 +160,13 @@ def foresee_pretraining(run: Run, config: Mapping[str, Any], spent_s: float = 0.
         return {}
     terms = terms_of(run.shop, how.pop("learning", None), None, 0, how.pop("seconds", 0.0))
     found = predicted(run.shop, "pretrain", pretraining(config, terms=terms, **how), spent_s)
-    require_room(found, lambda limit: say("A smaller --architecture.size, --batch-tokens or --context would fit.",
-                                          "请减小 --architecture.size、--batch-tokens 或 --context。"))
+    require_room(
+        found,
+        lambda limit: say(
+            "A smaller --architecture.size, --batch-tokens or --context would fit.",
+            "请减小 --architecture.size、--batch-tokens 或 --context。",
+        ),
+    )
     return found.measures()
 
 
@@ -171,9 +189,13 @@ def what_fits(found: Prediction, family: Family, sample: Sample, terms: Terms, l
         work = work_of(other, sample, terms)
         needs = found.base_mb + needed_mb(work) * found.factor.memory
         if needs <= limit:
-            return say("With {words} it would need about {mb} MB.", "改用 {words} 约需 {mb} MB。", words=words, mb=round(needs))
-    return say("No smaller setting of this family fits either: choose --family linear, or fewer rows.",
-               "此模型族更小的设置也放不下：请选择 --family linear，或减少数据。")
+            return say(
+                "With {words} it would need about {mb} MB.", "改用 {words} 约需 {mb} MB。", words=words, mb=round(needs)
+            )
+    return say(
+        "No smaller setting of this family fits either: choose --family linear, or fewer rows.",
+        "此模型族更小的设置也放不下：请选择 --family linear，或减少数据。",
+    )
 
 
 def smaller(family: Family) -> Iterator[tuple[str, Family]]:

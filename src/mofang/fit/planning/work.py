@@ -22,11 +22,11 @@ from mofang.fit.planning.stops import STOPS, terms_of
 
 # CPU seconds and megabytes of what a family imports, and of its first use, once in a process.
 LIBRARIES = {"torch": (2.5, 272.0), "transformers": (1.9, 195.0), "xgboost": (1.1, 95.0), "scipy": (0.1, 25.0)}
-STEP_S = 0.0027               # of any torch step: batch, loss, clipping, the optimiser's call
-LAYER_S = 0.0028              # of each transformer layer and step, beside its products
-TOUCHED_S = 0.45e-9           # for each byte that a step's activations hold
-HALF_FROM = 2_000_000        # weights from which the loop takes bf16 products where the probe says that they pay
-WEIGHT_S = 4.2e-9             # AdamW, clipping and zeroing, for each weight and step
+STEP_S = 0.0027  # of any torch step: batch, loss, clipping, the optimiser's call
+LAYER_S = 0.0028  # of each transformer layer and step, beside its products
+TOUCHED_S = 0.45e-9  # for each byte that a step's activations hold
+HALF_FROM = 2_000_000  # weights from which the loop takes bf16 products where the probe says that they pay
+WEIGHT_S = 4.2e-9  # AdamW, clipping and zeroing, for each weight and step
 DENSE_SHARE, CONVOLVED_SHARE = 0.62, 0.80  # of the machine's rate that training-shaped products reach
 
 
@@ -69,15 +69,25 @@ def work_of(family: Family, sample: Sample, terms: Terms = Terms()) -> Work:
     told = family.estimate(sample.size)
     learns = bool(getattr(type(family), "loops", True))
     fixed_s = max(0.3, told.fixed_s - (5.0 if learns else 0.5))  # its libraries are counted apart
-    return _repeated(Work(("torch",) if learns else ("scipy",), fixed_s, told.operations, 1.0,
-                          memory={"model": (60 if learns else 10) * MB, "data": rows_bytes(sample)}), terms)
+    return _repeated(
+        Work(
+            ("torch",) if learns else ("scipy",),
+            fixed_s,
+            told.operations,
+            1.0,
+            memory={"model": (60 if learns else 10) * MB, "data": rows_bytes(sample)},
+        ),
+        terms,
+    )
 
 
 def _repeated(work: Work, terms: Terms) -> Work:
     """A limit of steps cuts the training short; folds train k times on (k - 1) / k of the rows first."""
     share = min(1.0, terms.steps / work.steps) if terms.steps and work.steps else 1.0
     times = share * (1 + max(0, terms.folds - 1))
-    return replace(work, plain_s=work.plain_s * times, flops=work.flops * times, steps=work.steps * times, seconds=terms.seconds)
+    return replace(
+        work, plain_s=work.plain_s * times, flops=work.flops * times, steps=work.steps * times, seconds=terms.seconds
+    )
 
 
 def rows_bytes(sample: Sample) -> float:
@@ -103,8 +113,12 @@ def _linear(family: Any, sample: Sample, terms: Terms) -> Work:
     if not size.language:
         values = size.rows * size.length
         plain = 0.1 + 5e-6 * size.rows + 1.3e-7 * values * columns
-        return Work(("scipy",), plain, parameters=size.length * columns,
-                    memory={"data": rows_bytes(sample), "matrix": values * 4 * 3})
+        return Work(
+            ("scipy",),
+            plain,
+            parameters=size.length * columns,
+            memory={"data": rows_bytes(sample), "matrix": values * 4 * 3},
+        )
     told = family.estimate(size)
     terms = terms_of(size)
     known = size.rows * size.length * GRAMS[size.language]
@@ -120,7 +134,12 @@ def _xgboost(family: Any, sample: Sample, terms: Terms) -> Work:
     plain = 0.3 + 4e-6 * size.rows + 0.7 * rounds * columns * each_s
     trees = rounds * columns * 2.0 ** min(family.depth, 7) * 40
     values = (size.rows + sample.validation) * size.length
-    return Work(("xgboost",), plain, parameters=trees / 8, memory={"data": rows_bytes(sample), "matrix": values * 16, "trees": trees})
+    return Work(
+        ("xgboost",),
+        plain,
+        parameters=trees / 8,
+        memory={"data": rows_bytes(sample), "matrix": values * 16, "trees": trees},
+    )
 
 
 def _mlp(family: Any, sample: Sample, terms: Terms) -> Work:
@@ -132,8 +151,14 @@ def _mlp(family: Any, sample: Sample, terms: Terms) -> Work:
     rows = passed * (size.rows + sample.validation / 3)
     plain = passed * steps * (STEP_S + weights * WEIGHT_S) + 8e-6 * size.rows + 0.3
     values = (size.rows + sample.validation) * size.length
-    return Work(("torch",), plain, 6.0 * weights * rows, parameters=weights, steps=passed * steps,
-                memory={"data": rows_bytes(sample) + values * 8, "model": weights * 24.0, "matrix": values * 4})
+    return Work(
+        ("torch",),
+        plain,
+        6.0 * weights * rows,
+        parameters=weights,
+        steps=passed * steps,
+        memory={"data": rows_bytes(sample) + values * 8, "model": weights * 24.0, "matrix": values * 4},
+    )
 
 
 def _averaged(family: Any, sample: Sample, terms: Terms) -> Work:
@@ -147,8 +172,13 @@ def _averaged(family: Any, sample: Sample, terms: Terms) -> Work:
     encoding = 4e-6 if size.language == "zh" else 2e-6
     plain = 0.3 + encoding * size.rows * size.length + passed * steps * step_s
     matrix = (size.rows + sample.validation) * grams * 12
-    return Work(("torch",), plain, parameters=weights, steps=passed * steps,
-                memory={"data": rows_bytes(sample), "matrix": matrix, "model": weights * 24.0})
+    return Work(
+        ("torch",),
+        plain,
+        parameters=weights,
+        steps=passed * steps,
+        memory={"data": rows_bytes(sample), "matrix": matrix, "model": weights * 24.0},
+    )
 
 
 def _terms(sample: Sample) -> float:
@@ -178,15 +208,29 @@ def _resnet(family: Any, sample: Sample, terms: Terms) -> Work:
     activations = family.batch * places * family.width * 4 * (family.depth + 1) * 3.2
     values = (size.rows + sample.validation) * size.length
     plain = 0.3 + 4e-4 * size.rows + passed * steps * (step_s + activations * TOUCHED_S)
-    return Work(("torch",), plain, 6.0 * products * rows, CONVOLVED_SHARE, weights, passed * steps,
-                {"data": rows_bytes(sample) + values, "matrix": values * 4, "model": weights * 24.0, "activations": activations})
+    return Work(
+        ("torch",),
+        plain,
+        6.0 * products * rows,
+        CONVOLVED_SHARE,
+        weights,
+        passed * steps,
+        {"data": rows_bytes(sample) + values, "matrix": values * 4, "model": weights * 24.0, "activations": activations},
+    )
 
 
 def _encoder(family: Any, sample: Sample, terms: Terms) -> Work:
     vocabulary = vocabulary_of(family, sample)
-    config = {"model_type": "bert", "vocab_size": vocabulary, "hidden_size": family.width, "num_hidden_layers": family.layers,
-              "num_attention_heads": family.heads, "intermediate_size": 4 * family.width,
-              "max_position_embeddings": family.max_length, "hidden_dropout_prob": 0.0}
+    config = {
+        "model_type": "bert",
+        "vocab_size": vocabulary,
+        "hidden_size": family.width,
+        "num_hidden_layers": family.layers,
+        "num_attention_heads": family.heads,
+        "intermediate_size": 4 * family.width,
+        "max_position_embeddings": family.max_length,
+        "hidden_dropout_prob": 0.0,
+    }
     return transformer(family, sample, config, terms)
 
 
@@ -213,7 +257,10 @@ def _counter(place: Any) -> Callable[[list[str]], list[int]]:
 
 
 def transformer(
-    family: Any, sample: Sample, config: Mapping[str, Any], terms: Terms,
+    family: Any,
+    sample: Sample,
+    config: Mapping[str, Any],
+    terms: Terms,
     counter: Callable[[list[str]], list[int]] | None = None,
 ) -> Work:
     """An encoder with a head, trained on bucketed batches: its batches are cut here as training will cut them."""
@@ -223,8 +270,18 @@ def transformer(
     half = terms.half and network.parameters >= HALF_FROM
     each = cut(sample.lengths(family.max_length, counter), size.rows, 64, family.tokens)
     passed = passes_of(family, sample, each.steps)
-    hows = [How(rows, length, adapt="lora" if adapt == "lora" else "head" if adapt == "head" else "all", dropout=bool(config.get("hidden_dropout_prob", 0.1)),
-                copies=terms.copies, optimiser=terms.optimiser, precision="bf16" if half else "fp32") for rows, length in each.batches]
+    hows = [
+        How(
+            rows,
+            length,
+            adapt="lora" if adapt == "lora" else "head" if adapt == "head" else "all",
+            dropout=bool(config.get("hidden_dropout_prob", 0.1)),
+            copies=terms.copies,
+            optimiser=terms.optimiser,
+            precision="bf16" if half else "fp32",
+        )
+        for rows, length in each.batches
+    ]
     training = sum(how.rows * network.training_flops(how.length, adapt=how.adapt) for how in hows) * each.scale
     forward = sum(how.rows * network.forward_flops(how.length) for how in hows) * each.scale
     judged = forward * sample.validation / max(size.rows, 1) * (1 + 1 / passed)
@@ -233,8 +290,17 @@ def transformer(
     step_s = STEP_S + LAYER_S * network.shape.layers + WEIGHT_S * network.parameters
     plain = 0.5 + 2e-6 * size.rows * size.length + passed * (each.steps * step_s + touched * TOUCHED_S)
     memory = {**worst.parts, "data": rows_bytes(sample) + each.positions * 8}
-    return Work(("torch",) if own else ("torch", "transformers"), plain, passed * (training + judged), DENSE_SHARE,
-                network.parameters, passed * each.steps, memory, network, half)
+    return Work(
+        ("torch",) if own else ("torch", "transformers"),
+        plain,
+        passed * (training + judged),
+        DENSE_SHARE,
+        network.parameters,
+        passed * each.steps,
+        memory,
+        network,
+        half,
+    )
 
 
 def vocabulary_of(family: Any, sample: Sample) -> int:
@@ -245,8 +311,17 @@ def vocabulary_of(family: Any, sample: Sample) -> int:
     return int(min(family.vocabulary, 600 + 9.0 * (sample.size.rows * sample.size.length) ** 0.55))
 
 
-def pretraining(config: Mapping[str, Any], *, steps: float, positions: int, context: int, judged: float, tokens: float,
-                named: float = 1.0, terms: Terms = Terms()) -> Work:
+def pretraining(
+    config: Mapping[str, Any],
+    *,
+    steps: float,
+    positions: int,
+    context: int,
+    judged: float,
+    tokens: float,
+    named: float = 1.0,
+    terms: Terms = Terms(),
+) -> Work:
     """Pretraining a network: ``steps`` of ``positions``, ``judged`` validation positions in all, ``tokens`` in memory.
 
     ``named`` is the share of positions that are asked for (masked ones), for which alone there are logits.
@@ -254,8 +329,16 @@ def pretraining(config: Mapping[str, Any], *, steps: float, positions: int, cont
     network = count(config, head="lm")
     half = terms.half and network.parameters >= HALF_FROM
     rows, source = max(1.0, positions / context), float(context) if network.shape.kind in ("t5", "mt5") else 0.0
-    how = How(rows, context, source, precision="bf16" if half else "fp32", optimiser=terms.optimiser, copies=terms.copies, logits=True,
-              fused=network.shape.causal and context >= 256)
+    how = How(
+        rows,
+        context,
+        source,
+        precision="bf16" if half else "fp32",
+        optimiser=terms.optimiser,
+        copies=terms.copies,
+        logits=True,
+        fused=network.shape.causal and context >= 256,
+    )
     memory = training_memory(network, how, data=tokens * 8).parts
     memory["logits"] = memory.get("logits", 0.0) * named
     spared = (1 - named) * 2.0 * sum(one.multiplied for one in network.modules if one.name.startswith("head"))
@@ -263,11 +346,26 @@ def pretraining(config: Mapping[str, Any], *, steps: float, positions: int, cont
     flops += judged * (network.forward_flops(context, source) / context - spared)
     step_s = STEP_S + LAYER_S * network.shape.layers + WEIGHT_S * network.parameters
     touched = memory.get("activations", 0.0) + memory.get("logits", 0.0)
-    return Work(("torch", "transformers"), 1.0 + steps * (step_s + touched * TOUCHED_S), flops, DENSE_SHARE, network.parameters, steps,
-                memory, network, half, terms.seconds)
+    return Work(
+        ("torch", "transformers"),
+        1.0 + steps * (step_s + touched * TOUCHED_S),
+        flops,
+        DENSE_SHARE,
+        network.parameters,
+        steps,
+        memory,
+        network,
+        half,
+        terms.seconds,
+    )
 
 
 COUNTED: dict[str, Callable[[Any, Sample, Terms], Work]] = {
-    "linear": _linear, "xgboost": _xgboost, "mlp": _mlp, "averaged": _averaged, "resnet": _resnet, "encoder": _encoder,
+    "linear": _linear,
+    "xgboost": _xgboost,
+    "mlp": _mlp,
+    "averaged": _averaged,
+    "resnet": _resnet,
+    "encoder": _encoder,
     "pretrained": _pretrained,
 }
