@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from mofang.core.artifact import Artifact
-from mofang.core.canonical import canonical
+from mofang.core.canonical import canonical, digest_of
 from mofang.core.errors import MofangError
 from mofang.core.personal import holds_personal_data, rewrites
 from mofang.core.run import Run
@@ -69,7 +69,8 @@ def without_rows(model: Artifact, erased: Callable[[object], bool]) -> dict[str,
 def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
     """The content of the base model that a family starts from, so that another one is another run."""
     family: Family = settings["family"]
-    return family.base_digest()
+    digest, chosen = family.base_digest(), known_choices(shop)
+    return digest if chosen is None else digest_of([digest, chosen.to_dict()])
 
 
 @stage(version=3, source_digest=base_digest)

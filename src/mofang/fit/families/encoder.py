@@ -26,7 +26,7 @@ class Encoder(Family):
     """
 
     tag: ClassVar[str] = "encoder"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
     varies: ClassVar[bool] = True
 
@@ -39,7 +39,7 @@ class Encoder(Family):
     epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     tokens: Annotated[int, Field(ge=64)] = 2048
-    attention: str = "eager"
+    attention: str = "auto"
     balance: bool = False
     windows: Annotated[int, Field(ge=1, le=64)] = 1
     overlap: Annotated[int, Field(ge=0)] = 16
