@@ -37,7 +37,7 @@ class Plan:
     l1: float = 0.0
     label_smoothing: float = 0.0
     ema: float = 0.0
-    precision: str = "fp32"
+    precision: str = "auto"
     freeze: tuple[str, ...] = ()
     target: float | None = None
     improvement: float = 0.0
