@@ -85,13 +85,15 @@ def export(
         raise MofangError(
             "export-differs", difference=f"{evidence['max_abs_difference']:.2g}", limit=DIFFERENCE_MAX
         )
+    kept = about["weights"] if task_named(about["task"]).target == "text" else ()  # writing takes more than one graph
     for part in model.parts:
-        if part.name.startswith("encoder/") or part.name == "model.ubj":
+        if part.name.startswith("encoder/") or part.name == "model.ubj" or part.name in kept:
             run.copy(part.name, part)
     written: dict[str, Any] = {
         "format": PLAIN_FORMAT,
         **{name: about[name] for name in (*CARRIED, *(one for one in OPTIONAL if one in about))},
         "parity": evidence,
+        **({"architecture": about["architecture"]} if kept else {}),
     }
     if "thresholds" in about["architecture"]:
         written["thresholds"] = about["architecture"]["thresholds"]

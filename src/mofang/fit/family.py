@@ -35,9 +35,10 @@ class Variation:
 @dataclass(frozen=True)
 class Conditions:
     """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress
-    bar, the variants of training rows that it should make, the folder of a base to start from, and the settings of the loop.
+    bar, the variants of training rows that it should make, and the folder of a base to start from.
 
-    ``unlabelled`` are records without targets, ``agree`` how much it counts that two answers to one of them are alike.
+    ``unlabelled`` are records without targets, ``agree`` how much it counts that two answers to one of them are alike,
+    and ``learning`` the settings of the loop.
     """
 
     seed: int
@@ -103,6 +104,8 @@ class Family(Variant):
 
     tasks: ClassVar[tuple[str, ...]] = ()
     loops: ClassVar[bool] = True  # whether the training loop fits it, so that the settings of learning reach it
+    shortens: ClassVar[bool] = False  # whether ``select`` may try it on a part of the rows first, and shorten it to a budget
+    learns_shares: ClassVar[bool] = False  # whether it can learn a teacher's shares of each class
     varies: ClassVar[bool] = False  # whether it learns in epochs, each of which may see other variants
     takes_base: ClassVar[bool] = False  # whether it can start from a base that was pretrained here
 

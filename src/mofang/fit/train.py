@@ -19,17 +19,21 @@ from mofang.core.personal import holds_personal_data, rewrites
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.augmenting.kinds import chosen_kinds, modality_of
+from mofang.data.records import Records
 from mofang.data.snapshot import Snapshot
 from mofang.engine.task import read_columns, task_named
 from mofang.fit import families
 from mofang.fit.base import Base, folder_of
 from mofang.fit.families.linear import Linear
 from mofang.fit.family import Conditions, Family, Fitted, Variation
-from mofang.fit.folds import cross_validated
+from mofang.fit.folds import cross_validated, score_of
+from mofang.fit.guidance import Guidance, learnt
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.probe import choosing, known_choices
-from mofang.fit.material import Material, read_material
+from mofang.fit.loop.repeating import repeatable
+from mofang.fit.material import Material, part_of, read_material
+from mofang.fit.planning.ahead import foresee
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -77,14 +81,18 @@ def train(
     run: Run,
     snapshot: Snapshot,
     base: Base | None = None,
+    teacher: Model | None = None,
+    unlabelled: Records | None = None,
     *,
     family: Family = Linear(),
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0,
     seconds: Annotated[float, Field(ge=0)] = 0.0,
     augment: tuple[str, ...] = (),
     strength: Annotated[float, Field(gt=0, le=1)] = 0.5,
+    part: Annotated[float, Field(gt=0, le=1)] = 1.0,
     folds: Annotated[int, Field(ge=0, le=50)] = 0,
     learning: Learning = Learning(),
+    guidance: Guidance = Guidance(),
 ) -> Model:
     """Train a model on the training part of a snapshot; the validation part stops and rates it.
 
@@ -92,56 +100,60 @@ def train(
     the same number of threads. ``seconds`` shortens the schedule to fit a time limit; 0 trains until the
     family's own end. A run that is killed goes on from its last checkpoint. ``augment`` names kinds of variants
     (``flip,crop``, ``synonym,noise``) that every epoch makes of the training rows anew, with this ``strength``; the
-    validation rows are never varied. A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights
-    starts from, in place of its own. ``folds`` trains so many times on parts of the training part first and
+    validation rows are never varied. ``folds`` trains so many times on parts of the training part first and
     tells mean and spread of the headline. ``learning`` are the flags of the loop (``--optimizer``, ``--schedule`` …).
+    A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights starts from, in place of its own.
+    ``part`` learns from this share of the training rows only, classes alike.
+    A ``teacher``, another model of the same question, says what else to learn of the training texts: its shares of each class,
+    softened by ``temperature``, count ``share`` beside the labels. ``unlabelled`` records get the teacher's answers, or, without
+    one, the model's own where it is sure (``confidence``, ``rounds``); what did not help on validation is not kept.
     """
     about = snapshot.read_json("about.json")
     _require_suited(about, family, augment)
     _require_loop(family, learning)
     start = _start(run, base, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
+    run.measure(**foresee(run, snapshot, family))
     material = read_material(snapshot, headline)
+    if part < 1:
+        material = part_of(material, part, seed)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
-    with choosing(known_choices(run.shop)):
+    with repeatable(run), choosing(known_choices(run.shop)):
         crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
-        fitted = family.fit(material, conditions)
+        fitted, guided = learnt(run, family, material, conditions, teacher, unlabelled, guidance)
     run.licence(*fitted.licences)
-    score = fitted.score
-    if score is None:
-        assert fitted.probabilities is not None, "a family says its score, or the probabilities of classes"
-        score = material.score(fitted.probabilities, material.validation.labels)
+    score = score_of(material, fitted)
     _write(run, material, fitted)
-    run.write_json(
-        "about.json",
-        {
-            "format": MODEL_FORMAT,
-            "task": about["task"],
-            "inputs": about["inputs"],
-            "label": about["label"],
-            "labels": about["labels"],
-            "operators": about.get("operators", []),
-            "headline": headline,
-            "family": family.to_dict(),
-            "architecture": fitted.architecture,
-            "weights": sorted(fitted.weights),
-            "encoder": {"name": fitted.encoder.name, "version": fitted.encoder.version},
-            "licences": sorted({*run.input_licences, *fitted.licences}),
-            "base_model": fitted.base_model,
-            "seed": seed,
-            "seconds": seconds,
-            "threads": threads(),
-            "notes": fitted.notes,
-            "rows": {"train": len(material.train), "validation": len(material.validation)},
-            "validation": {"metric": headline, "value": score},
-            **_beyond(about, variation, base),
-            **({"folds": crossed} if crossed else {}),
-        },
-    )
+    told = _told(run, about, family, fitted, material) | {"headline": headline, "seed": seed, "seconds": seconds}
+    told |= {"validation": {"metric": headline, "value": score}, **_beyond(about, variation, base)}
+    told |= ({"folds": crossed} if crossed else {}) | ({"beside": guided} if guided else {})
+    run.write_json("about.json", told)
     rows = {"train_rows": len(material.train), "validation_rows": len(material.validation)}
+    run.measure(**({"beside": guided} if guided else {}))
     run.measure(metric=headline, validation=round(score, 6), **rows, threads=threads(), **fitted.notes, **fitted.measures)
     return run.result(Model)
+
+
+def _told(run: Run, about: dict[str, Any], family: Family, fitted: Fitted, material: Material) -> dict[str, Any]:
+    """What every model says about itself."""
+    return {
+        "format": MODEL_FORMAT,
+        "task": about["task"],
+        "inputs": about["inputs"],
+        "label": about["label"],
+        "labels": about["labels"],
+        "operators": about.get("operators", []),
+        "family": family.to_dict(),
+        "architecture": fitted.architecture,
+        "weights": sorted(fitted.weights),
+        "encoder": {"name": fitted.encoder.name, "version": fitted.encoder.version},
+        "licences": sorted({*run.input_licences, *fitted.licences}),
+        "base_model": fitted.base_model,
+        "threads": threads(),
+        "notes": fitted.notes,
+        "rows": {"train": len(material.train), "validation": len(material.validation)},
+    }
 
 
 def _start(run: Run, base: Base | None, family: Family) -> Path | None:

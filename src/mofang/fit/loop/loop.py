@@ -8,6 +8,7 @@ batches divided by their count together, so that splitting a batch for memory ch
 from __future__ import annotations
 
 import math
+import signal
 import time
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from mofang.fit.loop.checkpoint import read_checkpoint, write_checkpoint
 from mofang.fit.loop.cursor import Cursor, Outcome
 from mofang.fit.loop.diverged import keep_batch
 from mofang.fit.loop.freezing import freezing, thaw
-from mofang.fit.loop.journal import Journal, Meter
+from mofang.fit.loop.journal import Journal, Meter, lasting, read_steps, speed
 from mofang.fit.loop.learning import Adamw
 from mofang.fit.loop.objective import Batch, Judged, Objective
 from mofang.fit.loop.operations import Operations
@@ -51,9 +52,9 @@ class Loop:
         self.placement = placement or Alone()
         self.device = self.placement.device
         self.bare, self.frozen = network, freezing(network, plan.freeze)
-        self.network = self.placement.wrap(network)
-        if self.placement.ranks == 1 and isinstance(plan.optimizer or Adamw(), Adamw) and not plan.l1:
+        if plan.rows_only and isinstance(plan.optimizer, Adamw | None) and not plan.l1 and self.placement.ranks == 1:
             touch_rows_only(network)
+        self.network = self.placement.wrap(network)
         self.precision = resolved(plan.precision, network, self.device)
         self.batches = Batches(objective.lengths, plan.rows, plan.positions, plan.seed)
         self.optimizer = Steps(self.network, plan)
@@ -82,9 +83,10 @@ class Loop:
         self.placement.put(self.network, self.best)
         self.network.eval()
         judged, cursor = self.objective.judge(self.network, self.device), self.cursor  # float32: exported graphs must agree
+        steps = read_steps(self.scratch)
         return Outcome(
             judged, cursor.curves, cursor.best_epoch, cursor.stopped or "finished", self.resumed, self.device.type,
-            self.precision, self.plan.rows, self.refused, self.journal.lasting, self.journal.speed,
+            self.precision, self.plan.rows, self.refused, lasting(steps), speed(steps),
         )
 
     def _epoch(self, bar: Bar) -> None:
@@ -175,7 +177,7 @@ class Loop:
         )
 
     def _words(self) -> str:
-        row = self.journal.rows[-1]
+        row = self.journal.last
         return f"loss {self.cursor.loss_sum / max(1.0, self.cursor.count):.3f} · {row['positions_s']:,.0f} tokens/s"
 
     def _stop_diverged(self, group: list[Array], batches: list[Batch]) -> None:
@@ -223,12 +225,12 @@ class Loop:
     def _checkpoint_when_due(self) -> None:
         plan, cursor = self.plan, self.cursor
         late = self._agreed(deadline.is_past() and not cursor.stopped and cursor.epoch < plan.epochs)
-        stop = stopping.asked()
+        stop = self._agreed(stopping.asked() is not None)
         counted = bool(plan.checkpoint_steps) and cursor.step % plan.checkpoint_steps == 0
-        if self._agreed(late or bool(stop) or counted or time.monotonic() - self._saved >= plan.checkpoint_s):
+        if self._agreed(late or stop or counted or time.monotonic() - self._saved >= plan.checkpoint_s):
             self._save()
-        if stop:
-            raise stop
+        if stop:  # another rank may have been asked a step earlier
+            raise stopping.asked() or stopping.Stopped(signal.SIGTERM)
         if late:
             raise MofangError("time-is-up", step=cursor.step, steps=cursor.steps)
 

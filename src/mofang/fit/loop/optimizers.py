@@ -81,17 +81,23 @@ def _plain(chosen: Any, groups: list[dict[str, Any]], rate: float) -> torch.opti
     if isinstance(chosen, Adagrad):
         return torch.optim.Adagrad(groups, lr=rate, eps=chosen.epsilon)
     assert isinstance(chosen, Adam | Adamw | Muon), chosen.tag
-    if isinstance(chosen, Adam):
-        return torch.optim.Adam(groups, lr=rate, betas=(chosen.beta1, chosen.beta2), eps=chosen.epsilon, fused=True)
-    return RowAdamW(groups, lr=rate, betas=(chosen.beta1, chosen.beta2), eps=chosen.epsilon)
+    numbers: dict[str, Any] = {"lr": rate, "betas": (chosen.beta1, chosen.beta2), "eps": chosen.epsilon}
+    return torch.optim.Adam(groups, fused=True, **numbers) if isinstance(chosen, Adam) else RowAdamW(groups, **numbers)
 
 
 def _groups(trained: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     """Biases and normalisation weights are not decayed."""
     decayed = [value for value in trained if value.ndim > 1]
     plain = [value for value in trained if value.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    groups = [{"params": some, "weight_decay": decay} for kind, decay in ((decayed, weight_decay), (plain, 0.0))
+              for some in _apart(kind)]
     return [group for group in groups if group["params"]]
+
+
+def _apart(values: list[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Those that are whole, and those that are divided over ranks: no fused step takes both at once."""
+    divided = [value for value in values if hasattr(value, "placements")]
+    return [value for value in values if not hasattr(value, "placements")], divided
 
 
 def _hidden(network: nn.Module) -> Iterator[str]:

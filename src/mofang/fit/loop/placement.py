@@ -73,7 +73,9 @@ class Alone:
 
     def clip(self, network: nn.Module, most: float) -> float:
         """Clip by the norm over all parameters."""
-        return clip_gradients(network.parameters(), most)
+        if any(value.grad is not None and value.grad.is_sparse for value in network.parameters()):
+            return clip_gradients(network.parameters(), most)
+        return float(nn.utils.clip_grad_norm_(network.parameters(), most or float("inf")))
 
     def weights(self, network: nn.Module) -> dict[str, Tensor]:
         """A view of the weights."""

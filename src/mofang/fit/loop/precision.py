@@ -17,7 +17,7 @@ PROBE, REPEATS = 2048, 3
 def half_pays(network: nn.Module, device: torch.device) -> bool:
     """Whether bfloat16 is the faster choice here, by what the machine's probe measured; unmeasured, it is not taken."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     if sum(value.numel() for value in network.parameters() if value.ndim > 1) < WORTH:
         return False
     return choices().precision == "bf16"
@@ -39,11 +39,9 @@ def casting(precision: str, device: torch.device) -> AbstractContextManager[obje
 
 def peak_rate(precision: str, device: torch.device) -> float:
     """Floating-point operations per second of a large matrix product in these numbers on this device."""
-    known = choices().rates.get("bfloat16" if precision == "bf16" else "float32", 0.0)
-    if device.type != "cuda" and known:
-        return known
-    if device.type != "cuda" and precision == "fp32":
-        return multiply_rate()
+    measured = choices().rates.get("bfloat16" if precision == "bf16" else "float32")
+    if device.type != "cuda" and (measured or precision == "fp32"):
+        return measured or multiply_rate()
     import time
 
     kind = torch.bfloat16 if precision == "bf16" else torch.float32

@@ -1,4 +1,4 @@
-"""A transformers model with its head, asked only for the places that an objective names.
+"""A network with its head, asked only for the places that an objective names.
 
 The vocabulary's matrix is the dearest product of a small network, and masked modelling needs it at a seventh of the
 places only.
@@ -6,24 +6,90 @@ places only.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from mofang.fit.base import WEIGHTS
+from mofang.fit.networks.decoder import Decoder
+from mofang.fit.networks.encoder import take_weights
+from mofang.fit.networks.kernels import vocabulary_loss
+from mofang.fit.networks.sight import unsuited
 
-class Language(nn.Module):
-    """``forward(**arrays)`` gives logits [T, V] at the places ``where`` of [B * L], or [B, 2] where none are named."""
+OWN = ("gpt2", "llama")
 
-    def __init__(self, model: nn.Module) -> None:
+
+class Asked(nn.Module):
+    """A network with its head. ``forward(**arrays)`` gives the summed loss of ``targets`` where they are given, else logits
+    float32: [T, V] at the places ``where`` of [B * L], or [B, 2] where no places are named.
+    """
+
+    config: Any
+    smoothing = 0.0  # share of each target that goes to all words alike
+
+    def loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy summed over the targets."""
+        return nn.functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=self.smoothing)
+
+    def files(self, folder: Path) -> None:
+        """Write config.json and model.safetensors as transformers does."""
+        raise NotImplementedError
+
+    @property
+    def positions(self) -> int:
+        """How many positions a text may have."""
+        return int(getattr(self.config, "max_position_embeddings", 1 << 20))
+
+
+class Generator(Asked):
+    """A generator by our own decoder: packed documents without masks of their own, no logits kept."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.config = library_config(decoder.config)
+
+    def forward(self, input_ids: Tensor, where: Tensor, position_ids: Tensor | None = None, document_ids: Tensor | None = None,
+                targets: Tensor | None = None) -> Tensor:
+        """Summed loss, or logits [T, V]."""
+        states = self.decoder.states(input_ids, document_ids, position_ids)
+        flat = states.reshape(-1, states.shape[-1])
+        chosen = flat if len(where) == len(flat) else flat[where]
+        with torch.autocast(input_ids.device.type, enabled=False):
+            head = self.decoder.head.to(chosen.dtype)
+            if targets is not None and not self.smoothing:
+                return vocabulary_loss(chosen, head, targets)
+            logits = nn.functional.linear(chosen, head).float()
+            return logits if targets is None else self.loss_of(logits, targets)
+
+    def files(self, folder: Path) -> None:
+        """The decoder's names are those of transformers."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.architectures = [model_class(self.config.model_type, False).__name__]
+        self.config.dtype = "float32"
+        self.config.save_pretrained(folder)
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.decoder.state_dict().items()}
+        (folder / WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
+
+
+class Language(Asked):
+    """A transformers model of any kind that is known here."""
+
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
         self.config: Any = model.config
         self.kind = str(self.config.model_type)
 
-    def forward(self, where: Tensor | None = None, **arrays: Tensor) -> Tensor:
-        """Logits float32 of the words at ``where``, or of "follows, is from elsewhere" for each row."""
-        given = dict(arrays)
+    def forward(self, where: Tensor | None = None, targets: Tensor | None = None, **arrays: Tensor) -> Tensor:
+        """Summed loss, or logits of the words at ``where``, or of "follows, is from elsewhere" for each row."""
+        logits = self._logits(where, arrays)
+        return logits if targets is None else self.loss_of(logits, targets)
+
+    def _logits(self, where: Tensor | None, given: dict[str, Tensor]) -> Tensor:
         self._attention(given)
         if self.kind == "bert":
             return self._encoder(given, where)
@@ -70,6 +136,14 @@ class Language(nn.Module):
         return head(chosen).float()  # type: ignore[no-any-return]
 
 
+    def files(self, folder: Path) -> None:
+        """By transformers itself, each shared matrix once."""
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the run has bars of its own
+        self.model.save_pretrained(folder, max_shard_size="1000GB")
+
+
 def model_class(kind: str, pairs: bool) -> Any:
     """The transformers class of a configuration's ``model_type``; ``pairs``: with a head for next sentences."""
     import transformers
@@ -79,10 +153,24 @@ def model_class(kind: str, pairs: bool) -> Any:
     return getattr(transformers, names[kind]) if kind in names else None
 
 
-def drawn(config: dict[str, Any], pairs: bool, attention: str) -> Language:
-    """A network of this shape with weights drawn from torch's generator."""
+def library_config(config: dict[str, Any]) -> Any:
+    """A configuration as transformers holds it."""
     from transformers import AutoConfig
 
     settings = {name: value for name, value in config.items() if name != "model_type"}
-    made = AutoConfig.for_model(config["model_type"], **settings)
-    return Language(model_class(config["model_type"], pairs)._from_config(made, attn_implementation=attention))
+    return AutoConfig.for_model(config["model_type"], **settings)
+
+
+def plain(config: dict[str, Any], pairs: bool, attention: str) -> Any:
+    """A transformers model with weights drawn from torch's generator."""
+    return model_class(config["model_type"], pairs)._from_config(library_config(config), attn_implementation=attention)
+
+
+def drawn(config: dict[str, Any], pairs: bool, attention: str) -> Asked:
+    """A network with weights as transformers draws them; generators run by our own decoder where it knows their kind."""
+    model = plain(config, pairs, attention)
+    if config["model_type"] not in OWN or unsuited(config):
+        return Language(model)
+    decoder = Decoder(config)
+    take_weights(decoder, model.state_dict())
+    return Generator(decoder)
