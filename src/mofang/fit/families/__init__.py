@@ -9,6 +9,7 @@ from mofang.fit.families.generator import Generator
 from mofang.fit.families.linear import Linear
 from mofang.fit.families.mlp import Mlp
 from mofang.fit.families.overlap import Overlap
+from mofang.fit.families.nearest import Nearest
 from mofang.fit.families.pretrained import Pretrained
 from mofang.fit.families.resnet import Resnet
 from mofang.fit.families.rnn import Rnn
@@ -28,6 +29,7 @@ __all__ = [
     "Generator",
     "Linear",
     "Mlp",
+    "Nearest",
     "Overlap",
     "Pretrained",
     "Resnet",
