@@ -96,6 +96,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
         features,
         package,
         plan,
+        probe,
         protect,
         select,
         shard,
@@ -141,6 +142,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["texts"] = made["collect"] if task == "text_classification" else some_texts(shop, folder)
     made["tokenizer"] = shop.run(tokenizer, (made["texts"],), size=400)
     made["shard"] = shop.run(shard, (made["texts"],), made["tokenizer"], validation=0.2)
+    made["probe"] = shop.run(probe, seconds=0.1)
     made |= label_some(shop, made["collect"], folder)
     return World(task, shop, source, settings, cut, family, raw, made)
 
@@ -206,6 +208,7 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "plan": ((made["snapshot"],), {"families": (world.family,)}),
         "tokenizer": (((made["texts"],),), {"size": 400}),
         "shard": (((made["texts"],), made["tokenizer"]), {"validation": 0.2}),
+        "probe": ((), {"seconds": 0.1}),
         **label_calls(world),
     }
 

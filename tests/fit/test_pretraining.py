@@ -19,7 +19,7 @@ from mofang.core.progress import progress
 from mofang.engine.arrays import Array
 from mofang.fit.loop.loop import Loop, Plan
 from mofang.fit.loop.objective import tensors
-from mofang.fit.pretraining.architecture import Architecture, Bert, Gpt, Llama, T5
+from mofang.fit.pretraining.architecture import T5, Architecture, Bert, Gpt, Llama
 from mofang.fit.pretraining.asking import TARGETS, Asking, Special
 from mofang.fit.pretraining.budget import Budget, course_of
 from mofang.fit.pretraining.causal import Causal

@@ -31,7 +31,8 @@ class OnDisk:
 class Settings:
     """Base of settings that several stages share: each field of the frozen dataclass is a setting (and a flag) of its own.
 
-    ``learning: Learning = Learning()`` in a signature gives the flags ``--optimizer``, ``--schedule`` and so on.
+    ``learning: Learning = Learning()`` in a signature gives the flags ``--optimizer``, ``--schedule`` and so on. Where the
+    stage has a setting of the same name itself, that one stands and the group keeps its default.
     """
 
 
@@ -86,12 +87,14 @@ class Spec:
     depends: Literal["", "machine"] = ""
     source_digest: SourceDigest | None = field(default=None, repr=False)
     groups: dict[str, type[Settings]] = field(default_factory=dict, repr=False, compare=False)
+    own: frozenset[str] = field(default=frozenset(), repr=False)
 
     def call(self, run: Any, bound: list[list[Artifact]], settings: dict[str, Any]) -> Any:
         """Run the function on checked settings; those that stand in a group reach it together."""
         given = dict(settings)
         for name, group in self.groups.items():
-            given[name] = group(**{one.name: given.pop(one.name) for one in dataclasses.fields(group)})  # type: ignore[arg-type]
+            names = {one.name for one in dataclasses.fields(group)} - self.own  # type: ignore[arg-type]
+            given[name] = group(**{inner: given.pop(inner) for inner in sorted(names)})
         return self.function(run, *self.arguments(bound), **given)
 
     @cached_property
@@ -225,19 +228,20 @@ def read_signature(function: Callable[..., Any], **known: Any) -> Spec:
     parameters = list(inspect.signature(function).parameters.values())[1:]
     inputs = [_input(p.name, hints[p.name]) for p in parameters if p.kind is not p.KEYWORD_ONLY]
     settings: list[Setting] = []
+    own = {p.name for p in parameters}
     groups: dict[str, type[Settings]] = {}
     for p in parameters:
         hint = hints[p.name]
         if p.kind is p.KEYWORD_ONLY and isinstance(hint, type) and issubclass(hint, Settings):
             groups[p.name] = hint
-            settings += _members(hint, p.default)
+            settings += [one for one in _members(hint, p.default) if one.name not in own]
         elif p.kind is p.KEYWORD_ONLY:
             settings.append(Setting(p.name, hint, p.default))
     made = hints.get("return")
     output = made if isinstance(made, type) and issubclass(made, Artifact) else None
     name = getattr(function, "__name__", "stage")
     return Spec(name=name, function=function, doc=inspect.getdoc(function) or "", inputs=tuple(inputs),
-                settings=tuple(settings), output=output, groups=groups, **known)
+                settings=tuple(settings), output=output, groups=groups, own=frozenset(own), **known)
 
 
 def _members(group: type[Settings], default: Any) -> list[Setting]:

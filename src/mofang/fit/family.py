@@ -35,9 +35,10 @@ class Variation:
 @dataclass(frozen=True)
 class Conditions:
     """What a fit may use: its seed, a limit in seconds (0: none), a folder that survives a kill, a progress
-    bar, the variants of training rows that it should make, the folder of a base to start from, and the settings of the loop.
+    bar, the variants of training rows that it should make, and the folder of a base to start from.
 
-    ``unlabelled`` are records without targets, ``agree`` how much it counts that two answers to one of them are alike.
+    ``unlabelled`` are records without targets, ``agree`` how much it counts that two answers to one of them are alike,
+    and ``learning`` the settings of the loop.
     """
 
     seed: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import statistics
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def cross_validated(run: Run, family: Family, material: Material, conditions: Co
     scores: list[float] = []
     with run.progress("Cross-validation", "交叉验证", total=folds) as bar:
         for fold in range(folds):
-            scores.append(run.once(f"fold-{fold}", lambda fold=fold: _score(run, family, material, conditions, places, fold)))
+            scores.append(run.once(f"fold-{fold}", partial(_score, run, family, material, conditions, places, fold)))
             bar.advance()
     mean, spread = statistics.fmean(scores), statistics.stdev(scores) if folds > 1 else 0.0
     run.measure(folds_mean=round(mean, 6), folds_spread=round(spread, 6))
@@ -53,15 +54,17 @@ def score_of(material: Material, fitted: Fitted) -> float:
 
 
 def fold_of(material: Material, folds: int, seed: int) -> Array:
-    """The fold of each training row, int64 [N]: classes evenly spread, by lot."""
+    """The fold of each training row, int64 [N], by lot; classes are evenly spread."""
     rows = material.train
-    counts = np.bincount(rows.labels, minlength=len(material.labels))
-    rarest = int(np.where(counts > 0, counts, counts.max()).argmin())
-    if folds < 2 or counts[rarest] < folds:
-        raise MofangError("folds-too-many", folds=max(2, folds), label=material.labels[rarest], rows=int(counts[rarest]))
-    random = np.random.default_rng((seed, SALT))
-    order = random.permutation(len(rows))
-    order = order[np.argsort(rows.labels[order], kind="stable")]
+    order = np.random.default_rng((seed, SALT)).permutation(len(rows))
+    if folds < 2 or len(rows) < folds:
+        raise MofangError("folds-too-many", folds=max(2, folds), label="-", rows=len(rows))
+    if material.target == "class":
+        counts = np.bincount(rows.labels, minlength=len(material.labels))
+        rarest = int(np.where(counts > 0, counts, counts.max()).argmin())
+        if counts[rarest] < folds:
+            raise MofangError("folds-too-many", folds=folds, label=material.labels[rarest], rows=int(counts[rarest]))
+        order = order[np.argsort(rows.labels[order], kind="stable")]
     found = np.empty(len(rows), dtype=np.int64)
     found[order] = np.arange(len(rows)) % folds
     return found
@@ -69,4 +72,6 @@ def fold_of(material: Material, folds: int, seed: int) -> Array:
 
 def _rows(rows: Rows, kept: Array) -> Rows:
     chosen = np.flatnonzero(kept)
-    return Rows([rows.ids[place] for place in chosen], [rows.records[place] for place in chosen], rows.labels[chosen])
+    targets = rows.targets[chosen] if isinstance(rows.targets, np.ndarray) else [rows.targets[place] for place in chosen]
+    soft = None if rows.soft is None else rows.soft[chosen]
+    return Rows([rows.ids[place] for place in chosen], [rows.records[place] for place in chosen], targets, soft)

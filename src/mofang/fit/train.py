@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from mofang.core.artifact import Artifact
-from mofang.core.canonical import canonical
+from mofang.core.canonical import canonical, digest_of
 from mofang.core.errors import MofangError
 from mofang.core.personal import holds_personal_data, rewrites
 from mofang.core.run import Run
@@ -26,10 +26,11 @@ from mofang.fit import families
 from mofang.fit.base import Base, folder_of
 from mofang.fit.families.linear import Linear
 from mofang.fit.family import Conditions, Family, Fitted, Variation
-from mofang.fit.folds import cross_validated
+from mofang.fit.folds import cross_validated, score_of
 from mofang.fit.guidance import Guidance, learnt
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
+from mofang.fit.loop.probe import choosing, known_choices
 from mofang.fit.material import Material, part_of, read_material
 from mofang.fit.planning.ahead import foresee
 
@@ -70,7 +71,8 @@ def without_rows(model: Artifact, erased: Callable[[object], bool]) -> dict[str,
 def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
     """The content of the base model that a family starts from, so that another one is another run."""
     family: Family = settings["family"]
-    return family.base_digest()
+    digest, chosen = family.base_digest(), known_choices(shop)
+    return digest if chosen is None else digest_of([digest, chosen.to_dict()])
 
 
 @stage(version=3, source_digest=base_digest)
@@ -97,12 +99,12 @@ def train(
     the same number of threads. ``seconds`` shortens the schedule to fit a time limit; 0 trains until the
     family's own end. A run that is killed goes on from its last checkpoint. ``augment`` names kinds of variants
     (``flip,crop``, ``synonym,noise``) that every epoch makes of the training rows anew, with this ``strength``; the
-    validation rows are never varied. ``part`` learns from this share of the training rows only, classes alike. A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights
-    starts from, in place of its own. ``folds`` trains so many times on parts of the training part first and
-    tells mean and spread of the headline. ``learning`` are the flags of the loop (``--optimizer``, ``--schedule`` …).
-    A ``teacher``, another model of the same question, says what else to learn of the training texts: its shares of each class,
-    softened by ``temperature``, count ``share`` beside the labels. ``unlabelled`` records get the teacher's answers, or, without
-    one, the model's own where it is sure (``confidence``, ``rounds``); what did not help on validation is not kept.
+    validation rows are never varied. ``folds`` trains so many times on parts of the training part first and
+    tells mean and spread of the headline; ``part`` learns from this share of the rows. ``learning`` are the flags of the loop
+    (``--optimizer`` …). A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights starts from, in place
+    of its own. A ``teacher``, another model of the same question, says what else to learn of the training texts: its shares of
+    each class, softened by ``temperature``, count ``share`` beside the labels. ``unlabelled`` records get the teacher's answers,
+    or the model's own where it is sure (``confidence``, ``rounds``); what did not help on validation is not kept.
     """
     about = snapshot.read_json("about.json")
     _require_suited(about, family, augment)
@@ -115,45 +117,41 @@ def train(
         material = part_of(material, part, seed)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
-    crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
-    fitted, told = learnt(run, family, material, conditions, teacher, unlabelled, guidance)
+    with choosing(known_choices(run.shop)):
+        crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
+        fitted, beside = learnt(run, family, material, conditions, teacher, unlabelled, guidance)
     run.licence(*fitted.licences)
-    score = fitted.score
-    if score is None:
-        assert fitted.probabilities is not None, "a family says its score, or the probabilities of classes"
-        score = material.score(fitted.probabilities, material.validation.labels)
+    score = score_of(material, fitted)
     _write(run, material, fitted)
-    run.write_json(
-        "about.json",
-        {
-            "format": MODEL_FORMAT,
-            "task": about["task"],
-            "inputs": about["inputs"],
-            "label": about["label"],
-            "labels": about["labels"],
-            "operators": about.get("operators", []),
-            "headline": headline,
-            "family": family.to_dict(),
-            "architecture": fitted.architecture,
-            "weights": sorted(fitted.weights),
-            "encoder": {"name": fitted.encoder.name, "version": fitted.encoder.version},
-            "licences": sorted({*run.input_licences, *fitted.licences}),
-            "base_model": fitted.base_model,
-            "seed": seed,
-            "seconds": seconds,
-            "threads": threads(),
-            "notes": fitted.notes,
-            "rows": {"train": len(material.train), "validation": len(material.validation)},
-            "validation": {"metric": headline, "value": score},
-            **_beyond(about, variation, base),
-            **({"folds": crossed} if crossed else {}),
-            **({"beside": told} if told else {}),
-        },
-    )
+    more = ({"folds": crossed} if crossed else {}) | ({"beside": beside} if beside else {})
+    told = _told(run, about, family, fitted, material) | {"headline": headline, "seed": seed, "seconds": seconds}
+    told |= {"validation": {"metric": headline, "value": score}, **_beyond(about, variation, base)}
+    run.write_json("about.json", told | more)
     rows = {"train_rows": len(material.train), "validation_rows": len(material.validation)}
-    run.measure(**({"beside": told} if told else {}))
+    run.measure(**({"beside": beside} if beside else {}))
     run.measure(metric=headline, validation=round(score, 6), **rows, threads=threads(), **fitted.notes, **fitted.measures)
     return run.result(Model)
+
+
+def _told(run: Run, about: dict[str, Any], family: Family, fitted: Fitted, material: Material) -> dict[str, Any]:
+    """What every model says about itself."""
+    return {
+        "format": MODEL_FORMAT,
+        "task": about["task"],
+        "inputs": about["inputs"],
+        "label": about["label"],
+        "labels": about["labels"],
+        "operators": about.get("operators", []),
+        "family": family.to_dict(),
+        "architecture": fitted.architecture,
+        "weights": sorted(fitted.weights),
+        "encoder": {"name": fitted.encoder.name, "version": fitted.encoder.version},
+        "licences": sorted({*run.input_licences, *fitted.licences}),
+        "base_model": fitted.base_model,
+        "threads": threads(),
+        "notes": fitted.notes,
+        "rows": {"train": len(material.train), "validation": len(material.validation)},
+    }
 
 
 def _start(run: Run, base: Base | None, family: Family) -> Path | None:

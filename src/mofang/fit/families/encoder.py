@@ -28,7 +28,7 @@ class Encoder(Family):
     """
 
     tag: ClassVar[str] = "encoder"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     shortens: ClassVar[bool] = True
     learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
@@ -43,7 +43,7 @@ class Encoder(Family):
     epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     tokens: Annotated[int, Field(ge=64)] = 2048
-    attention: str = "eager"
+    attention: str = "auto"
     balance: bool = False
     masked_steps: Annotated[int, Field(ge=0)] = 0
     windows: Annotated[int, Field(ge=1, le=64)] = 1

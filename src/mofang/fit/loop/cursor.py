@@ -60,8 +60,8 @@ class Cursor:
 class Outcome:
     """What training came to: the verdict on the best weights (in the network already), and the way there.
 
-    ``steps`` are figures that follow from the seed, ``speed`` those of this machine; ``rows`` is the size of a batch,
-    and ``refused`` how many checkpoints were found altered when the run went on.
+    ``rows`` is the size of a batch, ``refused`` how many checkpoints were found altered when the run went on; ``steps`` are
+    figures of steps that follow from the seed, ``speed`` those that this machine reached (journal.py).
     """
 
     judged: Judged
@@ -74,4 +74,4 @@ class Outcome:
     rows: int = 0
     refused: int = 0
     steps: list[dict[str, float]] = field(default_factory=list)
-    speed: dict[str, Any] = field(default_factory=dict)
+    speed: dict[str, float] = field(default_factory=dict)

@@ -8,17 +8,15 @@ into the ledger as measures.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mofang.core.canonical import canonical
+from mofang.core.canonical import canonical, write_durably
 
 FILE = "steps.jsonl"
-ROWS_MOST = 2000  # in the model; twice as many are thinned to every second one
-SHOWN = 24  # points of speed in the ledger
+ROWS_MOST = 2000  # in the model
 LASTING = ("epoch", "gradient_norm", "loss", "positions", "rate", "step", "targets")
 
 
@@ -26,22 +24,21 @@ class Journal:
     """Rows of steps in ``folder``; ``since`` is the step at which a resumed run goes on."""
 
     def __init__(self, folder: Path, since: int = 0, tensorboard: str = "", writes: bool = True) -> None:
-        self.path = folder / FILE
-        self.rows: list[dict[str, Any]] = [row for row in _read(self.path) if row["step"] < since]
+        self.last: dict[str, Any] = {}
         self._board = _board(tensorboard, since) if tensorboard and writes else None
         self._file = None
         if writes:
-            self.path.write_bytes(b"".join(canonical(row) + b"\n" for row in self.rows))
-            self._file = self.path.open("ab")
+            path = folder / FILE
+            rows = [row for row in read_steps(folder) if row["step"] < since]
+            write_durably(path, b"".join(canonical(row) + b"\n" for row in rows))
+            self._file = path.open("ab")
 
     def step(self, row: dict[str, Any]) -> None:
         """One step: its figures by name; ``step`` counts from 0."""
-        self.rows.append(row)
+        self.last = row
         if self._file is not None:
             self._file.write(canonical(row) + b"\n")
         self._tell(row, "step/")
-        if len(self.rows) >= 4 * ROWS_MOST:
-            self.rows = thinned(self.rows, 2 * ROWS_MOST)
 
     def verdict(self, row: dict[str, float]) -> None:
         """What validation gave; goes to TensorBoard only, for the curves of the model hold it."""
@@ -61,23 +58,6 @@ class Journal:
         if self._board is not None:
             self._board.close()
 
-    @property
-    def lasting(self) -> list[dict[str, float]]:
-        """The figures that follow from the seed, of at most ``ROWS_MOST`` steps evenly spaced."""
-        return [{name: row[name] for name in LASTING if name in row} for row in thinned(self.rows, ROWS_MOST)]
-
-    @property
-    def speed(self) -> dict[str, Any]:
-        """Medians of what the machine reached, the most memory, and a few points of the way."""
-        found: dict[str, Any] = {}
-        for name in ("positions_s", "targets_s", "mfu"):
-            values = sorted(row[name] for row in self.rows if row.get(name))
-            if values:
-                found[name] = round(values[len(values) // 2], 4)
-        if self.rows:
-            found["memory_mb"] = max(row.get("memory_mb", 0) for row in self.rows)
-        return found
-
     def _tell(self, row: dict[str, float], prefix: str) -> None:
         if self._board is not None:
             for name, value in row.items():
@@ -85,17 +65,25 @@ class Journal:
                     self._board.add_scalar(prefix + name, value, row["step"])
 
 
-def thinned(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """Those whose step divides by the least power of two that leaves at most ``most`` of all steps, and the last one.
-
-    Powers of two nest, so rows that were thinned before give the same as all rows would.
-    """
-    if not rows:
-        return rows
+def lasting(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """The figures that follow from the seed, of at most ``ROWS_MOST`` steps evenly spaced, and of the last one."""
     stride = 1
-    while rows[-1]["step"] // stride >= most:
+    while rows and rows[-1]["step"] // stride >= ROWS_MOST:
         stride *= 2
-    return [row for row in rows if row["step"] % stride == 0 or row is rows[-1]]
+    kept = [row for row in rows if row["step"] % stride == 0 or row is rows[-1]]
+    return [{name: row[name] for name in LASTING if name in row} for row in kept]
+
+
+def speed(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Medians of what the machine reached, and the most memory: measures for the ledger."""
+    found: dict[str, float] = {}
+    for name in ("positions_s", "targets_s", "mfu"):
+        values = sorted(row[name] for row in rows if row.get(name))
+        if values:
+            found[name] = round(values[len(values) // 2], 4)
+    if rows:
+        found["memory_mb"] = max(row.get("memory_mb", 0.0) for row in rows)
+    return found
 
 
 class Meter:
@@ -131,18 +119,19 @@ def memory_mb() -> float:
 
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 2**20, 1)
-    if sys.platform == "linux":
-        import resource
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        from mofang.core.run import used
 
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return round(pages * resource.getpagesize() / 2**20, 1)
-    from mofang.core.run import used
+        return round(used()[1], 1)
+    import resource
 
-    return round(used()[1], 1)
+    return round(int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20, 1)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    found = []
+def read_steps(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's journal; none where it had no loop."""
+    found, path = [], folder / FILE
     for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             found.append(json.loads(line))

@@ -24,13 +24,15 @@ from mofang.fit.loop.checkpoint import read_checkpoint, write_checkpoint
 from mofang.fit.loop.cursor import Cursor, Outcome
 from mofang.fit.loop.diverged import keep_batch
 from mofang.fit.loop.freezing import freezing, thaw
-from mofang.fit.loop.journal import Journal, Meter
+from mofang.fit.loop.journal import Journal, Meter, lasting, read_steps, speed
+from mofang.fit.loop.learning import Adamw
 from mofang.fit.loop.objective import Batch, Judged, Objective
 from mofang.fit.loop.operations import Operations
 from mofang.fit.loop.optimizers import Average, Steps, add_l1
 from mofang.fit.loop.placement import Alone, Placement, below
 from mofang.fit.loop.plan import Plan
 from mofang.fit.loop.precision import casting, peak_rate, resolved
+from mofang.fit.loop.rows import touch_rows_only
 from mofang.fit.loop.schedule import rate_at
 
 __all__ = ["Cursor", "Loop", "Outcome", "Plan"]
@@ -49,6 +51,8 @@ class Loop:
         self.placement = placement or Alone()
         self.device = self.placement.device
         self.bare, self.frozen = network, freezing(network, plan.freeze)
+        if plan.rows_only and isinstance(plan.optimizer, Adamw | None) and not plan.l1 and self.placement.ranks == 1:
+            touch_rows_only(network)
         self.network = self.placement.wrap(network)
         self.precision = resolved(plan.precision, network, self.device)
         self.batches = Batches(objective.lengths, plan.rows, plan.positions, plan.seed)
@@ -78,9 +82,10 @@ class Loop:
         self.placement.put(self.network, self.best)
         self.network.eval()
         judged, cursor = self.objective.judge(self.network, self.device), self.cursor  # float32: exported graphs must agree
+        steps = read_steps(self.scratch)
         return Outcome(
             judged, cursor.curves, cursor.best_epoch, cursor.stopped or "finished", self.resumed, self.device.type,
-            self.precision, self.plan.rows, self.refused, self.journal.lasting, self.journal.speed,
+            self.precision, self.plan.rows, self.refused, lasting(steps), speed(steps),
         )
 
     def _epoch(self, bar: Bar) -> None:
@@ -171,7 +176,7 @@ class Loop:
         )
 
     def _words(self) -> str:
-        row = self.journal.rows[-1]
+        row = self.journal.last
         return f"loss {self.cursor.loss_sum / max(1.0, self.cursor.count):.3f} · {row['positions_s']:,.0f} tokens/s"
 
     def _stop_diverged(self, group: list[Array], batches: list[Batch]) -> None:

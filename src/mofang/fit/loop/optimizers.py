@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mofang.fit.loop.learning import Adagrad, Adam, Adamw, GradientDescent, Muon, Sgd
 from mofang.fit.loop.plan import Plan
+from mofang.fit.loop.rows import RowAdamW
 
 HEADS = ("head", "lm_head", "classifier", "score", "decoder")  # last layers, which Muon leaves to AdamW
 
@@ -80,8 +81,8 @@ def _plain(chosen: Any, groups: list[dict[str, Any]], rate: float) -> torch.opti
     if isinstance(chosen, Adagrad):
         return torch.optim.Adagrad(groups, lr=rate, eps=chosen.epsilon)
     assert isinstance(chosen, Adam | Adamw | Muon), chosen.tag
-    kind = torch.optim.Adam if isinstance(chosen, Adam) else torch.optim.AdamW
-    return kind(groups, lr=rate, betas=(chosen.beta1, chosen.beta2), eps=chosen.epsilon, fused=True)
+    numbers: dict[str, Any] = {"lr": rate, "betas": (chosen.beta1, chosen.beta2), "eps": chosen.epsilon}
+    return torch.optim.Adam(groups, fused=True, **numbers) if isinstance(chosen, Adam) else RowAdamW(groups, **numbers)
 
 
 def _groups(trained: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:

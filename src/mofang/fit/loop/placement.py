@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mofang.engine.arrays import Array
 from mofang.fit.loop.optimizers import Steps
+from mofang.fit.loop.rows import clip_gradients
 
 
 class Placement(Protocol):
@@ -72,6 +73,8 @@ class Alone:
 
     def clip(self, network: nn.Module, most: float) -> float:
         """Clip by the norm over all parameters."""
+        if any(value.grad is not None and value.grad.is_sparse for value in network.parameters()):
+            return clip_gradients(network.parameters(), most)
         return float(nn.utils.clip_grad_norm_(network.parameters(), most or float("inf")))
 
     def weights(self, network: nn.Module) -> dict[str, Tensor]:

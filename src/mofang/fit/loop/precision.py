@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mofang.fit.loop.machine import multiply_rate
+from mofang.fit.loop.probe import choices
 
 WORTH = 2_000_000  # weights in matrices from which half the bits are worth their casts on a CPU
 PROBE, REPEATS = 2048, 3
@@ -16,14 +17,10 @@ PROBE, REPEATS = 2048, 3
 def half_pays(network: nn.Module, device: torch.device) -> bool:
     """Whether bfloat16 is the faster choice here, by what the machine's probe measured; unmeasured, it is not taken."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     if sum(value.numel() for value in network.parameters() if value.ndim > 1) < WORTH:
         return False
-    try:
-        from mofang.fit.loop import probe  # type: ignore[attr-defined,unused-ignore]
-    except ImportError:
-        return False
-    return bool(probe.choices().precision == "bf16")
+    return choices().precision == "bf16"
 
 
 def resolved(precision: str, network: nn.Module, device: torch.device) -> str:
@@ -42,8 +39,9 @@ def casting(precision: str, device: torch.device) -> AbstractContextManager[obje
 
 def peak_rate(precision: str, device: torch.device) -> float:
     """Floating-point operations per second of a large matrix product in these numbers on this device."""
-    if device.type != "cuda" and precision == "fp32":
-        return multiply_rate()
+    measured = choices().rates.get("bfloat16" if precision == "bf16" else "float32")
+    if device.type != "cuda" and (measured or precision == "fp32"):
+        return measured or multiply_rate()
     import time
 
     kind = torch.bfloat16 if precision == "bf16" else torch.float32

@@ -27,7 +27,7 @@ from mofang.fit.loop.batches import Batches
 from mofang.fit.loop.classification import Augment, Renew, fit_classes, weights_of
 from mofang.fit.loop.objective import Batch, Judged, tensors
 from mofang.fit.loop.plan import Plan
-from mofang.fit.loop.start import WEIGHTS, fit_network, notes_of, weights_file
+from mofang.fit.loop.start import fit_network, notes_of, weights_files
 from mofang.fit.material import Material
 from mofang.fit.scale import Scale
 from mofang.fit.verdict import fitted_rows
@@ -171,7 +171,7 @@ def fit_rows(
     network, outcome = fit_network(build, objective, plan, conditions)
     said, notes = outcome.judged.outputs, notes_of(network, outcome) | cut_note(encoder, train)
     fitted = fitted_rows(
-        encoder, {WEIGHTS: weights_file(network)}, architecture | scale.to_dict(), said["answers"], material, outcome.curves,
+        encoder, weights_files(network), architecture | scale.to_dict(), said["answers"], material, outcome.curves,
         notes, said["rows"],
     )
     return replace(fitted, steps=outcome.steps, measures=outcome.speed)
