@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mofang.fit.networks.transformer import states_of
+
 
 class NearestNetwork(nn.Module):
     """Cosine of a text's mean state with each class's prototype, times a scale: logits [B, K]."""
@@ -17,7 +19,7 @@ class NearestNetwork(nn.Module):
 
     def vectors(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The mean of the last states over a text's own positions, of length 1, [B, H]."""
-        states = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        states = states_of(self.body(input_ids=input_ids, attention_mask=attention_mask))
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         mean = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
         return nn.functional.normalize(mean, dim=1)
