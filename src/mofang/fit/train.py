@@ -31,6 +31,7 @@ from mofang.fit.guidance import Guidance, learnt
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.probe import choosing, known_choices
+from mofang.fit.loop.repeating import repeatable
 from mofang.fit.material import Material, part_of, read_material
 from mofang.fit.planning.ahead import foresee
 
@@ -100,35 +101,36 @@ def train(
     family's own end. A run that is killed goes on from its last checkpoint. ``augment`` names kinds of variants
     (``flip,crop``, ``synonym,noise``) that every epoch makes of the training rows anew, with this ``strength``; the
     validation rows are never varied. ``folds`` trains so many times on parts of the training part first and
-    tells mean and spread of the headline; ``part`` learns from this share of the rows. ``learning`` are the flags of the loop
-    (``--optimizer`` …). A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights starts from, in place
-    of its own. A ``teacher``, another model of the same question, says what else to learn of the training texts: its shares of
-    each class, softened by ``temperature``, count ``share`` beside the labels. ``unlabelled`` records get the teacher's answers,
-    or the model's own where it is sure (``confidence``, ``rounds``); what did not help on validation is not kept.
+    tells mean and spread of the headline. ``learning`` are the flags of the loop (``--optimizer``, ``--schedule`` …).
+    A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights starts from, in place of its own.
+    ``part`` learns from this share of the training rows only, classes alike.
+    A ``teacher``, another model of the same question, says what else to learn of the training texts: its shares of each class,
+    softened by ``temperature``, count ``share`` beside the labels. ``unlabelled`` records get the teacher's answers, or, without
+    one, the model's own where it is sure (``confidence``, ``rounds``); what did not help on validation is not kept.
     """
     about = snapshot.read_json("about.json")
     _require_suited(about, family, augment)
     _require_loop(family, learning)
     start = _start(run, base, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
-    run.measure(**foresee(run, snapshot, family))
+    run.measure(**foresee(run, snapshot, family, learning, start, folds, seconds))
     material = read_material(snapshot, headline)
     if part < 1:
         material = part_of(material, part, seed)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
-    with choosing(known_choices(run.shop)):
+    with repeatable(run), choosing(known_choices(run.shop)):
         crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
-        fitted, beside = learnt(run, family, material, conditions, teacher, unlabelled, guidance)
+        fitted, guided = learnt(run, family, material, conditions, teacher, unlabelled, guidance)
     run.licence(*fitted.licences)
     score = score_of(material, fitted)
     _write(run, material, fitted)
-    more = ({"folds": crossed} if crossed else {}) | ({"beside": beside} if beside else {})
     told = _told(run, about, family, fitted, material) | {"headline": headline, "seed": seed, "seconds": seconds}
     told |= {"validation": {"metric": headline, "value": score}, **_beyond(about, variation, base)}
-    run.write_json("about.json", told | more)
+    told |= ({"folds": crossed} if crossed else {}) | ({"beside": guided} if guided else {})
+    run.write_json("about.json", told)
     rows = {"train_rows": len(material.train), "validation_rows": len(material.validation)}
-    run.measure(**({"beside": beside} if beside else {}))
+    run.measure(**({"beside": guided} if guided else {}))
     run.measure(metric=headline, validation=round(score, 6), **rows, threads=threads(), **fitted.notes, **fitted.measures)
     return run.result(Model)
 
