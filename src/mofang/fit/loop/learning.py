@@ -153,6 +153,8 @@ class Learning(Settings):
     checkpoint_s: Amount = 30.0
     checkpoint_steps: Count = 0
     tensorboard: Annotated[str, OnDisk()] = ""
+    devices: Annotated[int, Field(ge=1, le=4096)] = 1
+    placement: Literal["ddp", "fsdp", "tensor"] = "ddp"
 
     def plan(self, plan: Plan) -> Plan:
         """The plan of a family with these settings over it; twice gives the same as once."""

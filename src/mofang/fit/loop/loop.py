@@ -8,6 +8,7 @@ batches divided by their count together, so that splitting a batch for memory ch
 from __future__ import annotations
 
 import math
+import signal
 import time
 from pathlib import Path
 
@@ -224,12 +225,12 @@ class Loop:
     def _checkpoint_when_due(self) -> None:
         plan, cursor = self.plan, self.cursor
         late = self._agreed(deadline.is_past() and not cursor.stopped and cursor.epoch < plan.epochs)
-        stop = stopping.asked()
+        stop = self._agreed(stopping.asked() is not None)
         counted = bool(plan.checkpoint_steps) and cursor.step % plan.checkpoint_steps == 0
-        if self._agreed(late or bool(stop) or counted or time.monotonic() - self._saved >= plan.checkpoint_s):
+        if self._agreed(late or stop or counted or time.monotonic() - self._saved >= plan.checkpoint_s):
             self._save()
-        if stop:
-            raise stop
+        if stop:  # another rank may have been asked a step earlier
+            raise stopping.asked() or stopping.Stopped(signal.SIGTERM)
         if late:
             raise MofangError("time-is-up", step=cursor.step, steps=cursor.steps)
 
