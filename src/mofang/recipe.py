@@ -36,7 +36,10 @@ HOMES = {
     "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare", "package": "mofang.serve.package",
     "protect": "mofang.data.protect", "private": "mofang.data.private", "queue_up": "mofang.data.label",
     "bring_labels": "mofang.data.label", "bring_proposals": "mofang.data.label", "gather": "mofang.data.label",
+    "plan": "mofang.fit.plan",
     "aggregate": "mofang.data.label", "tokenizer": "mofang.fit.tokenizer", "shard": "mofang.fit.tokenizer",
+    "generate": "mofang.fit.generate", "prefer": "mofang.fit.prefer", "reinforce": "mofang.fit.reinforce",
+    "index": "mofang.serve.index",
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 

@@ -95,6 +95,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
         export,
         features,
         package,
+        plan,
         protect,
         select,
         shard,
@@ -136,6 +137,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["evaluate"] = shop.run(evaluate, made["export"], made["snapshot"] / "test", made["baseline"], resamples=50)
     made["compare"] = shop.run(compare, made["export"], made["baseline"], made["snapshot"] / "test", resamples=50)
     made["package"] = shop.run(package, made["export"], made["evaluate"])
+    made["plan"] = shop.run(plan, made["snapshot"], families=(family,))
     made["texts"] = made["collect"] if task == "text_classification" else some_texts(shop, folder)
     made["tokenizer"] = shop.run(tokenizer, (made["texts"],), size=400)
     made["shard"] = shop.run(shard, (made["texts"],), made["tokenizer"], validation=0.2)
@@ -201,6 +203,7 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "evaluate": ((made["export"], made["snapshot"] / "test", made["baseline"]), {"resamples": 50}),
         "compare": ((made["export"], made["baseline"], made["snapshot"] / "test"), {"resamples": 50}),
         "package": ((made["export"], made["evaluate"]), {}),
+        "plan": ((made["snapshot"],), {"families": (world.family,)}),
         "tokenizer": (((made["texts"],),), {"size": 400}),
         "shard": (((made["texts"],), made["tokenizer"]), {"validation": 0.2}),
         **label_calls(world),

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 GAP = 3  # blanks between two columns
 # commands that look at what is there or sell it: where there is no shop they were typed in the wrong folder; the second
 # kind may begin one where its place is named
-LOOKS = frozenset(("predict", "serve", "sell", "invoice", "models", "runs", "trace", "verify", "costs", "show"))
+LOOKS = frozenset(("predict", "generate", "search", "serve", "sell", "invoice", "models", "runs", "trace", "verify", "costs",
+                   "show"))
 KEEPS = frozenset(("customer", "key", "price", "rates", "settings"))
 
 

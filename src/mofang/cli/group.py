@@ -22,9 +22,12 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     ("Make", "制作"): {
         "new": ("make", "look at a file or folder and write a recipe for it", "查看文件或文件夹，为它写一份配方"),
         "run": ("make", "run a recipe: from records to a named model", "运行配方：从记录得到有名字的模型"),
+        "plan": ("plan", "what a training will need: memory, time, money, energy", "训练之前：内存、用时、费用、能耗各需多少"),
         "show": ("make", "print a model's report again", "再看一次模型的报告"),
         "source": ("source", "register databases, APIs, web pages and stores to collect from", "登记要采集的数据库、接口、网页和存储"),
         "predict": ("make", "ask a model, without server or key", "直接询问模型，无需服务器和密钥"),
+        "generate": ("ask", "have a generator write an answer", "让文本生成模型写出回答"),
+        "search": ("ask", "find the texts that mean what a few words say", "按含义查找文本"),
         "label": ("label", "have people label records, and make one answer out of many", "请人标注记录，并把多人的回答合成一个"),
     },
     ("Sell", "销售"): {

@@ -25,7 +25,7 @@ LOOK, TRAIN, RELEASE, MONEY, PEOPLE, LABEL = (Access("remote", role)
                                               for role in ("look", "train", "release", "money", "people", "label"))
 
 COMMANDS: dict[str, Access] = {
-    "new": HERE, "run": HERE, "show": LOOK, "predict": LOOK,
+    "new": HERE, "run": HERE, "plan": TRAIN, "show": LOOK, "predict": LOOK, "generate": LOOK, "search": LOOK,
     **{f"label {word}": LABEL for word in ("list", "show", "next", "answer")}, "label work": SERVER,
     **{f"label {word}": TRAIN for word in ("new", "add", "annotators", "guidelines", "change", "pause", "open", "close",
                                            "assign", "adjudicate", "check", "agreement", "aggregate", "import", "prelabel",

@@ -172,7 +172,8 @@ def _value(setting: Setting, text: Any) -> Any:
 def _told(made: Artifact, called: str) -> dict[str, Any]:
     """What a stage made, as JSON."""
     parts = [{"part": one.name, "size_bytes": one.size_bytes, "sha256": one.digest} for one in made.parts]
-    return {"name": called, "kind": made.kind, "entry": made.entry, "digest": made.digest, "measures": made.measures, "parts": parts}
+    return {"name": called, "kind": made.kind, "entry": made.entry, "digest": made.digest, "measures": made.measures,
+            "parts": parts}
 
 
 def _nested(spec: Spec, settings: dict[str, Any], given: Sequence[tuple[str, str]]) -> None:

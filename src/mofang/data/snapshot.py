@@ -96,7 +96,7 @@ def snapshot(
     label = label or _only_label(reader)
     for name in (label, group, time):
         _require(reader, name)
-    names = _inputs(reader, label, inputs)
+    names = _inputs(reader, label, inputs, itself=target == "text")
     _require_suited(reader, task, names)
     if validation + test >= 1:
         raise MofangError("split-too-large", validation=validation, test=test)
@@ -190,12 +190,13 @@ def _require(reader: RecordReader, name: str) -> None:
         )
 
 
-def _inputs(reader: RecordReader, label: str, inputs: Sequence[str]) -> list[str]:
+def _inputs(reader: RecordReader, label: str, inputs: Sequence[str], itself: bool = False) -> list[str]:
+    """The input columns; ``itself`` allows the label's own, for conversations that hold their answers."""
     for name in inputs:
         _require(reader, name)
     found = list(inputs) or [name for name in with_role(reader.roles, INPUT_ROLES) if name != label]
     usable = (*INPUT_ROLES, "time")  # a date is an input where it is named: `features` takes it apart
-    wrong = [name for name in found if name == label or reader.roles[name] not in usable]
+    wrong = [name for name in found if (name == label and not itself) or reader.roles[name] not in usable]
     if wrong or not found:
         raise MofangError("input-not-usable", columns=", ".join(wrong) or "-", roles=", ".join(INPUT_ROLES))
     return found

@@ -54,6 +54,8 @@ class Predictor:
                                      "labels": self.about["labels"]}
         if self.about.get("decide"):
             self.signature["decide"] = self.about["decide"]
+        if "thresholds" in self.about:
+            self.signature["thresholds"] = self.about["thresholds"]
         if "features" in self.about:
             self.signature["features"] = self.about["features"]
         self.labels: list[str] = list(self.about["labels"])

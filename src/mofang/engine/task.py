@@ -70,6 +70,7 @@ class Signature(TypedDict):
     labels: list[str]
     operators: NotRequired[list[dict[str, Any]]]
     decide: NotRequired[Decide]
+    thresholds: NotRequired[dict[str, float]]  # of several labels: from which probability on each is answered
     features: NotRequired[Features]
 
 

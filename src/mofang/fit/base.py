@@ -32,7 +32,7 @@ holds_personal_data(kind=Base.kind, parts=(SAMPLES,))  # a generator may have le
 
 
 @rewrites(Base.kind)
-def without_samples(base: Base, erased: Callable[[object], bool]) -> dict[str, bytes | None]:
+def without_samples(base: Artifact, erased: Callable[[object], bool]) -> dict[str, bytes | None]:
     """A base after an erasure: what it wrote goes as a whole, for nobody can tell whose words it repeats."""
     return {SAMPLES: None} if base.has(SAMPLES) else {}
 

@@ -10,7 +10,7 @@ from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.snapshot import Snapshot
 from mofang.fit.export import Graph, export
-from mofang.fit.families.linear import Linear
+from mofang.fit.tasks import baseline_of
 from mofang.fit.train import train
 
 
@@ -24,8 +24,9 @@ def baseline(
 ) -> Graph:
     """Train and export the baseline that evaluations show beside a model.
 
-    It is logistic regression, on n-gram TF-IDF for texts and on standardised values for images and tables. For
-    two unequal classes it gets a threshold of its own, as ``export`` chooses it, so that both are compared fairly.
+    It is logistic regression, on n-gram TF-IDF for texts and on standardised values for images and tables; for pairs on
+    what two texts share, for spans and answers on what stands around each word. For two unequal classes it gets a threshold of its own, as ``export`` chooses it, so that both are compared fairly.
     """
-    graph: Graph = run.call(export, run.call(train, snapshot, family=Linear(), seed=seed), miss_cost=miss_cost)
+    family = baseline_of(snapshot.read_json("about.json")["task"])
+    graph: Graph = run.call(export, run.call(train, snapshot, family=family, seed=seed), miss_cost=miss_cost)
     return graph

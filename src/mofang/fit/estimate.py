@@ -17,6 +17,7 @@ from mofang.core.money import format_micros
 from mofang.data.firstlook.finding import Finding
 from mofang.fit.family import Family
 from mofang.fit.loop.machine import multiply_rate, threads
+from mofang.fit.planning.stops import STOPS, terms_of
 from mofang.fit.size import Size
 from mofang.fit.unpacking import cache_home
 
@@ -40,19 +41,9 @@ EVALUATE = (0.5, 0.1, 0.1)
 PACKAGE_S = 4.5
 REFUSED_S = 1.0  # a pretrained model that does not know the language says so after loading
 TORCH_S = 2.5
-TORCH = ("mlp", "resnet", "averaged", "encoder", "pretrained")
+TORCH = ("mlp", "resnet", "averaged", "rnn", "encoder", "pretrained")
 LINEAR_TEXT = 1.3
-TERMS_A_CHARACTER = {"zh": 0.21, "en": 0.06}
 TOKENS_A_CHARACTER = {"zh": 1.0, "en": 0.25}
-# Steps until the best pass, passes until then at most, passes without improvement that end it, what part of the family's
-# own operations is needed, and the steps and passes that the family plans: as trainings on real data went.
-STOPS = {
-    "averaged": (140.0, 18.0, 2, 1.0, 1300.0, 4),
-    "mlp": (350.0, 18.0, 8, 1.0, 1500.0, 10),
-    "resnet": (450.0, 24.0, 6, 1.0, 750.0, 6),
-    "encoder": (180.0, 6.0, 2, 1.1, 3000.0, 4),
-    "pretrained": (60.0, 3.0, 2, 0.7, 800.0, 2),
-}
 HEADROOM, FIRST_REACH = 4.0, 10.0  # as in select.py
 
 
@@ -195,13 +186,13 @@ def really(family: Family, size: Size, machine: Machine) -> float:
 
 def _averaged_s(size: Size, steps: float) -> float:
     """Each step updates the table of terms, which grows with the characters seen."""
-    terms = min(TERMS_A_CHARACTER.get(size.language, 0.06) * size.rows * size.length, 150_000)
+    terms = min(terms_of(size), 150_000)
     return 0.5 + 1.5e-6 * size.rows * size.length + steps * (0.006 + 7e-9 * 64 * terms)
 
 
 def refuses(family: Family, size: Size) -> bool:
     """True if a pretrained encoder of English words would be asked to read Chinese."""
-    return family.tag == "pretrained" and size.language == "zh"
+    return family.tag == "pretrained" and size.language == "zh" and getattr(family, "base", "") == type(family)().base
 
 
 def machine_speed(cache: Path | None) -> Machine:

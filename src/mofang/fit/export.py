@@ -85,14 +85,18 @@ def export(
         raise MofangError(
             "export-differs", difference=f"{evidence['max_abs_difference']:.2g}", limit=DIFFERENCE_MAX
         )
+    kept = about["weights"] if task_named(about["task"]).target == "text" else ()  # writing takes more than one graph
     for part in model.parts:
-        if part.name.startswith("encoder/") or part.name == "model.ubj":
+        if part.name.startswith("encoder/") or part.name == "model.ubj" or part.name in kept:
             run.copy(part.name, part)
     written: dict[str, Any] = {
         "format": PLAIN_FORMAT,
         **{name: about[name] for name in (*CARRIED, *(one for one in OPTIONAL if one in about))},
         "parity": evidence,
+        **({"architecture": about["architecture"]} if kept else {}),
     }
+    if "thresholds" in about["architecture"]:
+        written["thresholds"] = about["architecture"]["thresholds"]
     if len(about["labels"]) == 2 and task_named(about["task"]).target == "class" and (miss_cost or about["headline"] == "f1_macro"):
         truth, found = _validated(run, model, about, graph, validation)
         written |= {"format": GRAPH_FORMAT, "decide": choose_threshold(about["labels"], truth, found, miss_cost)}
@@ -170,6 +174,6 @@ def _one(sample: Arrays, row: int) -> Arrays:
     for mask in MASKS:
         if mask in found:
             width = found[mask].shape[1]
-            length = max(1, int((found[mask] != 0).sum()))
+            length = int(np.flatnonzero(found[mask][0]).max(initial=0)) + 1
             return {name: array[:, :length] if array.shape[1:2] == (width,) else array for name, array in found.items()}
     return found

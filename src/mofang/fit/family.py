@@ -59,7 +59,8 @@ class Fitted:
     ``weights`` are the files that hold it, ``architecture`` what besides the settings is needed to build it
     again, and ``sample`` the encoded first few validation rows, on which an exported graph must give ``outputs``, by
     name. One of classes gives ``probabilities``, float32 [N, K] of all validation rows, instead; any other one says its
-    ``score`` on the validation rows, higher being better.
+    ``score`` on the validation rows, higher being better. ``steps`` and ``measures`` come from the loop's outcome:
+    figures of single steps that follow from the seed, and the speed that this machine reached.
     """
 
     encoder: Encoder
@@ -73,11 +74,14 @@ class Fitted:
     base_model: str = ""
     outputs: Arrays = field(default_factory=dict)
     score: float | None = None
+    steps: Curves = field(default_factory=list)
+    measures: dict[str, Any] = field(default_factory=dict)
 
     def sampled(self) -> Arrays:
         """What the model itself gives for the sample rows, by name."""
-        if self.probabilities is None:
+        if self.outputs:
             return self.outputs
+        assert self.probabilities is not None, "a model of no classes says what it gives for the sample"
         return {"probabilities": self.probabilities[: len(next(iter(self.sample.values())))]}
 
 

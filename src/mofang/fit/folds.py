@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import statistics
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,11 @@ def cross_validated(run: Run, family: Family, material: Material, conditions: Co
     scores: list[float] = []
     with run.progress("Cross-validation", "交叉验证", total=folds) as bar:
         for fold in range(folds):
-            scores.append(run.once(f"fold-{fold}", lambda fold=fold: _score(run, family, material, conditions, places, fold)))
+            scores.append(run.once(f"fold-{fold}", partial(_score, run, family, material, conditions, places, fold)))
             bar.advance()
     mean, spread = statistics.fmean(scores), statistics.stdev(scores) if folds > 1 else 0.0
+    run.announce("{folds} folds: {metric} {mean} ± {spread}", "{folds} 折：{metric} {mean} ± {spread}",
+                 folds=folds, metric=material.headline, mean=f"{mean:.4f}", spread=f"{spread:.4f}")
     run.measure(folds_mean=round(mean, 6), folds_spread=round(spread, 6))
     return {"metric": material.headline, "scores": scores, "mean": mean, "spread": spread}
 
@@ -39,7 +42,8 @@ def _score(run: Run, family: Family, material: Material, conditions: Conditions,
     scratch = run.scratch / f"fold-{fold}"
     scratch.mkdir(exist_ok=True)
     part = dataclasses.replace(material, train=_rows(material.train, places != fold), validation=_rows(material.train, places == fold))
-    fitted = family.fit(part, dataclasses.replace(conditions, scratch=scratch))
+    learning = dataclasses.replace(conditions.learning, tensorboard="")  # the files are of the training that is kept
+    fitted = family.fit(part, dataclasses.replace(conditions, scratch=scratch, learning=learning))
     shutil.rmtree(scratch)
     return score_of(part, fitted)
 
@@ -49,7 +53,7 @@ def score_of(material: Material, fitted: Fitted) -> float:
     if fitted.score is not None:
         return fitted.score
     assert fitted.probabilities is not None, "a family says its score, or the probabilities of classes"
-    return float(material.score(fitted.probabilities, material.validation.labels))
+    return float(material.score(fitted.probabilities, material.validation.targets))
 
 
 def fold_of(material: Material, folds: int, seed: int) -> Array:

@@ -16,6 +16,11 @@ ENDS: dict[str, End] = {"class": "softmax", "classes": "sigmoid", "number": "ide
 PROBABILITY_MIN = 1e-12
 
 
+def outputs_of(material: Material) -> int:
+    """Columns of a model's answer: one for each label, or one for a number."""
+    return 1 if material.target == "number" else len(material.labels)
+
+
 def scaled(layers: Sequence[tuple[Array, Array]], architecture: Mapping[str, Any]) -> list[tuple[Array, Array]]:
     """Dense layers whose last one gives numbers in their own unit."""
     spread, centre = architecture.get("spread", 1.0), architecture.get("centre", 0.0)

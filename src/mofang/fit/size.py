@@ -44,12 +44,13 @@ def size_of(snapshot: Artifact) -> Size:
     names = {
         role: [one["name"] for one in read_columns(about) if one["role"] == role] for role in ("text", "image")
     }
-    classes = len(about["labels"])
+    classes = max(1, len(about["labels"]))  # a number is one column
     batch = next(reader.batches(SAMPLE_ROWS), None)
     if batch is None:
         return Size(0, classes, 1.0)
     counts = about.get("counts", {}).get("train", {}).get("classes", {})
-    rarest = min(counts.values()) / sum(counts.values()) if counts else 1.0
+    alone = about.get("target", "class") == "class"  # each row has one class
+    rarest = min(counts.values()) / sum(counts.values()) if counts and alone else 1.0
     if names["text"]:
         texts = [str(value or "") for name in names["text"] for value in batch.column(name)]
         language = "en" if spaced(texts) else "zh"

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from mofang.core.artifact import Artifact
+from mofang.core.canonical import canonical
 from mofang.core.errors import MofangError
 from mofang.core.personal import holds_personal_data, rewrites
 from mofang.core.run import Run
@@ -25,12 +26,12 @@ from mofang.fit.base import Base, folder_of
 from mofang.fit.families.linear import Linear
 from mofang.fit.family import Conditions, Family, Fitted, Variation
 from mofang.fit.folds import cross_validated, score_of
-from mofang.fit.loop.journal import FILE, lasting, read_steps, speed
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.probe import choosing, known_choices
 from mofang.fit.loop.repeating import repeatable
 from mofang.fit.material import Material, read_material
+from mofang.fit.planning.ahead import foresee
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -101,6 +102,7 @@ def train(
     _require_loop(family, learning)
     start = _start(run, base, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
+    run.measure(**foresee(run, snapshot, family))
     material = read_material(snapshot, headline)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
@@ -108,37 +110,35 @@ def train(
         crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
         fitted = family.fit(material, conditions)
     run.licence(*fitted.licences)
-    score, steps = score_of(material, fitted), read_steps(run.scratch)
-    _write(run, material, fitted, steps)
-    run.write_json(
-        "about.json",
-        {
-            "format": MODEL_FORMAT,
-            "task": about["task"],
-            "inputs": about["inputs"],
-            "label": about["label"],
-            "labels": about["labels"],
-            "operators": about.get("operators", []),
-            "headline": headline,
-            "family": family.to_dict(),
-            "architecture": fitted.architecture,
-            "weights": sorted(fitted.weights),
-            "encoder": {"name": fitted.encoder.name, "version": fitted.encoder.version},
-            "licences": sorted({*run.input_licences, *fitted.licences}),
-            "base_model": fitted.base_model,
-            "seed": seed,
-            "seconds": seconds,
-            "threads": threads(),
-            "notes": fitted.notes,
-            "rows": {"train": len(material.train), "validation": len(material.validation)},
-            "validation": {"metric": headline, "value": score},
-            **_beyond(about, variation, base),
-            **({"folds": crossed} if crossed else {}),
-        },
-    )
+    score = score_of(material, fitted)
+    _write(run, material, fitted)
+    told = _told(run, about, family, fitted, material) | {"headline": headline, "seed": seed, "seconds": seconds}
+    told |= {"validation": {"metric": headline, "value": score}, **_beyond(about, variation, base)}
+    run.write_json("about.json", told | ({"folds": crossed} if crossed else {}))
     rows = {"train_rows": len(material.train), "validation_rows": len(material.validation)}
-    run.measure(metric=headline, validation=round(score, 6), **rows, threads=threads(), **fitted.notes, **speed(steps))
+    run.measure(metric=headline, validation=round(score, 6), **rows, threads=threads(), **fitted.notes, **fitted.measures)
     return run.result(Model)
+
+
+def _told(run: Run, about: dict[str, Any], family: Family, fitted: Fitted, material: Material) -> dict[str, Any]:
+    """What every model says about itself."""
+    return {
+        "format": MODEL_FORMAT,
+        "task": about["task"],
+        "inputs": about["inputs"],
+        "label": about["label"],
+        "labels": about["labels"],
+        "operators": about.get("operators", []),
+        "family": family.to_dict(),
+        "architecture": fitted.architecture,
+        "weights": sorted(fitted.weights),
+        "encoder": {"name": fitted.encoder.name, "version": fitted.encoder.version},
+        "licences": sorted({*run.input_licences, *fitted.licences}),
+        "base_model": fitted.base_model,
+        "threads": threads(),
+        "notes": fitted.notes,
+        "rows": {"train": len(material.train), "validation": len(material.validation)},
+    }
 
 
 def _start(run: Run, base: Base | None, family: Family) -> Path | None:
@@ -200,7 +200,7 @@ def _counts(snapshot: Snapshot, about: dict[str, Any]) -> Counter[str]:
     return Counter(labels.to_pylist())
 
 
-def _write(run: Run, material: Material, fitted: Fitted, steps: list[dict[str, Any]]) -> None:
+def _write(run: Run, material: Material, fitted: Fitted) -> None:
     from safetensors.numpy import save
 
     for name, data in fitted.weights.items():
@@ -217,5 +217,5 @@ def _write(run: Run, material: Material, fitted: Fitted, steps: list[dict[str, A
     sample = {f"input/{name}": array for name, array in fitted.sample.items()}
     run.write_bytes(SAMPLE, save({**sample, **fitted.sampled()}))
     run.write_json("curves.json", fitted.curves)
-    if steps:
-        run.write_bytes(FILE, lasting(steps))
+    if fitted.steps:
+        run.write_bytes("steps.jsonl", b"".join(canonical(row) + b"\n" for row in fitted.steps))

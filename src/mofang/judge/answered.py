@@ -6,24 +6,18 @@ token of its own. Where there is no answer, only "none" is right.
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from mofang.core.metrics import Floats, Ints
+from mofang.core.metrics import Floats, Ints, text_tokens, token_f1
 from mofang.data.snapshots.targets import question_and_context
 from mofang.engine.arrays import Arrays
 from mofang.engine.encode import Record
 from mofang.engine.task import Answer
 
 OVERALL = ("f1", "exact_match", "answerable_right")
-ARTICLES = re.compile(r"\b(a|an|the)\b")
-TOKEN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-                   "|[^\\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+")
 
 
 class Measured:
@@ -39,8 +33,7 @@ class Measured:
                       for record, (start, end) in zip(records, truth, strict=True)]
         self.answers = [str(answer["text"]) for answer in answers]
         pairs = list(zip(self.truth, self.answers, strict=True))
-        self.scores = np.array([[token_f1(*pair), float(tokens(pair[0]) == tokens(pair[1])),
-                                 float(bool(pair[0]) == bool(pair[1]))] for pair in pairs]).reshape(len(pairs), len(OVERALL))
+        self.scores = np.array([_scores(*pair) for pair in pairs]).reshape(len(pairs), len(OVERALL))
         self._sure = [float(answer["score"]) for answer in answers]
 
     def of(self, weights: Ints) -> Floats:
@@ -54,16 +47,7 @@ class Measured:
         return sorted(((row, self._sure[row]) for row in wrong), key=lambda one: (-one[1], one[0]))
 
 
-def tokens(text: str) -> list[str]:
-    """The words (and Chinese characters) of an answer that count."""
-    plain = "".join(sign for sign in text.lower() if not unicodedata.category(sign).startswith("P"))
-    return TOKEN.findall(ARTICLES.sub(" ", plain))
-
-
-def token_f1(true: str, said: str) -> float:
-    """F1 over the tokens of two answers; of two of which one is empty, 1 if both are."""
-    wanted, found = tokens(true), tokens(said)
-    if not wanted or not found:
-        return float(wanted == found)
-    shared = sum((Counter(wanted) & Counter(found)).values())
-    return 2 * shared / (len(wanted) + len(found))
+def _scores(true: str, said: str) -> tuple[float, float, float]:
+    """In the order of ``OVERALL``."""
+    wanted, found = text_tokens(true), text_tokens(said)
+    return token_f1(wanted, found), float(wanted == found), float(bool(true) == bool(said))

@@ -52,7 +52,7 @@ def judged(run: Run, graphs: Sequence[Artifact], test: Records) -> tuple[list[st
     found = []
     for number, (graph, about) in enumerate(zip(graphs, abouts, strict=True)):
         outputs: Arrays = ask(run, str(number), graph, test, len(ids))
-        signature = cast(Signature, {name: about[name] for name in ("task", "inputs", "labels", "features") if name in about})
+        signature = cast(Signature, {name: about[name] for name in ("task", "inputs", "labels", "features", "thresholds") if name in about})
         answers: list[Answer] = task.answer(signature, outputs, records)
         found.append(module.Measured(about, records, truth, outputs, answers))
     return ids, records, found

@@ -10,18 +10,20 @@ from pydantic import Field
 
 from mofang.core.ancestry import cut
 from mofang.core.canonical import sha256
+from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.collecting.provenance import united
 from mofang.engine.measure import BATCHES, TOLERANCE, Objective, machine_facts, measure, planned
 from mofang.engine.predictor import PACKAGE_FORMAT, PLAIN_FORMAT, REPLAYED, Package, Predictor
 from mofang.engine.replay import canonical_lines
+from mofang.engine.task import task_named
 from mofang.fit.export import Graph
 from mofang.judge.evaluate import Evaluation
 from mofang.serve.card import model_card
 from mofang.serve.parity import check_features, check_lineage, gate, reference, snapshots_behind, sources_said
 
-CARRIED = ("task", "inputs", "features", "labels", "decide", "headline", "operators", "encoder", "family", "base_model")
+CARRIED = ("task", "inputs", "features", "labels", "decide", "thresholds", "headline", "operators", "encoder", "family", "base_model")
 
 
 @stage(version=3, keyed_on="references", depends="machine")
@@ -35,6 +37,8 @@ def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Object
     packaged.
     """
     about = graph.read_json("about.json")
+    if task_named(about["task"]).target == "text":
+        raise MofangError("generation-not-packaged")
     check_lineage(run.shop, graph.entry, about.get("operators", []))
     check_features(about)
     predictor = Predictor(graph)

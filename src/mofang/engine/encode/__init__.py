@@ -18,9 +18,10 @@ from mofang.engine.arrays import Arrays
 Record = dict[str, Any]
 Files = dict[str, bytes]
 
-ENCODERS = {"image": "ImageEncoder", "ngrams": "NgramEncoder", "overlap": "OverlapEncoder", "pairs": "PairEncoder",
+ENCODERS = {"chat": "ChatEncoder", "image": "ImageEncoder", "ngrams": "NgramEncoder", "overlap": "OverlapEncoder",
+            "pairs": "PairEncoder",
             "places": "PlaceEncoder", "surroundings": "SurroundingsEncoder", "table": "TableEncoder",
-            "tokens": "TokenEncoder"}
+            "tokens": "TokenEncoder", "windows": "WindowEncoder"}
 
 
 class Encoder(Protocol):

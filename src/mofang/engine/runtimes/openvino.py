@@ -37,7 +37,7 @@ class OpenVinoRuntime:
             self._model = core.compile_model(core.read_model(str(path)), "CPU", settings)
         except RuntimeError as error:
             raise MofangError("engine-refuses", engine=self.name, reason=_reason(error)) from error
-        self._outputs = [each.get_any_name() for each in self._model.outputs]
+        self._outputs = [_output_name(each) for each in self._model.outputs]
         self._dynamic = {each.get_any_name(): [axis.is_dynamic for axis in each.get_partial_shape()]
                          for each in self._model.inputs}
         self._requests = threading.local()
@@ -61,6 +61,11 @@ class OpenVinoRuntime:
         padded = {name: _padded(array, self._dynamic[name]) for name, array in arrays.items()}
         results = request.infer(padded, share_inputs=True)
         return {name: np.array(results[number][:rows]) for number, name in enumerate(self._outputs)}
+
+
+def _output_name(output: Any) -> str:
+    """The graph's own name of an output: a tensor that passes through a node without change has several names."""
+    return str(output.get_node().get_friendly_name()).partition("/sink_port")[0]
 
 
 def _padded(array: Array, dynamic: list[bool]) -> Array:

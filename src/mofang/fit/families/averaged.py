@@ -13,7 +13,7 @@ from pydantic import Field
 from mofang.engine.arrays import Arrays
 from mofang.fit.family import Conditions, Estimate, Family, Fitted, passes
 from mofang.fit.material import Material
-from mofang.fit.scale import ENDS, scaled
+from mofang.fit.scale import ENDS, outputs_of, scaled
 from mofang.fit.size import Size
 
 STEPS, EPOCHS_LEAST = 1300, 4  # without a chosen number of epochs
@@ -42,7 +42,7 @@ class Averaged(Family):
         from mofang.engine.encode.ngrams import NgramEncoder
         from mofang.fit.loop.arrays import encode_ngrams
         from mofang.fit.loop.plan import Plan
-        from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
+        from mofang.fit.loop.rowwise import balance_of, fit_rows
 
         train = material.train.records
         encoder = NgramEncoder.fit(train, material.columns("text"), max_terms=self.terms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,7 +21,8 @@ STEPS, EPOCHS_LEAST = 3000, 4  # without a chosen number of epochs
 @dataclass(frozen=True, kw_only=True)
 class Encoder(Family):
     """A transformer encoder of ``layers`` x ``width`` with its own vocabulary; Chinese characters are
-    tokens.
+    tokens. With ``windows`` a text longer than ``max_length`` is read in so many windows that share ``overlap`` tokens, and
+    answered with the mean (``over``) or the maximum of their answers.
     """
 
     tag: ClassVar[str] = "encoder"
@@ -40,19 +41,23 @@ class Encoder(Family):
     tokens: Annotated[int, Field(ge=64)] = 2048
     attention: str = "eager"
     balance: bool = False
+    windows: Annotated[int, Field(ge=1, le=64)] = 1
+    overlap: Annotated[int, Field(ge=0)] = 16
+    over: Literal["mean", "max"] = "mean"
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Learn the vocabulary, then the encoder and its head together."""
         from mofang.engine.encode.tokens import TokenEncoder
-        from mofang.fit.loop.arrays import encode_tokens
         from mofang.fit.loop.plan import Plan
-        from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
+        from mofang.fit.loop.rowwise import balance_of, encode_texts, fit_rows, windowed
+        from mofang.fit.scale import outputs_of
 
         train = material.train.records
-        encoder = TokenEncoder.fit(
+        tokens = TokenEncoder.fit(
             train, material.columns("text"), vocabulary=self.vocabulary, max_length=self.max_length
         )
-        encoded = encode_tokens(encoder, train), encode_tokens(encoder, material.validation.records)
+        encoder = windowed(tokens, self.windows, self.overlap, self.over)
+        encoded = encode_texts(encoder, train), encode_texts(encoder, material.validation.records)
         config = {
             "model_type": "bert",
             "vocab_size": encoder.size,

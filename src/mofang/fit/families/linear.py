@@ -21,7 +21,7 @@ from mofang.engine.encode import Encoder, Record
 from mofang.fit.encoders import dense_encoder
 from mofang.fit.family import Conditions, Estimate, Family, Fitted
 from mofang.fit.material import Material
-from mofang.fit.scale import ENDS
+from mofang.fit.scale import ENDS, outputs_of
 from mofang.fit.size import Size
 from mofang.fit.strength import Clock, Search
 from mofang.fit.verdict import fitted_rows
@@ -82,7 +82,7 @@ class Linear(Family):
             "strength_rows": train.shape[0] if sampled is None else len(sampled),
         }
         if columns := material.columns("text"):
-            notes["terms_most"] = min(self.terms, _terms_most(len(material.labels)))
+            notes["terms_most"] = min(self.terms, _terms_most(outputs_of(material)))
             notes["vocabulary_rows"] = len(_counted(material.train.records, columns))
         scale, solution = search.scale, best.solution
         architecture = {"features": train.shape[1], "c": best.strength}
@@ -152,7 +152,7 @@ def _encoded(family: Linear, material: Material) -> tuple[Encoder, Any, Any]:
 
         from mofang.engine.encode.ngrams import NgramEncoder
 
-        most = min(family.terms, _terms_most(len(material.labels)))
+        most = min(family.terms, _terms_most(outputs_of(material)))
         ngrams = NgramEncoder.fit(_counted(parts[0], columns), columns, max_terms=most)
         matrices = []
         for records in parts:

@@ -12,6 +12,7 @@ from mofang.engine.arrays import Arrays
 from mofang.fit.encoders import dense_encoder
 from mofang.fit.family import Conditions, Estimate, Family, Fitted, passes
 from mofang.fit.material import Material
+from mofang.fit.networks.starting import Activation, Initialisation
 from mofang.fit.size import Size
 
 PASSES = 3 * 2  # forward, and two products backward; two operations per weight
@@ -21,7 +22,7 @@ STEPS, EPOCHS_LEAST = 1500, 10  # without a chosen number of epochs
 
 @dataclass(frozen=True, kw_only=True)
 class Mlp(Family):
-    """Dense layers of the widths in ``hidden``, with ReLU between them."""
+    """Dense layers of the widths in ``hidden``, with ``activation`` between them."""
 
     tag: ClassVar[str] = "mlp"
     version: ClassVar[int] = 2
@@ -34,13 +35,16 @@ class Mlp(Family):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     batch: Annotated[int, Field(ge=1)] = 64
     balance: bool = False
+    activation: Activation = "relu"
+    initialisation: Initialisation = "default"
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Train on standardised values."""
         from mofang.fit.loop.arrays import encode_dense
         from mofang.fit.loop.classification import fit_classes, weights_of
         from mofang.fit.loop.plan import Plan
-        from mofang.fit.networks.dense import DenseNetwork, values_of
+        from mofang.fit.networks.dense import values_of
+        from mofang.fit.networks.starting import initialised
 
         encoder = dense_encoder(material)
         encoded = (
@@ -59,7 +63,7 @@ class Mlp(Family):
             class_weights=weights_of(material, self.balance),
         )
         return fit_classes(
-            lambda: DenseNetwork(values, self.hidden, len(material.labels), self.dropout),
+            lambda: initialised(self._network(architecture), self.initialisation),
             encoder,
             encoded,
             material,
@@ -71,11 +75,14 @@ class Mlp(Family):
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
         """The trained layers as ONNX."""
         from mofang.fit.loop.start import WEIGHTS, restored
-        from mofang.fit.networks.dense import DenseNetwork
         from mofang.fit.networks.graph import network_graph
 
-        network = DenseNetwork(architecture["values"], self.hidden, architecture["classes"], self.dropout)
-        return network_graph(restored(network, weights[WEIGHTS]), sample)
+        return network_graph(restored(self._network(architecture), weights[WEIGHTS]), sample)
+
+    def _network(self, architecture: Mapping[str, Any]) -> Any:
+        from mofang.fit.networks.dense import DenseNetwork
+
+        return DenseNetwork(architecture["values"], self.hidden, architecture["classes"], self.dropout, self.activation)
 
     def estimate(self, size: Size) -> Estimate:
         """A step costs about 1 ms beside its arithmetic, which runs at a quarter of the machine's best

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -33,7 +33,7 @@ USUAL_EPOCHS = 5  # after so many, validation has usually stopped improving
 class Pretrained(Family):
     """A pretrained transformer encoder.
 
-    ``base`` is a folder, or ``package:NAME/FOLDER`` inside an installed package.
+    ``base`` is a folder, or ``package:NAME/FOLDER`` inside an installed package. Long texts as in the family ``encoder``.
     """
 
     tag: ClassVar[str] = "pretrained"
@@ -50,28 +50,32 @@ class Pretrained(Family):
     tokens: Annotated[int, Field(ge=64)] = 1024
     attention: str = "eager"
     balance: bool = False
+    windows: Annotated[int, Field(ge=1, le=64)] = 1
+    overlap: Annotated[int, Field(ge=0)] = 16
+    over: Literal["mean", "max"] = "mean"
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Fine-tune all weights; refused where the vocabulary does not cover the texts."""
         import dataclasses
 
         from mofang.engine.encode.tokens import TokenEncoder
-        from mofang.fit.loop.arrays import encode_tokens
         from mofang.fit.loop.plan import Plan
-        from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
+        from mofang.fit.loop.rowwise import balance_of, encode_texts, fit_rows, windowed
         from mofang.fit.networks.transformer import from_folder
+        from mofang.fit.scale import outputs_of
 
         folder, train = conditions.base or base_folder(self.base), material.train.records
         named = self.base if conditions.base is None else "the base"
         require_coverage(named, folder, texts(train[:COVERAGE_ROWS], material.columns("text")))
         config = _config(folder)
-        encoder = TokenEncoder.wrap(
+        tokens = TokenEncoder.wrap(
             (folder / "tokenizer.json").read_text(encoding="utf-8"),
             material.columns("text"),
             max_length=min(self.max_length, config.get("max_position_embeddings", self.max_length)),
             padding_id=config.get("pad_token_id") or 0,
         )
-        encoded = encode_tokens(encoder, train), encode_tokens(encoder, material.validation.records)
+        encoder = windowed(tokens, self.windows, self.overlap, self.over)
+        encoded = encode_texts(encoder, train), encode_texts(encoder, material.validation.records)
         architecture: dict[str, Any] = {"classes": outputs_of(material)}
 
         def build() -> Any:

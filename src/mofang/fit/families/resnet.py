@@ -11,6 +11,7 @@ from pydantic import Field
 from mofang.engine.arrays import Arrays
 from mofang.fit.family import Conditions, Estimate, Family, Fitted, passes
 from mofang.fit.material import Material
+from mofang.fit.networks.starting import Activation, Initialisation
 from mofang.fit.size import Size
 
 STEPS, EPOCHS_LEAST = 750, 6  # without a chosen number of epochs
@@ -35,6 +36,8 @@ class Resnet(Family):
     batch: Annotated[int, Field(ge=2)] = 64
     shift: bool = True
     balance: bool = False
+    activation: Activation = "relu"
+    initialisation: Initialisation = "default"
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Train on standardised pixels, each image moved a little differently in every epoch."""
@@ -43,6 +46,7 @@ class Resnet(Family):
         from mofang.fit.loop.classification import fit_classes, weights_of
         from mofang.fit.loop.plan import Plan
         from mofang.fit.networks.resnet import shifted
+        from mofang.fit.networks.starting import initialised
 
         column = material.columns("image")[0]
         size = (self.size, self.size) if self.size else None
@@ -67,7 +71,7 @@ class Resnet(Family):
             class_weights=weights_of(material, self.balance),
         )
         return fit_classes(
-            lambda: self._network(architecture),
+            lambda: initialised(self._network(architecture), self.initialisation),
             encoder,
             encoded,
             material,
@@ -97,7 +101,7 @@ class Resnet(Family):
         from mofang.fit.networks.resnet import ResnetNetwork
 
         return ResnetNetwork(
-            architecture["channels"], architecture["side"], architecture["classes"], self.depth, self.width
+            architecture["channels"], architecture["side"], architecture["classes"], self.depth, self.width, self.activation
         )
 
     def _epochs(self, rows: int) -> int:

@@ -44,8 +44,9 @@ class Rnn(Family):
         """Learn the vocabulary, then the embeddings, the recurrent layers and the head together."""
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
-        from mofang.fit.loop.loop import Plan
-        from mofang.fit.loop.rowwise import balance_of, fit_rows, outputs_of
+        from mofang.fit.loop.plan import Plan
+        from mofang.fit.loop.rowwise import balance_of, fit_rows
+        from mofang.fit.scale import outputs_of
 
         train = material.train.records
         encoder = TokenEncoder.fit(train, material.columns("text"), vocabulary=self.vocabulary, max_length=self.max_length)

@@ -39,6 +39,7 @@ class Static(Family):
     tag: ClassVar[str] = "static"
     version: ClassVar[int] = 1
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
+    loops: ClassVar[bool] = False
 
     base: Annotated[str, OnDisk()] = ""
     width: Annotated[int, Field(ge=2)] = 200

@@ -85,8 +85,13 @@ def encode_tokens(encoder: TokenEncoder, records: Sequence[Record]) -> Ragged:
         for start in range(0, len(records), ENCODE_ROWS)
         for row in encoder.ids(records[start : start + ENCODE_ROWS])
     ]
+    return ragged_tokens(rows, encoder.padding_id)
+
+
+def ragged_tokens(rows: Sequence[Sequence[int]], padding_id: int) -> Ragged:
+    """Rows of token ids, ready for batching."""
     offsets = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int64)
     ids = np.fromiter((one for row in rows for one in row), dtype=np.int64, count=int(offsets[-1]))
     return Ragged(
-        {"input_ids": ids, "attention_mask": np.ones_like(ids)}, offsets, {"input_ids": encoder.padding_id}
+        {"input_ids": ids, "attention_mask": np.ones_like(ids)}, offsets, {"input_ids": padding_id}
     )

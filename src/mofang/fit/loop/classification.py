@@ -130,6 +130,8 @@ def fit_classes(
         encode_sample(encoder, material.validation.records),
         outcome.curves,
         notes_of(network, outcome),
+        steps=outcome.steps,
+        measures=outcome.speed,
     )
 
 

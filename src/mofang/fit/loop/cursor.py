@@ -60,8 +60,8 @@ class Cursor:
 class Outcome:
     """What training came to: the verdict on the best weights (in the network already), and the way there.
 
-    ``rows`` is the size of a batch, ``refused`` how many checkpoints were found altered when the run went on. What single
-    steps were like stands in ``steps.jsonl`` of the run's scratch folder (journal.py).
+    ``rows`` is the size of a batch, ``refused`` how many checkpoints were found altered when the run went on; ``steps`` are
+    figures of steps that follow from the seed, ``speed`` those that this machine reached (journal.py).
     """
 
     judged: Judged
@@ -73,3 +73,5 @@ class Outcome:
     precision: str = "fp32"
     rows: int = 0
     refused: int = 0
+    steps: list[dict[str, float]] = field(default_factory=list)
+    speed: dict[str, float] = field(default_factory=dict)

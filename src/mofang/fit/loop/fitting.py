@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,9 +88,9 @@ def free_bytes() -> int:
 
 
 def _available() -> int:
-    if sys.platform == "linux":
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    table = Path("/proc/meminfo")
+    if table.exists():
+        return next(int(line.split()[1]) * 1024 for line in table.read_text().splitlines() if line.startswith("MemAvailable:"))
     if hasattr(os, "sysconf"):
         return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) // 2
     return 4 * 2**30

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mofang.core.canonical import canonical
+from mofang.core.canonical import canonical, write_durably
 
 FILE = "steps.jsonl"
 ROWS_MOST = 2000  # in the model
@@ -30,7 +30,7 @@ class Journal:
         if writes:
             path = folder / FILE
             rows = [row for row in read_steps(folder) if row["step"] < since]
-            path.write_bytes(b"".join(canonical(row) + b"\n" for row in rows))
+            write_durably(path, b"".join(canonical(row) + b"\n" for row in rows))
             self._file = path.open("ab")
 
     def step(self, row: dict[str, Any]) -> None:
@@ -65,13 +65,13 @@ class Journal:
                     self._board.add_scalar(prefix + name, value, row["step"])
 
 
-def lasting(rows: list[dict[str, Any]]) -> bytes:
-    """JSON lines of the figures that follow from the seed, of at most ``ROWS_MOST`` steps evenly spaced, and the last one."""
+def lasting(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """The figures that follow from the seed, of at most ``ROWS_MOST`` steps evenly spaced, and of the last one."""
     stride = 1
     while rows and rows[-1]["step"] // stride >= ROWS_MOST:
         stride *= 2
     kept = [row for row in rows if row["step"] % stride == 0 or row is rows[-1]]
-    return b"".join(canonical({name: row[name] for name in LASTING if name in row}) + b"\n" for row in kept)
+    return [{name: row[name] for name in LASTING if name in row} for row in kept]
 
 
 def speed(rows: list[dict[str, Any]]) -> dict[str, float]:

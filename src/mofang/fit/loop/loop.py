@@ -25,7 +25,7 @@ from mofang.fit.loop.checkpoint import read_checkpoint
 from mofang.fit.loop.cursor import Cursor, Outcome
 from mofang.fit.loop.diverged import keep_batch
 from mofang.fit.loop.freezing import freezing, thaw
-from mofang.fit.loop.journal import Journal, Meter
+from mofang.fit.loop.journal import Journal, Meter, lasting, read_steps, speed
 from mofang.fit.loop.learning import Adamw
 from mofang.fit.loop.objective import Batch, Judged, Objective
 from mofang.fit.loop.operations import Operations
@@ -83,9 +83,10 @@ class Loop:
         self.placement.put(self.network, self.best)
         self.network.eval()
         judged, cursor = self.objective.judge(self.network, self.device), self.cursor  # float32: exported graphs must agree
+        steps = read_steps(self.scratch)
         return Outcome(
             judged, cursor.curves, cursor.best_epoch, cursor.stopped or "finished", self.resumed, self.device.type,
-            self.precision, self.plan.rows, self.refused,
+            self.precision, self.plan.rows, self.refused, lasting(steps), speed(steps),
         )
 
     def _epoch(self, bar: Bar) -> None:

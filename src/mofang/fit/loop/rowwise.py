@@ -7,23 +7,26 @@ and unlabelled texts whose answers should not hang on dropout.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array, Arrays
 from mofang.engine.encode import Encoder, Record
 from mofang.engine.encode.ngrams import NgramEncoder
 from mofang.engine.encode.tokens import TokenEncoder
-from mofang.engine.outputs import Gathers
+from mofang.engine.encode.windows import WindowEncoder
 from mofang.fit.family import Conditions, Fitted
-from mofang.fit.loop.arrays import Encoded, encode_ngrams, encode_tokens
+from mofang.fit.loop.arrays import Encoded, encode_ngrams, encode_tokens, ragged_tokens
 from mofang.fit.loop.batches import Batches
 from mofang.fit.loop.classification import Augment, Renew, fit_classes, weights_of
-from mofang.fit.loop.loop import Plan
 from mofang.fit.loop.objective import Batch, Judged, tensors
+from mofang.fit.loop.plan import Plan
 from mofang.fit.loop.start import WEIGHTS, fit_network, notes_of, weights_file
 from mofang.fit.material import Material
 from mofang.fit.scale import Scale
@@ -90,11 +93,10 @@ class Rowwise:
 
     def judge(self, network: nn.Module, device: torch.device) -> Judged:
         """Answers on the validation records, the headline metric and the mean loss."""
-        answers = self.scale.back(self.answers(network, device))
-        if self.gather is not None:
-            answers = self.gather(answers)
+        rows = self.scale.back(self.answers(network, device))
+        answers = rows if self.gather is None else self.gather(rows)
         score = self.material.score(answers, self.truth)
-        return Judged(score, self.scale.loss(answers, self.truth), {}, {"answers": answers})
+        return Judged(score, self.scale.loss(answers, self.truth), {}, {"answers": answers, "rows": rows})
 
     def answers(self, network: nn.Module, device: torch.device) -> Array:
         """What the network gives for the validation rows in their order, float32 [N, K]."""
@@ -146,14 +148,14 @@ def fit_rows(
     """Teach the network that ``build`` makes the material's targets."""
     train, validation = encoded
     plain = material.target == "class" and material.train.soft is None and not conditions.unlabelled
-    if plain and not isinstance(encoder, Gathers):
-        return fit_classes(build, encoder, (train, validation), material, plan, conditions, architecture, augment)
-    scale = Scale.of(material)
+    if plain and not isinstance(encoder, WindowEncoder):
+        fitted = fit_classes(build, encoder, encoded, material, plan, conditions, architecture, augment)
+        return replace(fitted, notes=fitted.notes | cut_note(encoder, train))
+    plan, scale = conditions.learning.plan(plan), Scale.of(material)
     wanted, gather = scale.matrix(material.train), None
-    if isinstance(encoder, Gathers):
-        owners = encoder.owners(material.validation.records)  # type: ignore[attr-defined]
-        wanted = wanted[encoder.owners(material.train.records)]  # type: ignore[attr-defined]
-        gather = lambda answers: encoder.merged(answers, owners)  # type: ignore[attr-defined]  # noqa: E731
+    if isinstance(encoder, WindowEncoder):
+        wanted = wanted[encoder.owners(material.train.records)]
+        gather = partial(encoder.merged, owners=encoder.owners(material.validation.records))
     renew = None
     if conditions.variation is not None and gather is None:
         from mofang.fit.loop.renewing import Renewal
@@ -167,23 +169,39 @@ def fit_rows(
         gather=gather, renew=renew, augment=augment, beside=beside,
     )
     network, outcome = fit_network(build, objective, plan, conditions)
-    return fitted_rows(
-        encoder, {WEIGHTS: weights_file(network)}, architecture | scale.to_dict(), outcome.judged.outputs["answers"],
-        material, outcome.curves, notes_of(network, outcome),
+    said, notes = outcome.judged.outputs, notes_of(network, outcome) | cut_note(encoder, train)
+    fitted = fitted_rows(
+        encoder, {WEIGHTS: weights_file(network)}, architecture | scale.to_dict(), said["answers"], material, outcome.curves,
+        notes, said["rows"],
     )
+    return replace(fitted, steps=outcome.steps, measures=outcome.speed)
 
 
 def encode_texts(encoder: Encoder, records: Sequence[Record]) -> Encoded:
     """Records as rows ready for batching."""
     if isinstance(encoder, NgramEncoder):
         return encode_ngrams(encoder, records)
+    if isinstance(encoder, WindowEncoder):
+        rows = encoder.rows(records)[0]
+        return ragged_tokens(rows, encoder.tokens.padding_id)
     assert isinstance(encoder, TokenEncoder), encoder.name
     return encode_tokens(encoder, records)
 
 
-def outputs_of(material: Material) -> int:
-    """Columns of a network's output: one for each label, or one for a number."""
-    return 1 if material.target == "number" else len(material.labels)
+def windowed(encoder: TokenEncoder, windows: int, overlap: int, over: str) -> TokenEncoder | WindowEncoder:
+    """The encoder itself for one window, which cuts a longer text off; else one that cuts it into windows."""
+    if windows == 1:
+        return encoder
+    if overlap > encoder.max_length // 2:
+        raise MofangError("overlap-too-large", overlap=overlap, length=encoder.max_length, most=encoder.max_length // 2)
+    return WindowEncoder(encoder, windows, overlap, over)
+
+
+def cut_note(encoder: Encoder, train: Encoded) -> dict[str, int]:
+    """How many training texts fill all that the encoder reads of one, and so are probably cut."""
+    if isinstance(encoder, TokenEncoder):
+        return {"cut_texts": int((train.lengths >= encoder.max_length).sum())}
+    return {}
 
 
 def balance_of(material: Material, balance: bool) -> tuple[float, ...]:

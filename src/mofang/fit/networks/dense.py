@@ -10,16 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from mofang.engine.arrays import Array
+from mofang.fit.networks.starting import Activation, activation
 
 
 class DenseNetwork(nn.Module):
-    """Linear, ReLU and dropout per hidden layer; the one input [B, ...] is flattened, logits are [B, K]."""
+    """Linear, activation and dropout per hidden layer; the one input [B, ...] is flattened, logits are [B, K]."""
 
-    def __init__(self, values: int, hidden: Sequence[int], classes: int, dropout: float) -> None:
+    def __init__(
+        self, values: int, hidden: Sequence[int], classes: int, dropout: float, between: Activation = "relu"
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         for width in hidden:
-            layers += [nn.Linear(values, width), nn.ReLU(), nn.Dropout(dropout)]
+            layers += [nn.Linear(values, width), activation(between), nn.Dropout(dropout)]
             values = width
         self.layers = nn.Sequential(*layers, nn.Linear(values, classes))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mofang.fit.networks.starting import Activation, activation
+
 SHIFT_SHARE = 14
 STEM_SHRINKS_FROM = 48
 
@@ -12,8 +14,9 @@ STEM_SHRINKS_FROM = 48
 class Block(nn.Module):
     """Two 3x3 convolutions and a way round them."""
 
-    def __init__(self, before: int, after: int, stride: int) -> None:
+    def __init__(self, before: int, after: int, stride: int, between: Activation = "relu") -> None:
         super().__init__()
+        self.between = activation(between)
         self.first = nn.Conv2d(before, after, 3, stride, 1, bias=False)
         self.first_norm = nn.BatchNorm2d(after)
         self.second = nn.Conv2d(after, after, 3, 1, 1, bias=False)
@@ -27,8 +30,9 @@ class Block(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, before, H, W] to [B, after, H / stride, W / stride]."""
-        inner = torch.relu(self.first_norm(self.first(images)))
-        return torch.relu(self.second_norm(self.second(inner)) + self.around(images))
+        inner = self.between(self.first_norm(self.first(images)))
+        found: Tensor = self.between(self.second_norm(self.second(inner)) + self.around(images))
+        return found
 
 
 class ResnetNetwork(nn.Module):
@@ -36,17 +40,19 @@ class ResnetNetwork(nn.Module):
     before.
     """
 
-    def __init__(self, channels: int, side: int, classes: int, depth: int, width: int) -> None:
+    def __init__(
+        self, channels: int, side: int, classes: int, depth: int, width: int, between: Activation = "relu"
+    ) -> None:
         super().__init__()
         stride = 2 if side >= STEM_SHRINKS_FROM else 1
         self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+            nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), activation(between)
         )
         blocks, before = [], width
         for stage in range(3):
             for number in range((depth - 2) // 6):
                 after = width * 2**stage
-                blocks.append(Block(before, after, 2 if stage and not number else 1))
+                blocks.append(Block(before, after, 2 if stage and not number else 1, between))
                 before = after
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(before, classes)

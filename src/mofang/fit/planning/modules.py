@@ -267,6 +267,6 @@ def _number(config: Mapping[str, Any], name: str, default: int) -> int:
     value = config.get(name, default)
     if value is None:
         return default
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or value < min(default, 1):  # 0 where that means "as usual"
         raise MofangError("plan-config-wrong", name=name, value=repr(value)[:60])
     return value

@@ -11,7 +11,8 @@ from mofang.core.money import format_micros
 from mofang.fit.planning.hardware import Device
 
 YEARS, BUSY = 4.0, 0.6
-OWNED = f"price over {YEARS:g} years at {BUSY:.0%} use (assumed), and its electricity"
+KWH = 0.10
+OWNED = f"written off over {YEARS:g} years at {BUSY:.0%} use, and ${KWH:.2f} a kWh: assumed"
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,10 @@ def rented(device: Device, devices: int, hours: float, hour: float | None = None
     return Money(round(devices * hours * device.rent * 1e6), "USD", f"${device.rent:g} a device and hour: {device.rent_source}")
 
 
-def owned(device: Device, devices: int, hours: float, kwh: float, kwh_price: float = 0.1) -> Money:
+def owned(device: Device, devices: int, hours: float, kwh: float, price: float | None = None) -> Money:
     """Bought devices written off over the years they are used, and their electricity, in dollars."""
-    if device.price is None:
-        return Money(None, "USD", "no price known")
+    paid = device.price if price is None else price
+    if paid is None:
+        return Money(None, "USD", "what one costs to buy is not known: give it with --price")
     share = hours / (YEARS * 8760 * BUSY)
-    return Money(round((devices * device.price * share + kwh * kwh_price) * 1e6), "USD", OWNED)
+    return Money(round((devices * paid * share + kwh * KWH) * 1e6), "USD", f"${paid:g} a device, {OWNED}")

@@ -178,7 +178,7 @@ def begin_and_end(special: dict[str, int]) -> tuple[int, int]:
     if begin is None or end is None:
         begin, end = special.get("cls"), special.get("sep")
     if begin is None or end is None:
-        raise MofangError("token-missing", tokens="[BOS], [EOS]", objective="clm")
+        raise MofangError("special-missing", tokens="[BOS], [EOS]", objective="clm")
     return begin, end
 
 

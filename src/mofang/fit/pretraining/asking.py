@@ -27,6 +27,10 @@ class Asking(Protocol):
     def lengths(self) -> Array:
         """Positions of each row, int64 [N]."""
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens all rows stand for: what a loss per token is multiplied by to speak of whole texts."""
+
     def arrays(self, rows: Array, epoch: int) -> Arrays:
         """The rows with these indices, asked as this epoch asks them."""
 
@@ -67,6 +71,11 @@ class OnPieces:
     def lengths(self) -> Array:
         """Positions of each row, its special tokens counted."""
         return self.pieces.lengths
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all documents."""
+        return int(self.pieces.documents.lengths.sum())
 
     def starts(self, ids: Array) -> Array:
         """Where words begin; everywhere if tokens are hidden one by one."""

@@ -24,6 +24,11 @@ class Causal:
         """Positions of each row."""
         return self.packed.lengths
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of all documents, with the end of each."""
+        return self.packed.total
+
     def arrays(self, rows: Array, epoch: int) -> Arrays:
         """input_ids, position_ids and document_ids [B, context], ``where`` and ``targets`` [T]."""
         made = self.packed.arrays(rows, epoch)

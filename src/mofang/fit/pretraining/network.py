@@ -15,7 +15,7 @@ from torch import Tensor, nn
 class Language(nn.Module):
     """``forward(**arrays)`` gives logits [T, V] at the places ``where`` of [B * L], or [B, 2] where none are named."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
         self.config: Any = model.config

@@ -66,7 +66,7 @@ class Packed:
     fixed: bool = False
 
     def __len__(self) -> int:
-        return -(-self.total // self.context)
+        return (self.total + self.context - 1) // self.context
 
     @cached_property
     def total(self) -> int:
@@ -151,7 +151,8 @@ class Pieces:
     @cached_property
     def stops(self) -> Array:
         """Where each row ends."""
-        return np.minimum(self.starts + self.most, self.documents.stops[self.of])
+        found: Array = np.minimum(self.starts + self.most, self.documents.stops[self.of])
+        return found
 
     @property
     def lengths(self) -> Array:

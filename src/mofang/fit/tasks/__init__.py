@@ -8,11 +8,12 @@ from importlib import import_module
 
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
-from mofang.engine.task import TASKS
+from mofang.engine.task import TASKS, task_named
+from mofang.fit.families.linear import Linear
 from mofang.fit.family import Family
 from mofang.fit.size import Size
 
-CHEAP = ("linear", "xgboost")
+CHEAP = ("linear", "overlap", "xgboost")
 
 
 def candidates(task: str, size: Size) -> tuple[Family, ...]:
@@ -20,7 +21,13 @@ def candidates(task: str, size: Size) -> tuple[Family, ...]:
     if task not in TASKS:
         raise MofangError("task-unknown", name=task, nearest=nearest(task, TASKS), known=", ".join(TASKS))
     found: tuple[Family, ...] = import_module(f"mofang.fit.tasks.{task}").candidates(size)
-    return balanced(found) if size.is_uneven else found
+    return balanced(found) if size.is_uneven and task_named(task).target == "class" else found
+
+
+def baseline_of(task: str) -> Family:
+    """The simple family that the others of a task are compared with: its module's ``BASELINE``, or the linear one."""
+    found: Family = getattr(import_module(f"mofang.fit.tasks.{task}"), "BASELINE", Linear())
+    return found
 
 
 def balanced(families: Sequence[Family]) -> tuple[Family, ...]:

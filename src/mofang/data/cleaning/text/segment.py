@@ -51,6 +51,12 @@ def annotate(texts: Sequence[str], language: str) -> list[list[Word]]:
     return [[Word(str(word), str(tag)) for word, tag in tagger.tag(text)] if text.strip() else [] for text in texts]
 
 
+def chinese_words(text: str) -> list[str]:
+    """The words of a text by jieba's dictionary, spaces and signs too: joined they are the text again."""
+    found: list[str] = _jieba().lcut(text, HMM=False)
+    return found
+
+
 @cache
 def _jieba() -> Any:
     """jieba with its own dictionary; its cache would lie readable and writable for all, so it is not kept."""

@@ -151,3 +151,16 @@ def real(number: Any) -> float:
     if isinstance(number, bool) or not isinstance(number, int | float) or number != number or abs(number) > 1e12:
         raise Misfit(f"not a number: {str(number)[:40]}")
     return float(number)
+
+
+def items_of(files: list[SourceFile], item: Callable[[dict[str, Any]], Item], reject: Reject) -> Iterator[Item]:
+    """The tasks of files of objects; an object that is none is set aside."""
+    for file in files:
+        for number, value in objects(file, reject):
+            try:
+                found = item(value)
+            except Misfit as error:
+                reject(file.name, number, "not-a-task", str(error), "")
+                continue
+            found.place = number
+            yield found

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from mofang.data.labelling.exchange.items import Item, Misfit, Proposed, Reject, Said, objects, real, text_of, whole
+from mofang.data.labelling.exchange.items import Item, Misfit, Proposed, Reject, Said, items_of, real, text_of, whole
 from mofang.data.labelling.schema import Schema
 from mofang.data.sources.files import SourceFile
 
@@ -31,15 +31,7 @@ OWN = ("record", "task", "data", "answers", "proposals", "final", "person", "ann
 
 def read(files: list[SourceFile], schema: Schema, reject: Reject) -> Iterator[Item]:
     """The tasks of files."""
-    for file in files:
-        for number, value in objects(file, reject):
-            try:
-                item = _item(value, schema)
-            except Misfit as error:
-                reject(file.name, number, "not-a-task", str(error), "")
-                continue
-            item.place = number
-            yield item
+    return items_of(files, lambda value: _item(value, schema), reject)
 
 
 def _item(value: dict[str, Any], schema: Schema) -> Item:

@@ -1,0 +1,234 @@
+"""What ``mofang plan`` predicts beside what runs take: CPU seconds and peak memory of twenty different runs.
+
+``python bench/plan.py [NAME …] [--repeats 3] [--quick]``. Each run is a process of its own in a shop of its own kind of data;
+its prediction is made before it. A few earlier runs of other sizes stand in the ledger first, as they would after a week's
+work, because the planner learns a factor for each family from what was measured. CPU seconds are those of the process and its
+children: other work on the machine changes them less than the clock. Goal: median error within the larger of 10 % and twice
+the spread between equal runs, worst 30 %. Writes bench/results/plan.json and plan.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results"
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
+
+GOAL_MEDIAN, GOAL_WORST = 0.10, 0.30
+TEXTS = {"task": "text_classification", "label": "label", "inputs": ("text",)}
+
+
+def data_sets(folder: Path) -> dict[str, tuple[Callable[[], Path], dict[str, Any], dict[str, Any]]]:
+    """(write the file, settings of collect, settings of snapshot) by name."""
+    from bench import estimate
+
+    def reviews(rows: int) -> Any:
+        given = {"text": ("内容",), "label": "标签"}
+        return lambda: estimate.reviews(_made(folder / f"zh{rows}"), rows), given, {**TEXTS, "label": "标签", "inputs": ("内容",)}
+
+    def english(rows: int, words: int, classes: int) -> Any:
+        place = folder / f"en{rows}-{words}-{classes}"
+        given = {"text": ("text",), "label": "topic"}
+        return lambda: estimate.english(_made(place), rows, words, classes), given, {**TEXTS, "label": "topic"}
+
+    def table(rows: int, columns: int, classes: int) -> Any:
+        names = tuple(f"m{place}" for place in range(columns - 2))
+        given = {"label": "class", "numbers": names, "categories": ("城市", "性别")}
+        cut = {"task": "table_classification", "label": "class", "inputs": (*names, "城市", "性别")}
+        return lambda: estimate.made_table(_made(folder / f"table{rows}"), rows, columns, classes), given, cut
+
+    def images(rows: int) -> Any:
+        return lambda: _images(folder / f"images{rows}", rows), {}, {"task": "image_classification", "label": "label", "inputs": ("image",)}
+
+    return {
+        **{f"zh {rows}": reviews(rows) for rows in (600, 1500, 2000, 5000, 12_000)},
+        **{f"en {rows} x {words}": english(rows, words, classes)
+           for rows, words, classes in ((250, 12, 2), (300, 25, 3), (400, 12, 2), (800, 12, 3), (3000, 20, 12), (6000, 20, 4))},
+        **{f"table {rows}": table(rows, columns, classes) for rows, columns, classes in
+           ((3000, 12, 3), (8000, 12, 3), (20_000, 20, 2), (40_000, 10, 2))},
+        **{f"images {rows}": images(rows) for rows in (200, 400, 800)},
+    }
+
+
+# Before the twenty: other sizes of each family, from which the factors are learnt.
+EARLIER: tuple[tuple[str, str, Any], ...] = (
+    ("linear", "zh 1500", "linear"), ("linear", "table 3000", "linear"), ("averaged", "zh 1500", {"tag": "averaged", "epochs": 3}),
+    ("linear", "en 800 x 12", "linear"), ("averaged", "en 800 x 12", {"tag": "averaged", "epochs": 3}),
+    ("mlp", "table 3000", {"tag": "mlp", "epochs": 6}), ("xgboost", "table 3000", {"tag": "xgboost", "rounds": 60}),
+    ("resnet", "images 200", {"tag": "resnet", "epochs": 2}), ("encoder", "zh 600", {"tag": "encoder", "epochs": 2}),
+    ("encoder", "zh 600", {"tag": "encoder", "epochs": 2, "layers": 3, "width": 192, "heads": 6}),
+    ("pretrained", "en 250 x 12", {"tag": "pretrained", "epochs": 1}),
+)
+RUNS: tuple[tuple[str, str, Any], ...] = (
+    ("linear, 2,000 reviews", "zh 2000", "linear"),
+    ("linear, 12,000 reviews", "zh 12000", "linear"),
+    ("linear, 6,000 English texts", "en 6000 x 20", "linear"),
+    ("linear, 20,000 rows", "table 20000", "linear"),
+    ("averaged, 2,000 reviews", "zh 2000", {"tag": "averaged", "epochs": 2}),
+    ("averaged, 6,000 English texts", "en 6000 x 20", {"tag": "averaged", "epochs": 2}),
+    ("averaged 128 wide, 5,000 reviews", "zh 5000", {"tag": "averaged", "epochs": 2, "width": 128}),
+    ("mlp, 8,000 rows", "table 8000", {"tag": "mlp", "epochs": 8}),
+    ("mlp 512-256, 20,000 rows", "table 20000", {"tag": "mlp", "epochs": 6, "hidden": [512, 256]}),
+    ("xgboost, 20,000 rows", "table 20000", {"tag": "xgboost", "rounds": 120}),
+    ("xgboost, 40,000 rows", "table 40000", {"tag": "xgboost", "rounds": 60, "depth": 8}),
+    ("resnet 8, 400 pictures", "images 400", {"tag": "resnet", "epochs": 3}),
+    ("resnet 14, 800 pictures", "images 800", {"tag": "resnet", "epochs": 2, "depth": 14}),
+    ("encoder 2 x 128, 2,000 reviews", "zh 2000", {"tag": "encoder", "epochs": 2}),
+    ("encoder 4 x 256, 1,500 reviews", "zh 1500", {"tag": "encoder", "epochs": 1, "layers": 4, "width": 256}),
+    ("encoder 2 x 128, 3,000 English texts", "en 3000 x 20", {"tag": "encoder", "epochs": 2}),
+    ("MiniLM, 400 short texts", "en 400 x 12", {"tag": "pretrained", "epochs": 2}),
+    ("MiniLM, 300 longer texts", "en 300 x 25", {"tag": "pretrained", "epochs": 1}),
+    ("MiniLM, 800 short texts", "en 800 x 12", {"tag": "pretrained", "epochs": 1}),
+    ("encoder 1 x 64, 5,000 reviews", "zh 5000", {"tag": "encoder", "epochs": 2, "layers": 1, "width": 64}),
+)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _images(folder: Path, rows: int) -> Path:
+    """Squares left or right, 32 x 32 in colour."""
+    import numpy as np
+    from PIL import Image
+
+    generator = np.random.default_rng(7)
+    for number in range(rows):
+        side = number % 2
+        pixels = generator.integers(150, 255, (32, 32, 3), dtype=np.uint8)
+        pixels[8:24, 2 + 14 * side : 14 + 14 * side] = generator.integers(0, 90, (16, 12, 3))
+        place = _made(folder / ("left", "right")[side]) / f"{number:04}.png"
+        Image.fromarray(pixels).save(place)
+    return folder
+
+
+def prepare(folder: Path, names: set[str]) -> dict[str, str]:
+    """A shop with a snapshot of each data set; ids by name."""
+    from mofang.core.shop import Shop
+    from mofang.recipe import collect, snapshot
+
+    shop, found = Shop.open(folder / "shop"), {}
+    for name, (write, given, cut) in data_sets(folder / "data").items():
+        if name in names:
+            records = shop.run(collect, source=str(write()), licence="own", origin="bench", **given)
+            found[name] = shop.run(snapshot, records, **cut).entry
+    return found
+
+
+CHILD = """
+import json, sys
+from mofang.core.shop import Shop
+from mofang.fit.planning import ahead
+from mofang.fit.train import train
+from mofang.fit.family import Family
+folder, entry, family, seed = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
+import mofang.fit.families
+shop = Shop.open(folder)
+model = shop.run(train, shop.artifact(shop.ledger.get(entry)), family=family, seed=seed)
+body = shop.ledger.get(model.entry).body
+print("RESULT " + json.dumps({"cost": body["cost"]["own"], "measures": body["measures"]}))
+"""
+
+
+def run_one(shop: Path, entry: str, family: Any, seed: int) -> dict[str, Any]:
+    """One training in a process of its own: what it measured and what had been predicted."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}", "MOFANG_LANG": "en", "HF_HUB_OFFLINE": "1"}
+    words = [sys.executable, "-c", CHILD, str(shop), entry, json.dumps(family), str(seed)]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        raise SystemExit(done.stderr[-3000:])
+    found: dict[str, Any] = json.loads(lines[0].removeprefix("RESULT "))
+    return found
+
+
+def error(predicted: float, measured: float) -> float:
+    """How far the prediction is off, as a share of what was measured."""
+    return abs(predicted - measured) / measured
+
+
+def measure(folder: Path, names: list[str], repeats: int) -> list[dict[str, Any]]:
+    """Earlier runs first, then each run ``repeats`` times with other seeds; the first prediction counts."""
+    chosen = [one for one in RUNS if not names or any(name in one[0] for name in names)]
+    tags = {one[2] if isinstance(one[2], str) else one[2]["tag"] for one in chosen}
+    earlier = [one for one in EARLIER if one[0] in tags]
+    entries = prepare(folder, {one[1] for one in (*chosen, *earlier)})
+    for number, (_, data, family) in enumerate(earlier):
+        run_one(folder / "shop", entries[data], family, 900 + number)
+    rows = []
+    for name, data, family in chosen:
+        seen = [run_one(folder / "shop", entries[data], family, seed) for seed in range(repeats)]
+        first = seen[0]["measures"]
+        cpu = [one["cost"]["cpu_s"] for one in seen]
+        peak = [one["cost"]["peak_mb"] for one in seen]
+        row = {"run": name, "predicted_s": first["predicted_s"], "cpu_s": statistics.median(cpu),
+               "spread_s": (max(cpu) - min(cpu)) / statistics.median(cpu), "predicted_mb": first["predicted_mb"],
+               "peak_mb": statistics.median(peak), "spread_mb": (max(peak) - min(peak)) / statistics.median(peak)}
+        row |= {"error_s": error(row["predicted_s"], row["cpu_s"]), "error_mb": error(row["predicted_mb"], row["peak_mb"])}
+        rows.append(row)
+        print(f"{name:<40} {row['predicted_s']:7.1f} {row['cpu_s']:7.1f} s {row['error_s']:5.0%}   "
+              f"{row['predicted_mb']:7.0f} {row['peak_mb']:7.0f} MB {row['error_mb']:5.0%}", flush=True)
+    return rows
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Median and worst errors, and the spread between equal runs."""
+    return {f"{kind}_{unit}": found([row[f"{what}_{unit}"] for row in rows])
+            for unit in ("s", "mb")
+            for kind, what, found in (("median", "error", statistics.median), ("worst", "error", max), ("spread", "spread", statistics.median))}
+
+
+def write(rows: list[dict[str, Any]], repeats: int) -> None:
+    """The two result files."""
+    found = summary(rows)
+    about = {"day": date.today().isoformat(), "python": platform.python_version(), "cores": os.cpu_count(),
+             "threads": os.environ.get("MOFANG_THREADS", "all"), "repeats": repeats, "runs": len(rows)}
+    (RESULTS / "plan.json").write_text(json.dumps({"about": about, "summary": found, "rows": rows}, indent=1) + "\n")
+    allowed = {unit: max(GOAL_MEDIAN, 2 * found[f"spread_{unit}"]) for unit in ("s", "mb")}
+    lines = ["# `mofang plan`: predicted before the run, measured after it", "",
+             f"{about['day']}, Python {about['python']}, {about['cores']} cores, {about['threads']} threads; each run {repeats} times.",
+             "CPU seconds and peak memory of the process. Written by `make bench-plan`.", "",
+             "| run | predicted s | CPU s | error | predicted MB | peak MB | error |", "|---|---|---|---|---|---|---|"]
+    lines += [f"| {row['run']} | {row['predicted_s']:.1f} | {row['cpu_s']:.1f} | {row['error_s']:.0%} | {row['predicted_mb']:.0f} | "
+              f"{row['peak_mb']:.0f} | {row['error_mb']:.0%} |" for row in rows]
+    lines += ["", (f"Time: median error {found['median_s']:.1%} (goal {allowed['s']:.1%}), worst {found['worst_s']:.1%} (goal 30 %), "
+              f"spread between equal runs {found['spread_s']:.1%}."),
+              (f"Memory: median error {found['median_mb']:.1%} (goal {allowed['mb']:.1%}), worst {found['worst_mb']:.1%} (goal 30 %), "
+              f"spread {found['spread_mb']:.1%}."), ""]
+    (RESULTS / "plan.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def main() -> None:
+    """Run the chosen runs; only a run of all of them writes the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one repeat, no files")
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="mofang-plan-"))
+    try:
+        rows = measure(folder, given.names, 1 if given.quick else given.repeats)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    found = summary(rows)
+    print(json.dumps({name: round(value, 3) for name, value in found.items()}))
+    if not (given.names or given.quick):
+        write(rows, given.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""How good a model is that finds places in texts, measured as it will serve: encoded, gathered, decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+
+from mofang.core.metrics import text_tokens, token_f1
+from mofang.data.snapshots.targets import question_and_context
+from mofang.engine.arrays import Arrays
+from mofang.engine.encode import Encoder
+from mofang.engine.outputs import Gathers
+from mofang.engine.task import Answer, Signature, task_named
+from mofang.fit.material import Material, Rows
+
+CHUNK = 64
+
+Run = Callable[[Arrays], Arrays]
+
+
+def answers_of(material: Material, rows: Rows, encoder: Encoder, run: Run) -> list[Answer]:
+    """The task's answers on rows; ``run`` gives the graph's outputs for an encoder's arrays."""
+    task = task_named(material.task)
+    signature = cast(Signature, {"task": material.task, "inputs": list(material.inputs), "labels": list(material.labels)})
+    order = sorted(range(len(rows)), key=lambda row: sum(len(str(value or "")) for value in rows.records[row].values()))
+    made: list[Answer] = [{}] * len(rows)
+    for begin in range(0, len(order), CHUNK):
+        chosen = order[begin:begin + CHUNK]
+        records = [rows.records[row] for row in chosen]
+        arrays = encoder.encode(records)
+        outputs = run(arrays)
+        gathered = encoder.gather(arrays, outputs) if isinstance(encoder, Gathers) else outputs
+        for row, answer in zip(chosen, task.answer(signature, gathered, records), strict=True):
+            made[row] = answer
+    return made
+
+
+def judged(material: Material, rows: Rows, encoder: Encoder, run: Run) -> float:
+    """F1 of exact spans over all rows, or the mean F1 over the words of answers."""
+    answers = answers_of(material, rows, encoder, run)
+    if not answers:
+        return 0.0
+    if material.target == "spans":
+        return span_f1(material, rows, answers)
+    _, context = question_and_context(material.columns("text"))
+    scores = []
+    for record, (start, end), answer in zip(rows.records, rows.targets, answers, strict=True):
+        true = str(record[context])[start:end] if start >= 0 else ""
+        scores.append(token_f1(text_tokens(true), text_tokens(answer["text"])))
+    return float(np.mean(scores))
+
+
+def span_f1(material: Material, rows: Rows, answers: list[Answer]) -> float:
+    """F1 of spans that begin, end and are labelled exactly right."""
+    hits = said = true = 0
+    for target, answer in zip(rows.targets, answers, strict=True):
+        wanted = {(start, end, material.labels[label]) for start, end, label in target}
+        found = {(one["start"], one["end"], one["label"]) for one in answer["spans"]}
+        hits, said, true = hits + len(wanted & found), said + len(found), true + len(wanted)
+    return 2 * hits / (said + true) if said + true else 1.0

@@ -1,0 +1,114 @@
+"""Teach a generator by rewards for its own answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from mofang.core.run import Run
+from mofang.core.stage import stage
+from mofang.data.records import Records
+from mofang.engine.arrays import Array
+from mofang.fit.export import Graph
+from mofang.fit.generation.rewards import Form, Reward
+from mofang.fit.train import Model
+
+if TYPE_CHECKING:
+    from mofang.fit.generation.opened import Opened
+    from mofang.fit.generation.policy import Prompts
+
+
+@stage(version=1)
+def reinforce(
+    run: Run,
+    model: Model,
+    prompts: Records,
+    judge: Graph | None = None,
+    *,
+    reward: Reward = Form(),
+    prompt: str = "prompt",
+    group: Annotated[int, Field(ge=2, le=256)] = 8,
+    rows: Annotated[int, Field(ge=1)] = 8,
+    updates: Annotated[int, Field(ge=1, le=16)] = 1,
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.2,
+    kl: Annotated[float, Field(ge=0)] = 0.04,
+    max_tokens: Annotated[int, Field(ge=1)] = 64,
+    temperature: Annotated[float, Field(gt=0)] = 1.0,
+    adapt: Literal["all", "lora"] = "all",
+    rank: Annotated[int, Field(ge=1, le=512)] = 8,
+    epochs: Annotated[int, Field(ge=1)] = 4,
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5,
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0,
+    seconds: Annotated[float, Field(ge=0)] = 0.0,
+) -> Model:
+    """Teach a generator by rewards: of ``group`` sampled answers those that earn more than their group become likelier
+    (group relative policy optimisation).
+
+    Rewards are named functions: ``length``, ``format`` (a pattern), ``exact`` (an answer in a column), or ``model``, the
+    probability of a label by another model, given as ``judge``. ``updates`` steps use each sample, with ratios clipped to
+    1 ± ``clip``; ``kl`` holds the model near itself. The reward of held-out prompts stands in the curves, from before on.
+    """
+    import torch
+
+    from mofang.engine.predictor import Predictor
+    from mofang.fit.family import Conditions
+    from mofang.fit.generation.fitting import Adapting, fit_generator
+    from mofang.fit.generation.opened import open_generator
+    from mofang.fit.generation.policy import Policy, Terms
+    from mofang.fit.generation.renewed import stored_sample, write_renewed
+    from mofang.fit.generation.writer import Manner
+    from mofang.fit.loop.loop import Plan
+    from mofang.fit.loop.machine import threads
+    from mofang.fit.networks.generator import Generator
+
+    judging = None if judge is None or not reward.asks else Predictor(judge)
+    reward.require(judging)
+    opened, reference = open_generator(model), open_generator(model).network
+    train, held = _prompts(opened, prompts, prompt, reward, validation, seed)
+    torch.set_num_threads(threads())
+
+    def rate(answers: Sequence[str], records: Sequence[Mapping[str, Any]]) -> Array:
+        return reward.of(answers, records, judging)
+
+    manner = Manner(max_tokens=max_tokens, temperature=temperature, seed=seed)
+    policy = Policy(train, held, opened.encoder, reference, rate, manner, Terms(group, updates, clip, kl), run.scratch)
+    before = policy.judge(opened.network, torch.device("cpu")).score
+
+    def build() -> Generator:
+        policy.network = opened.network
+        return opened.network
+
+    plan = Plan(epochs, learning_rate, rows=rows, patience=epochs, warm_up=0.0, weight_decay=0.0, seed=seed, seconds=seconds)
+    fitted = fit_generator(
+        build,
+        opened.encoder,
+        policy,
+        stored_sample(model),
+        plan,
+        Conditions(seed, seconds, run.scratch, run.progress),
+        opened.about["architecture"],
+        Adapting(adapt, rank),
+    )
+    fitted.notes["reward_before"] = before
+    taught = {"reward": reward.to_dict(), "group": group, "kl": kl, "adapt": adapt, "seed": seed,
+              "rows": {"train": len(train), "validation": len(held)}}
+    write_renewed(run, model, fitted, taught, "reward", seed)
+    return run.result(Model)
+
+
+def _prompts(
+    opened: Opened, records: Records, prompt: str, reward: Reward, share: float, seed: int
+) -> tuple[Prompts, Prompts]:
+    """Prompts that train and those that are held out."""
+    from mofang.fit.generation.policy import Prompts
+    from mofang.fit.generation.renewed import read_rows, sides_of
+
+    rows = read_rows(records, tuple(dict.fromkeys(name for name in (prompt, reward.wanted()) if name)))
+    column = opened.encoder.columns[0]
+    ids = opened.prompts([{column: row[prompt]} for row in rows])
+    train, held = sides_of([str(one[prompt]) for one in rows], share, seed)
+    first, second = (Prompts([ids[one] for one in some], [rows[one] for one in some]) for some in (train, held))
+    return first, second

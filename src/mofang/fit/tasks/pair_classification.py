@@ -1,0 +1,14 @@
+"""Families for pairs of texts: what they share first, then encoders that read both."""
+
+from __future__ import annotations
+
+from mofang.fit.families.overlap import Overlap
+from mofang.fit.family import Family
+from mofang.fit.size import Size
+
+BASELINE = Overlap()
+
+
+def candidates(size: Size) -> tuple[Family, ...]:
+    """Overlap features, then encoders that read both texts together."""
+    return (Overlap(),)

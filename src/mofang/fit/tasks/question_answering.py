@@ -1,0 +1,14 @@
+"""Families for answers in a context: a linear model of each piece first, then encoders."""
+
+from __future__ import annotations
+
+from mofang.fit.families.surroundings import Surroundings
+from mofang.fit.family import Family
+from mofang.fit.size import Size
+
+BASELINE = Surroundings()
+
+
+def candidates(size: Size) -> tuple[Family, ...]:
+    """A linear model of each piece by its neighbours and the question's words, then encoders."""
+    return (Surroundings(),)

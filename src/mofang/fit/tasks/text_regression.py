@@ -1,0 +1,12 @@
+"""Families for numbers about texts: the same as for one label."""
+
+from __future__ import annotations
+
+from mofang.fit.family import Family
+from mofang.fit.size import Size
+from mofang.fit.tasks.text_classification import candidates as of_classes
+
+
+def candidates(size: Size) -> tuple[Family, ...]:
+    """What suits one label of a text suits this too."""
+    return of_classes(size)

@@ -1,0 +1,14 @@
+"""Families for spans in texts: a linear model of each piece first, then encoders."""
+
+from __future__ import annotations
+
+from mofang.fit.families.surroundings import Surroundings
+from mofang.fit.family import Family
+from mofang.fit.size import Size
+
+BASELINE = Surroundings()
+
+
+def candidates(size: Size) -> tuple[Family, ...]:
+    """A linear model of each piece by its neighbours, then encoders."""
+    return (Surroundings(),)

@@ -1,0 +1,216 @@
+"""Generators: what they learn of conversations, how they write, and how preferences and rewards move them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mofang.core.errors import MofangError
+from mofang.core.shop import Shop
+from mofang.fit.families import Generator
+from mofang.fit.train import Model, train
+from mofang.recipe import collect, snapshot
+
+SMALL = Generator(
+    layers=1, width=32, heads=2, vocabulary=320, max_length=48, epochs=30, learning_rate=1e-2, tokens=512, attention="eager"
+)
+WORDS = {"one": "一", "two": "二", "three": "三", "four": "四", "five": "五", "six": "六"}
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> Path:
+    """Rows as a CSV file."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def collected(shop: Shop, path: Path, rows: list[dict[str, str]], **settings: Any) -> Any:
+    """The rows as records."""
+    source = str(write(path, rows))
+    return shop.run(collect, source=source, licence="CC0-1.0", origin="tests", **settings)
+
+
+def pairs(rows: int = 240) -> list[dict[str, str]]:
+    """A number word in two languages, with a number that makes each prompt another one."""
+    chance = random.Random(3)
+    found = []
+    for number in range(rows):
+        word = chance.choice(list(WORDS))
+        found.append({"prompt": f"{number}: {word} 是", "completion": WORDS[word]})
+    return found
+
+
+@pytest.fixture(scope="module")
+def taught(fit_shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A tiny generator that answers a number word with its Chinese sign."""
+    folder = tmp_path_factory.mktemp("pairs")
+    records = collected(fit_shop, folder / "a.csv", pairs(), text=("prompt",), label="completion")
+    cut = fit_shop.run(snapshot, records, task="text_generation", label="completion", inputs=("prompt",))
+    model: Model = fit_shop.run(train, cut, family=SMALL)
+    return model
+
+
+def test_it_learns_answers_and_writes_them(taught: Model, fit_shop: Shop) -> None:
+    from mofang.fit.generate import Writer
+
+    notes = taught.measures
+    assert notes["perplexity"] < 1.5 and notes["bits_per_byte"] < 0.2
+    writer = Writer(taught)
+    assert writer.answer("7777: three 是").text == "三"
+    assert writer.answer([{"role": "user", "content": "5: six 是"}]).text == "六"
+    assert writer.answer("5: six 是", max_tokens=1).finish in ("length", "end")
+    assert writer.answer("5: six 是", stop=("六",)).text == ""
+
+
+def test_a_prompt_is_refused_in_words(taught: Model) -> None:
+    from mofang.fit.generate import Writer
+
+    writer = Writer(taught)
+    for bad, code in (("  ", "text-empty"), ([{"role": "boss", "content": "x"}], "role-unknown"), ([], "messages-unreadable"),
+                      ([{"role": "user"}], "messages-unreadable"), ('[{"role": "x", "content": ""}]', "role-unknown")):
+        with pytest.raises(MofangError) as error:
+            writer.answer(bad)  # type: ignore[arg-type]
+        assert error.value.code == code
+
+
+def test_what_is_too_long_loses_its_beginning_and_says_so(taught: Model, fit_shop: Shop, tmp_path: Path) -> None:
+    from mofang.fit.generate import generate
+
+    rows = [{"prompt": "很长 " * 200 + "9: two 是"}, {"prompt": "8: two 是"}]
+    records = collected(fit_shop, tmp_path / "p.csv", rows, text=("prompt",))
+    made = fit_shop.run(generate, taught, records, max_tokens=4)
+    with made.open("answers.parquet") as file:
+        answers = pq.read_table(file, use_threads=False, pre_buffer=False).to_pylist()
+    assert [one["text"] for one in answers] == ["二", "二"]
+    assert answers[0]["cut"] > 100 and answers[1]["cut"] == 0 and made.measures["cut"] == 1
+
+
+def test_chance_follows_from_the_seed_and_not_from_the_company(taught: Model) -> None:
+    from mofang.fit.generation.opened import open_generator
+    from mofang.fit.generation.writer import Manner
+    from mofang.fit.generation.writer import write as go_on
+
+    opened = open_generator(taught)
+    ids = opened.prompts([{"prompt": f"{number}: one"} for number in range(6)])
+    manner = Manner(max_tokens=5, temperature=2.0, seed=5)
+    rest = (opened.encoder.ends, opened.encoder.decode, opened.context)
+    together = go_on(opened.network, ids, manner, *rest)
+    alone = go_on(opened.network, ids[4:], manner, *rest, first=4)
+    assert [one.ids for one in together[4:]] == [one.ids for one in alone]
+    assert go_on(opened.network, ids, Manner(max_tokens=5, temperature=2.0, seed=6), *rest) != together
+
+
+def test_conversations_are_learnt_in_the_assistants_turns_only(fit_shop: Shop, tmp_path: Path) -> None:
+    chance = random.Random(4)
+    rows = []
+    for number in range(120):
+        first, second = chance.choice(list(WORDS)), chance.choice(list(WORDS))
+        rows.append({"messages": json.dumps([
+            {"role": "system", "content": f"{number}"}, {"role": "user", "content": first},
+            {"role": "assistant", "content": WORDS[first]}, {"role": "user", "content": second},
+            {"role": "assistant", "content": WORDS[second]}], ensure_ascii=False)})
+    records = collected(fit_shop, tmp_path / "m.csv", rows, text=("messages",))
+    cut = fit_shop.run(snapshot, records, task="text_generation", label="messages", inputs=("messages",))
+    import dataclasses
+
+    from mofang.fit.generate import Writer
+
+    model = fit_shop.run(train, cut, family=dataclasses.replace(SMALL, max_length=96))
+    answer = Writer(model).answer([
+        {"role": "user", "content": "two"}, {"role": "assistant", "content": "二"}, {"role": "user", "content": "five"}])
+    assert answer.text == "五"
+
+
+def preferences(rows: int = 60) -> list[dict[str, str]]:
+    """Longer answers are preferred."""
+    return [{"prompt": one["prompt"], "chosen": one["completion"] * 2, "rejected": one["completion"]} for one in pairs(rows)]
+
+
+@pytest.mark.parametrize("adapt", ["all", "lora"])
+def test_preferences_raise_the_margin_on_held_out_pairs(taught: Model, fit_shop: Shop, tmp_path: Path, adapt: str) -> None:
+    from mofang.fit.prefer import prefer
+
+    records = collected(fit_shop, tmp_path / "d.csv", preferences(), text=("prompt", "chosen", "rejected"))
+    model = fit_shop.run(prefer, taught, records, adapt=adapt, epochs=4, learning_rate=3e-3, validation=0.2, tokens=1024)
+    assert model.measures["margin"] > 1 and model.measures["preferred"] > 0.9
+    about = model.read_json("about.json")
+    assert about["taught"][0]["stage"] == "prefer" and about["taught"][0]["model"] == taught.digest
+    assert model.read_json("curves.json")[-1]["margin"] > 0
+
+
+def test_rewards_raise_what_they_reward(taught: Model, fit_shop: Shop, tmp_path: Path) -> None:
+    from mofang.fit.generation.rewards import Form
+    from mofang.fit.reinforce import reinforce
+
+    rows = [{"prompt": f"{number}: one 是"} for number in range(40)]
+    records = collected(fit_shop, tmp_path / "r.csv", rows, text=("prompt",))
+    settings = {"reward": Form(pattern=r".*[二三].*"), "max_tokens": 4, "temperature": 3.0, "kl": 0.0, "epochs": 6,
+                "learning_rate": 1e-2, "validation": 0.3, "rows": 8, "group": 8}
+    model = fit_shop.run(reinforce, taught, records, **settings)
+    assert model.measures["reward"] > model.measures["reward_before"] + 0.2
+    assert all("reward" in one for one in model.read_json("curves.json"))
+
+
+def test_advantages_are_relative_to_the_group() -> None:
+    from mofang.fit.generation.policy import advantages_of
+
+    found = advantages_of(np.array([1, 0, 1, 0, 1, 1, 1, 1], np.float32), 4)
+    assert found[:4].tolist() == [1, -1, 1, -1] and not found[4:].any()
+
+
+def test_rewards_are_named_functions() -> None:
+    from mofang.fit.generation.rewards import Exact, Form, Length, Reward
+
+    assert Form(pattern=r"\d").of([" 7 ", "77", "七"], [{}] * 3, None).tolist() == [1, 0, 0]
+    assert Exact().of(["Ａ ", "b"], [{"answer": "a"}, {"answer": "c"}], None).tolist() == [1, 0]
+    assert Length(least=2, most=4).of(["", "a", "abc", "abcdef", "x" * 9], [{}] * 5, None).tolist() == [0, 0.5, 1, 0.5, 0]
+    assert Reward.parse({"tag": "format", "pattern": "x"}) == Form(pattern="x")
+    with pytest.raises(MofangError) as error:
+        Reward.parse({"tag": "model", "label": "pos"}).require(None)
+    assert error.value.code == "reward-without-model"
+    with pytest.raises(MofangError) as error:
+        Form(pattern="(").require(None)
+    assert error.value.code == "rule-refused"
+
+
+def test_packed_rows_do_not_see_each_other() -> None:
+    import torch
+
+    from mofang.fit.generation.likelihood import row_sums, token_log_probabilities
+    from mofang.fit.generation.packing import packed_batch
+    from mofang.fit.networks.generator import from_config
+
+    torch.manual_seed(0)
+    network = from_config({"model_type": "llama", "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2,
+                           "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64})
+    chance = np.random.default_rng(0)
+    rows = [(chance.integers(1, 50, length), np.arange(length) > 1) for length in (5, 9, 3, 12)]
+    packed = packed_batch(rows, 16)
+    assert packed["input_ids"].shape == (2, 15)
+    together = row_sums(*token_log_probabilities(network, packed), 4)
+    alone = torch.cat([row_sums(*token_log_probabilities(network, packed_batch([row])), 1) for row in rows])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_writing_with_the_cache_is_writing_without_it(taught: Model) -> None:
+    import torch
+
+    from mofang.fit.generation.opened import open_generator
+    from mofang.fit.generation.writer import Manner
+
+    opened = open_generator(taught)
+    records = [{"prompt": "1: one 是"}, {"prompt": "12345: three four 是"}]
+    for prompt, answer in zip(opened.prompts(records), opened.answer(records, Manner(max_tokens=5)), strict=True):
+        ids = list(prompt)
+        for _ in range(len(answer.ids)):
+            ids.append(int(opened.network(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.int64)).argmax()))
+        assert ids[len(prompt):] == answer.ids
