@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -23,6 +24,8 @@ from mofang.fit.loop.ranks import How, layers_of, pairs_of
 from mofang.recipe import train
 from tests.fit.ranked import Stack
 from tests.fit.ranked import train as train_alone
+from tests.new.test_pages import walk
+from tests.stories.terminal import Terminal
 
 MLP: dict[str, Any] = {"tag": "mlp", "epochs": 3, "dropout": 0.0}
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,8 +59,9 @@ def close(left: dict[str, Any], right: dict[str, Any], within: float = 1e-6) -> 
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("how", ["ddp", "fsdp", "tensor"])
-@pytest.mark.parametrize("settings", [{}, {"optimizer": None, "l1": 0.001, "ema": 0.9, "clip_norm": 0.05}], ids=["plain", "more"])
-def test_two_ranks_train_as_one_process(how: How, settings: dict[str, Any], tmp_path: Path) -> None:
+def test_two_ranks_train_as_one_process(how: How, tmp_path: Path) -> None:
+    """With L1, an average of the weights, and gradients that are clipped."""
+    settings = {"l1": 0.001, "ema": 0.9, "clip_norm": 0.05}
     close(by_one(tmp_path / "one", **settings), by_two(how, tmp_path / "two", **settings))
 
 
@@ -155,6 +159,15 @@ def test_ray_places_the_workers(fit_shop: Shop, snapshots: dict[str, Snapshot], 
     losses = [[row["loss"] for row in one.read_json("curves.json")] for one in (alone, made)]
     assert np.allclose(losses[0], losses[1], rtol=1e-5)
     assert fit_shop.ledger.get(made.entry).body["cost"]["total"]["cpu_s"] >= sum(one["cpu_s"] for one in made.measures["workers"]) > 0
+
+
+@pytest.mark.cluster
+def test_the_page_is_true(tmp_path: Path) -> None:
+    with (tmp_path / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows([f"第{number}号房间{'很好' if number % 2 else '很差'}", number % 2] for number in range(120))
+    walk("distributed.md", Terminal(tmp_path), {})
 
 
 def test_settings_of_the_loop_need_the_loop(fit_shop: Shop, snapshots: dict[str, Snapshot]) -> None:

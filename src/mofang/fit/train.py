@@ -29,7 +29,6 @@ from mofang.fit.folds import cross_validated, score_of
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.probe import choosing, known_choices
-from mofang.fit.loop.repeating import repeatable
 from mofang.fit.material import Material, read_material
 from mofang.fit.planning.ahead import foresee
 
@@ -106,7 +105,7 @@ def train(
     material = read_material(snapshot, headline)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
-    with repeatable(run), choosing(known_choices(run.shop)):
+    with choosing(known_choices(run.shop)):
         crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
         fitted = family.fit(material, conditions)
     run.licence(*fitted.licences)

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load
@@ -32,16 +32,13 @@ from mofang.core import stopping
 from mofang.core.canonical import canonical, write_durably
 from mofang.core.errors import MofangError
 from mofang.core.progress import Bar
+from mofang.core.run import Run, current_run
 from mofang.fit.loop import deadline
 from mofang.fit.loop.checkpoint import tensors_file
 from mofang.fit.loop.cursor import Outcome
 from mofang.fit.loop.journal import FILE
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.objective import Judged
-from mofang.fit.loop.repeating import current_run
-
-if TYPE_CHECKING:
-    from mofang.core.run import Run
 
 FOLDER, CALL, ERROR, LOG = "spread", "call.json", "error.json", "log.txt"
 WEIGHTS, OUTCOME = "fitted.safetensors", "fitted.json"
