@@ -107,12 +107,12 @@ def test_a_stage_trains_with_two_processes(fit_shop: Shop, snapshots: dict[str, 
 @pytest.mark.cluster
 def test_a_killed_worker_resumes(fit_shop: Shop, snapshots: dict[str, Snapshot]) -> None:
     """`kill -9` of a worker in the middle: torchrun starts all again, they go on, the result is the same."""
-    family = {**MLP, "epochs": 60}
+    family = {**MLP, "epochs": 10}
     given: dict[str, Any] = {"devices": 2, "checkpoint_s": 0.0, "patience": 99, "seed": 3}
     killed: list[int] = []
 
     def kill() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 90
         while time.monotonic() < deadline and not killed:
             for journal in (fit_shop.path / "scratch").glob("*/checkpoint-*.json"):
                 for process in workers_of(journal.parent):
@@ -121,7 +121,7 @@ def test_a_killed_worker_resumes(fit_shop: Shop, snapshots: dict[str, Snapshot])
                     return
             time.sleep(0.02)
 
-    thread = threading.Thread(target=kill)
+    thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     made = fit_shop.run(train, snapshots["table_classification"], family=family, **given)
     thread.join()

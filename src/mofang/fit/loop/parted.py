@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from mofang.core.canonical import sha256, sync_folder
 
@@ -26,7 +28,7 @@ def write_parts(folder: Path, tensors: dict[str, torch.Tensor]) -> dict[str, str
         for old in folder.iterdir():  # of a rank that was killed while it wrote
             old.unlink()
     dist.barrier()
-    dcp.save({name: value.detach() for name, value in tensors.items()}, checkpoint_id=folder)
+    save({name: value.detach() for name, value in tensors.items()}, checkpoint_id=folder)
     for path in folder.glob(f"__{dist.get_rank()}_*"):
         _settle(path)
     dist.barrier()
@@ -49,8 +51,8 @@ def read_parts(folder: Path, digests: dict[str, str]) -> dict[str, torch.Tensor]
             return None
     except FileNotFoundError:
         return None
-    stored: dict[str, Any] = dcp.FileSystemReader(folder).read_metadata().state_dict_metadata
+    stored: dict[str, Any] = FileSystemReader(folder).read_metadata().state_dict_metadata
     found = {name: torch.empty(one.size, dtype=one.properties.dtype)
              for name, one in stored.items() if isinstance(one, TensorStorageMetadata)}
-    dcp.load(found, checkpoint_id=folder, no_dist=True)
+    load(found, checkpoint_id=folder, no_dist=True)
     return found

@@ -39,6 +39,7 @@ from mofang.fit.loop.cursor import Outcome
 from mofang.fit.loop.journal import FILE
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.objective import Judged
+from mofang.fit.loop.placement import Placement
 
 FOLDER, CALL, ERROR, LOG = "spread", "call.json", "error.json", "log.txt"
 WEIGHTS, OUTCOME = "fitted.safetensors", "fitted.json"
@@ -75,6 +76,15 @@ def working(worker: Worker) -> Iterator[None]:
 def is_worker() -> bool:
     """Whether this process is one of several that a run started."""
     return _worker.get() is not None
+
+
+def placement(how: str) -> Placement | None:
+    """Where a worker trains; None for a run that trains by itself, which is spared the import."""
+    if not is_worker():
+        return None
+    from mofang.fit.loop.ranks import placed
+
+    return placed(how)  # type: ignore[arg-type]
 
 
 def shared_folder(scratch: Path) -> Path:

@@ -20,7 +20,6 @@ from mofang.fit.loop.loop import Loop
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.objective import Objective
 from mofang.fit.loop.plan import Plan
-from mofang.fit.loop.ranks import placed
 
 WEIGHTS = "weights.safetensors"
 
@@ -45,7 +44,7 @@ def fit_network(
     network = build()
     if spread.is_worker() and (earlier := spread.taken(folder, network)):
         return network, earlier
-    loop = Loop(network, objective, plan, folder, placed(learning.placement) if spread.is_worker() else None)
+    loop = Loop(network, objective, plan, folder, spread.placement(learning.placement))
     if loop.refused:
         announce(say("The newest checkpoint was altered and is not used; training goes on from an older one.",
                      "最新的检查点已被改动，不予使用；训练从较早的检查点继续。"))
