@@ -34,13 +34,13 @@ def fit_network(
     plan = conditions.learning.plan(plan)
     torch.set_num_threads(threads())
     torch.manual_seed(plan.seed)
-    if plan.fits_mb:
-        plan = fitted_plan(build, objective, plan, conditions.scratch)
-        torch.manual_seed(plan.seed)
     learning, folder = conditions.learning, spread.shared_folder(conditions.scratch)
+    folder.mkdir(parents=True, exist_ok=True)
+    if plan.fits_mb:
+        plan = fitted_plan(build, objective, plan, folder)
+        torch.manual_seed(plan.seed)
     if learning.devices > 1 and not spread.is_worker():
         return _elsewhere(build, conditions)
-    folder.mkdir(parents=True, exist_ok=True)
     network = build()
     if spread.is_worker() and (earlier := spread.taken(folder, network)):
         return network, earlier
