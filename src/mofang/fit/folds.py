@@ -41,7 +41,8 @@ def cross_validated(run: Run, family: Family, material: Material, conditions: Co
 def _score(run: Run, family: Family, material: Material, conditions: Conditions, places: Array, fold: int) -> float:
     scratch = run.scratch / f"fold-{fold}"
     scratch.mkdir(exist_ok=True)
-    part = dataclasses.replace(material, train=_rows(material.train, places != fold), validation=_rows(material.train, places == fold))
+    rows = material.train
+    part = dataclasses.replace(material, train=_rows(rows, places != fold), validation=_rows(rows, places == fold))
     learning = dataclasses.replace(conditions.learning, tensorboard="")  # the files are of the training that is kept
     fitted = family.fit(part, dataclasses.replace(conditions, scratch=scratch, learning=learning))
     shutil.rmtree(scratch)

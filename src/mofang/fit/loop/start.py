@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load
 from torch import nn
 
+from mofang.core.errors import MofangError
 from mofang.core.language import say
 from mofang.core.progress import announce
 from mofang.fit.family import Conditions
@@ -18,8 +19,10 @@ from mofang.fit.loop.cursor import Outcome
 from mofang.fit.loop.fitting import fitted_plan
 from mofang.fit.loop.loop import Loop
 from mofang.fit.loop.machine import threads
+from mofang.fit.loop.memory import keep_pages
 from mofang.fit.loop.objective import Objective
 from mofang.fit.loop.plan import Plan
+from mofang.fit.networks.adapt import adapter_files, merge
 
 WEIGHTS = "weights.safetensors"
 
@@ -32,7 +35,10 @@ def fit_network(
     The settings of learning go over the plan here; objectives that read them take ``conditions.learning.plan(plan)``.
     """
     plan = conditions.learning.plan(plan)
+    if plan.label_smoothing and not getattr(objective, "smooths", False):
+        raise MofangError("smoothing-unsuited", share=plan.label_smoothing)
     torch.set_num_threads(threads())
+    keep_pages()
     torch.manual_seed(plan.seed)
     learning, folder = conditions.learning, spread.shared_folder(conditions.scratch)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +62,12 @@ def fit_network(
             spread.leave(folder, weights, outcome)
         raise spread.Finished
     return loop.network, outcome
+
+
+def weights_files(network: nn.Module) -> dict[str, bytes]:
+    """What a family keeps of a network: its weights, adapters merged into them, and the adapters by themselves."""
+    found = adapter_files(network)
+    return {WEIGHTS: weights_file(merge(network)), **found}
 
 
 def _elsewhere(build: Callable[[], nn.Module], conditions: Conditions) -> tuple[nn.Module, Outcome]:
