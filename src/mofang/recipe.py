@@ -41,6 +41,7 @@ HOMES = {
     "pretrain": "mofang.fit.pretrain",
     "generate": "mofang.fit.generate", "prefer": "mofang.fit.prefer", "reinforce": "mofang.fit.reinforce",
     "index": "mofang.serve.index",
+    "probe": "mofang.fit.loop.probe",
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 

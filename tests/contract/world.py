@@ -101,6 +101,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
         package,
         pretrain,
         plan,
+        probe,
         protect,
         select,
         shard,
@@ -147,6 +148,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["tokenizer"] = shop.run(tokenizer, (made["texts"],), size=400)
     made["shard"] = shop.run(shard, (made["texts"],), made["tokenizer"], validation=0.2)
     made["pretrain"] = shop.run(pretrain, made["shard"], **SMALL)
+    made["probe"] = shop.run(probe, seconds=0.1)
     made |= label_some(shop, made["collect"], folder)
     return World(task, shop, source, settings, cut, family, raw, made)
 
@@ -213,6 +215,7 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "tokenizer": (((made["texts"],),), {"size": 400}),
         "shard": (((made["texts"],), made["tokenizer"]), {"validation": 0.2}),
         "pretrain": ((made["shard"],), SMALL),
+        "probe": ((), {"seconds": 0.1}),
         **label_calls(world),
     }
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from mofang.core.artifact import Artifact
     from mofang.recipe import Outcome
 
-METRIC_WORDS = {"accuracy": ("accuracy", "准确率"), "f1_macro": ("macro-F1", "宏平均 F1")}
+METRIC_WORDS = {"accuracy": ("accuracy", "准确率"), "f1_macro": ("macro-F1", "宏平均 F1"), "f1": ("F1", "F1"), "r2": ("R²", "R²"),
+                "f1_micro": ("micro-F1", "微平均 F1")}
 SIGNS_MAX = 60
 
 

@@ -205,6 +205,7 @@ class Run:
 def execute(shop: Shop, function: Callable[..., Any], artifacts: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, Cost]:
     """Run a stage, or reuse what an equal run made. Returns the artifact and the total cost of this call."""
     spec = spec_of(function)
+    artifacts, given = spec.placed(artifacts, given)
     settings = spec.check(given)
     bound = memo.settled(shop, spec, settings, spec.bind(artifacts))
     identity = memo.identity(shop, spec, settings, bound)

@@ -192,7 +192,7 @@ def _averaged_s(size: Size, steps: float) -> float:
 
 def refuses(family: Family, size: Size) -> bool:
     """True if a pretrained encoder of English words would be asked to read Chinese."""
-    return family.tag == "pretrained" and size.language == "zh" and getattr(family, "base", "") == type(family)().base
+    return family.tag == "pretrained" and size.language == "zh" and getattr(family, "base", "") == getattr(type(family)(), "base", "")
 
 
 def machine_speed(cache: Path | None) -> Machine:

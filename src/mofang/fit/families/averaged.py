@@ -25,6 +25,8 @@ class Averaged(Family):
 
     tag: ClassVar[str] = "averaged"
     version: ClassVar[int] = 2
+    shortens: ClassVar[bool] = True
+    learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
     varies: ClassVar[bool] = True
 

@@ -37,7 +37,9 @@ class Pretrained(Family):
     """
 
     tag: ClassVar[str] = "pretrained"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
+    shortens: ClassVar[bool] = True
+    learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
     varies: ClassVar[bool] = True
     takes_base: ClassVar[bool] = True
@@ -48,7 +50,9 @@ class Pretrained(Family):
     epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     tokens: Annotated[int, Field(ge=64)] = 1024
-    attention: str = "eager"
+    attention: str = "auto"
+    adapt: Literal["all", "lora", "head"] = "all"
+    rank: Annotated[int, Field(ge=1, le=512)] = 8
     balance: bool = False
     windows: Annotated[int, Field(ge=1, le=64)] = 1
     overlap: Annotated[int, Field(ge=0)] = 16
@@ -61,6 +65,7 @@ class Pretrained(Family):
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.plan import Plan
         from mofang.fit.loop.rowwise import balance_of, encode_texts, fit_rows, windowed
+        from mofang.fit.networks.adapt import adapt
         from mofang.fit.networks.transformer import from_folder
         from mofang.fit.scale import outputs_of
 
@@ -82,7 +87,7 @@ class Pretrained(Family):
             network, architecture["config"] = from_folder(
                 folder, outputs_of(material), self.dropout, self.attention
             )
-            return network
+            return adapt(network, self.adapt, self.rank)
 
         plan = Plan(
             self._epochs(len(train), float(encoded[0].lengths.mean())),

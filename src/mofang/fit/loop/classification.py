@@ -17,7 +17,7 @@ from mofang.fit.loop.arrays import Encoded
 from mofang.fit.loop.batches import Batches
 from mofang.fit.loop.objective import Batch, Judged, tensors
 from mofang.fit.loop.plan import Plan
-from mofang.fit.loop.start import WEIGHTS, fit_network, notes_of, weights_file
+from mofang.fit.loop.start import fit_network, notes_of, weights_files
 from mofang.fit.material import Material
 
 Score = Callable[[Array, Array], float]
@@ -124,7 +124,7 @@ def fit_classes(
     network, outcome = fit_network(build, objective, plan, conditions)
     return Fitted(
         encoder,
-        {WEIGHTS: weights_file(network)},
+        weights_files(network),
         architecture,
         outcome.judged.outputs["probabilities"],
         encode_sample(encoder, material.validation.records),

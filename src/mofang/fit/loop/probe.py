@@ -88,18 +88,19 @@ class Probe(Artifact):
     kind = "probe"
 
 
-_CHOSEN: ContextVar[Choices] = ContextVar("choices", default=Choices())
+SAFE = Choices()
+_CHOSEN: ContextVar[Choices | None] = ContextVar("choices", default=None)
 
 
 def choices() -> Choices:
     """What networks and loop go by: what ``choosing`` set, else the safe default."""
-    return _CHOSEN.get()
+    return _CHOSEN.get() or SAFE
 
 
 @contextmanager
 def choosing(chosen: Choices | None) -> Iterator[Choices]:
     """Within the block ``choices()`` gives this (None: the safe default)."""
-    token = _CHOSEN.set(chosen or Choices())
+    token = _CHOSEN.set(chosen)
     try:
         yield choices()
     finally:

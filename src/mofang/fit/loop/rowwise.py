@@ -6,7 +6,7 @@ and unlabelled texts whose answers should not hang on dropout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from mofang.fit.loop.batches import Batches
 from mofang.fit.loop.classification import Augment, Renew, fit_classes, weights_of
 from mofang.fit.loop.objective import Batch, Judged, tensors
 from mofang.fit.loop.plan import Plan
-from mofang.fit.loop.start import WEIGHTS, fit_network, notes_of, weights_file
+from mofang.fit.loop.start import fit_network, notes_of, weights_files
 from mofang.fit.material import Material
 from mofang.fit.scale import Scale
 from mofang.fit.verdict import fitted_rows
@@ -147,7 +147,7 @@ def fit_rows(
 ) -> Fitted:
     """Teach the network that ``build`` makes the material's targets."""
     train, validation = encoded
-    plain = material.target == "class" and material.train.soft is None and not conditions.unlabelled
+    plain = material.target == "class" and material.train.soft is None and not (conditions.unlabelled and conditions.agree)
     if plain and not isinstance(encoder, WindowEncoder):
         fitted = fit_classes(build, encoder, encoded, material, plan, conditions, architecture, augment)
         return replace(fitted, notes=fitted.notes | cut_note(encoder, train))
@@ -171,7 +171,7 @@ def fit_rows(
     network, outcome = fit_network(build, objective, plan, conditions)
     said, notes = outcome.judged.outputs, notes_of(network, outcome) | cut_note(encoder, train)
     fitted = fitted_rows(
-        encoder, {WEIGHTS: weights_file(network)}, architecture | scale.to_dict(), said["answers"], material, outcome.curves,
+        encoder, weights_files(network), architecture | scale.to_dict(), said["answers"], material, outcome.curves,
         notes, said["rows"],
     )
     return replace(fitted, steps=outcome.steps, measures=outcome.speed)
@@ -209,7 +209,7 @@ def balance_of(material: Material, balance: bool) -> tuple[float, ...]:
     return weights_of(material, balance) if material.target == "class" else ()
 
 
-def finished_graph(network: nn.Module, sample: Arrays, architecture: dict[str, Any]) -> bytes:
+def finished_graph(network: nn.Module, sample: Arrays, architecture: Mapping[str, Any]) -> bytes:
     """The network as ONNX with the end and the scale that its architecture names."""
     from mofang.fit.networks.graph import network_graph
     from mofang.fit.scale import ENDS

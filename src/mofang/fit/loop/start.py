@@ -17,8 +17,10 @@ from mofang.fit.loop.cursor import Outcome
 from mofang.fit.loop.fitting import fitted_plan
 from mofang.fit.loop.loop import Loop
 from mofang.fit.loop.machine import threads
+from mofang.fit.loop.memory import keep_pages
 from mofang.fit.loop.objective import Objective
 from mofang.fit.loop.plan import Plan
+from mofang.fit.networks.adapt import adapter_files, merge
 
 WEIGHTS = "weights.safetensors"
 
@@ -32,6 +34,7 @@ def fit_network(
     """
     plan = conditions.learning.plan(plan)
     torch.set_num_threads(threads())
+    keep_pages()
     torch.manual_seed(plan.seed)
     if plan.fits_mb:
         plan = fitted_plan(build, objective, plan, conditions.scratch)
@@ -43,6 +46,12 @@ def fit_network(
     with conditions.progress("Training", "训练中", total=loop.cursor.steps) as bar:
         outcome = loop.run(bar)
     return loop.network, outcome
+
+
+def weights_files(network: nn.Module) -> dict[str, bytes]:
+    """What a family keeps of a network: its weights, adapters merged into them, and the adapters by themselves."""
+    found = adapter_files(network)
+    return {WEIGHTS: weights_file(merge(network)), **found}
 
 
 def weights_file(network: nn.Module) -> bytes:

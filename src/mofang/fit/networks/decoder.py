@@ -59,7 +59,7 @@ class Decoder(nn.Module):
         ``document_ids`` int64 [B, L] part packed documents; ``attention_mask`` [B, K] is 0 on padding (at the
         left for sampling); ``cache`` is read and lengthened.
         """
-        rows, length = input_ids.shape
+        length = input_ids.shape[1]
         before = cache.length if cache else 0
         if before + length > self.shape.positions:
             raise MofangError("text-too-long-for-network", length=before + length, most=self.shape.positions)

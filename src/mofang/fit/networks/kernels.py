@@ -1,4 +1,4 @@
-"""Small pieces that training spends its time in, each as cheap as plain torch allows: casts, GELU, dropout, the loss over a vocabulary.
+"""Small pieces that training spends its time in, each as cheap as plain torch allows: casts, GELU, dropout, loss over a vocabulary.
 
 Everything here gives the same function as the plain way, to the rounding of the precision it works in; only which
 instructions compute it differs, and that the machine's probe chooses (fit/loop/probe.py).

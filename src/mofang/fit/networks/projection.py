@@ -15,36 +15,44 @@ class LoraLinear(nn.Module):
     """A linear layer whose weight stays, and two thin matrices that are trained beside it (Hu et al. 2021).
 
     The output is ``base(x) + scale * B(A(x))``; ``lora_A`` starts random, ``lora_B`` at zero, so nothing changes at first.
+    ``turned`` says that the base keeps its weight as [in, out], as GPT-2 does.
     """
 
-    def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
+    def __init__(self, base: nn.Module, rank: int, alpha: float) -> None:
         super().__init__()
-        self.base_layer = base
+        self.base_layer, self.turned = base, not isinstance(base, nn.Linear)
         base.requires_grad_(False)
+        inner, outer = base.weight.shape if self.turned else reversed(base.weight.shape)  # type: ignore[union-attr,misc]
         self.rank, self.scale = rank, alpha / rank
-        self.lora_A = nn.Linear(base.in_features, rank, bias=False)
-        self.lora_B = nn.Linear(rank, base.out_features, bias=False)
+        self.lora_A = nn.Linear(inner, rank, bias=False)
+        self.lora_B = nn.Linear(rank, outer, bias=False)
         nn.init.kaiming_uniform_(self.lora_A.weight, a=5**0.5)
         nn.init.zeros_(self.lora_B.weight)
 
     @property
     def weight(self) -> Tensor:
-        """The weight that stays [out, in]."""
-        return self.base_layer.weight
+        """The weight that stays."""
+        found: Tensor = self.base_layer.weight  # type: ignore[assignment]
+        return found
 
     @property
     def bias(self) -> Tensor | None:
         """The bias that stays [out]."""
-        return self.base_layer.bias
+        found: Tensor | None = self.base_layer.bias  # type: ignore[assignment]
+        return found
 
     def forward(self, values: Tensor) -> Tensor:
-        """As a linear layer."""
-        return project(values, (self,), Frozen())
+        """As the base layer, with what was learnt beside it."""
+        inner = functional.linear(values, self.lora_A.weight.to(values.dtype))
+        added = functional.linear(inner, self.lora_B.weight.to(values.dtype)) * self.scale
+        found: Tensor = self.base_layer(values) + added
+        return found
 
-    def merged(self) -> nn.Linear:
+    def merged(self) -> nn.Module:
         """One plain layer that does the same."""
         with torch.no_grad():
-            self.base_layer.weight += self.scale * (self.lora_B.weight @ self.lora_A.weight)
+            product = self.scale * (self.lora_B.weight @ self.lora_A.weight)
+            self.weight.add_(product.t() if self.turned else product)
         return self.base_layer
 
 

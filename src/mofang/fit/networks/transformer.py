@@ -1,14 +1,21 @@
-"""A transformers encoder with a mean over its positions and one linear layer on top."""
+"""A transformer encoder with a mean over its positions and one linear layer on top.
+
+The body is Mofang's own (encoder.py) wherever it knows the type, else transformers'; both carry the same weights' names.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-ATTENTION = "eager"  # for short texts on a CPU eager attention was measured faster than the library's default
+from mofang.fit.networks.encoder import load_encoder, unsuited
+
+OWN = "auto"  # our own body where it suits; any other word is transformers' name for its kind of attention
+LIBRARY = "eager"  # for short texts on a CPU faster than the library's default
 
 
 class TransformerNetwork(nn.Module):
@@ -22,34 +29,42 @@ class TransformerNetwork(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits [B, K] of ids and mask int64 [B, L]."""
-        states = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        found = self.body(input_ids=input_ids, attention_mask=attention_mask)
+        states = found if isinstance(found, Tensor) else found.last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
-        found: Tensor = self.head(self.dropout(pooled))
-        return found
+        logits: Tensor = self.head(self.dropout(pooled))
+        return logits
 
 
 def from_config(
-    config: dict[str, Any], classes: int, dropout: float, attention: str = ATTENTION
+    config: dict[str, Any], classes: int, dropout: float, attention: str = OWN
 ) -> TransformerNetwork:
     """A network of this shape (a transformers configuration with its ``model_type``),
     randomly initialised.
     """
+    if attention == OWN and not unsuited(config):
+        own = load_encoder(config)
+        return TransformerNetwork(own, own.shape.width, classes, dropout)
     from transformers import AutoConfig, AutoModel
 
     settings = {name: value for name, value in config.items() if name != "model_type"}
     made = AutoConfig.for_model(config["model_type"], **settings)
-    body = AutoModel.from_config(made, attn_implementation=attention)  # type: ignore[no-untyped-call]
+    body = AutoModel.from_config(made, attn_implementation=_library(attention))  # type: ignore[no-untyped-call]
     return TransformerNetwork(_without_pooler(body), int(made.hidden_size), classes, dropout)
 
 
 def from_folder(
-    folder: Path, classes: int, dropout: float, attention: str = ATTENTION
+    folder: Path, classes: int, dropout: float, attention: str = OWN
 ) -> tuple[TransformerNetwork, dict[str, Any]]:
     """A pretrained body with a new head, and its configuration.
 
     Reads safetensors only; no code from the folder is run.
     """
+    known = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if attention == OWN and not unsuited(known):
+        own = load_encoder(folder)
+        return TransformerNetwork(own, own.shape.width, classes, dropout), known
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -59,11 +74,15 @@ def from_folder(
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,
-        attn_implementation=attention,
+        attn_implementation=_library(attention),
         dtype=torch.float32,
     )
     config = body.config.to_diff_dict() | {"model_type": body.config.model_type}
     return TransformerNetwork(_without_pooler(body), int(body.config.hidden_size), classes, dropout), config
+
+
+def _library(attention: str) -> str:
+    return LIBRARY if attention == OWN else attention
 
 
 def _without_pooler(body: nn.Module) -> nn.Module:
