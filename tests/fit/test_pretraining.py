@@ -27,7 +27,7 @@ from mofang.fit.pretraining.causal import Causal
 from mofang.fit.pretraining.denoising import SENTINELS, Denoising, replaced, spans
 from mofang.fit.pretraining.masked import Masked, hidden
 from mofang.fit.pretraining.mixture import Mixture, Question
-from mofang.fit.pretraining.network import Asked, Generator, Language, drawn, plain
+from mofang.fit.pretraining.network import Asked, Generator, Language, Reader, drawn, plain
 from mofang.fit.pretraining.permuted import Permuted, seen
 from mofang.fit.pretraining.questions import questions_of
 from mofang.fit.pretraining.rows import IGNORED, Documents, Packed, Pieces
@@ -130,6 +130,22 @@ def test_packed_loss_equals_that_of_the_documents_alone(vocabularies: dict[str, 
     assert asked_loss(model, question, np.array([0])) == pytest.approx(alone, rel=1e-5)
     with torch.inference_mode():
         assert float(model(**tensors(question.arrays(np.array([0]), 0)))) == pytest.approx(alone, rel=1e-5), "kept or not"
+
+
+def test_the_own_encoder_reads_hidden_words_as_the_library_does(vocabularies: dict[str, Vocabulary], tmp_path: Path) -> None:
+    vocabulary = vocabularies["wordpiece"]
+    question = asked(Masked, vocabulary)
+    rows = np.arange(len(question.lengths))
+    config = Bert(**TINY).config(vocabulary.size, 24, SPECIAL)
+    torch.manual_seed(0)
+    library = plain(config, False, "eager").eval()
+    own = network(Bert(**TINY), vocabulary.size, 24, attention="own")
+    assert isinstance(own, Reader)
+    expected = asked_loss(Language(library), question, rows)
+    assert asked_loss(own, question, rows) == pytest.approx(expected, rel=1e-5)
+    own.files(tmp_path)
+    again = type(library).from_pretrained(tmp_path, local_files_only=True).eval()
+    assert asked_loss(Language(again), question, rows) == pytest.approx(expected, rel=1e-5)
 
 
 def asked_loss(model: Asked, question: Asking, rows: Array, epoch: int = 0) -> float:

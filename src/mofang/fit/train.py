@@ -31,6 +31,7 @@ from mofang.fit.guidance import Guidance, learnt
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.probe import choosing, known_choices
+from mofang.fit.loop.repeating import repeatable
 from mofang.fit.material import Material, part_of, read_material
 from mofang.fit.planning.ahead import foresee
 
@@ -112,13 +113,13 @@ def train(
     _require_loop(family, learning)
     start = _start(run, base, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
-    run.measure(**foresee(run, snapshot, family))
+    run.measure(**foresee(run, snapshot, family, learning, start, folds, seconds))
     material = read_material(snapshot, headline)
     if part < 1:
         material = part_of(material, part, seed)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
-    with choosing(known_choices(run.shop)):
+    with repeatable(run), choosing(known_choices(run.shop)):
         crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
         fitted, guided = learnt(run, family, material, conditions, teacher, unlabelled, guidance)
     run.licence(*fitted.licences)

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from mofang.fit.base import WEIGHTS
 from mofang.fit.networks.decoder import Decoder
-from mofang.fit.networks.encoder import take_weights
+from mofang.fit.networks.encoder import EncoderBody, take_weights
 from mofang.fit.networks.kernels import vocabulary_loss
 from mofang.fit.networks.sight import unsuited
 
 OWN = ("gpt2", "llama")
+OWN_BODY = "own"  # instead of an attention of transformers
 
 
 class Asked(nn.Module):
@@ -67,12 +68,30 @@ class Generator(Asked):
 
     def files(self, folder: Path) -> None:
         """The decoder's names are those of transformers."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.config.architectures = [model_class(self.config.model_type, False).__name__]
-        self.config.dtype = "float32"
-        self.config.save_pretrained(folder)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.decoder.state_dict().items()}
-        (folder / WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
+        write_files(self.config, model_class(self.config.model_type, False).__name__, self.decoder.state_dict(), folder)
+
+
+class Reader(Asked):
+    """An encoder by our own body, for hidden words: no work on padding."""
+
+    def __init__(self, model: Any, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.config = model.config
+        self.bert = EncoderBody(config)
+        take_weights(self.bert, model.bert.state_dict())
+        self.cls = model.cls
+        self.cls.predictions.decoder.weight = self.bert.embeddings.word_embeddings.weight
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, where: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Summed loss, or logits [T, V]."""
+        states = self.bert(input_ids, attention_mask)
+        logits = self.cls.predictions(states.reshape(-1, states.shape[-1])[where]).float()
+        return logits if targets is None else self.loss_of(logits, targets)
+
+    def files(self, folder: Path) -> None:
+        """The names are those of transformers; what is tied is written once."""
+        kept = {name: value for name, value in self.state_dict().items() if ".decoder." not in name}
+        write_files(self.config, "BertForMaskedLM", kept, folder)
 
 
 class Language(Asked):
@@ -153,6 +172,15 @@ def model_class(kind: str, pairs: bool) -> Any:
     return getattr(transformers, names[kind]) if kind in names else None
 
 
+def write_files(config: Any, name: str, state: dict[str, Tensor], folder: Path) -> None:
+    """Configuration and weights of a transformers class of this name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config.architectures, config.dtype = [name], "float32"
+    config.save_pretrained(folder)
+    tensors = {one: value.detach().cpu().contiguous() for one, value in state.items()}
+    (folder / WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
+
+
 def library_config(config: dict[str, Any]) -> Any:
     """A configuration as transformers holds it."""
     from transformers import AutoConfig
@@ -163,12 +191,15 @@ def library_config(config: dict[str, Any]) -> Any:
 
 def plain(config: dict[str, Any], pairs: bool, attention: str) -> Any:
     """A transformers model with weights drawn from torch's generator."""
-    return model_class(config["model_type"], pairs)._from_config(library_config(config), attn_implementation=attention)
+    implementation = "eager" if attention == OWN_BODY else attention
+    return model_class(config["model_type"], pairs)._from_config(library_config(config), attn_implementation=implementation)
 
 
 def drawn(config: dict[str, Any], pairs: bool, attention: str) -> Asked:
-    """A network with weights as transformers draws them; generators run by our own decoder where it knows their kind."""
+    """A network with weights as transformers draws them; it runs by our own body where that knows its kind."""
     model = plain(config, pairs, attention)
+    if attention == OWN_BODY:
+        return Reader(model, config)
     if config["model_type"] not in OWN or unsuited(config):
         return Language(model)
     decoder = Decoder(config)

@@ -76,7 +76,11 @@ class Shape:
 def shape_of(architecture: Architecture, begun: Start | None, weights: Mapping[str, float], about: Mapping[str, Any],
              tokenizer_json: str, context: int) -> Shape:
     """The shape that was chosen, or that of the start: checked against the shards' vocabulary and the context."""
+    from mofang.fit.networks.encoder import unsuited
+
     attention = "sdpa" if "clm" in weights and context >= LONG else "eager"
+    if set(weights) == {"mlm"} and (begun is None or not unsuited(begun.config)):
+        attention = "own"  # orders of places and pairs of sentences are left to the library's body
     if begun is None:
         size = about["size"] + (SENTINELS if "denoise" in weights else 0)
         config = architecture.config(size, context, about["special"])
