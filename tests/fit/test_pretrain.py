@@ -116,7 +116,8 @@ def test_the_library_gives_the_loss_that_is_told(fit_shop: Shop, shards: dict[st
         assert loss / count == pytest.approx(stated, rel=0.02), "rows of a packed part are cut here and there"
 
 
-def test_the_same_seed_gives_the_same_bytes_and_a_killed_run_too(fit_shop: Shop, shards: dict[str, Shards], tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_a_killed_run_too(fit_shop: Shop, shards: dict[str, Shards],
+                                                                 tmp_path: Path) -> None:
     settings = {"objectives": ("mlm:0.5", "nsp:0.5"), "seed": 4, "checkpoint_steps": 5}
     digests = []
     for place in ("one", "two", "killed"):

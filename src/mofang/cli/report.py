@@ -1,4 +1,4 @@
-"""What a model, a snapshot or a base is, on one screen: candidates, test figures, mistakes, engines, what changed, what to type next."""
+"""What a model, a snapshot or a base is, on one screen: candidates, figures, mistakes, engines, changes, what to type next."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mofang.cli.context import Context
 from mofang.cli.base_report import show_base
+from mofang.cli.context import Context
 from mofang.cli.data_report import print_dropped, print_sources, show_snapshot
 from mofang.core.errors import MofangError
 from mofang.core.language import say
