@@ -323,7 +323,7 @@ def test_a_tiny_text_is_learnt_by_heart(vocabularies: dict[str, Vocabulary], nam
     (question,) = questions_of({name: 1.0}, parts, vocabulary.tokenizer, SPECIAL, context=32, seed=0, whole_words=False)
     model = network(architecture, vocabulary.size + SENTINELS, 32, pairs=name == "nsp")
     mixture = Mixture([Question(question.train, question.train, 1.0)], 64, 100, 0)
-    plan = Plan(150, 5e-3, rows=8, positions=128, patience=200, weight_decay=0.0, checkpoint_s=1e9)
+    plan = Plan(200, 4e-3, rows=8, positions=128, patience=200, weight_decay=0.0, checkpoint_s=1e9)
     loop = Loop(model, mixture, plan, tmp_path)
     first = mixture.judge(model.eval(), torch.device("cpu")).loss
     loop.network.train()
