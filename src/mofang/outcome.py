@@ -7,6 +7,7 @@ from typing import Any
 
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
+from mofang.core.money import format_micros
 from mofang.core.shop import Named, Shop
 from mofang.recipe import Outcome
 
@@ -29,10 +30,23 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
 
 
 def facts_of(shop: Shop, named: Named) -> dict[str, Any]:
-    """The facts of a named model, snapshot or base as JSON."""
+    """The facts of a named model, snapshot, base or generator as JSON."""
+    if named.kind == "model":
+        return generator_facts(named.name, str(named), shop.artifact(shop.ledger.get(named.entry)))
     if named.kind == "base":
         return base_facts(named.name, str(named), shop.artifact(shop.ledger.get(named.entry)))
     return snapshot_facts(shop, named) if named.kind == "snapshot" else model_facts(shop, named)
+
+
+def generator_facts(name: str, called: str, model: Artifact) -> dict[str, Any]:
+    """A model that is not packaged (a generator) as JSON: figures of its validation part, the way there, what it was taught."""
+    about = model.read_json("about.json")
+    notes, curves = about["notes"], model.read_json("curves.json")
+    return {"generator": called, "name": name, "entry": model.entry, "task": about["task"], "licences": list(model.licences),
+            "parameters": notes["parameters"], "stopped": notes["stopped"], "taught": about.get("taught", []),
+            "figures": {"loss": -about["validation"]["value"] if about["validation"]["metric"] == "log_likelihood" else None,
+                        **{one: notes.get(one) for one in ("perplexity", "bits_per_byte", "margin", "reward")}},
+            "curve": [row["validation_loss"] for row in curves]}
 
 
 def base_facts(name: str, called: str, base: Artifact) -> dict[str, Any]:
@@ -118,7 +132,7 @@ def model_facts(shop: Shop, named: Named) -> dict[str, Any]:
         "majority_accuracy": figures.get("majority_accuracy"), "labelled": labelled,
         "decide": described.get("decide"), "detection": figures.get("detection"), "alone": figures.get("alone"),
         "undecided": undecided(figures), "examples_to_halve": examples_to_halve(figures, labelled),
-        "candidates": model.measures.get("candidates", []) if model else [],
+        "candidates": [_priced(shop, row) for row in model.measures.get("candidates", [])] if model else [],
         "engine": described["engine"], "engines": described["engines"],
         "mistakes": _read(evaluation, "mistakes.json") or [],
         "dropped": {**_counted(made["records"], "rejected"), **_counted(made["cleaned"], "dropped"),
@@ -126,6 +140,14 @@ def model_facts(shop: Shop, named: Named) -> dict[str, Any]:
         "previous": str(before) if before else None,
         "comparison": comparison.read_json("comparison.json") if comparison else None,
     }
+
+
+def _priced(shop: Shop, row: dict[str, Any]) -> dict[str, Any]:
+    """A candidate with what the machine costs for a thousand answers, one after the other, where an hour of it has a rate."""
+    hour = shop.rates.get("machine_hour_micros")
+    if "answer_ms" not in row or hour is None:
+        return row
+    return row | {"per_1000": format_micros(max(1, round(row["answer_ms"] * hour / 3600)), shop.currency)}
 
 
 def comparison_of(shop: Shop, graph: Artifact | None, before: Named) -> Artifact | None:

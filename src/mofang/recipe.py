@@ -1,7 +1,7 @@
 """Recipes: a model's whole life as a short Python script that calls stages.
 
 A recipe has ``NAME`` and ``main(shop, budget)``, which returns the package it made, the
-snapshot where it ends in data, or the base where it ends in pretraining. It imports what it needs from here;
+snapshot where it ends in data, the base where it ends in pretraining, or the generator. It imports what it needs from here;
 each name is loaded only when a recipe asks for it.
 """
 
@@ -36,7 +36,7 @@ HOMES = {
     "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare", "package": "mofang.serve.package",
     "protect": "mofang.data.protect", "private": "mofang.data.private", "queue_up": "mofang.data.label",
     "bring_labels": "mofang.data.label", "bring_proposals": "mofang.data.label", "gather": "mofang.data.label",
-    "plan": "mofang.fit.plan",
+    "plan": "mofang.fit.plan", "gauge": "mofang.fit.gauge",
     "aggregate": "mofang.data.label", "tokenizer": "mofang.fit.tokenizer", "shard": "mofang.fit.tokenizer",
     "pretrain": "mofang.fit.pretrain",
     "generate": "mofang.fit.generate", "prefer": "mofang.fit.prefer", "reinforce": "mofang.fit.reinforce",
@@ -45,7 +45,7 @@ HOMES = {
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 
-ENDS = ("package", "snapshot", "base")  # what a recipe may come to: a model ready to serve, data ready for training, a base
+ENDS = ("package", "snapshot", "base", "model")  # ready to serve, data ready for training, a base, a generator
 
 # What Python raises for a mistake in a script; it is the recipe's own where its last line is the recipe's.
 MISTAKES = (NameError, TypeError, AttributeError, LookupError, ImportError, ValueError, ArithmeticError, AssertionError,

@@ -22,3 +22,33 @@ def table_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def image_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.image_folder(tmp_path_factory.mktemp("image") / "graph")
+
+
+@pytest.fixture(scope="session")
+def pair_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.pair_folder(tmp_path_factory.mktemp("pair") / "graph", "pair_classification")
+
+
+@pytest.fixture(scope="session")
+def likeness_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.pair_folder(tmp_path_factory.mktemp("likeness") / "graph", "pair_regression")
+
+
+@pytest.fixture(scope="session")
+def span_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.place_folder(tmp_path_factory.mktemp("span") / "graph", "token_classification")
+
+
+@pytest.fixture(scope="session")
+def answer_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.place_folder(tmp_path_factory.mktemp("answer") / "graph", "question_answering")
+
+
+@pytest.fixture(scope="session")
+def number_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.row_folder(tmp_path_factory.mktemp("number") / "graph", "text_regression")
+
+
+@pytest.fixture(scope="session")
+def several_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.row_folder(tmp_path_factory.mktemp("several") / "graph", "text_multilabel")

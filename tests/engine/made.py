@@ -170,3 +170,43 @@ def image_folder(folder: Path) -> Path:
         [{"name": "image", "role": "image"}],
         ["cat", "dog", "猫"],
     )
+
+
+def pair_folder(folder: Path, task: str) -> Path:
+    """Pairs of reviews: a linear model with random weights over what both share."""
+    from mofang.engine.encode.overlap import OverlapEncoder
+    from mofang.engine.graphs import dense_graph
+
+    pairs = [{"a": one["text"], "b": other["text"]} for one, other in zip(REVIEWS, REVIEWS[1:], strict=False)]
+    encoder = OverlapEncoder.fit(pairs, ("a", "b"))
+    number = task == "pair_regression"
+    weights = np.random.default_rng(0).normal(size=(encoder.centre.size, 1 if number else 2)).astype(np.float32)
+    layers = [(weights, np.zeros(weights.shape[1], np.float32))]
+    inputs = [{"name": name, "role": "text"} for name in ("a", "b")]
+    labels = [] if number else ["no", "yes"]
+    return lay(folder, dense_graph(layers, end="identity" if number else "softmax"), encoder, task, inputs, labels)
+
+
+def place_folder(folder: Path, task: str) -> Path:
+    """Spans or answers: a linear model of pieces with random weights."""
+    from mofang.engine.encode.surroundings import SurroundingsEncoder
+
+    asks = task == "question_answering"
+    rows = [{"context": one["text"], "question": other["text"], "text": one["text"]}
+            for one, other in zip(REVIEWS, REVIEWS[1:], strict=False)]
+    encoder = SurroundingsEncoder.fit(rows, "context" if asks else "text", "question" if asks else "")
+    table = np.random.default_rng(0).normal(size=(encoder.size, 2 if asks else 5)).astype(np.float32)
+    table[0] = 0
+    graph = linear_graph(table, np.zeros(table.shape[1], np.float32), "identity" if asks else "softmax")
+    inputs = [{"name": name, "role": "text"} for name in (("context", "question") if asks else ("text",))]
+    return lay(folder, graph, encoder, task, inputs, [] if asks else ["人", "地"])
+
+
+def row_folder(folder: Path, task: str) -> Path:
+    """Reviews with a number or several labels each: a linear model with random weights."""
+    encoder = NgramEncoder.fit(REVIEWS)
+    number = task == "text_regression"
+    table = np.random.default_rng(0).normal(size=(encoder.size, 1 if number else 3)).astype(np.float32)
+    table[0] = 0
+    graph = linear_graph(table, np.zeros(table.shape[1], np.float32), "identity" if number else "sigmoid")
+    return lay(folder, graph, encoder, task, [{"name": "text", "role": "text"}], [] if number else ["a", "b", "c"])

@@ -150,3 +150,43 @@ def test_what_a_search_is_expected_to_take() -> None:
     assert expected([2.0, 30.0, 500.0], 900.0) == 532.0
     assert expected([2000.0], 300.0) == 300.0, "the first is shortened"
     assert expected([], 300.0) == 0.0
+
+
+def test_a_learning_curve_stops_what_cannot_win(fit_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mofang.fit import curve
+    from mofang.fit import select as selecting
+    from mofang.fit.families import Rnn
+
+    monkeypatch.setattr(selecting, "DEAR_ROWS", 50)
+    monkeypatch.setattr(selecting, "DEAR_SHARE", 0.0)
+    monkeypatch.setattr(curve, "ROWS_LEAST", 5)
+    weak = Rnn(width=1, embedding=1, vocabulary=120, learning_rate=1e-5)
+    strong = Rnn(width=16, embedding=16, vocabulary=120, learning_rate=3e-2, dropout=0.0, tokens=256, epochs=6)
+    snapshot = fit_shop.run(planted, task=TEXT, rows=400)
+    model = fit_shop.run(selecting.select, snapshot, families=(Linear(), weak), budget_s=120.0)
+    linear, stopped = model.measures["candidates"]
+    assert stopped["status"] == "stopped" and len(stopped["curve"]["points"]) == 2 and linear["status"] == "chosen"
+    assert linear["size_bytes"] > 0 and linear["answer_ms"] > 0
+    spoilt = Linear(c=1e-9, terms=1)
+    model = fit_shop.run(selecting.select, snapshot, families=(spoilt, strong), budget_s=120.0)
+    assert [row["status"] for row in model.measures["candidates"]] == ["trained", "chosen"]
+    assert model.measures["candidates"][1]["curve"]["points"][0][0] < 100
+
+
+def test_a_power_law_is_continued() -> None:
+    from mofang.fit.curve import Curve
+
+    found = Curve(Linear(), 0, ((100, 1 - 0.4), (300, 1 - 0.4 * 3**-0.3)), 10_000)
+    assert abs(found.power - 0.3) < 1e-9 and abs(found.whole - (1 - 0.4 * 100**-0.3)) < 1e-9 and found.most > found.whole
+    timed = Curve(Linear(), 0, ((100, 0.7), (300, 0.8)), 1000, (4.0, 8.0), 2.0)
+    assert abs(timed.whole_s - (2 * 20 + 2)) < 1e-9
+    assert Curve(Linear(), 0, ((100, 0.7), (300, 0.6)), 1000).power == 0.05  # a curve that fell says little
+
+
+def test_a_part_of_the_rows_has_all_classes_and_nests(fit_shop: Shop, snapshots: dict[str, Snapshot]) -> None:
+    from mofang.fit.material import part_of, read_material
+
+    material = read_material(snapshots[TEXT], "accuracy")
+    small, large = (part_of(material, share, 3).train for share in (0.1, 0.4))
+    assert set(small.ids) < set(large.ids) < set(material.train.ids)
+    assert abs(float(large.labels.mean()) - float(material.train.labels.mean())) < 0.1 and set(small.labels) == {0, 1}

@@ -15,6 +15,7 @@ import click
 from mofang.cli.context import Context
 from mofang.core.errors import MofangError
 from mofang.core.language import say
+from mofang.engine.said import answer_cells, answer_heads, answer_words
 
 if TYPE_CHECKING:
     from mofang.engine.predictor import Predictor
@@ -57,7 +58,7 @@ def _screen(context: Context, is_file: bool, as_json: bool) -> Iterator[Write]:
         if as_json:
             click.echo(orjson.dumps({**_placed(place), **answer} if is_file else answer).decode())
             return
-        said = f"{answer['label']}  {answer['scores'][answer['label']]:.3f}"
+        said = answer_words(answer)
         context.console.print(f"{place}  {said}" if is_file else said, markup=False)
 
     yield write
@@ -91,9 +92,9 @@ def _csv_rows(file: IO[str], labels: list[str]) -> Write:
     def write(place: int | str, answer: dict[str, Any]) -> None:
         nonlocal first
         if first:
-            writer.writerow([*_placed(place), "label", *(f"score {label}" for label in labels)])
+            writer.writerow([*_placed(place), *answer_heads(answer, labels)])
             first = False
-        writer.writerow([*_placed(place).values(), answer["label"], *(answer["scores"][label] for label in labels)])
+        writer.writerow([*_placed(place).values(), *answer_cells(answer, labels)])
 
     return write
 

@@ -15,6 +15,8 @@ REASONS_ZH = {
     "duplicate": "重复", "near-duplicate": "近似重复", "conflicting-labels": "标签矛盾", "empty": "空", "too-short": "过短",
     "too-long": "过长", "not-an-image": "不是图片", "image-too-small": "图片过小", "image-too-large": "图片过大",
     "label-missing": "没有标签", "class-too-small": "类别过小", "class-not-in-train": "训练集没有该类", "time-missing": "没有时间",
+    "label-unreadable": "标签无法读取", "span-outside": "片段超出文本", "spans-overlap": "片段重叠", "span-differs": "片段与文本不符",
+    "no-tags": "没有标注", "no-entry": "不是词条", "answer-not-found": "上下文中没有该答案", "text-empty": "文本为空",
     "cell-too-large": "单元格过大", "ragged-row": "列数不符", "quote-open": "引号未闭合", "undecodable": "无法解码",
     "not-a-number": "不是数字", "not-json": "不是 JSON", "not-an-object": "不是对象", "file-empty": "空文件", "image-missing": "缺图片",
     "image-blurred": "图片模糊", "image-flat": "图片缺少对比", "image-mode": "图片格式特殊", "sound-broken": "声音损坏",
@@ -48,10 +50,11 @@ def show_snapshot(context: Context, facts: dict[str, Any]) -> None:
                     collected=f"{facts['collected']:,}", kept=f"{facts['kept']:,}")
     print_dropped(context, facts["dropped"])
     found = facts["parts"]
+    titled = say("Parts, by class", "各部分的类别") if facts["labels"] else say("Parts", "各部分")
     parts = [{"part": say(*PARTS[part]), "rows": found[part]["rows"], **found[part]["classes"]} for part in PARTS]
     classes = facts["labels"][:CLASSES_MOST]
     context.table(parts, {"part": say("part", "部分"), "rows": say("rows", "条数"), **{name: name for name in classes}},
-                  title=say("Parts, by class", "各部分的类别"))
+                  title=titled)
     if made := facts["augmented"]:
         context.say("{rows} of the training rows are variants ({kinds})", "训练集中有 {rows} 条是变体（{kinds}）",
                     rows=f"{made['rows']:,}", kinds=", ".join(made["kinds"]))

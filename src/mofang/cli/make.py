@@ -99,7 +99,7 @@ def show(context: Context, model: str, as_json: bool) -> None:
 
     shop = context.shop
     named = shop.named(model)
-    if named.kind not in ("snapshot", "base"):
+    if named.kind not in ("snapshot", "base", "model"):
         named = shop.named(model, "package")
     show_facts(context, facts_of(shop, named), as_json)
 

@@ -9,6 +9,7 @@ import click
 from mofang.cli.base_report import show_base
 from mofang.cli.context import Context
 from mofang.cli.data_report import print_dropped, print_sources, show_snapshot
+from mofang.cli.generator_report import show_generator
 from mofang.core.errors import MofangError
 from mofang.core.language import say
 from mofang.outcome import outcome_facts
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from mofang.core.artifact import Artifact
     from mofang.recipe import Outcome
 
-METRIC_WORDS = {"accuracy": ("accuracy", "准确率"), "f1_macro": ("macro-F1", "宏平均 F1")}
+METRIC_WORDS = {"accuracy": ("accuracy", "准确率"), "f1_macro": ("macro-F1", "宏平均 F1"), "f1": ("F1", "F1"), "r2": ("R²", "R²"),
+                "f1_micro": ("micro-F1", "微平均 F1")}
 SIGNS_MAX = 60
 
 
@@ -35,10 +37,11 @@ def show_facts(context: Context, facts: dict[str, Any], as_json: bool) -> None:
         return
     if facts.get("unchanged"):
         context.say("Nothing has changed since {model}: sources, settings and code are as they were.",
-                    "自 {model} 以来没有变化：数据、设置和代码都和当时一样。", model=facts.get("model") or facts.get("base") or facts["snapshot"])
+                    "自 {model} 以来没有变化：数据、设置和代码都和当时一样。",
+                    model=next(facts[one] for one in ("model", "base", "generator", "snapshot") if one in facts))
     _grown(context, facts.get("growth"), facts.get("previous"))
-    if "base" in facts:
-        show_base(context, facts)
+    if "base" in facts or "generator" in facts:
+        (show_base if "base" in facts else show_generator)(context, facts)
         return
     if "snapshot" in facts:
         show_snapshot(context, facts)
@@ -194,10 +197,20 @@ def _suspects(context: Context, facts: dict[str, Any]) -> None:
 
 def _candidates(context: Context, rows: list[dict[str, Any]]) -> None:
     shown = [{"family": _family(row), "status": _status(row["status"]), "validation": row.get("validation"),
-              "seconds": row.get("seconds"), "why": row.get("reason", "")} for row in rows]
+              "seconds": row.get("seconds"), **_weight(row), "why": row.get("reason", "")} for row in rows]
+    more = {"mb": "MB", "ms": say("ms an answer", "毫秒/次")} if any("answer_ms" in row for row in rows) else {}
+    priced = {"per_1000": say("costs per 1,000", "每千次成本")} if any("per_1000" in row for row in rows) else {}
     context.table(shown, {"family": say("family", "模型族"), "status": say("status", "状态"),
-                          "validation": say("validation", "验证集"), "seconds": say("seconds", "秒"), "why": say("why", "原因")},
+                          "validation": say("validation", "验证集"), "seconds": say("seconds", "秒"), **more, **priced,
+                          "why": say("why", "原因")},
                   title=say("Candidates, from cheap to dear", "候选（从便宜到昂贵）"))
+
+
+def _weight(row: dict[str, Any]) -> dict[str, Any]:
+    """Size, time of an answer and, where a machine hour has a rate, what the machine costs for a thousand of them."""
+    if "answer_ms" not in row:
+        return {}
+    return {"mb": f"{row['size_bytes'] / 1e6:.1f}", "ms": f"{row['answer_ms']:.2f}", "per_1000": row.get("per_1000", "")}
 
 
 def _family(row: dict[str, Any]) -> str:

@@ -17,9 +17,10 @@ from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.language import say
 from mofang.core.lock import import_stage, locked
-from mofang.core.stage import Setting, Spec
+from mofang.core.stage import Input, Setting, Spec
 
 NESTED = "nested settings"
+BY_NAME = "by_name_"  # before the names of flags that stand for an argument
 
 
 class Stages(click.Group):
@@ -51,7 +52,7 @@ def stage_command(name: str) -> click.Command | None:
         return None
     arguments = [click.Argument([one.name], nargs=-1 if one.many else 1, required=not (one.optional or one.many))
                  for one in spec.inputs]
-    options = [_option(setting) for setting in spec.settings]
+    options = [_input_option(one.name) for one in _by_flag(spec)] + [_option(setting) for setting in spec.settings]
     options.append(click.Option(["--name"], help="Name the result, e.g. reviews."))
     options.append(click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."))
     made = StageCommand(name, callback=_callback(spec), params=[*arguments, *options], help=spec.doc)
@@ -86,6 +87,17 @@ class StageCommand(click.Command):
                 raise _unknown(self.spec, flag)
         ctx.meta[NESTED] = nested
         return super().parse_args(ctx, plain)
+
+
+def _by_flag(spec: Spec) -> list[Input]:
+    """The inputs that may be left out: they can be given by name too (``--teacher MODEL``), whatever stands before them."""
+    taken = {setting.name for setting in spec.settings}
+    return [one for one in spec.inputs if one.optional and not one.many and one.name not in taken]
+
+
+def _input_option(name: str) -> click.Option:
+    return click.Option([f"--{name.replace('_', '-')}", BY_NAME + name], metavar=name.upper(), default=None,
+                        help=f"The same as the argument {name.upper()}, by name.")
 
 
 def _option(setting: Setting) -> click.Option:
@@ -125,7 +137,8 @@ def _callback(spec: Spec) -> Callable[..., None]:
         context = ctx.find_object(Context)
         assert context is not None
         name, as_json = given.pop("name"), given.pop("as_json")
-        artifacts = [_input(context, one.kind.kind, given.pop(one.name)) for one in spec.inputs]
+        by_name = {one.name: given.pop(BY_NAME + one.name) for one in _by_flag(spec)}
+        artifacts = [_input(context, one.kind.kind, given.pop(one.name) or by_name.get(one.name)) for one in spec.inputs]
         settings = {s.name: _value(s, given[s.name]) for s in spec.settings if given.get(s.name) is not None}
         _nested(spec, settings, ctx.meta[NESTED])
         require_lent(context.shop, spec, settings)

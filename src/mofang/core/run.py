@@ -81,6 +81,7 @@ class Run:
     nested_cost: Cost = field(default_factory=Cost)
     measures: dict[str, Any] = field(default_factory=dict)
     added_licences: set[str] = field(default_factory=set)
+    elsewhere_cpu_s: float = 0.0  # of workers that are no children of this process
     _parts: dict[str, Part] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -205,6 +206,7 @@ class Run:
 def execute(shop: Shop, function: Callable[..., Any], artifacts: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, Cost]:
     """Run a stage, or reuse what an equal run made. Returns the artifact and the total cost of this call."""
     spec = spec_of(function)
+    artifacts, given = spec.placed(artifacts, given)
     settings = spec.check(given)
     bound = memo.settled(shop, spec, settings, spec.bind(artifacts))
     identity = memo.identity(shop, spec, settings, bound)
@@ -239,7 +241,7 @@ def _perform(shop: Shop, spec: Spec, key: str, identity: dict[str, Any], setting
         shop.ledger.append("fail", key, shop.actor, {**said, "error": code, "start": start.id})
         raise
     cpu_ended, peak_mb = used()
-    total = Cost(time.monotonic() - began, cpu_ended - cpu_began, 0.0, peak_mb)
+    total = Cost(time.monotonic() - began, cpu_ended - cpu_began + run.elsewhere_cpu_s, 0.0, peak_mb)
     own = Cost(max(0.0, total.wall_s - run.nested_cost.wall_s), max(0.0, total.cpu_s - run.nested_cost.cpu_s), 0.0, peak_mb)
     assert spec.output is not None and isinstance(made, spec.output), f"{spec.name} must return {spec.output}"
     licences = tuple(sorted({*run.input_licences, *run.added_licences}))

@@ -160,6 +160,15 @@ class Spec:
         found["description"] = self.doc
         return found
 
+    def placed(self, artifacts: tuple[Any, ...], given: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Artifacts that were given by name (``teacher=model``) put in their places, and the settings without them."""
+        named = {one.name: given[one.name] for one in self.inputs[len(artifacts):] if one.name in given}
+        if not named:
+            return artifacts, given
+        last = max(place for place, one in enumerate(self.inputs) if one.name in named)
+        behind = tuple(named.get(one.name) for one in self.inputs[len(artifacts):last + 1])
+        return artifacts + behind, {name: value for name, value in given.items() if name not in named}
+
     def bind(self, artifacts: tuple[Any, ...]) -> list[list[Artifact]]:
         """The given artifacts sorted into the inputs; a wrong number or kind is refused."""
         given = list(artifacts)

@@ -5,6 +5,8 @@ matrices, without epochs, and the same bytes for the same texts and seed.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mofang.engine.arrays import Array
@@ -46,7 +48,7 @@ def embeddings(ids: Array, offsets: Array, size: int, width: int, seed: int) -> 
     return made
 
 
-def _pairs(ids: Array, offsets: Array, size: int) -> object:
+def _pairs(ids: Array, offsets: Array, size: int) -> Any:
     """How often each token stands within ``WINDOW`` of each other one, nearer ones counting more; coordinates, summed."""
     from scipy.sparse import coo_array, csr_array
 

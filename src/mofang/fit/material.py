@@ -5,7 +5,7 @@ rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,7 @@ from mofang.fit.targets import read_targets
 from mofang.fit.threshold import best_macro_f1
 
 LANGUAGE_SAMPLE = 1000
+PART_SALT = 7_919
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,23 @@ class Material:
         return macro_f1(counts) if self.headline == "f1_macro" else accuracy(counts)
 
 
+def part_of(material: Material, share: float, seed: int) -> Material:
+    """The material with this share of its training rows, at least one of each class; a smaller share is part of a larger one."""
+    rows = material.train
+    order = np.random.default_rng((seed, PART_SALT)).permutation(len(rows))
+    if material.target == "class":  # rank within the class first, so that every class gives the same share
+        labels = rows.labels[order]
+        by_class = np.argsort(labels, kind="stable")
+        counts = np.bincount(labels, minlength=len(material.labels))
+        ranks = np.empty(len(rows), dtype=np.float64)
+        ranks[by_class] = np.concatenate([np.arange(count) / max(1, count) for count in counts])
+        order = order[np.argsort(ranks, kind="stable")]
+    kept = np.sort(order[: max(1, len(material.labels), round(share * len(rows)))])
+    targets = rows.targets[kept] if isinstance(rows.targets, np.ndarray) else [rows.targets[place] for place in kept]
+    chosen = Rows([rows.ids[place] for place in kept], [rows.records[place] for place in kept], targets)
+    return replace(material, train=chosen)
+
+
 def read_material(snapshot: Artifact, headline: str) -> Material:
     """Read the training and validation rows of a snapshot."""
     about = snapshot.read_json("about.json")
@@ -114,7 +132,7 @@ def _rows(part: Artifact, about: Mapping[str, Any], target: str) -> Rows:
     ids: list[str] = []
     records: list[Record] = []
     cells: list[str] = []
-    for batch in RecordReader(part).batches(columns=[*names, about["label"]]):
+    for batch in RecordReader(part).batches(columns=list(dict.fromkeys((*names, about["label"])))):
         ids += batch.column("id")
         records += batch.rows(names)
         cells += batch.column(about["label"])

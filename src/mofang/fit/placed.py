@@ -20,26 +20,34 @@ CHUNK = 64
 Run = Callable[[Arrays], Arrays]
 
 
-def answers_of(material: Material, rows: Rows, encoder: Encoder, run: Run) -> list[Answer]:
-    """The task's answers on rows; ``run`` gives the graph's outputs for an encoder's arrays."""
-    task = task_named(material.task)
-    signature = cast(Signature, {"task": material.task, "inputs": list(material.inputs), "labels": list(material.labels)})
-    order = sorted(range(len(rows)), key=lambda row: sum(len(str(value or "")) for value in rows.records[row].values()))
-    made: list[Answer] = [{}] * len(rows)
-    for begin in range(0, len(order), CHUNK):
-        chosen = order[begin:begin + CHUNK]
-        records = [rows.records[row] for row in chosen]
-        arrays = encoder.encode(records)
-        outputs = run(arrays)
-        gathered = encoder.gather(arrays, outputs) if isinstance(encoder, Gathers) else outputs
-        for row, answer in zip(chosen, task.answer(signature, gathered, records), strict=True):
-            made[row] = answer
-    return made
+class Asked:
+    """Rows that are asked again and again: encoded once, those of similar length together."""
+
+    def __init__(self, material: Material, rows: Rows, encoder: Encoder) -> None:
+        self.material, self.rows, self.encoder = material, rows, encoder
+        order = sorted(range(len(rows)), key=lambda row: sum(len(str(value or "")) for value in rows.records[row].values()))
+        self.parts = [order[begin:begin + CHUNK] for begin in range(0, len(order), CHUNK)]
+        self.arrays = [encoder.encode([rows.records[row] for row in part]) for part in self.parts]
+
+    def answers(self, run: Run, encoder: Encoder | None = None) -> list[Answer]:
+        """The task's answers; ``run`` gives the graph's outputs for an encoder's arrays."""
+        task, reader = task_named(self.material.task), encoder or self.encoder
+        given = {"task": self.material.task, "inputs": list(self.material.inputs), "labels": list(self.material.labels)}
+        made: list[Answer] = [{}] * len(self.rows)
+        for part, arrays in zip(self.parts, self.arrays, strict=True):
+            records, outputs = [self.rows.records[row] for row in part], run(arrays)
+            gathered = reader.gather(arrays, outputs) if isinstance(reader, Gathers) else outputs
+            for row, answer in zip(part, task.answer(cast(Signature, given), gathered, records), strict=True):
+                made[row] = answer
+        return made
+
+    def score(self, run: Run, encoder: Encoder | None = None) -> float:
+        """F1 of exact spans over all rows, or the mean F1 over the words of answers."""
+        return judged(self.material, self.rows, self.answers(run, encoder))
 
 
-def judged(material: Material, rows: Rows, encoder: Encoder, run: Run) -> float:
+def judged(material: Material, rows: Rows, answers: list[Answer]) -> float:
     """F1 of exact spans over all rows, or the mean F1 over the words of answers."""
-    answers = answers_of(material, rows, encoder, run)
     if not answers:
         return 0.0
     if material.target == "spans":

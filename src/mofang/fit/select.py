@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -12,11 +13,15 @@ from mofang.core.errors import MofangError, Pending
 from mofang.core.language import say
 from mofang.core.run import Run
 from mofang.core.stage import stage
+from mofang.data.records import RecordReader
 from mofang.data.snapshot import Snapshot
+from mofang.engine.task import read_columns
+from mofang.fit.asking import weigh
+from mofang.fit.curve import Curve, longer, rung
 from mofang.fit.family import Family
 from mofang.fit.loop.deadline import deadline_in
 from mofang.fit.loop.machine import multiply_rate
-from mofang.fit.size import size_of
+from mofang.fit.size import Size, size_of
 from mofang.fit.tasks import candidates
 from mofang.fit.train import Model, train
 
@@ -24,9 +29,16 @@ HEADROOM = 4.0  # a first candidate is trained whole where its estimate fits so 
 FIRST_REACH = 10.0  # and tried at all up to an estimate of so many budgets
 SHORTEST_S = 0.1
 ANNOUNCED_S = 60.0  # a longer search is announced
+DEAR_ROWS, DEAR_BUDGET_S, DEAR_SHARE = 2000, 60.0, 0.1  # from which a learning curve pays
+RUNG_SHARE = 0.05  # of the budget, for the larger of the two parts of a curve
+STEADY = 1.5  # a network is trained without a limit where its estimate fits so often into what is left
+EXPLORED_SHARE = 0.12  # of the budget, that each part of a curve may take
+LIMIT_SHARE = 0.85  # of what is left, for a shortened training: its last validation comes on top
+SHORTEST_SHARE = 0.04  # of its estimate: with less a shortened training would learn nothing
+WEIGHED, WEIGHED_LEFT_S = 24, 10.0  # records asked to time an answer, where so much time is left
 
 
-@stage(version=3, depends="machine")
+@stage(version=4, depends="machine")
 def select(
     run: Run,
     snapshot: Snapshot,
@@ -41,6 +53,10 @@ def select(
     passed over with its reason; both stand in the table. A larger budget later reuses what was trained and
     goes on from there. The first one is shortened to the budget where it would take longer, so that there is
     a model at the end. ``families`` names the candidates; left empty, the task proposes them.
+
+    Dear networks for texts are first tried on two small parts of the training rows: the curve through both says what all rows
+    would give, those that cannot reach the best model so far are stopped, and the most promising ones get the time, shortened
+    to what is left. The table shows quality beside seconds, size and the time of one answer.
     """
     size = size_of(snapshot)
     rate = run.once("rate", multiply_rate)
@@ -57,8 +73,13 @@ def select(
             budget=f"{budget_s / 60:.1f}",
         )
     trial = Trial(run, snapshot, seed, budget_s)
+    later = [family for family in ordered if is_dear(family, estimates[family], size, budget_s)]
     for family in ordered:
-        trial.attempt(family, estimates[family])
+        if family not in later or not trial.models:
+            trial.attempt(family, estimates[family])
+    promising = [trial.explore(family, size, rate) for family in later if family not in trial.tried]
+    for curve in sorted((one for one in promising if one is not None), key=lambda one: -one.whole):
+        trial.pursue(curve)
     if not trial.models:
         trial.explain(ordered[0], estimates[ordered[0]])
     chosen = max(trial.models, key=lambda place: (trial.table[place]["validation"], -place))
@@ -71,6 +92,11 @@ def select(
         validation=trial.table[chosen]["validation"],
     )
     return trial.models[chosen]
+
+
+def is_dear(family: Family, estimate_s: float, size: Size, budget_s: float) -> bool:
+    """Whether to look at a family's learning curve before its whole training is paid for."""
+    return family.shortens and size.rows >= DEAR_ROWS and budget_s >= DEAR_BUDGET_S and estimate_s > DEAR_SHARE * budget_s
 
 
 def expected(estimates_s: Sequence[float], budget_s: float) -> float:
@@ -93,6 +119,7 @@ class Trial:
         self.table: list[dict[str, Any]] = []
         self.models: dict[int, Model] = {}
         self.refusals: list[MofangError] = []
+        self.tried: set[Family] = set()
 
     def attempt(self, family: Family, estimate_s: float) -> None:
         """Train one candidate if it fits into what is left; write down what happened.
@@ -100,6 +127,7 @@ class Trial:
         While there is no model yet, a candidate is tried although it seems too large, shortened to what is
         left: a budget buys a model unless the estimate is over it ten times.
         """
+        self.tried.add(family)
         place, first = len(self.table), not self.models
         row: dict[str, Any] = {
             "family": family.tag,
@@ -109,15 +137,7 @@ class Trial:
         self.table.append(row)
         reach_s = self.left_s * (FIRST_REACH if first else 1)
         if not self.run.once(f"take-{place}", lambda: estimate_s <= reach_s):
-            row |= {
-                "status": "skipped",
-                "reason": say(
-                    "needs about {needs} s, {left} s are left",
-                    "约需 {needs} 秒，剩余 {left} 秒",
-                    needs=round(estimate_s),
-                    left=round(self.left_s),
-                ),
-            }
+            row |= self._skipped(estimate_s)
             return
         whole = not first or estimate_s * HEADROOM <= self.left_s
         if whole:
@@ -128,6 +148,69 @@ class Trial:
             row["limit_s"] = max(SHORTEST_S, round(self.left_s, 1))
             self._train(f"spent-short-{place}", row, family, limit_s=row["limit_s"])
 
+    def explore(self, family: Family, size: Size, rate: float) -> Curve | None:
+        """Train on two parts of the rows; None where there is no time for it or its curve stays below the best model."""
+        self.tried.add(family)
+        row: dict[str, Any] = {"family": family.tag, "settings": family.to_dict()}
+        row["estimate_s"] = round(family.estimate(size).seconds(rate), 1)
+        self.table.append(row)
+        place = len(self.table) - 1
+        tried = self.run.once(f"rung-{place}", lambda: rung(family, size, rate, min(RUNG_SHARE * self.budget_s, self.left_s / 3)))
+        points, spent = [], []
+        for number, part in enumerate(tried):
+            seen: dict[str, Any] = {}
+            self._train(f"rung-spent-{place}-{number}", seen, replace(family, epochs=Curve.epochs), part=part,  # type: ignore[type-var]
+                        deadline_s=min(self.left_s, EXPLORED_SHARE * self.budget_s), kept=False)
+            spent.append(seen.pop("seconds"))
+            row["seconds"] = round(row.get("seconds", 0.0) + spent[-1], 2)
+            if "validation" not in seen:
+                row |= seen
+                return None
+            points.append((part * size.rows, seen["validation"]))
+        best = max(one["validation"] for one in self.table if one.get("status") == "trained")
+        curve = Curve(family, place, tuple(points), size.rows, tuple(spent), longer(family, size, rate))
+        row["curve"] = curve.to_dict()
+        if curve.most <= best:
+            row |= {
+                "status": "stopped",
+                "code": "curve",
+                "reason": say("its learning curve ends near {whole}, {best} is reached", "学习曲线约止于 {whole}，已有 {best}",
+                              whole=f"{curve.whole:.3f}", best=f"{best:.3f}"),
+            }
+            return None
+        return curve
+
+    def pursue(self, curve: Curve) -> None:
+        """Train the family of a curve on all rows, shortened to what is left where that is less than it needs."""
+        row, estimate_s = self.table[curve.place], curve.whole_s
+        row["estimate_s"] = round(estimate_s, 1)
+        if not self.run.once(f"take-{curve.place}", lambda: self.left_s > SHORTEST_SHARE * estimate_s):
+            row |= self._skipped(estimate_s)
+            return
+        whole = self.run.once(f"whole-{curve.place}", lambda: estimate_s * STEADY <= self.left_s)
+        limit_s = 0.0 if whole else self.run.once(f"limit-{curve.place}", lambda: max(SHORTEST_S, round(LIMIT_SHARE * self.left_s, 1)))
+        if limit_s:
+            row["limit_s"] = limit_s
+        self._train(f"spent-{curve.place}", row, curve.family, deadline_s=self.left_s if whole else float("inf"),
+                    limit_s=limit_s, place=curve.place)
+
+    def _skipped(self, estimate_s: float) -> dict[str, Any]:
+        reason = say("needs about {needs} s, {left} s are left", "约需 {needs} 秒，剩余 {left} 秒",
+                     needs=round(estimate_s), left=round(self.left_s))
+        return {"status": "skipped", "reason": reason}
+
+    def _weighed(self, model: Model, place: int) -> dict[str, float]:
+        """Size and time of an answer, where there is time to find out."""
+        if self.left_s < WEIGHED_LEFT_S:
+            return {}
+        reader = RecordReader(self.snapshot / "validation")
+        names = [one["name"] for one in read_columns(self.snapshot.read_json("about.json"))]
+        batch = next(reader.batches(WEIGHED, columns=names), None)
+        if batch is None or reader.roles.get(names[0]) == "image":
+            return {}
+        found: dict[str, float] = self.run.once(f"weigh-{place}", lambda: weigh(model, batch.rows(names)))
+        return found
+
     def _train(
         self,
         spent: str,
@@ -136,18 +219,24 @@ class Trial:
         *,
         deadline_s: float = float("inf"),
         limit_s: float = 0.0,
+        part: float = 1.0,
+        place: int = -1,
+        kept: bool = True,
     ) -> None:
         """One training, either whole (a deadline then leaves no model) or shortened to ``limit_s``."""
         began = time.monotonic()
         try:
             with deadline_in(deadline_s):
-                model = self.run.call(train, self.snapshot, family=family, seed=self.seed, seconds=limit_s)
-            self.models[len(self.table) - 1] = model
+                model = self.run.call(train, self.snapshot, family=family, seed=self.seed, seconds=limit_s, part=part)
             row |= {
                 "status": "trained",
                 "metric": model.measures["metric"],
                 "validation": model.measures["validation"],
             }
+            if kept:
+                place = len(self.table) - 1 if place < 0 else place
+                self.models[place] = model
+                row |= self._weighed(model, place)
         except Pending:
             raise
         except MofangError as refusal:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from mofang.data.snapshots.targets import labels_of
 from mofang.engine.arrays import Array
 
 
@@ -33,13 +34,7 @@ def read_targets(target: str, cells: Sequence[str], labels: Sequence[str]) -> An
 
 def labels_named(target: str, cells: Sequence[str]) -> set[str]:
     """All labels that these cells name."""
-    if target == "class":
-        return {str(cell) for cell in cells}
-    if target == "classes":
-        return {label for cell in cells for label in orjson.loads(cell)}
-    if target == "spans":
-        return {one["label"] for cell in cells for one in orjson.loads(cell)}
-    return set()
+    return {label for cell in cells for label in labels_of(target, str(cell))}
 
 
 def _several(cells: Sequence[str], places: dict[str, int]) -> Array:

@@ -80,6 +80,20 @@ def softened(material: Material, said: Array, temperature: float, share: float) 
     return replace(material, train=replace(train, soft=soft))
 
 
+def with_answers(material: Material, others: Unlabelled, said: Array, temperature: float) -> Material:
+    """The material with unlabelled records as further training rows, wanted of which is what the teacher said, float32 [M, K]."""
+    train = material.train
+    labels = said.argmax(axis=1).astype(np.int64) if material.target == "class" else said
+    if material.target == "number":
+        labels = said[:, 0]
+    soft = None
+    if train.soft is not None:
+        raised = np.clip(said, TINY, 1) ** (1 / temperature)
+        soft = np.concatenate([train.soft, (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)])
+    targets = np.concatenate([train.targets, labels.astype(train.targets.dtype)])
+    return replace(material, train=Rows(train.ids + others.ids, train.records + others.records, targets, soft))
+
+
 def self_taught(
     family: Family,
     material: Material,

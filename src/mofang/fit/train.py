@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from mofang.core.artifact import Artifact
-from mofang.core.canonical import canonical, digest_of
+from mofang.core.canonical import canonical
 from mofang.core.errors import MofangError
 from mofang.core.personal import holds_personal_data, rewrites
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.augmenting.kinds import chosen_kinds, modality_of
+from mofang.data.records import Records
 from mofang.data.snapshot import Snapshot
 from mofang.engine.task import read_columns, task_named
 from mofang.fit import families
@@ -26,10 +27,12 @@ from mofang.fit.base import Base, folder_of
 from mofang.fit.families.linear import Linear
 from mofang.fit.family import Conditions, Family, Fitted, Variation
 from mofang.fit.folds import cross_validated, score_of
+from mofang.fit.guidance import Guidance, learnt
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
-from mofang.fit.loop.probe import choosing, known_choices
-from mofang.fit.material import Material, read_material
+from mofang.fit.loop.probe import choosing, known_choices, with_choices
+from mofang.fit.loop.repeating import repeatable
+from mofang.fit.material import Material, part_of, read_material
 from mofang.fit.planning.ahead import foresee
 
 if TYPE_CHECKING:
@@ -69,8 +72,7 @@ def without_rows(model: Artifact, erased: Callable[[object], bool]) -> dict[str,
 def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
     """The content of the base model that a family starts from, so that another one is another run."""
     family: Family = settings["family"]
-    digest, chosen = family.base_digest(), known_choices(shop)
-    return digest if chosen is None else digest_of([digest, chosen.to_dict()])
+    return with_choices(shop, family.base_digest())
 
 
 @stage(version=3, source_digest=base_digest)
@@ -78,14 +80,18 @@ def train(
     run: Run,
     snapshot: Snapshot,
     base: Base | None = None,
+    teacher: Model | None = None,
+    unlabelled: Records | None = None,
     *,
     family: Family = Linear(),
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0,
     seconds: Annotated[float, Field(ge=0)] = 0.0,
     augment: tuple[str, ...] = (),
     strength: Annotated[float, Field(gt=0, le=1)] = 0.5,
+    part: Annotated[float, Field(gt=0, le=1)] = 1.0,
     folds: Annotated[int, Field(ge=0, le=50)] = 0,
     learning: Learning = Learning(),
+    guidance: Guidance = Guidance(),
 ) -> Model:
     """Train a model on the training part of a snapshot; the validation part stops and rates it.
 
@@ -96,26 +102,34 @@ def train(
     validation rows are never varied. ``folds`` trains so many times on parts of the training part first and
     tells mean and spread of the headline. ``learning`` are the flags of the loop (``--optimizer``, ``--schedule`` …).
     A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights starts from, in place of its own.
+    ``part`` learns from this share of the training rows only, classes alike.
+    A ``teacher``, another model of the same question, says what else to learn of the training texts: its shares of each class,
+    softened by ``temperature``, count ``share`` beside the labels. ``unlabelled`` records get the teacher's answers, or, without
+    one, the model's own where it is sure (``confidence``, ``rounds``); what did not help on validation is not kept.
     """
     about = snapshot.read_json("about.json")
     _require_suited(about, family, augment)
     _require_loop(family, learning)
     start = _start(run, base, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
-    run.measure(**foresee(run, snapshot, family))
+    run.measure(**foresee(run, snapshot, family, learning, start, folds, seconds))
     material = read_material(snapshot, headline)
+    if part < 1:
+        material = part_of(material, part, seed)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
-    with choosing(known_choices(run.shop)):
+    with repeatable(run), choosing(known_choices(run.shop)):
         crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
-        fitted = family.fit(material, conditions)
+        fitted, guided = learnt(run, family, material, conditions, teacher, unlabelled, guidance)
     run.licence(*fitted.licences)
     score = score_of(material, fitted)
     _write(run, material, fitted)
     told = _told(run, about, family, fitted, material) | {"headline": headline, "seed": seed, "seconds": seconds}
     told |= {"validation": {"metric": headline, "value": score}, **_beyond(about, variation, base)}
-    run.write_json("about.json", told | ({"folds": crossed} if crossed else {}))
+    told |= ({"folds": crossed} if crossed else {}) | ({"beside": guided} if guided else {})
+    run.write_json("about.json", told)
     rows = {"train_rows": len(material.train), "validation_rows": len(material.validation)}
+    run.measure(**({"beside": guided} if guided else {}))
     run.measure(metric=headline, validation=round(score, 6), **rows, threads=threads(), **fitted.notes, **fitted.measures)
     return run.result(Model)
 

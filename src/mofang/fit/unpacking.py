@@ -45,7 +45,7 @@ class Tensor(NamedTuple):
     """Where one tensor lies in the file: 0 for float32, 1 for blocks of four bits; how many values; from which byte."""
 
     kind: int
-    count: int
+    values: int
     begin: int
 
 

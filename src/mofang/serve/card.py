@@ -8,6 +8,7 @@ from typing import Any
 
 from mofang.core.trace import LABELS
 from mofang.data.collecting.provenance import SAID
+from mofang.engine.task import task_named
 
 Card = Mapping[str, Any]
 
@@ -21,7 +22,7 @@ def _english(package: Card) -> list[str]:
     figures, engine, machine = package["evaluation"], package["engine"], package["machine"]
     return [
         f"# Model card: {package['task'].replace('_', ' ')}", "",
-        f"- **Takes**: {_inputs(package)}. **Gives**: one of {_labels(package)}, a probability for each.",
+        f"- **Takes**: {_inputs(package)}. **Gives**: {_gives(package, False)}.",
         f"- **Family**: {_family(package, ', from ')}.",
         f"- **Licences of what it was made from**: {', '.join(package['licences']) or 'none stated'}.",
         *_sources(package, "Records", False),
@@ -42,7 +43,7 @@ def _chinese(package: Card) -> list[str]:
     figures, engine, machine = package["evaluation"], package["engine"], package["machine"]
     return [
         f"# 模型卡：{package['task']}", "",
-        f"- **输入**：{_inputs(package)}。**输出**：{_labels(package)} 之一，并给出各类的概率。",
+        f"- **输入**：{_inputs(package)}。**输出**：{_gives(package, True)}。",
         f"- **模型族**：{_family(package, '，基于 ')}。",
         f"- **训练材料的许可证**：{', '.join(package['licences']) or '未注明'}。",
         *_sources(package, "数据来源", True),
@@ -91,6 +92,21 @@ def _interval(figure: Card | None) -> str:
 
 def _inputs(package: Card) -> str:
     return ", ".join(f"`{each['name']}` ({each['role']})" for each in package["inputs"])
+
+
+def _gives(package: Card, chinese: bool) -> str:
+    """What an answer is, by what the task's target is."""
+    target = task_named(package["task"]).target
+    words = {
+        "class": ("one of {labels}, a probability for each", "{labels} 之一，并给出各类的概率"),
+        "classes": ("those of {labels} that apply, a probability for each", "{labels} 中适用的几个，并给出各类的概率"),
+        "number": ("a number", "一个数"),
+        "spans": ("stretches of the text, each one of {labels}, with places in code points", "文本中的片段，各为 {labels} 之一，并给出位置（按码点）"),
+        "answer": ("a stretch of the context that answers the question, or none", "上下文中回答问题的片段，或没有答案"),
+        "text": ("a text", "一段文本"),
+        "positive": ("a vector; texts that belong together have near ones", "一个向量；相关的文本向量相近"),
+    }
+    return words[target][chinese].format(labels=_labels(package))
 
 
 def _labels(package: Card) -> str:

@@ -191,6 +191,7 @@ class Pages:
     def ask(self, request: Request, name: str) -> Response:
         """One answer."""
         from mofang.engine.request import parse_records, request_form
+        from mofang.engine.said import answer_scores, answer_words
 
         named, inputs = self._signature(name)
         given = request.state.form
@@ -201,9 +202,10 @@ class Pages:
             answer = predictor.predict(parse_records(predictor.signature, request_form(record))[0])[0]
         except MofangError as error:
             problem = error
-        scores = sorted(answer["scores"].items(), key=lambda one: -one[1])[:SCORES_SHOWN] if answer else []
+        scores = answer_scores(answer, SCORES_SHOWN) if answer else []
+        said = answer.get("label") or answer_words(answer) if answer else ""
         shown = {key: value for key, value in given.items() if isinstance(value, str)}
-        page = self._page("model.html", request, name=named, inputs=inputs, given=shown, answer=answer, scores=scores,
+        page = self._page("model.html", request, name=named, inputs=inputs, given=shown, answer=answer, said=said, scores=scores,
                           problem=problem)
         page.status_code = problem.status if problem else 200
         return page

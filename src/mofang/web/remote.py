@@ -53,7 +53,7 @@ class RemoteShop:
     def run(self, function: Callable[..., Any], *artifacts: Any, **settings: Any) -> Any:
         """Run a stage of the house over there, or reuse what an equal run made."""
         spec = spec_of(function)
-        settings = with_given(spec.name, settings)
+        artifacts, settings = spec.placed(artifacts, settings)
         if spec.name not in locked()["stages"] or not spec.function.__module__.startswith("mofang."):
             raise MofangError("stage-own", stage=spec.name)
         settings = with_given(spec.name, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from mofang.data.collecting.earlier import FILES
 from mofang.data.columns import text_of
 from mofang.data.erasure.match import Match
 from mofang.data.records import GROUP_ROWS
+from mofang.data.snapshots.targets import labels_of
 
 JSON_MOST = 256 * 2**20
 SHEETS = ("sheet.png", "sheet.html")  # of augment
@@ -167,14 +169,18 @@ def _corrected(made: Artifact, prefix: str, about: Any, gone: dict[str, int]) ->
     for part, told in about.get("counts", {}).items() if isinstance(about.get("counts"), dict) else ():
         name = f"{prefix}{part}/values.parquet"
         if name in gone and isinstance(told, dict) and "classes" in told:
-            told["rows"], told["classes"] = _classes(made, name, about["label"])
+            told["rows"], told["classes"] = _classes(made, name, about["label"], about.get("target", "class"))
             changed = True
     return changed
 
 
-def _classes(made: Artifact, name: str, label: str) -> tuple[int, dict[str, int]]:
+def _classes(made: Artifact, name: str, label: str, target: str) -> tuple[int, dict[str, int]]:
+    """The rows that are left, and how many of them name each label."""
     with opened(made, made.part(name)) as file:
         labels = np.array([text_of(one) or "" for batch in file.iter_batches(1 << 16, columns=[label])
                            for one in batch.column(label).to_pylist()], dtype=object)
+    if target != "class":
+        found = Counter(label for cell in labels.tolist() for label in labels_of(target, cell))
+        return len(labels), dict(sorted(found.items()))
     names, counts = np.unique(labels.astype(str), return_counts=True)
     return len(labels), {str(name): int(count) for name, count in zip(names, counts, strict=True)}

@@ -73,6 +73,15 @@ def reading(target: str, inputs: Sequence[str]) -> Reading:
     return lambda value, _: read(value)
 
 
+def labels_of(target: str, written: str) -> set[str]:
+    """The labels that a cell names which a snapshot wrote."""
+    if target == "class":
+        return {written}
+    if target == "classes":
+        return set(orjson.loads(written))
+    return {one["label"] for one in orjson.loads(written)} if target == "spans" else set()
+
+
 def _class(value: Any) -> Cell:
     text = (text_of(value) or "").strip()
     return Cell(text, (text,)) if text else Cell(None, reason=MISSING)
@@ -130,10 +139,8 @@ def _spans(value: Any, text: str) -> Cell:
 
 
 def _answer(value: Any, question: str, context: str) -> Cell:
-    """JSON {"text", "start"}, or the answer itself: its first place in the context; "" says that there is none."""
-    written = text_of(value)
-    if written is None:
-        return Cell(None, reason=MISSING)
+    """JSON {"text", "start"}, or the answer itself: its first place in the context; an empty cell says that there is none."""
+    written = text_of(value) or ""
     if not question.strip() or not context.strip():
         return Cell(written, reason=EMPTY)
     text, start = written.strip(), -1

@@ -33,6 +33,7 @@ class PairEncoder:
     tokenizer_json: str
     max_length: int = 128
     padding_id: int = 0
+    types: bool = True      # whether the graph reads token_type_ids
 
     @property
     def size(self) -> int:
@@ -65,6 +66,8 @@ class PairEncoder:
         for number, (ids, types) in enumerate(rows):
             made["input_ids"][number, :len(ids)], made["token_type_ids"][number, :len(ids)] = ids, types
             made["attention_mask"][number, :len(ids)] = 1
+        if not self.types:
+            made.pop("token_type_ids")
         return made
 
     def draw(self, rng: np.random.Generator, count: int) -> list[Record]:
@@ -77,7 +80,8 @@ class PairEncoder:
 
     def save(self) -> Files:
         """pairs.json and tokenizer.json."""
-        settings = {"columns": self.columns, "max_length": self.max_length, "padding_id": self.padding_id}
+        settings = {"columns": self.columns, "max_length": self.max_length, "padding_id": self.padding_id,
+                    "types": self.types}
         return {"pairs.json": json.dumps(settings, ensure_ascii=False).encode(), "tokenizer.json": self.tokenizer_json.encode()}
 
     @classmethod
@@ -87,4 +91,5 @@ class PairEncoder:
         tokenizer_json = files["tokenizer.json"].decode()
         json.loads(tokenizer_json)     # refused here, in words, and not by the first request
         first, second = settings["columns"]
-        return cls((first, second), tokenizer_json, int(settings["max_length"]), int(settings["padding_id"]))
+        return cls((first, second), tokenizer_json, int(settings["max_length"]), int(settings["padding_id"]),
+                   bool(settings["types"]))

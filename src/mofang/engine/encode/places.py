@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -28,11 +28,20 @@ FAR = -1e4             # a logit where no answer can be
 DRAWN_MOST = 60
 
 
+class Window(NamedTuple):
+    """One window: its record, token ids, the piece that each token begins (or -1), and where the text's tokens begin."""
+
+    record: int
+    ids: list[int]
+    starts: list[int]
+    head: int
+
+
 @dataclass(frozen=True, eq=False)
 class PlaceEncoder:
     """Texts in, windows of token ids out, W >= B rows of at most ``max_length`` tokens:
 
-    {"input_ids", "attention_mask", "token_type_ids": int64 [W, L]} for the graph, and for ``gather`` "@record" int64 [W],
+    {"input_ids", "attention_mask", "token_type_ids" (where ``types``): int64 [W, L]} for the graph, and for ``gather`` "@record" int64 [W],
     "@piece" int64 [W, L] (the piece whose first token this is, else -1), "@pieces" int64 [B]. ``question`` is the
     column that asks, "" for none.
     """
@@ -45,6 +54,7 @@ class PlaceEncoder:
     question: str = ""
     max_length: int = 128
     padding_id: int = 0
+    types: bool = True
 
     @property
     def size(self) -> int:
@@ -76,24 +86,27 @@ class PlaceEncoder:
                 int(both.type_ids[middle]))
 
     def encode(self, records: Sequence[Record]) -> Arrays:
-        """All windows of all records, in order."""
+        """All windows of all records, in order, padded."""
+        return self._padded(*self.rows(records))
+
+    def rows(self, records: Sequence[Record]) -> tuple[list[Window], list[int]]:
+        """All windows of all records, and how many pieces each record has."""
         texts = [str(record.get(self.text) or "") for record in records]
         found = self.tokenizer.encode_batch(texts, add_special_tokens=False)
         asked: list[list[int]] = [[] for _ in records]
         if self.question:
             questions = [str(record.get(self.question) or "") for record in records]
             asked = [one.ids for one in self.tokenizer.encode_batch(questions, add_special_tokens=False)]
-        rows: list[tuple[int, list[int], list[int], int]] = []
+        rows: list[Window] = []
         counts = []
         for number, (text, encoding, question) in enumerate(zip(texts, found, asked, strict=True)):
             places = pieces(text)
             counts.append(len(places))
             starts = _first_tokens(encoding.offsets, piece_of_each(text, places))
-            rows += [(number, *row) for row in self._windows(encoding.ids, starts, question)]
-        return self._padded(rows, counts)
+            rows += self._windows(number, encoding.ids, starts, question)
+        return rows, counts
 
-    def _windows(self, ids: list[int], starts: list[int], question: list[int]) -> list[tuple[list[int], list[int], int]]:
-        """The windows of one text: ids, the piece of each token, and where the text's type begins."""
+    def _windows(self, record: int, ids: list[int], starts: list[int], question: list[int]) -> list[Window]:
         before, middle, behind, _ = self.frame
         frame = len(before) + len(middle) + len(behind)
         question = question[: max(0, self.max_length // QUESTION_SHARE - frame)]
@@ -104,34 +117,34 @@ class PlaceEncoder:
             end = begin + room
             inside = starts[begin:end]
             row = [*head, *ids[begin:end], *behind]
-            made.append((row, [*[-1] * len(head), *inside, *[-1] * len(behind)], len(head)))
+            made.append(Window(record, row, [*[-1] * len(head), *inside, *[-1] * len(behind)], len(head)))
             if end >= len(ids):
                 return made
             begin += max(1, room - room // OVERLAP)
 
-    def _padded(self, rows: list[tuple[int, list[int], list[int], int]], counts: list[int]) -> Arrays:
-        longest = max(1, max((len(row[1]) for row in rows), default=0))
+    def _padded(self, rows: list[Window], counts: list[int]) -> Arrays:
+        longest = max(1, max((len(row.ids) for row in rows), default=0))
         shape = (len(rows), longest)
         ids, piece = np.full(shape, self.padding_id, np.int64), np.full(shape, -1, np.int64)
         mask, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         for place, (_, row, starts, head) in enumerate(rows):
             ids[place, :len(row)], piece[place, :len(row)], mask[place, :len(row)] = row, starts, 1
             types[place, head:len(row)] = self.frame[3]
-        return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "@piece": piece,
+        return {"input_ids": ids, "attention_mask": mask, **({"token_type_ids": types} if self.types else {}), "@piece": piece,
                 "@record": np.array([row[0] for row in rows], np.int64), "@pieces": np.array(counts, np.int64)}
 
     def gather(self, arrays: Mapping[str, Array], outputs: Mapping[str, Array]) -> Arrays:
         """For "probabilities" [W, L, K] those of each piece, [B, P, K]; a piece without a token is "outside" (class 0).
 
-        For "logits" [W, L, 2], of where an answer begins and ends, "places" [B, 1 + P, 2]: the probability of each
+        For logits "number" [W, L, 2], of where an answer begins and ends, "places" [B, 1 + P, 2]: the probability of each
         piece, and of none (0), over the whole text.
         """
         record, piece, counts = arrays["@record"], arrays["@piece"], arrays["@pieces"]
         most = int(counts.max(initial=0))
         window, token = np.nonzero(piece >= 0)
         owner, place = record[window], piece[window, token]
-        if "logits" in outputs:
-            return {"places": self._places(arrays, outputs["logits"], (owner, place, window, token), most)}
+        if "number" in outputs:
+            return {"places": self._places(arrays, outputs["number"], (owner, place, window, token), most)}
         lengths = arrays["attention_mask"].sum(axis=1)
         margin = np.minimum(token, lengths[window] - 1 - token)
         order = np.lexsort((-window, margin))        # the best is written last; of equals the first window
@@ -162,7 +175,8 @@ class PlaceEncoder:
 
     def save(self) -> Files:
         """places.json and tokenizer.json."""
-        settings = {"text": self.text, "question": self.question, "max_length": self.max_length, "padding_id": self.padding_id}
+        settings = {"text": self.text, "question": self.question, "max_length": self.max_length, "padding_id": self.padding_id,
+                    "types": self.types}
         return {"places.json": json.dumps(settings, ensure_ascii=False).encode(),
                 "tokenizer.json": self.tokenizer_json.encode()}
 
@@ -173,7 +187,7 @@ class PlaceEncoder:
         tokenizer_json = files["tokenizer.json"].decode()
         json.loads(tokenizer_json)     # refused here, in words, and not by the first request
         return cls(settings["text"], tokenizer_json, settings["question"], int(settings["max_length"]),
-                   int(settings["padding_id"]))
+                   int(settings["padding_id"]), bool(settings["types"]))
 
 
 def _between(special: Sequence[int]) -> tuple[int, int]:

@@ -4,12 +4,16 @@ Importing them is light; what they need to work is imported when they do.
 """
 
 from mofang.fit.families.averaged import Averaged
+from mofang.fit.families.cross import Cross
 from mofang.fit.families.encoder import Encoder
 from mofang.fit.families.generator import Generator
+from mofang.fit.families.labeller import Labeller
 from mofang.fit.families.linear import Linear
 from mofang.fit.families.mlp import Mlp
 from mofang.fit.families.overlap import Overlap
+from mofang.fit.families.nearest import Nearest
 from mofang.fit.families.pretrained import Pretrained
+from mofang.fit.families.reader import Reader
 from mofang.fit.families.resnet import Resnet
 from mofang.fit.families.rnn import Rnn
 from mofang.fit.families.static import Static
@@ -24,12 +28,16 @@ KINDS: dict[str, type[Family]] = Family.kinds
 __all__ = [
     "KINDS",
     "Averaged",
+    "Cross",
     "Encoder",
     "Generator",
+    "Labeller",
     "Linear",
     "Mlp",
+    "Nearest",
     "Overlap",
     "Pretrained",
+    "Reader",
     "Resnet",
     "Rnn",
     "Static",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -22,11 +23,14 @@ STEPS, EPOCHS_LEAST = 3000, 4  # without a chosen number of epochs
 class Encoder(Family):
     """A transformer encoder of ``layers`` x ``width`` with its own vocabulary; Chinese characters are
     tokens. With ``windows`` a text longer than ``max_length`` is read in so many windows that share ``overlap`` tokens, and
-    answered with the mean (``over``) or the maximum of their answers.
+    answered with the mean (``over``) or the maximum of their answers. ``masked_steps`` lets it first guess hidden words of the
+    training texts (and of unlabelled ones) for so many steps.
     """
 
     tag: ClassVar[str] = "encoder"
     version: ClassVar[int] = 3
+    shortens: ClassVar[bool] = True
+    learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
     varies: ClassVar[bool] = True
 
@@ -41,6 +45,7 @@ class Encoder(Family):
     tokens: Annotated[int, Field(ge=64)] = 2048
     attention: str = "auto"
     balance: bool = False
+    masked_steps: Annotated[int, Field(ge=0)] = 0
     windows: Annotated[int, Field(ge=1, le=64)] = 1
     overlap: Annotated[int, Field(ge=0)] = 16
     over: Literal["mean", "max"] = "mean"
@@ -81,9 +86,16 @@ class Encoder(Family):
             seconds=conditions.seconds,
             class_weights=balance_of(material, self.balance),
         )
-        return fit_rows(
-            lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture
-        )
+        build, told = partial(self._network, architecture), dict[str, Any]()
+        if self.masked_steps:
+            from mofang.fit.loop.masking import guess_first
+
+            read = [*train, *conditions.unlabelled], material.validation.records
+            body, told = guess_first(build, tokens, read, plan, self.masked_steps, conditions)
+            build = partial(self._started, architecture, body)
+            plan = replace(plan, seconds=plan.seconds / 2)
+        fitted = fit_rows(build, encoder, encoded, material, plan, conditions, architecture)
+        return replace(fitted, notes=fitted.notes | told)
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
         """The trained encoder with its head as ONNX."""
@@ -105,6 +117,11 @@ class Encoder(Family):
 
     def _epochs(self, rows: int, tokens: float) -> int:
         return passes(self.epochs, rows, max(1, round(self.tokens / tokens)), STEPS, EPOCHS_LEAST)
+
+    def _started(self, architecture: Mapping[str, Any], body: Mapping[str, Any]) -> Any:
+        network = self._network(architecture)
+        network.body.load_state_dict(body)
+        return network
 
     def _network(self, architecture: Mapping[str, Any]) -> Any:
         from mofang.fit.networks.transformer import from_config

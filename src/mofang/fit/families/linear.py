@@ -48,6 +48,7 @@ class Linear(Family):
 
     tag: ClassVar[str] = "linear"
     version: ClassVar[int] = 3
+    learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = (
         "text_classification",
         "image_classification",

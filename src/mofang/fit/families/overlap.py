@@ -26,6 +26,7 @@ class Overlap(Family):
     """
 
     tag: ClassVar[str] = "overlap"
+    loops: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("pair_classification", "pair_regression")
 
     c: Annotated[float, Field(ge=0)] = 0.0

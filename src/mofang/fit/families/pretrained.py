@@ -38,6 +38,8 @@ class Pretrained(Family):
 
     tag: ClassVar[str] = "pretrained"
     version: ClassVar[int] = 3
+    shortens: ClassVar[bool] = True
+    learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
     varies: ClassVar[bool] = True
     takes_base: ClassVar[bool] = True

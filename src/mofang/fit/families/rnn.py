@@ -24,6 +24,8 @@ class Rnn(Family):
 
     tag: ClassVar[str] = "rnn"
     version: ClassVar[int] = 1
+    shortens: ClassVar[bool] = True
+    learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
     varies: ClassVar[bool] = True
 

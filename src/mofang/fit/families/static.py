@@ -38,6 +38,7 @@ class Static(Family):
 
     tag: ClassVar[str] = "static"
     version: ClassVar[int] = 1
+    learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
     loops: ClassVar[bool] = False
 

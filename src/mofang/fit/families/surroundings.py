@@ -32,6 +32,7 @@ class Surroundings(Family):
     """
 
     tag: ClassVar[str] = "surroundings"
+    loops: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("token_classification", "question_answering")
 
     c: Annotated[float, Field(gt=0)] = 8.0
@@ -44,7 +45,7 @@ class Surroundings(Family):
         from mofang.data.snapshots.targets import question_and_context
         from mofang.engine.encode.surroundings import SurroundingsEncoder
         from mofang.fit.logistic import Logistic
-        from mofang.fit.placed import judged
+        from mofang.fit.placed import Asked
 
         ends = time.monotonic() + conditions.seconds if conditions.seconds else float("inf")
         columns = material.columns("text")
@@ -65,7 +66,7 @@ class Surroundings(Family):
         if asks:
             encoder = replace(encoder, none=_none(encoder, solution, material, csr_array))
         run = _runner(solution, encoder, csr_array, asks)
-        score = judged(material, validation, encoder, run)
+        score = Asked(material, validation, encoder).score(run)
         sample, outputs = _sample(encoder, validation.records, run)
         from safetensors.numpy import save
 
@@ -134,7 +135,7 @@ def _runner(solution: Any, encoder: SurroundingsEncoder, csr_array: Any, asks: b
 
 def _none(encoder: SurroundingsEncoder, solution: Any, material: Material, csr_array: Any) -> float:
     """The logit of "no answer" that suits the validation rows best; out of reach where every training row has one."""
-    from mofang.fit.placed import judged
+    from mofang.fit.placed import Asked
 
     if all(start >= 0 for start, _ in material.train.targets):
         return encoder.none
@@ -142,7 +143,8 @@ def _none(encoder: SurroundingsEncoder, solution: Any, material: Material, csr_a
     arrays = encoder.encode(material.validation.records)
     logits = run(arrays)["number"]
     tried = np.unique(np.quantile(logits.max(axis=1), np.linspace(0.5, 1, NONE_STEPS)).round(4)).tolist()
-    scores = [judged(material, material.validation, replace(encoder, none=one), run) for one in tried]
+    asked = Asked(material, material.validation, encoder)
+    scores = [asked.score(run, replace(encoder, none=one)) for one in tried]
     return float(tried[int(np.argmax(scores))])
 
 

@@ -25,6 +25,11 @@ def deadline_in(seconds: float) -> Iterator[None]:
         _deadline.reset(token)
 
 
+def left_s() -> float:
+    """Seconds until the deadline; endless where there is none."""
+    return _deadline.get() - time.monotonic()
+
+
 def is_past() -> bool:
     """True once the deadline has passed."""
     return time.monotonic() >= _deadline.get()

@@ -153,10 +153,12 @@ class Learning(Settings):
     checkpoint_s: Amount = 30.0
     checkpoint_steps: Count = 0
     tensorboard: Annotated[str, OnDisk()] = ""
+    devices: Annotated[int, Field(ge=1, le=4096)] = 1
+    placement: Literal["ddp", "fsdp", "tensor"] = "ddp"
 
     def plan(self, plan: Plan) -> Plan:
-        """The plan of a family with these settings over it; twice gives the same as once."""
-        found = {name: getattr(self, name) for name in OWN if getattr(self, name) is not None}
+        """The plan of a family with what was chosen here over it; twice gives the same as once."""
+        found = {name: getattr(self, name) for name in self.chosen if name in OWN}
         if self.clip is not None:
             found["clip_norm"] = self.clip
         if self.batch.isdigit() and int(self.batch) != plan.rows:

@@ -8,6 +8,7 @@ batches divided by their count together, so that splitting a batch for memory ch
 from __future__ import annotations
 
 import math
+import signal
 import time
 from pathlib import Path
 
@@ -51,7 +52,7 @@ class Loop:
         self.placement = placement or Alone()
         self.device = self.placement.device
         self.bare, self.frozen = network, freezing(network, plan.freeze)
-        if plan.rows_only and isinstance(plan.optimizer, Adamw | None) and not plan.l1 and self.placement.ranks == 1:
+        if isinstance(plan.optimizer, Adamw | None) and not plan.l1 and self.placement.ranks == 1:
             touch_rows_only(network)
         self.network = self.placement.wrap(network)
         self.precision = resolved(plan.precision, network, self.device)
@@ -81,7 +82,7 @@ class Loop:
             self.journal.close()
         self.placement.put(self.network, self.best)
         self.network.eval()
-        judged, cursor = self.objective.judge(self.network, self.device), self.cursor  # float32: exported graphs must agree
+        judged, cursor = self.objective.judge(self.network, self.device), self.cursor  # float32, as an exported graph
         steps = read_steps(self.scratch)
         return Outcome(
             judged, cursor.curves, cursor.best_epoch, cursor.stopped or "finished", self.resumed, self.device.type,
@@ -183,7 +184,8 @@ class Loop:
         """Keep the batch beside the run and say which it was."""
         self.journal.flush()
         place, ids = keep_batch(self.scratch, self.cursor.step, group, batches, self.objective)
-        raise MofangError("training-diverged", step=self.cursor.step, rate=self.plan.learning_rate, records=ids, folder=str(place))
+        told = {"step": self.cursor.step, "rate": self.plan.learning_rate, "records": ids, "folder": str(place)}
+        raise MofangError("training-diverged", **told)
 
     def _rate(self) -> float:
         plan, cursor = self.plan, self.cursor
@@ -224,12 +226,12 @@ class Loop:
     def _checkpoint_when_due(self) -> None:
         plan, cursor = self.plan, self.cursor
         late = self._agreed(deadline.is_past() and not cursor.stopped and cursor.epoch < plan.epochs)
-        stop = stopping.asked()
+        stop = self._agreed(stopping.asked() is not None)
         counted = bool(plan.checkpoint_steps) and cursor.step % plan.checkpoint_steps == 0
-        if self._agreed(late or bool(stop) or counted or time.monotonic() - self._saved >= plan.checkpoint_s):
+        if self._agreed(late or stop or counted or time.monotonic() - self._saved >= plan.checkpoint_s):
             self._save()
-        if stop:
-            raise stop
+        if stop:  # another rank may have been asked a step earlier
+            raise stopping.asked() or stopping.Stopped(signal.SIGTERM)
         if late:
             raise MofangError("time-is-up", step=cursor.step, steps=cursor.steps)
 

@@ -89,8 +89,15 @@ def _groups(trained: list[nn.Parameter], weight_decay: float) -> list[dict[str, 
     """Biases and normalisation weights are not decayed."""
     decayed = [value for value in trained if value.ndim > 1]
     plain = [value for value in trained if value.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    groups = [{"params": some, "weight_decay": decay} for kind, decay in ((decayed, weight_decay), (plain, 0.0))
+              for some in _apart(kind)]
     return [group for group in groups if group["params"]]
+
+
+def _apart(values: list[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Those that are whole, and those that are divided over ranks: no fused step takes both at once."""
+    divided = [value for value in values if hasattr(value, "placements")]
+    return [value for value in values if not hasattr(value, "placements")], divided
 
 
 def _hidden(network: nn.Module) -> Iterator[str]:

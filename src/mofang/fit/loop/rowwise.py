@@ -6,7 +6,7 @@ and unlabelled texts whose answers should not hang on dropout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -62,6 +62,7 @@ class Rowwise:
         self.plan, self.material, self.scale = plan, material, scale
         self.gather, self.renew, self.augment, self.beside = gather, renew, augment, beside
         self.weights = torch.tensor(plan.class_weights) if plan.class_weights else None
+        self.smooths = scale.end != "identity"
 
     @property
     def lengths(self) -> Array:
@@ -114,6 +115,8 @@ class Rowwise:
     def _loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
         if self.scale.end == "identity":
             return nn.functional.mse_loss(outputs, wanted, reduction="sum")
+        if share := self.plan.label_smoothing:
+            wanted = wanted * (1 - share) + share / (2 if self.scale.end == "sigmoid" else wanted.shape[1])
         if self.scale.end == "sigmoid":
             each = nn.functional.binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
             return each.mean(dim=1).sum()
@@ -147,7 +150,7 @@ def fit_rows(
 ) -> Fitted:
     """Teach the network that ``build`` makes the material's targets."""
     train, validation = encoded
-    plain = material.target == "class" and material.train.soft is None and not conditions.unlabelled
+    plain = material.target == "class" and material.train.soft is None and not (conditions.unlabelled and conditions.agree)
     if plain and not isinstance(encoder, WindowEncoder):
         fitted = fit_classes(build, encoder, encoded, material, plan, conditions, architecture, augment)
         return replace(fitted, notes=fitted.notes | cut_note(encoder, train))
@@ -209,7 +212,7 @@ def balance_of(material: Material, balance: bool) -> tuple[float, ...]:
     return weights_of(material, balance) if material.target == "class" else ()
 
 
-def finished_graph(network: nn.Module, sample: Arrays, architecture: dict[str, Any]) -> bytes:
+def finished_graph(network: nn.Module, sample: Arrays, architecture: Mapping[str, Any]) -> bytes:
     """The network as ONNX with the end and the scale that its architecture names."""
     from mofang.fit.networks.graph import network_graph
     from mofang.fit.scale import ENDS

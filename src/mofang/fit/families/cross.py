@@ -1,0 +1,87 @@
+"""Two texts read together by a transformer, which sees every word of one beside every word of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from mofang.engine.arrays import Arrays
+from mofang.engine.encode import Record
+from mofang.fit.body import Bodied
+from mofang.fit.family import Conditions, Fitted
+from mofang.fit.material import Material
+
+if TYPE_CHECKING:
+    from mofang.engine.encode.pairs import PairEncoder
+    from mofang.fit.loop.arrays import Ragged
+
+ENCODE_ROWS = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cross(Bodied):
+    """A cross-encoder: ``[CLS] first [SEP] second [SEP]`` through a pretrained ``base``, or layers of its own.
+
+    ``balance`` lets all classes count alike, however rare.
+    """
+
+    tag: ClassVar[str] = "cross"
+    tasks: ClassVar[tuple[str, ...]] = ("pair_classification", "pair_regression")
+
+    balance: bool = False
+
+    def fit(self, material: Material, conditions: Conditions) -> Fitted:
+        """Learn a vocabulary where there is no base, then all weights."""
+        from mofang.engine.encode.pairs import PairEncoder
+        from mofang.fit.loop.plan import Plan
+        from mofang.fit.loop.rowwise import balance_of, fit_rows
+        from mofang.fit.networks.heads import headed
+        from mofang.fit.scale import outputs_of
+
+        first, second = material.columns("text")
+        train = material.train.records
+        body = self.body(train, (first, second), conditions)
+        encoder = PairEncoder((first, second), body.tokenizer_json, body.max_length, body.padding_id, body.types)
+        encoded = encode_pairs(encoder, train), encode_pairs(encoder, material.validation.records)
+        architecture: dict[str, Any] = {"config": body.config, "classes": outputs_of(material)}
+        started, lengths = body.folder is not None, encoded[0].lengths
+
+        def build() -> Any:
+            network, architecture["config"] = headed(
+                body.config, body.folder, outputs_of(material), self.dropout, self.attention, False)
+            return network
+
+        plan = Plan(
+            self.passes(len(train), float(lengths.mean()), started), self.rate(started), rows=64, positions=self.tokens,
+            patience=2 if started else 4, seed=conditions.seed, seconds=conditions.seconds, class_weights=balance_of(material, self.balance),
+        )
+        fitted = fit_rows(build, encoder, encoded, material, plan, conditions, architecture)
+        cut = int((lengths >= body.max_length).sum())
+        return replace(fitted, licences=body.licences, base_model=body.base_model,
+                       notes=fitted.notes | ({"cut_rows": cut} if cut else {}))
+
+    def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
+        """The transformer with its head as ONNX."""
+        from mofang.fit.loop.rowwise import finished_graph
+        from mofang.fit.loop.start import WEIGHTS, restored
+        from mofang.fit.networks.heads import headed
+
+        network, _ = headed(architecture["config"], None, architecture["classes"], self.dropout, self.attention, False)
+        return finished_graph(restored(network, weights[WEIGHTS]), sample, dict(architecture))
+
+
+def encode_pairs(encoder: PairEncoder, records: Sequence[Record]) -> Ragged:
+    """Every pair as a row of token ids and types."""
+    from mofang.fit.loop.arrays import Ragged
+
+    rows = [row for start in range(0, len(records), ENCODE_ROWS) for row in encoder.rows(records[start:start + ENCODE_ROWS])]
+    offsets = np.cumsum([0, *(len(ids) for ids, _ in rows)]).astype(np.int64)
+    flat = {name: np.fromiter((one for row in rows for one in row[side]), np.int64, int(offsets[-1]))
+            for side, name in enumerate(("input_ids", "token_type_ids"))}
+    if not encoder.types:
+        flat.pop("token_type_ids")
+    flat["attention_mask"] = np.ones(int(offsets[-1]), np.int64)
+    return Ragged(flat, offsets, {"input_ids": encoder.padding_id})
