@@ -390,7 +390,7 @@ def test_objectives_that_cannot_be_are_refused(objectives: tuple[str, ...], kind
 def test_a_budget_becomes_steps_and_checks() -> None:
     how: dict[str, Any] = {"positions": 1000, "epoch_tokens": 100_000, "parameters": 10**6, "rate": 1e11, "checks": 10}
     course = course_of(Budget(500, 0, 0), **how)
-    assert (course.steps, course.judge_steps) == (500, 50) and course.epochs >= 5
+    assert (course.steps, course.judge_steps, course.rounds) == (500, 50, 10) and course.epochs >= 5
     assert course_of(Budget(0, 500_000, 0), **how).steps == 500
     assert course_of(Budget(0, 0, 0), **how).steps == 2000, "20 tokens a weight, at most 20 epochs"
     for budget, code in ((Budget(0, 0, 0.5), "pretraining-budget"), (Budget(1, 1, 0), "budget-twice")):
