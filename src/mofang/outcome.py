@@ -29,8 +29,32 @@ def outcome_facts(outcome: Outcome) -> dict[str, Any]:
 
 
 def facts_of(shop: Shop, named: Named) -> dict[str, Any]:
-    """The facts of a named model or snapshot as JSON."""
+    """The facts of a named model, snapshot, base or generator as JSON."""
+    if named.kind == "model":
+        return generator_facts(named.name, str(named), shop.artifact(shop.ledger.get(named.entry)))
+    if named.kind == "base":
+        return base_facts(named.name, str(named), shop.artifact(shop.ledger.get(named.entry)))
     return snapshot_facts(shop, named) if named.kind == "snapshot" else model_facts(shop, named)
+
+
+def generator_facts(name: str, called: str, model: Artifact) -> dict[str, Any]:
+    """A model that is not packaged (a generator) as JSON: figures of its validation part, the way there, what it was taught."""
+    about = model.read_json("about.json")
+    notes, curves = about["notes"], model.read_json("curves.json")
+    return {"generator": called, "name": name, "entry": model.entry, "task": about["task"], "licences": list(model.licences),
+            "parameters": notes["parameters"], "stopped": notes["stopped"], "taught": about.get("taught", []),
+            "figures": {"loss": -about["validation"]["value"] if about["validation"]["metric"] == "log_likelihood" else None,
+                        **{one: notes.get(one) for one in ("perplexity", "bits_per_byte", "margin", "reward")}},
+            "curve": [row["validation_loss"] for row in curves]}
+
+
+def base_facts(name: str, called: str, base: Artifact) -> dict[str, Any]:
+    """A base as JSON: what it is, the figures of its validation texts, the way there, and lines that it wrote."""
+    about = base.read_json("about.json")
+    told = {one: about[one] for one in ("kind", "objectives", "parameters", "context", "figures", "steps", "stopped", "texts")}
+    return {"base": called, "name": name, "entry": base.entry, "licences": list(base.licences), **told,
+            "curve": [[row["step"], row["validation_loss"]] for row in base.read_json("curves.json")],
+            "lines": (_read(base, "sample.json") or {}).get("lines", [])}
 
 
 def snapshot_facts(shop: Shop, named: Named) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Recipes: a model's whole life as a short Python script that calls stages.
 
-A recipe has ``NAME`` and ``main(shop, budget)``, which returns the package it made, or the
-snapshot where it ends in data. It imports what it needs from here;
+A recipe has ``NAME`` and ``main(shop, budget)``, which returns the package it made, the
+snapshot where it ends in data, the base where it ends in pretraining, or the generator. It imports what it needs from here;
 each name is loaded only when a recipe asks for it.
 """
 
@@ -38,13 +38,14 @@ HOMES = {
     "bring_labels": "mofang.data.label", "bring_proposals": "mofang.data.label", "gather": "mofang.data.label",
     "plan": "mofang.fit.plan", "gauge": "mofang.fit.gauge",
     "aggregate": "mofang.data.label", "tokenizer": "mofang.fit.tokenizer", "shard": "mofang.fit.tokenizer",
+    "pretrain": "mofang.fit.pretrain",
     "generate": "mofang.fit.generate", "prefer": "mofang.fit.prefer", "reinforce": "mofang.fit.reinforce",
     "index": "mofang.serve.index",
     "probe": "mofang.fit.loop.probe",
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__
 
-ENDS = ("package", "snapshot")  # what a recipe may come to: a model ready to serve, or data ready for training
+ENDS = ("package", "snapshot", "base", "model")  # ready to serve, data ready for training, a base, a generator
 
 # What Python raises for a mistake in a script; it is the recipe's own where its last line is the recipe's.
 MISTAKES = (NameError, TypeError, AttributeError, LookupError, ImportError, ValueError, ArithmeticError, AssertionError,
@@ -92,7 +93,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a recipe came to (``made``: a package or a snapshot), and what it was before: ``previous``
+    """What a recipe came to (``made``: a package, a snapshot or a base), and what it was before: ``previous``
     is the version that had the name until now (the same
     one if nothing changed), ``growth`` what came into the records since, ``comparison`` old and new on the same test
     rows, and ``incomparable`` why there is none.
@@ -128,7 +129,7 @@ def run_recipe(shop: Shop, path: Path, budget: Budget, settings: Settings | None
 
 
 def make(shop: Any, path: Path, budget: Budget, settings: Settings | None = None) -> tuple[str, Artifact]:
-    """Run a recipe's own code; the recipe's name, and the package or snapshot that it ends in."""
+    """Run a recipe's own code; the recipe's name, and what it ends in."""
     if not path.is_file():
         raise MofangError("recipe-missing", path=str(path))
     path = path.resolve()  # before the folder changes

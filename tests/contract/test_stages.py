@@ -21,6 +21,8 @@ STAGES = tuple(sorted(set(locked()["stages"])))
 ELSEWHERE = {"gauge": "its contract stands in tests/fit/test_gauge.py: it pretrains several networks",
              "invoice": "its contract stands in tests/trade/test_invoices.py: it needs metered usage",
              "private": "its contract stands in tests/data/test_private.py: it needs a privacy budget, and its answers have noise",
+             **dict.fromkeys(("generate", "prefer", "reinforce"), "tests/fit/test_generation.py: they need a generator"),
+             "index": "its contract stands in tests/serve/test_search.py: it needs a model that embeds texts",
              "remeasure": "its contract stands in tests/serve/test_three_shops.py: it needs a package from another machine"}
 MEASURES_TIME = {"package"}  # its bytes hold measured milliseconds
 HERE = [name for name in STAGES if name not in ELSEWHERE]

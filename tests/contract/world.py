@@ -24,6 +24,10 @@ FEATURES: dict[str, dict[str, Any]] = {
 }
 
 
+SMALL = {"architecture": {"tag": "gpt", "depth": 1, "width": 16, "heads": 1}, "context": 32, "steps": 4, "batch_tokens": 256,
+         "lines": 1, "checks": 2}
+
+
 @dataclass
 class World:
     """A task's source, the settings that read it, a raw record, and what every stage made of it."""
@@ -95,6 +99,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
         export,
         features,
         package,
+        pretrain,
         plan,
         probe,
         protect,
@@ -142,6 +147,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["texts"] = made["collect"] if task == "text_classification" else some_texts(shop, folder)
     made["tokenizer"] = shop.run(tokenizer, (made["texts"],), size=400)
     made["shard"] = shop.run(shard, (made["texts"],), made["tokenizer"], validation=0.2)
+    made["pretrain"] = shop.run(pretrain, made["shard"], **SMALL)
     made["probe"] = shop.run(probe, seconds=0.1)
     made |= label_some(shop, made["collect"], folder)
     return World(task, shop, source, settings, cut, family, raw, made)
@@ -208,6 +214,7 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "plan": ((made["snapshot"],), {"families": (world.family,)}),
         "tokenizer": (((made["texts"],),), {"size": 400}),
         "shard": (((made["texts"],), made["tokenizer"]), {"validation": 0.2}),
+        "pretrain": ((made["shard"],), SMALL),
         "probe": ((), {"seconds": 0.1}),
         **label_calls(world),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import random
 from pathlib import Path
@@ -16,10 +17,10 @@ from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.fit.families import Generator
 from mofang.fit.train import Model, train
-from mofang.recipe import collect, snapshot
+from mofang.recipe import collect, evaluate, export, package, snapshot
 
 SMALL = Generator(
-    layers=1, width=32, heads=2, vocabulary=320, max_length=48, epochs=30, learning_rate=1e-2, tokens=512, attention="eager"
+    layers=1, width=64, heads=2, vocabulary=320, max_length=48, epochs=14, learning_rate=1e-2, tokens=128, attention="eager"
 )
 WORDS = {"one": "一", "two": "二", "three": "三", "four": "四", "five": "五", "six": "六"}
 
@@ -45,7 +46,7 @@ def pairs(rows: int = 240) -> list[dict[str, str]]:
     found = []
     for number in range(rows):
         word = chance.choice(list(WORDS))
-        found.append({"prompt": f"{number}: {word} 是", "completion": WORDS[word]})
+        found.append({"prompt": f"{word} {number}", "completion": WORDS[word]})
     return found
 
 
@@ -65,10 +66,10 @@ def test_it_learns_answers_and_writes_them(taught: Model, fit_shop: Shop) -> Non
     notes = taught.measures
     assert notes["perplexity"] < 1.5 and notes["bits_per_byte"] < 0.2
     writer = Writer(taught)
-    assert writer.answer("7777: three 是").text == "三"
-    assert writer.answer([{"role": "user", "content": "5: six 是"}]).text == "六"
-    assert writer.answer("5: six 是", max_tokens=1).finish in ("length", "end")
-    assert writer.answer("5: six 是", stop=("六",)).text == ""
+    assert writer.answer("three 17").text == "三"
+    assert writer.answer([{"role": "user", "content": "six 5"}]).text == "六"
+    assert writer.answer("six 5", max_tokens=1).finish in ("length", "end")
+    assert writer.answer("six 5", stop=("六",)).text == ""
 
 
 def test_a_prompt_is_refused_in_words(taught: Model) -> None:
@@ -85,7 +86,7 @@ def test_a_prompt_is_refused_in_words(taught: Model) -> None:
 def test_what_is_too_long_loses_its_beginning_and_says_so(taught: Model, fit_shop: Shop, tmp_path: Path) -> None:
     from mofang.fit.generate import generate
 
-    rows = [{"prompt": "很长 " * 200 + "9: two 是"}, {"prompt": "8: two 是"}]
+    rows = [{"prompt": "很长 " * 200 + "two 9"}, {"prompt": "two 8"}]
     records = collected(fit_shop, tmp_path / "p.csv", rows, text=("prompt",))
     made = fit_shop.run(generate, taught, records, max_tokens=4)
     with made.open("answers.parquet") as file:
@@ -100,7 +101,7 @@ def test_chance_follows_from_the_seed_and_not_from_the_company(taught: Model) ->
     from mofang.fit.generation.writer import write as go_on
 
     opened = open_generator(taught)
-    ids = opened.prompts([{"prompt": f"{number}: one"} for number in range(6)])
+    ids = opened.prompts([{"prompt": f"one {number}"} for number in range(6)])
     manner = Manner(max_tokens=5, temperature=2.0, seed=5)
     rest = (opened.encoder.ends, opened.encoder.decode, opened.context)
     together = go_on(opened.network, ids, manner, *rest)
@@ -110,24 +111,49 @@ def test_chance_follows_from_the_seed_and_not_from_the_company(taught: Model) ->
 
 
 def test_conversations_are_learnt_in_the_assistants_turns_only(fit_shop: Shop, tmp_path: Path) -> None:
-    chance = random.Random(4)
-    rows = []
-    for number in range(120):
-        first, second = chance.choice(list(WORDS)), chance.choice(list(WORDS))
-        rows.append({"messages": json.dumps([
-            {"role": "system", "content": f"{number}"}, {"role": "user", "content": first},
-            {"role": "assistant", "content": WORDS[first]}, {"role": "user", "content": second},
-            {"role": "assistant", "content": WORDS[second]}], ensure_ascii=False)})
+    from mofang.engine.encode.chat import ChatEncoder
+    from mofang.fit.generate import Writer
+    from mofang.fit.generation.answers import read_conversations
+
+    rows = [{"messages": json.dumps([
+        {"role": "system", "content": f"{number}"}, {"role": "user", "content": "two <|assistant|>"},
+        {"role": "assistant", "content": "二"}, {"role": "user", "content": "six"}, {"role": "assistant", "content": "六"},
+    ], ensure_ascii=False)} for number in range(60)]
+    encoder = ChatEncoder.fit(["one two six 二六"], ("messages",), vocabulary=300)
+    read = read_conversations(encoder, rows[:2], [""] * 2)
+    ids, learnt = read.row(0)
+    assert encoder.tokenizer.decode(ids[learnt].tolist(), skip_special_tokens=False) == "二<|end|>\n六<|end|>\n"
+    assert "< |assistant|>" in encoder.decode(ids.tolist()), "nobody speaks in another role"
     records = collected(fit_shop, tmp_path / "m.csv", rows, text=("messages",))
     cut = fit_shop.run(snapshot, records, task="text_generation", label="messages", inputs=("messages",))
-    import dataclasses
+    model = fit_shop.run(train, cut, family=dataclasses.replace(SMALL, max_length=96, epochs=3))
+    assert Writer(model).answer([{"role": "user", "content": "two"}], max_tokens=2).finish in ("end", "length")
+    graph = fit_shop.run(export, model)
+    report = fit_shop.run(evaluate, graph, cut / "test", resamples=20).read_json("evaluation.json")
+    assert report["rows"] and 0 <= report["metrics"]["chrf"]["value"] <= 1
 
-    from mofang.fit.generate import Writer
 
-    model = fit_shop.run(train, cut, family=dataclasses.replace(SMALL, max_length=96))
-    answer = Writer(model).answer([
-        {"role": "user", "content": "two"}, {"role": "assistant", "content": "二"}, {"role": "user", "content": "five"}])
-    assert answer.text == "五"
+def test_it_is_judged_by_likelihood_and_overlap(taught: Model, fit_shop: Shop) -> None:
+    graph = fit_shop.run(export, taught)
+    cut = fit_shop.ancestor(taught.entry, "snapshot")
+    assert cut is not None and graph.measures["max_abs_difference"] < 1e-4
+    report = fit_shop.run(evaluate, graph, cut / "test", resamples=50).read_json("evaluation.json")
+    metrics = report["metrics"]
+    assert report["headline"] == "log_likelihood" and metrics["perplexity"]["value"] < 1.5
+    assert metrics["rouge_l"]["value"] > 0.9 and metrics["chrf"]["value"] > 0.9
+    assert metrics["loss"]["low"] <= metrics["loss"]["value"] <= metrics["loss"]["high"]
+    with pytest.raises(MofangError) as error:
+        fit_shop.run(package, graph, fit_shop.run(evaluate, graph, cut / "test", resamples=50))
+    assert error.value.code == "generation-not-packaged"
+
+
+def test_the_overlaps_are_those_of_the_papers() -> None:
+    from mofang.judge.overlap import chrf, longest_common, rouge_l
+
+    assert longest_common(["police", "killed", "a", "man"], ["police", "kill", "a", "man"]) == 3
+    assert rouge_l("police killed the gunman", "police kill the gunman") == 0.75
+    assert rouge_l("房间很好", "房间好") == pytest.approx(6 / 7) and rouge_l("", "") == 1 and rouge_l("a", "") == 0
+    assert chrf("the cat", "the cat") == 1 and chrf("abc", "xyz") == 0 and 0.3 < chrf("很好的房间", "很好房间") < 1
 
 
 def preferences(rows: int = 60) -> list[dict[str, str]]:
@@ -140,7 +166,8 @@ def test_preferences_raise_the_margin_on_held_out_pairs(taught: Model, fit_shop:
     from mofang.fit.prefer import prefer
 
     records = collected(fit_shop, tmp_path / "d.csv", preferences(), text=("prompt", "chosen", "rejected"))
-    model = fit_shop.run(prefer, taught, records, adapt=adapt, epochs=4, learning_rate=3e-3, validation=0.2, tokens=1024)
+    model = fit_shop.run(prefer, taught, records, adapt=adapt, epochs=6, learning_rate=1e-2, validation=0.2,
+                         tokens=1024)
     assert model.measures["margin"] > 1 and model.measures["preferred"] > 0.9
     about = model.read_json("about.json")
     assert about["taught"][0]["stage"] == "prefer" and about["taught"][0]["model"] == taught.digest
@@ -151,7 +178,7 @@ def test_rewards_raise_what_they_reward(taught: Model, fit_shop: Shop, tmp_path:
     from mofang.fit.generation.rewards import Form
     from mofang.fit.reinforce import reinforce
 
-    rows = [{"prompt": f"{number}: one 是"} for number in range(40)]
+    rows = [{"prompt": f"one {number}"} for number in range(40)]
     records = collected(fit_shop, tmp_path / "r.csv", rows, text=("prompt",))
     settings = {"reward": Form(pattern=r".*[二三].*"), "max_tokens": 4, "temperature": 3.0, "kl": 0.0, "epochs": 6,
                 "learning_rate": 1e-2, "validation": 0.3, "rows": 8, "group": 8}
@@ -208,9 +235,18 @@ def test_writing_with_the_cache_is_writing_without_it(taught: Model) -> None:
     from mofang.fit.generation.writer import Manner
 
     opened = open_generator(taught)
-    records = [{"prompt": "1: one 是"}, {"prompt": "12345: three four 是"}]
+    records = [{"prompt": "one 1"}, {"prompt": "three four 12345"}]
     for prompt, answer in zip(opened.prompts(records), opened.answer(records, Manner(max_tokens=5)), strict=True):
         ids = list(prompt)
         for _ in range(len(answer.ids)):
             ids.append(int(opened.network(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.int64)).argmax()))
         assert ids[len(prompt):] == answer.ids
+
+
+def test_the_page_is_true(tmp_path: Path) -> None:
+    from tests.new.test_pages import walk
+    from tests.stories.terminal import Terminal
+
+    write(tmp_path / "words.csv", pairs())
+    write(tmp_path / "wishes.csv", preferences())
+    walk("generate.md", Terminal(tmp_path), {})

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from mofang.core.errors import MofangError
 from mofang.core.progress import progress
 from mofang.engine.arrays import Array
-from mofang.fit.loop.loop import Loop, Plan
+from mofang.fit.loop.loop import Loop
 from mofang.fit.loop.objective import tensors
+from mofang.fit.loop.plan import Plan
 from mofang.fit.pretraining.architecture import T5, Architecture, Bert, Gpt, Llama
 from mofang.fit.pretraining.asking import TARGETS, Asking, Special
 from mofang.fit.pretraining.budget import Budget, course_of
@@ -26,10 +27,9 @@ from mofang.fit.pretraining.causal import Causal
 from mofang.fit.pretraining.denoising import SENTINELS, Denoising, replaced, spans
 from mofang.fit.pretraining.masked import Masked, hidden
 from mofang.fit.pretraining.mixture import Mixture, Question
-from mofang.fit.pretraining.network import Language, drawn
+from mofang.fit.pretraining.network import Asked, Generator, Language, Reader, drawn, plain
 from mofang.fit.pretraining.permuted import Permuted, seen
 from mofang.fit.pretraining.questions import questions_of
-from mofang.fit.pretraining.rounds import Rounds
 from mofang.fit.pretraining.rows import IGNORED, Documents, Packed, Pieces
 from mofang.fit.pretraining.sentences import ELSEWHERE, FOLLOWS, NextSentence, cut
 from mofang.fit.pretraining.weights import weights_of
@@ -71,7 +71,7 @@ def asked(cls: Any, vocabulary: Vocabulary, context: int = 24, around: int = 2, 
     return cls(Pieces(documents(vocabulary), context - around, around), known, vocabulary, 0, **more)
 
 
-def network(architecture: Architecture, size: int, context: int, pairs: bool = False, attention: str = "eager") -> Language:
+def network(architecture: Architecture, size: int, context: int, pairs: bool = False, attention: str = "eager") -> Asked:
     torch.manual_seed(0)
     return drawn(architecture.config(size, context, SPECIAL), pairs, attention).eval()
 
@@ -91,9 +91,9 @@ def test_every_token_is_predicted_once_an_epoch(lengths: list[int], context: int
     assert Counter(targets.tolist()) == Counter([*tokens.tolist(), *[6] * len(found)])
     pairs = zip(made["ids"].reshape(-1).tolist(), made["targets"].reshape(-1).tolist(), strict=True)
     ends = set(found.stops + 100)
-    for given, wanted in pairs:
-        if given >= 100 and wanted >= 100:
-            assert wanted == given + 1 and wanted not in ends
+    for read, wanted in pairs:
+        if read >= 100 and wanted >= 100:
+            assert wanted == read + 1 and wanted not in ends
     filled = (made["documents"] > 0).sum()
     assert filled == packed.total and (made["documents"][:-1] > 0).all(), "only the last row may be padded"
 
@@ -107,25 +107,48 @@ def test_positions_restart_with_each_document() -> None:
     assert made["positions"].tolist() == [[0, 1, 2, 3, 0, 1, 2, 3], [0, 1, 2, 3, 4, 5, 0, 0]]
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("by", ["own", "eager", "sdpa"])
 @pytest.mark.parametrize("architecture", [Gpt(**TINY), Llama(**TINY)], ids=["gpt", "llama"])
 def test_packed_loss_equals_that_of_the_documents_alone(vocabularies: dict[str, Vocabulary], architecture: Architecture,
-                                                        attention: str) -> None:
+                                                        by: str) -> None:
+    """The library's own model on one document after another is what a packed row has to come to."""
     vocabulary = vocabularies["bpe"]
-    found, model = documents(vocabulary), network(architecture, vocabulary.size, 256, attention=attention)
+    found = documents(vocabulary)
+    config = architecture.config(vocabulary.size, 256, SPECIAL)
+    torch.manual_seed(0)
+    library = plain(config, False, "eager" if by == "own" else by).eval()
+    model = network(architecture, vocabulary.size, 256) if by == "own" else Language(library)
+    assert isinstance(model, Generator if by == "own" else Language)
     question = Causal(Packed(found, 256, 5, 6, seed=1))
     assert len(question.packed) == 1
-    together = asked_loss(model, question, np.array([0]))
     alone = 0.0
     for start, stop in zip(found.starts, found.stops, strict=True):
         ids = torch.tensor([[5, *found.tokens[start:stop].tolist(), 6]], dtype=torch.long)
         with torch.inference_mode():
-            logits = model.model(input_ids=ids[:, :-1]).logits[0]
+            logits = library(input_ids=ids[:, :-1]).logits[0]
             alone += float(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum"))
-    assert together == pytest.approx(alone, rel=1e-5)
+    assert asked_loss(model, question, np.array([0])) == pytest.approx(alone, rel=1e-5)
+    with torch.inference_mode():
+        assert float(model(**tensors(question.arrays(np.array([0]), 0)))) == pytest.approx(alone, rel=1e-5), "kept or not"
 
 
-def asked_loss(model: Language, question: Asking, rows: Array, epoch: int = 0) -> float:
+def test_the_own_encoder_reads_hidden_words_as_the_library_does(vocabularies: dict[str, Vocabulary], tmp_path: Path) -> None:
+    vocabulary = vocabularies["wordpiece"]
+    question = asked(Masked, vocabulary)
+    rows = np.arange(len(question.lengths))
+    config = Bert(**TINY).config(vocabulary.size, 24, SPECIAL)
+    torch.manual_seed(0)
+    library = plain(config, False, "eager").eval()
+    own = network(Bert(**TINY), vocabulary.size, 24, attention="own")
+    assert isinstance(own, Reader)
+    expected = asked_loss(Language(library), question, rows)
+    assert asked_loss(own, question, rows) == pytest.approx(expected, rel=1e-5)
+    own.files(tmp_path)
+    again = type(library).from_pretrained(tmp_path, local_files_only=True).eval()
+    assert asked_loss(Language(again), question, rows) == pytest.approx(expected, rel=1e-5)
+
+
+def asked_loss(model: Asked, question: Asking, rows: Array, epoch: int = 0) -> float:
     arrays = tensors(question.arrays(rows, epoch))
     targets = arrays.pop(TARGETS)
     with torch.inference_mode():
@@ -286,20 +309,6 @@ def test_the_decoder_reads_its_targets_one_step_late(vocabularies: dict[str, Voc
     assert Counter(left + gone) == Counter(ids), "what is cut out is in the targets, and nothing else is lost"
 
 
-def test_rounds_see_every_row_once_an_epoch() -> None:
-    lengths = np.random.default_rng(0).integers(1, 50, 40)
-    rounds = Rounds(lengths, 4, seed=2)
-    places = np.arange(len(rounds.lengths))
-    for epoch in (0, 1):
-        found = [rounds.rows(places, 4 * epoch + turn) for turn in range(4)]
-        assert sorted(np.concatenate([rows for rows, _ in found]).tolist()) == list(range(40))
-        assert all(passed == epoch for _, passed in found)
-        assert all((lengths[rows] <= rounds.lengths).all() for rows, _ in found)
-    uneven = Rounds(lengths[:39], 4, seed=2)
-    seen_rows = np.concatenate([uneven.rows(np.arange(10), turn)[0] for turn in range(4)])
-    assert set(seen_rows.tolist()) == set(range(39)) and len(seen_rows) == 40
-
-
 OVERFIT: list[tuple[str, Architecture, str]] = [
     ("clm", Gpt(**TINY), "bpe"), ("clm", Llama(**TINY), "bpe"), ("mlm", Bert(**TINY), "bpe"), ("plm", Bert(**TINY), "bpe"),
     ("nsp", Bert(**TINY), "bpe"), ("denoise", T5(**TINY), "bpe"),
@@ -314,7 +323,7 @@ def test_a_tiny_text_is_learnt_by_heart(vocabularies: dict[str, Vocabulary], nam
     parts = {"train": found, "validation": found}
     (question,) = questions_of({name: 1.0}, parts, vocabulary.tokenizer, SPECIAL, context=32, seed=0, whole_words=False)
     model = network(architecture, vocabulary.size + SENTINELS, 32, pairs=name == "nsp")
-    mixture = Mixture([Question(question.train, question.train, 1.0)], Rounds(question.train.lengths, 1, 0), 64, 100, 0)
+    mixture = Mixture([Question(question.train, question.train, 1.0)], 64, 100, 0)
     plan = Plan(200, 4e-3, rows=8, positions=128, patience=200, weight_decay=0.0, checkpoint_s=1e9)
     loop = Loop(model, mixture, plan, tmp_path)
     first = mixture.judge(model.eval(), torch.device("cpu")).loss
@@ -333,7 +342,7 @@ def test_a_mixture_draws_by_weight_from_the_step(vocabularies: dict[str, Vocabul
     parts = {"train": documents(vocabularies["bpe"]), "validation": documents(vocabularies["bpe"])}
     weights = weights_of(("mlm:0.6", "nsp:0.2", "plm:0.2"), "bert")
     questions = questions_of(weights, parts, vocabularies["bpe"].tokenizer, SPECIAL, context=32, seed=0, whole_words=True)
-    mixture = Mixture(questions, Rounds(questions[0].train.lengths, 1, 0), 64, 100, 5)
+    mixture = Mixture(questions, 64, 100, 5)
     drawn_names = [mixture.question(step).name for step in range(2000)]
     shares = {name: count / 2000 for name, count in Counter(drawn_names).items()}
     assert shares == pytest.approx({"mlm": 0.6, "nsp": 0.2, "plm": 0.2}, abs=0.03)
@@ -354,7 +363,7 @@ def test_bits_per_byte_of_a_network_that_knows_nothing(vocabularies: dict[str, V
     found = documents(vocabulary)
     size = sum(len(text.encode()) for text in TEXTS)
     question = Causal(Packed(found, 32, 5, 6, fixed=True))
-    judged = Mixture([Question(question, question, 1.0)], Rounds(question.lengths, 1, 0), 64, size, 0).judge(model, torch.device("cpu"))
+    judged = Mixture([Question(question, question, 1.0)], 64, size, 0).judge(model, torch.device("cpu"))
     tokens = int(found.lengths.sum()) + len(found)
     assert judged.figures["perplexity"] == pytest.approx(vocabulary.size, rel=1e-4)
     assert judged.figures["bits_per_byte"] == pytest.approx(tokens * math.log2(vocabulary.size) / size, rel=1e-4)
@@ -382,7 +391,8 @@ def test_objectives_that_cannot_be_are_refused(objectives: tuple[str, ...], kind
 
 def test_a_budget_becomes_steps_and_checks() -> None:
     how: dict[str, Any] = {"positions": 1000, "epoch_tokens": 100_000, "parameters": 10**6, "rate": 1e11, "checks": 10}
-    assert course_of(Budget(500, 0, 0), **how).rounds == 10 and course_of(Budget(500, 0, 0), **how).per_epoch == 2
+    course = course_of(Budget(500, 0, 0), **how)
+    assert (course.steps, course.judge_steps) == (500, 50) and course.epochs >= 5
     assert course_of(Budget(0, 500_000, 0), **how).steps == 500
     assert course_of(Budget(0, 0, 0), **how).steps == 2000, "20 tokens a weight, at most 20 epochs"
     for budget, code in ((Budget(0, 0, 0.5), "pretraining-budget"), (Budget(1, 1, 0), "budget-twice")):

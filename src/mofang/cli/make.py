@@ -92,14 +92,14 @@ def settings_of(miss_cost: float | None) -> dict[str, dict[str, float]]:
 def show(context: Context, model: str, as_json: bool) -> None:
     """Print a model's report again: candidates, test figures, mistakes, how it compares with the version before.
 
-    Of a snapshot: what was collected, kept and left out, its parts, its sources, and its score.
+    Of a snapshot: what was collected, kept and left out, its parts, its sources, and its score. Of a base: figures and lines.
     """
     from mofang.cli.report import show_facts
     from mofang.outcome import facts_of
 
     shop = context.shop
     named = shop.named(model)
-    if named.kind != "snapshot":
+    if named.kind not in ("snapshot", "base", "model"):
         named = shop.named(model, "package")
     show_facts(context, facts_of(shop, named), as_json)
 

@@ -1,4 +1,4 @@
-"""What a model or a snapshot is, on one screen: candidates, test figures, mistakes, engines, what changed, what to type next."""
+"""What a model, a snapshot or a base is, on one screen: candidates, test figures, mistakes, engines, what changed, what to type next."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mofang.cli.base_report import show_base
 from mofang.cli.context import Context
 from mofang.cli.data_report import print_dropped, print_sources, show_snapshot
+from mofang.cli.generator_report import show_generator
 from mofang.core.errors import MofangError
 from mofang.core.language import say
 from mofang.outcome import outcome_facts
@@ -35,8 +37,12 @@ def show_facts(context: Context, facts: dict[str, Any], as_json: bool) -> None:
         return
     if facts.get("unchanged"):
         context.say("Nothing has changed since {model}: sources, settings and code are as they were.",
-                    "自 {model} 以来没有变化：数据、设置和代码都和当时一样。", model=facts.get("model") or facts["snapshot"])
+                    "自 {model} 以来没有变化：数据、设置和代码都和当时一样。",
+                    model=next(facts[one] for one in ("model", "base", "generator", "snapshot") if one in facts))
     _grown(context, facts.get("growth"), facts.get("previous"))
+    if "base" in facts or "generator" in facts:
+        (show_base if "base" in facts else show_generator)(context, facts)
+        return
     if "snapshot" in facts:
         show_snapshot(context, facts)
         return

@@ -154,6 +154,11 @@ def _callback(spec: Spec) -> Callable[..., None]:
         counted = _counted(made.measures)
         if counted:
             context.console.print(counted, markup=False)
+        if made.kind == "base":
+            from mofang.cli.base_report import show_base
+            from mofang.outcome import base_facts
+
+            show_base(context, base_facts(name or short(made.entry), named.strip() or short(made.entry), made))
 
     return command
 

@@ -50,7 +50,7 @@ def generate(
     """
     from mofang.fit.generation.opened import open_generator
     from mofang.fit.generation.renewed import read_rows
-    from mofang.fit.generation.writer import Manner
+    from mofang.fit.generation.writer import Manner, kept
 
     opened = open_generator(model)
     column = opened.encoder.columns[0]
@@ -59,7 +59,7 @@ def generate(
     manner = Manner(max_tokens, temperature, top_k, top_p, tuple(stop), seed)
     with run.progress("Writing", "生成中", total=len(rows)) as bar:
         answers = opened.answer(rows, manner, bar.advance)
-    cut = [max(0, len(one) + min(max_tokens, opened.context - 1) - opened.context) for one in opened.prompts(rows)]
+    cut = [max(0, len(one) - kept(manner, opened.context)) for one in opened.prompts(rows)]
     table = {
         "id": ids,
         "text": [one.text for one in answers],
@@ -106,6 +106,8 @@ class Writer:
         """How many tokens of a prompt's beginning do not fit before an answer of this length."""
         import json
 
+        from mofang.fit.generation.writer import kept
+
         text = prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
         ids = self.opened.prompts([{self.opened.encoder.columns[0]: text}])[0]
-        return max(0, len(ids) + min(manner.max_tokens, self.opened.context - 1) - self.opened.context)
+        return max(0, len(ids) - kept(manner, self.opened.context))

@@ -132,7 +132,7 @@ def _rows(part: Artifact, about: Mapping[str, Any], target: str) -> Rows:
     ids: list[str] = []
     records: list[Record] = []
     cells: list[str] = []
-    for batch in RecordReader(part).batches(columns=[*names, about["label"]]):
+    for batch in RecordReader(part).batches(columns=list(dict.fromkeys((*names, about["label"])))):
         ids += batch.column("id")
         records += batch.rows(names)
         cells += batch.column(about["label"])

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from mofang.core.canonical import canonical
 from mofang.core.errors import MofangError
 from mofang.core.run import Run, used
 from mofang.core.stage import OnDisk, stage
+from mofang.core.variant import Variant
 from mofang.fit.base import BASE_FORMAT, SAMPLES, TOKENIZER, Base, folder_of
 from mofang.fit.family import Conditions
+from mofang.fit.loop.learning import GradientDescent, Learning
 from mofang.fit.loop.machine import multiply_rate, threads
 from mofang.fit.planning.ahead import foresee_pretraining, named_share
 from mofang.fit.pretraining.architecture import Architecture, Gpt, begin_and_end
 from mofang.fit.pretraining.budget import Budget, Course, course_of
 from mofang.fit.pretraining.files import model_files, tokenizer_files
-from mofang.fit.pretraining.rounds import Rounds
 from mofang.fit.pretraining.rows import Documents
 from mofang.fit.pretraining.shape import Shape, shape_of
 from mofang.fit.pretraining.starting import Start, is_hub_name, kind_of, start_from
@@ -26,12 +28,13 @@ from mofang.fit.tokenizer import Shards, open_shards
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
-    from mofang.fit.loop.loop import Outcome
+    from mofang.fit.loop.cursor import Outcome
     from mofang.fit.pretraining.mixture import Question
 
 UNKNOWN_MOST = 0.01  # a larger share of unknown tokens is said aloud
 SAID_FROM_S = 60
-ROW_LEAST, DECAY, WARM_UP = 16, 0.1, 0.05
+ROWS_OVER, DECAY, WARM_UP = 2, 0.1, 0.05  # batches are bounded by their positions, not by their rows
+NEVER = 1_000_000  # validations without improvement before it stops; --patience sets another number
 LINE_TOKENS, LINE_TOP, LINE_TEMPERATURE = 64, 40, 0.8
 
 
@@ -57,7 +60,6 @@ def pretrain(
     start: Annotated[str, OnDisk()] = "",
     revision: str = "main",
     context: Annotated[int, Field(ge=8, le=1 << 17)] = 256,
-    steps: Annotated[int, Field(ge=0)] = 0,
     tokens: Annotated[int, Field(ge=0)] = 0,
     seconds: Annotated[float, Field(ge=0)] = 0.0,
     batch_tokens: Annotated[int, Field(ge=8)] = 4096,
@@ -67,6 +69,7 @@ def pretrain(
     lines: Annotated[int, Field(ge=0, le=100)] = 5,
     prompt: str = "",
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0,
+    learning: Learning = Learning(),
 ) -> Base:
     """Pretrain a network on the texts of shards, from drawn weights or from a base.
 
@@ -75,7 +78,7 @@ def pretrain(
     or mixed by weight (``mlm:0.8,nsp:0.2``: a step asks one of them). ``base``, or ``start`` (a folder, package:NAME/FOLDER
     or a hub's owner/name with its ``revision``), is continued; its own shape then counts. ``steps`` or ``tokens`` say how
     long, ``seconds`` at most how long; left out, 20 tokens a weight and at most 20 passes. Validation looks ``checks``
-    times and the best weights are kept. A generator writes ``lines`` lines at the end.
+    times and the best weights are kept. ``learning`` are the flags of the loop. A generator writes ``lines`` lines.
     """
     began_s = used()[0]
     begun, about = _begun(run, base, start, revision), shards.read_json("about.json")
@@ -86,13 +89,15 @@ def pretrain(
     _warn_of_unknown(run, about)
     questions = _questions(run, shards, about, weights, context=context, seed=seed, whole_words=whole_words)
     whole = questions[0].train.lengths
-    course = course_of(Budget(steps, tokens, seconds), positions=batch_tokens, epoch_tokens=int(whole.sum()),
+    whole_epoch = isinstance(learning.optimizer, GradientDescent)
+    positions = int(whole.sum()) if whole_epoch else batch_tokens * learning.accumulate
+    course = course_of(Budget(learning.steps, tokens, seconds), positions=positions, epoch_tokens=int(whole.sum()),
                        parameters=shape.parameters(), rate=multiply_rate(), checks=checks)
     run.measure(**foresee_pretraining(
         run, shape.config, used()[0] - began_s, steps=course.steps, positions=batch_tokens, context=context, seconds=seconds,
         judged=course.rounds * about["tokens"]["validation"], tokens=sum(about["tokens"].values()), named=named_share(weights)))
     _announce(run, course, seconds)
-    asked = _Asked(weights, context, course, learning_rate or shape.learning_rate, batch_tokens, seconds, seed)
+    asked = _Asked(weights, context, course, learning_rate or shape.learning_rate, batch_tokens, seconds, seed, learning)
     network, outcome = _learn(run, shape, questions, asked, about)
     files = model_files(network, run.scratch / "written")
     files |= tokenizer_files(tokenizer_json if begun is None else (begun.folder / TOKENIZER).read_text(encoding="utf-8"),
@@ -115,6 +120,7 @@ class _Asked:
     batch_tokens: int
     seconds: float
     seed: int
+    learning: Learning
 
 
 def _begun(run: Run, base: Base | None, start: str, revision: str) -> Start | None:
@@ -147,16 +153,24 @@ def _questions(run: Run, shards: Shards, about: dict[str, Any], weights: dict[st
 
 def _learn(run: Run, shape: Shape, questions: list[Question], asked: _Asked, about: dict[str, Any]) -> tuple[Any, Outcome]:
     """Train to the end of the course; the best weights are in the network."""
-    from mofang.fit.loop.loop import Plan
+    from mofang.fit.loop.plan import Plan
     from mofang.fit.loop.start import fit_network
     from mofang.fit.pretraining.mixture import Mixture
 
     whole, course, batch = questions[0].train.lengths, asked.course, asked.batch_tokens
-    mixture = Mixture(questions, Rounds(whole, course.per_epoch, asked.seed), max(batch, int(whole.max())),
-                      about["bytes"]["validation"], asked.seed)
-    plan = Plan(course.rounds, asked.learning_rate, rows=max(1, batch // ROW_LEAST), positions=batch, weight_decay=DECAY,
-                warm_up=WARM_UP, patience=course.rounds, seed=asked.seed, seconds=asked.seconds)
-    return fit_network(shape.build, mixture, plan, Conditions(asked.seed, asked.seconds, run.scratch, run.progress))
+    learning = replace(asked.learning, steps=course.steps)
+    mixture = Mixture(questions, max(batch, int(whole.max())), about["bytes"]["validation"], asked.seed)
+    plan = Plan(course.epochs, asked.learning_rate, rows=max(1, round(ROWS_OVER * batch / float(whole.mean()))), positions=batch,
+                weight_decay=DECAY, warm_up=WARM_UP, patience=NEVER, seed=asked.seed, seconds=asked.seconds,
+                judge_steps=course.judge_steps)
+    conditions = Conditions(asked.seed, asked.seconds, run.scratch, run.progress, learning=learning)
+
+    def build() -> Any:
+        network = shape.build()
+        network.smoothing = learning.label_smoothing
+        return network
+
+    return fit_network(build, mixture, plan, conditions)
 
 
 def _sample(run: Run, network: Any, tokenizer_json: str, about: dict[str, Any], lines: int, prompt: str, seed: int) -> None:
@@ -174,24 +188,29 @@ def _sample(run: Run, network: Any, tokenizer_json: str, about: dict[str, Any], 
 
 def _told(run: Run, shape: Shape, asked: _Asked, outcome: Outcome, about: dict[str, Any]) -> Base:
     """The record of the run."""
-    best = outcome.curves[outcome.best_epoch] if outcome.curves else {}
-    done = int(outcome.curves[-1]["step"]) if outcome.curves else 0
+    best = max(outcome.curves, key=lambda row: row["validation_score"])
+    done = int(outcome.curves[-1]["step"])
     parameters = shape.parameters()
     figures = {"validation_loss": outcome.judged.loss, **outcome.judged.figures}
     run.write_json("curves.json", outcome.curves)
+    run.write_bytes("steps.jsonl", b"".join(canonical(row) + b"\n" for row in outcome.steps))
     run.write_json("about.json", {
         "format": BASE_FORMAT, "architecture": shape.architecture.to_dict(), "kind": shape.kind,
         "objectives": asked.weights, "parameters": parameters, "weights": shape.weights_from, "context": asked.context,
-        "figures": figures, "best_step": best.get("step", 0), "steps": done, "positions": done * asked.batch_tokens,
-        "epochs": round(len(outcome.curves) / asked.course.per_epoch, 3), "stopped": outcome.stopped,
+        "figures": figures, "best_step": best["step"], "steps": done, "epochs": best["epoch"], "stopped": outcome.stopped,
+        "precision": outcome.precision, "learning": {name: _plain(getattr(asked.learning, name)) for name in asked.learning.chosen},
         "learning_rate": asked.learning_rate, "batch_tokens": asked.batch_tokens, "seconds": asked.seconds, "seed": asked.seed,
         "threads": threads(), "device": outcome.device, "licences": sorted({*run.input_licences, *run.added_licences}),
         "vocabulary": {name: about[name] for name in ("size", "kind", "unknown_share", "special")},
         "texts": {name: about[name] for name in ("documents", "tokens", "bytes")},
     })
     run.measure(parameters=parameters, steps=done, **{name: round(value, 6) for name, value in figures.items()},
-                stopped=outcome.stopped, threads=threads(), device=outcome.device)
+                stopped=outcome.stopped, threads=threads(), device=outcome.device, precision=outcome.precision, **outcome.speed)
     return run.result(Base)
+
+
+def _plain(value: Any) -> Any:
+    return value.to_dict() if isinstance(value, Variant) else value
 
 
 def _text(shards: Shards, name: str) -> str:

@@ -39,12 +39,12 @@ def longest_common(left: Sequence[str], right: Sequence[str]) -> int:
 
 
 def chrf(wanted: str, said: str) -> float:
-    """chrF2 (Popović 2015): the F2 of character n-grams of one to six signs, blanks left out, orders that occur averaged."""
+    """chrF2 (Popović 2015): the F2 of character n-grams of one to six signs, blanks left out, over the orders that both texts have."""
     left, right = "".join(wanted.split()), "".join(said.split())
     precisions, recalls = [], []
     for order in range(1, ORDER + 1):
         true, found = _grams(left, order), _grams(right, order)
-        if not true and not found:
+        if not true or not found:
             continue
         common = sum((true & found).values())
         precisions.append(common / max(1, sum(found.values())))

@@ -53,23 +53,29 @@ def write(
     tick: Callable[[int], None] = lambda _: None,
 ) -> list[Written]:
     """Continue token ids. A row's chance follows from the seed and its number (from ``first``) alone, whichever rows are
-    beside it. Prompts keep their ends: as many tokens as leave room for an answer in the model's ``context``.
+    beside it. Prompts keep their ends: see ``kept``.
     """
     network.eval()
-    room = min(manner.max_tokens, max(1, context - 1))
+    most = kept(manner, context)
     found: list[Written] = []
     for begin in range(0, len(prompts), ROWS_AT_ONCE):
-        some = [list(one[-(context - room) :]) for one in prompts[begin : begin + ROWS_AT_ONCE]]
+        some = [list(one[-most:]) for one in prompts[begin : begin + ROWS_AT_ONCE]]
         if not all(some):
             raise MofangError("prompt-empty")
         with torch.inference_mode():
-            found += _some(network, some, manner, ends, decode, room, first + begin)
+            found += _some(network, some, manner, ends, decode, context, first + begin)
         tick(len(some))
     return found
 
 
+def kept(manner: Manner, context: int) -> int:
+    """How many tokens of a prompt are read at most: answers may claim up to half of the context, the prompt has the rest."""
+    return context - min(manner.max_tokens, context // 2)
+
+
 def _some(
-    network: Generator, prompts: list[list[int]], manner: Manner, ends: frozenset[int], decode: Decode, room: int, first: int
+    network: Generator, prompts: list[list[int]], manner: Manner, ends: frozenset[int], decode: Decode, context: int,
+    first: int,
 ) -> list[Written]:
     device = next(network.parameters()).device
     longest = max(map(len, prompts))
@@ -79,6 +85,8 @@ def _some(
         ids[row, longest - len(prompt) :] = torch.tensor(prompt)
         mask[row, longest - len(prompt) :] = 1
     mask = mask.to(device)
+    rooms = [min(manner.max_tokens, context - len(prompt)) for prompt in prompts]
+    room = max(rooms)
     draws = np.stack([np.random.default_rng((manner.seed, first + row)).random(room) for row in range(len(prompts))])
     rows: list[list[int]] = [[] for _ in prompts]
     finish = [""] * len(prompts)
@@ -90,12 +98,12 @@ def _some(
                 finish[row] = "end" if token in ends else ""
                 if not finish[row]:
                     rows[row].append(token)
-                    finish[row] = _stopped(rows[row], manner.stop, decode)
-        if all(finish) or step == room - 1:
+                    finish[row] = _stopped(rows[row], manner.stop, decode) or ("length" if len(rows[row]) == rooms[row] else "")
+        if all(finish):
             break
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         logits, cache = network.go_on(chosen[:, None], mask, cache)
-    return [_written(ids, why or "length", manner.stop, decode) for ids, why in zip(rows, finish, strict=True)]
+    return [_written(ids, why, manner.stop, decode) for ids, why in zip(rows, finish, strict=True)]
 
 
 def choose(logits: Tensor, manner: Manner, draws: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class Generator(nn.Module):
         places = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
         states = self.states(input_ids, attention_mask, places)
         last = (attention_mask.sum(dim=1) - 1).clamp(min=0)
-        chosen = states[torch.arange(len(states), device=states.device), last]
+        chosen = states.gather(1, last[:, None, None].expand(-1, 1, states.shape[2]))[:, 0]
         return torch.log_softmax(self.logits(chosen).float(), dim=1)
 
     def begin(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Cache]:

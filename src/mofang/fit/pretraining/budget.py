@@ -1,4 +1,4 @@
-"""How many steps a budget comes to, and how often validation looks."""
+"""How many steps a budget comes to, and after how many of them validation looks."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Budget:
 
 @dataclass(frozen=True)
 class Course:
-    """``rounds`` rounds of about ``steps / rounds`` steps; ``per_epoch`` rounds see every row once."""
+    """``steps`` in at most ``epochs``, validated after every ``judge_steps``; a step is expected to take ``step_s``."""
 
     steps: int
-    rounds: int
-    per_epoch: int
+    epochs: int
+    judge_steps: int
     step_s: float
 
     @property
@@ -53,9 +53,8 @@ def course_of(budget: Budget, *, positions: int, epoch_tokens: int, parameters: 
             raise MofangError("pretraining-budget", budget_s=round(budget.seconds), parameters=f"{parameters / 1e6:.1f}",
                               possible=possible, needs_s=round(STEPS_LEAST * step_s) + 1)
         wanted = wanted or SPARE * possible
-        often = max(1, min(wanted, possible) // checks)
+        often = min(wanted, possible) // checks
     else:
         wanted = wanted or min(-(-TOKENS_PER_WEIGHT * parameters // positions), EPOCHS_MOST * epoch)
-        often = max(1, wanted // checks)
-    per_epoch = max(1, round(epoch / often))
-    return Course(wanted, max(1, round(wanted * per_epoch / epoch)), per_epoch, step_s)
+        often = wanted // checks
+    return Course(wanted, -(-wanted // epoch) + 1, max(1, often), step_s)

@@ -11,18 +11,15 @@ from mofang.fit.pretraining.denoising import SENTINELS
 from mofang.fit.tokenizing.signs import FRAMES, SPECIAL
 
 if TYPE_CHECKING:
-    from mofang.fit.pretraining.network import Language
+    from mofang.fit.pretraining.network import Asked
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 ENDED = ("$A [EOS]", "$A [EOS] $B:1 [EOS]:1")  # as T5 reads a text
 
 
-def model_files(network: Language, folder: Path) -> dict[str, bytes]:
-    """Configuration and weights, each shared matrix once."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the run has bars of its own
-    network.model.save_pretrained(folder, max_shard_size="1000GB")
+def model_files(network: Asked, folder: Path) -> dict[str, bytes]:
+    """Configuration and weights."""
+    network.files(folder)
     return {name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)}
 
 

@@ -17,7 +17,6 @@ from mofang.engine.arrays import Array
 from mofang.fit.loop.batches import Batches
 from mofang.fit.loop.objective import Batch, Judged, tensors
 from mofang.fit.pretraining.asking import TARGETS, Asking
-from mofang.fit.pretraining.rounds import Rounds
 
 DRAWS = 13  # keeps the draw of a step's question apart from other draws of the same seed
 JUDGED_POSITIONS = 131_072  # validation reads at most so many: enough for a loss to three digits
@@ -43,15 +42,14 @@ class Mixture:
     """An ``Objective`` of the loop. ``bytes`` are those of all validation texts."""
 
     questions: Sequence[Question]
-    rounds: Rounds
     positions: int
     bytes: int
     seed: int
 
     @property
     def lengths(self) -> Array:
-        """Positions of a round's rows."""
-        return self.rounds.lengths
+        """Positions of each row."""
+        return self.questions[0].train.lengths
 
     def question(self, step: int) -> Question:
         """What a step asks."""
@@ -62,14 +60,13 @@ class Mixture:
         return self.questions[int(draw)]
 
     def batch(self, rows: Array, epoch: int, step: int) -> Batch:
-        """The rows of a round, asked what this step asks."""
-        chosen, passed = self.rounds.rows(rows, epoch)
-        return made(self.question(step).train, chosen, passed)
+        """The rows, asked what this step asks."""
+        return made(self.question(step).train, rows, epoch)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Cross entropy summed over the targets."""
-        inputs = {name: value for name, value in batch.arrays.items() if name != TARGETS}
-        return nn.functional.cross_entropy(network(**inputs), batch.arrays[TARGETS], reduction="sum")
+        found: Tensor = network(**batch.arrays)
+        return found
 
     def judge(self, network: nn.Module, device: torch.device) -> Judged:
         """Loss, perplexity and bits per byte of each question, and the weighted mean of the losses."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mofang.fit.pretraining.network import Language
+from mofang.fit.pretraining.network import Asked
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Drawing:
     prompt: str = ""
 
 
-def sample_lines(network: Language, tokenizer: Any, begin: int, end: int, drawing: Drawing) -> list[str]:
+def sample_lines(network: Asked, tokenizer: Any, begin: int, end: int, drawing: Drawing) -> list[str]:
     """The lines; the same seed writes the same ones. Nothing of the data is a prompt."""
     chance = torch.Generator().manual_seed(drawing.seed)
     given = tokenizer.encode(drawing.prompt, add_special_tokens=False).ids if drawing.prompt else []
     written = torch.tensor([[begin, *given]] * drawing.count)
-    length = min(drawing.length, positions_of(network) - written.shape[1])
+    length = min(drawing.length, network.positions - written.shape[1])
     device = next(network.parameters()).device
     network.eval()
     with torch.inference_mode():
@@ -42,12 +42,7 @@ def sample_lines(network: Language, tokenizer: Any, begin: int, end: int, drawin
     return [tokenizer.decode(_until(row[1:].tolist(), end), skip_special_tokens=True).strip() for row in written]
 
 
-def positions_of(network: Language) -> int:
-    """How many positions a text may have."""
-    return int(getattr(network.config, "max_position_embeddings", 1 << 20))
-
-
-def _next(network: Language, ids: Tensor) -> Tensor:
+def _next(network: Asked, ids: Tensor) -> Tensor:
     """Logits [B, V] of what follows."""
     rows, length = ids.shape
     where = torch.arange(rows, device=ids.device) * length + length - 1

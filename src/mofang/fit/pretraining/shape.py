@@ -17,7 +17,7 @@ from mofang.fit.pretraining.starting import (
 )
 
 if TYPE_CHECKING:
-    from mofang.fit.pretraining.network import Language
+    from mofang.fit.pretraining.network import Asked
 
 FROM_A_START = 0.3  # of the rate that drawn weights get: what was learnt before is to be kept
 LONG = 256  # from so many positions on, fused attention is faster here too (research of the machine probe)
@@ -52,13 +52,13 @@ class Shape:
         return {"from": self.begun.name, "digest": self.begun.digest, "drawn": initialisation(self.config) if self.missing else "",
                 "missing": self.missing}
 
-    def build(self) -> Language:
+    def build(self) -> Asked:
         """The network; torch's generator is seeded already."""
         from mofang.fit.pretraining.network import drawn
 
         if self.begun is None:
             return drawn(self.config, self.pairs, self.attention)
-        network: Language
+        network: Asked
         network, missing = loaded(self.begun, self.config["model_type"], self.pairs, self.attention)
         self.missing[:] = missing
         return network
@@ -67,16 +67,20 @@ class Shape:
         """How many weights there are; nothing is allocated."""
         import torch
 
-        from mofang.fit.pretraining.network import drawn
+        from mofang.fit.pretraining.network import plain
 
         with torch.device("meta"):
-            return sum(value.numel() for value in drawn(self.config, self.pairs, self.attention).parameters())
+            return sum(value.numel() for value in plain(self.config, self.pairs, self.attention).parameters())
 
 
 def shape_of(architecture: Architecture, begun: Start | None, weights: Mapping[str, float], about: Mapping[str, Any],
              tokenizer_json: str, context: int) -> Shape:
     """The shape that was chosen, or that of the start: checked against the shards' vocabulary and the context."""
+    from mofang.fit.networks.encoder import unsuited
+
     attention = "sdpa" if "clm" in weights and context >= LONG else "eager"
+    if set(weights) == {"mlm"} and (begun is None or not unsuited(begun.config)):
+        attention = "own"  # orders of places and pairs of sentences are left to the library's body
     if begun is None:
         size = about["size"] + (SENTINELS if "denoise" in weights else 0)
         config = architecture.config(size, context, about["special"])

@@ -108,11 +108,17 @@ def loaded(start: Start, kind: str, pairs: bool, attention: str) -> tuple[Any, S
     import torch
     from transformers.utils import logging
 
-    from mofang.fit.pretraining.network import Language, model_class
+    from mofang.fit.networks.decoder import load_decoder
+    from mofang.fit.networks.sight import unsuited
+    from mofang.fit.pretraining.network import OWN, OWN_BODY, Generator, Language, Reader, model_class
 
+    if kind in OWN and not unsuited(start.config):
+        return Generator(load_decoder(start.folder)), []
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the run has a bar of its own
     model, told = model_class(kind, pairs).from_pretrained(
         start.folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32,
-        attn_implementation=attention, output_loading_info=True,
+        attn_implementation="eager" if attention == OWN_BODY else attention, output_loading_info=True,
     )
+    if attention == OWN_BODY:
+        return Reader(model, start.config), sorted(told["missing_keys"])
     return Language(model), sorted(told["missing_keys"])
