@@ -122,6 +122,9 @@ RUNS: tuple[tuple[str, str, Any], ...] = (
 )
 
 
+QUICK = ["linear, 2,000", "averaged, 2,000", "mlp, 8,000", "xgboost, 20,000"]
+
+
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -290,17 +293,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one repeat, no files")
+    parser.add_argument("--quick", action="store_true", help="four cheap runs, once each, no files")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="mofang-plan-"))
     try:
-        rows = measure(folder, given.names, 1 if given.quick else given.repeats)
+        rows = measure(folder, QUICK if given.quick else given.names, 1 if given.quick else given.repeats)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     found = summary(rows)
     print(json.dumps({name: round(value, 3) for name, value in found.items()}))
+    short = [unit for unit in ("s", "mb") if found[f"median_{unit}"] > max(GOAL_MEDIAN, 2 * found[f"spread_{unit}"])
+             or found[f"worst_{unit}"] > GOAL_WORST]
+    print("ok" if not short else f"short: {', '.join(short)}")
     if not (given.names or given.quick):
         write(rows, given.repeats)
+    sys.exit(bool(short))
 
 
 if __name__ == "__main__":
