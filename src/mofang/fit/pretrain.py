@@ -95,8 +95,9 @@ def pretrain(
     course = course_of(Budget(learning.steps, tokens, seconds), positions=positions, epoch_tokens=int(whole.sum()),
                        parameters=shape.parameters(), rate=multiply_rate(), checks=checks)
     run.measure(**foresee_pretraining(
-        run, shape.config, used()[0] - began_s, steps=course.steps, positions=batch_tokens, context=context, seconds=seconds,
-        judged=course.rounds * about["tokens"]["validation"], tokens=sum(about["tokens"].values()), named=named_share(weights)))
+        run, shape.config, used()[0] - began_s, steps=course.steps * positions / batch_tokens, positions=batch_tokens,
+        context=context, seconds=seconds, judged=(course.steps / course.judge_steps + 1) * about["tokens"]["validation"],
+        tokens=sum(about["tokens"].values()), named=named_share(weights), learning=learning))
     _announce(run, course, seconds)
     asked = _Asked(weights, context, course, learning_rate or shape.learning_rate, batch_tokens, seconds, seed, learning)
     network, outcome = _learn(run, shape, questions, asked, about)
