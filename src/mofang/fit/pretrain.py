@@ -9,13 +9,15 @@ from pydantic import Field
 
 from mofang.core.canonical import canonical
 from mofang.core.errors import MofangError
-from mofang.core.run import Run
+from mofang.core.run import Run, used
 from mofang.core.stage import OnDisk, stage
 from mofang.core.variant import Variant
 from mofang.fit.base import BASE_FORMAT, SAMPLES, TOKENIZER, Base, folder_of
 from mofang.fit.family import Conditions
 from mofang.fit.loop.learning import GradientDescent, Learning
 from mofang.fit.loop.machine import multiply_rate, threads
+from mofang.fit.loop.probe import choosing, known_choices, with_choices
+from mofang.fit.planning.ahead import foresee_pretraining, named_share
 from mofang.fit.pretraining.architecture import Architecture, Gpt, begin_and_end
 from mofang.fit.pretraining.budget import Budget, Course, course_of
 from mofang.fit.pretraining.files import model_files, tokenizer_files
@@ -41,9 +43,9 @@ def start_digest(shop: Shop, settings: dict[str, Any]) -> str:
     """The content of the folder that weights come from, so that another one is another run; a hub's name and revision."""
     name = settings["start"]
     if not name or is_hub_name(name):
-        return f"{name}@{settings['revision']}" if name else ""
+        return with_choices(shop, f"{name}@{settings['revision']}" if name else "")
     try:
-        return start_from(name, settings["revision"]).digest
+        return with_choices(shop, start_from(name, settings["revision"]).digest)
     except MofangError:  # the run will say what is missing
         return ""
 
@@ -79,6 +81,7 @@ def pretrain(
     long, ``seconds`` at most how long; left out, 20 tokens a weight and at most 20 passes. Validation looks ``checks``
     times and the best weights are kept. ``learning`` are the flags of the loop. A generator writes ``lines`` lines.
     """
+    began_s = used()[0]
     begun, about = _begun(run, base, start, revision), shards.read_json("about.json")
     kind = kind_of(begun.config) if begun else architecture.tag
     weights = weights_of(objectives, kind)
@@ -91,6 +94,9 @@ def pretrain(
     positions = int(whole.sum()) if whole_epoch else batch_tokens * learning.accumulate
     course = course_of(Budget(learning.steps, tokens, seconds), positions=positions, epoch_tokens=int(whole.sum()),
                        parameters=shape.parameters(), rate=multiply_rate(), checks=checks)
+    run.measure(**foresee_pretraining(
+        run, shape.config, used()[0] - began_s, steps=course.steps, positions=batch_tokens, context=context, seconds=seconds,
+        judged=course.rounds * about["tokens"]["validation"], tokens=sum(about["tokens"].values()), named=named_share(weights)))
     _announce(run, course, seconds)
     asked = _Asked(weights, context, course, learning_rate or shape.learning_rate, batch_tokens, seconds, seed, learning)
     network, outcome = _learn(run, shape, questions, asked, about)
@@ -165,7 +171,8 @@ def _learn(run: Run, shape: Shape, questions: list[Question], asked: _Asked, abo
         network.smoothing = learning.label_smoothing
         return network
 
-    return fit_network(build, mixture, plan, conditions)
+    with choosing(known_choices(run.shop)):
+        return fit_network(build, mixture, plan, conditions)
 
 
 def _sample(run: Run, network: Any, tokenizer_json: str, about: dict[str, Any], lines: int, prompt: str, seed: int) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mofang.fit.networks.encoder import load_encoder, unsuited
+from mofang.fit.loop.objective import Batch
+from mofang.fit.networks.encoder import EncoderBody, load_encoder, unsuited
 
 OWN = "auto"  # our own body where it suits; any other word is transformers' name for its kind of attention
 LIBRARY = "eager"  # for short texts on a CPU faster than the library's default
@@ -29,12 +30,23 @@ class TransformerNetwork(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits [B, K] of ids and mask int64 [B, L]."""
-        found = self.body(input_ids=input_ids, attention_mask=attention_mask)
-        states = found if isinstance(found, Tensor) else found.last_hidden_state
+        states = states_of(self.body(input_ids=input_ids, attention_mask=attention_mask))
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
         logits: Tensor = self.head(self.dropout(pooled))
         return logits
+
+    def operations(self, batch: Batch) -> float:
+        """Floating-point operations of a training step on this batch; 0 where the body is not ours (the loop then counts)."""
+        if not isinstance(self.body, EncoderBody):
+            return 0.0
+        return self.body.operations(batch.arrays["attention_mask"].sum(dim=1))
+
+
+def states_of(found: Any) -> Tensor:
+    """The last hidden states of what a body gave: our own gives them alone, transformers' in an object."""
+    states: Tensor = found if isinstance(found, Tensor) else found.last_hidden_state
+    return states
 
 
 def from_config(
