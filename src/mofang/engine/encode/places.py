@@ -163,7 +163,8 @@ class PlaceEncoder:
         np.minimum.at(none, record, logits[:, 0])    # no window may hold an answer
         best[:, 0] = none
         shifted = np.exp((best - best.max(axis=1, keepdims=True)).astype(np.float64))
-        return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+        found: Array = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+        return found
 
     def draw(self, rng: np.random.Generator, count: int) -> list[Record]:
         """Texts (and questions) decoded from random tokens of the vocabulary."""
