@@ -18,6 +18,8 @@ from mofang.fit.baseline import baseline
 from mofang.fit.export import export
 from mofang.fit.families import Cross, Labeller, Overlap, Reader, Surroundings
 from mofang.fit.family import Family
+from mofang.fit.size import Size
+from mofang.fit.tasks import baseline_of, candidates
 from mofang.fit.train import train
 from mofang.judge.compare import compare
 from mofang.judge.evaluate import evaluate
@@ -163,3 +165,12 @@ def test_the_same_seed_gives_the_same_weights(fit_shop: Shop, snapshots: dict[st
                      inputs=INPUTS["question_answering"], validation=0.2, test=0.2)
     assert other.run(train, held, family=family, seed=4).part("weights.safetensors").digest == one.part(
         "weights.safetensors").digest
+
+
+@pytest.mark.parametrize("task", sorted(MAKE))
+def test_candidates_go_from_the_baseline_to_what_suits_the_language(task: str) -> None:
+    for language in ("zh", "en"):
+        size = Size(1000, 0 if task in ("pair_regression", "question_answering") else 3, 80.0, language, 1.0)
+        found = candidates(task, size)
+        assert found[0] == baseline_of(task) and all(task in family.tasks for family in found)
+        assert found[0].estimate(size).seconds(3e10) < min(family.estimate(size).seconds(3e10) for family in found[1:])

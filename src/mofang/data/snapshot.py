@@ -85,19 +85,15 @@ def snapshot(
     its time, so that the newest are tested), hence records added later leave all others where they are. What
     ``previous`` holds stays on its side there whatever else changes, its cuts in time are kept, and new records
     join the side of those they belong to: their group, equal content, near copies.
-    Records without a label, and classes with fewer than ``min_per_class`` records, are kept in
-    rejected.parquet with the reason.
-
-    What the label column holds follows from the task: one label; several (a JSON list, or ``a|b``); a number; spans, a
-    JSON list of {"start", "end", "label"}; an answer of a text, {"text", "start"} or the answer itself; a text. What
-    cannot be read so, or lies outside its text, is kept in rejected.parquet too.
+    Records without a label, classes with fewer than ``min_per_class`` records, and labels that cannot be read as the
+    task wants them (one, several, a number, spans, an answer, a text: docs/snapshot.md), are kept in rejected.parquet
+    with the reason.
     """
     reader, target = RecordReader(records), target_of(task)
     label = label or _only_label(reader)
     for name in (label, group, time):
         _require(reader, name)
-    names = _inputs(reader, label, inputs, itself=target == "text")
-    _require_suited(reader, task, names)
+    names = _suited(reader, task, _inputs(reader, label, inputs, itself=target == "text"))
     if validation + test >= 1:
         raise MofangError("split-too-large", validation=validation, test=test)
     shares, earlier = Shares(validation, test, seed), Earlier(previous)
@@ -125,9 +121,7 @@ def snapshot(
     run.measure(
         counts={part: found["rows"] for part, found in counts.items()},
         classes=len(counts["train"]["classes"]),
-        rejected={
-            reason: int(rejected[code]) for code, reason in enumerate(REASONS) if code and rejected[code]
-        },
+        rejected={reason: int(rejected[code]) for code, reason in enumerate(REASONS) if code and rejected[code]},
     )
     return run.result(Snapshot)
 
@@ -202,8 +196,8 @@ def _inputs(reader: RecordReader, label: str, inputs: Sequence[str], itself: boo
     return found
 
 
-def _require_suited(reader: RecordReader, task: str, inputs: Sequence[str]) -> None:
-    """A task of one or two texts has so many, and places in a text still hold: no operator has changed it."""
+def _suited(reader: RecordReader, task: str, inputs: list[str]) -> list[str]:
+    """The inputs: as many texts as the task reads, none of which was changed where labels say places in them."""
     texts = TEXTS.get(task)
     if texts and (len(inputs) != texts or any(reader.roles[name] != "text" for name in inputs)):
         shown = ", ".join(f"{name} ({reader.roles[name]})" for name in inputs)
@@ -212,6 +206,7 @@ def _require_suited(reader: RecordReader, task: str, inputs: Sequence[str]) -> N
     if changed and target_of(task) in PLACED:
         names = ", ".join(dict.fromkeys(str(spec["name"]) for spec in changed))
         raise MofangError("places-moved", task=task, operators=names)
+    return inputs
 
 
 def _touching(inputs: Sequence[str], operators: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

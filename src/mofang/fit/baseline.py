@@ -25,7 +25,8 @@ def baseline(
     """Train and export the baseline that evaluations show beside a model.
 
     It is logistic regression, on n-gram TF-IDF for texts and on standardised values for images and tables; for pairs on
-    what two texts share, for spans and answers on what stands around each word. For two unequal classes it gets a threshold of its own, as ``export`` chooses it, so that both are compared fairly.
+    what two texts share, for spans and answers on what stands around each word. For two unequal
+    classes it gets a threshold of its own, as ``export`` chooses it, so that both are compared fairly.
     """
     family = baseline_of(snapshot.read_json("about.json")["task"])
     graph: Graph = run.call(export, run.call(train, snapshot, family=family, seed=seed), miss_cost=miss_cost)

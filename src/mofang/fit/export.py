@@ -97,7 +97,8 @@ def export(
     }
     if "thresholds" in about["architecture"]:
         written["thresholds"] = about["architecture"]["thresholds"]
-    if len(about["labels"]) == 2 and task_named(about["task"]).target == "class" and (miss_cost or about["headline"] == "f1_macro"):
+    pair = len(about["labels"]) == 2 and task_named(about["task"]).target == "class"
+    if pair and (miss_cost or about["headline"] == "f1_macro"):
         truth, found = _validated(run, model, about, graph, validation)
         written |= {"format": GRAPH_FORMAT, "decide": choose_threshold(about["labels"], truth, found, miss_cost)}
         run.measure(**{name: value for name, value in written["decide"].items() if name != "positive"})

@@ -22,6 +22,8 @@ from mofang.fit.answers import outputs_of, truth_of
 JUDGES = {"spans": "spans", "answer": "answered", "number": "numbers", "classes": "several", "text": "written",
           "positive": "retrieved"}  # "class" is judged by ``evaluate`` and ``figures`` themselves
 
+SIGNED = ("task", "inputs", "labels", "features", "thresholds")
+
 Name = tuple[str, str]  # a figure, and the label that it is of ("": over all)
 
 
@@ -52,7 +54,7 @@ def judged(run: Run, graphs: Sequence[Artifact], test: Records) -> tuple[list[st
     found = []
     for number, (graph, about) in enumerate(zip(graphs, abouts, strict=True)):
         outputs: Arrays = ask(run, str(number), graph, test, len(ids))
-        signature = cast(Signature, {name: about[name] for name in ("task", "inputs", "labels", "features", "thresholds") if name in about})
+        signature = cast(Signature, {name: about[name] for name in SIGNED if name in about})
         answers: list[Answer] = task.answer(signature, outputs, records)
         found.append(module.Measured(about, records, truth, outputs, answers))
     return ids, records, found

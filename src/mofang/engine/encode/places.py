@@ -41,7 +41,8 @@ class Window(NamedTuple):
 class PlaceEncoder:
     """Texts in, windows of token ids out, W >= B rows of at most ``max_length`` tokens:
 
-    {"input_ids", "attention_mask", "token_type_ids" (where ``types``): int64 [W, L]} for the graph, and for ``gather`` "@record" int64 [W],
+    {"input_ids", "attention_mask", "token_type_ids" (where ``types``): int64 [W, L]} for the graph,
+    and for ``gather`` "@record" int64 [W],
     "@piece" int64 [W, L] (the piece whose first token this is, else -1), "@pieces" int64 [B]. ``question`` is the
     column that asks, "" for none.
     """
@@ -162,7 +163,8 @@ class PlaceEncoder:
         np.minimum.at(none, record, logits[:, 0])    # no window may hold an answer
         best[:, 0] = none
         shifted = np.exp((best - best.max(axis=1, keepdims=True)).astype(np.float64))
-        return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+        found: Array = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+        return found
 
     def draw(self, rng: np.random.Generator, count: int) -> list[Record]:
         """Texts (and questions) decoded from random tokens of the vocabulary."""

@@ -56,7 +56,8 @@ class Cross(Bodied):
 
         plan = Plan(
             self.passes(len(train), float(lengths.mean()), started), self.rate(started), rows=64, positions=self.tokens,
-            patience=2 if started else 4, seed=conditions.seed, seconds=conditions.seconds, class_weights=balance_of(material, self.balance),
+            patience=2 if started else 4, seed=conditions.seed, seconds=conditions.seconds,
+            class_weights=balance_of(material, self.balance),
         )
         fitted = fit_rows(build, encoder, encoded, material, plan, conditions, architecture)
         cut = int((lengths >= body.max_length).sum())

@@ -57,7 +57,8 @@ class Placed(Bodied):
         from mofang.fit.networks.heads import headed
 
         network, _ = headed(architecture["config"], None, architecture["outputs"], self.dropout, self.attention, True)
-        return network_graph(restored(network, weights[WEIGHTS]), sample, "identity" if architecture["asks"] else "softmax", each=True)
+        end = "identity" if architecture["asks"] else "softmax"
+        return network_graph(restored(network, weights[WEIGHTS]), sample, end, each=True)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)

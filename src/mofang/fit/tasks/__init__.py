@@ -21,7 +21,7 @@ def candidates(task: str, size: Size) -> tuple[Family, ...]:
     if task not in TASKS:
         raise MofangError("task-unknown", name=task, nearest=nearest(task, TASKS), known=", ".join(TASKS))
     found: tuple[Family, ...] = import_module(f"mofang.fit.tasks.{task}").candidates(size)
-    return balanced(found) if size.is_uneven and task_named(task).target == "class" else found
+    return balanced(found) if task_named(task).target == "class" and size.is_uneven else found
 
 
 def baseline_of(task: str) -> Family:
