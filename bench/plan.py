@@ -37,7 +37,11 @@ def data_sets(folder: Path) -> dict[str, tuple[Callable[[], Path], dict[str, Any
 
     def reviews(rows: int) -> Any:
         given = {"text": ("内容",), "label": "标签"}
-        return lambda: estimate.reviews(_made(folder / f"zh{rows}"), rows), given, {**TEXTS, "label": "标签", "inputs": ("内容",)}
+        return (
+            lambda: estimate.reviews(_made(folder / f"zh{rows}"), rows),
+            given,
+            {**TEXTS, "label": "标签", "inputs": ("内容",)},
+        )
 
     def english(rows: int, words: int, classes: int) -> Any:
         place = folder / f"en{rows}-{words}-{classes}"
@@ -51,24 +55,44 @@ def data_sets(folder: Path) -> dict[str, tuple[Callable[[], Path], dict[str, Any
         return lambda: estimate.made_table(_made(folder / f"table{rows}"), rows, columns, classes), given, cut
 
     def images(rows: int) -> Any:
-        return lambda: _images(folder / f"images{rows}", rows), {}, {"task": "image_classification", "label": "label", "inputs": ("image",)}
+        return (
+            lambda: _images(folder / f"images{rows}", rows),
+            {},
+            {"task": "image_classification", "label": "label", "inputs": ("image",)},
+        )
 
     return {
         **{f"zh {rows}": reviews(rows) for rows in (600, 1500, 2000, 5000, 12_000)},
-        **{f"en {rows} x {words}": english(rows, words, classes)
-           for rows, words, classes in ((250, 12, 2), (300, 25, 3), (400, 12, 2), (800, 12, 3), (3000, 20, 12), (6000, 20, 4))},
-        **{f"table {rows}": table(rows, columns, classes) for rows, columns, classes in
-           ((3000, 12, 3), (8000, 12, 3), (20_000, 20, 2), (40_000, 10, 2))},
+        **{
+            f"en {rows} x {words}": english(rows, words, classes)
+            for rows, words, classes in (
+                (250, 12, 2),
+                (300, 25, 3),
+                (400, 12, 2),
+                (800, 12, 3),
+                (3000, 20, 12),
+                (6000, 20, 4),
+            )
+        },
+        **{
+            f"table {rows}": table(rows, columns, classes)
+            for rows, columns, classes in ((3000, 12, 3), (8000, 12, 3), (20_000, 20, 2), (40_000, 10, 2))
+        },
         **{f"images {rows}": images(rows) for rows in (200, 400, 800)},
     }
 
 
 # Before the twenty: other sizes of each family, from which the factors are learnt.
 EARLIER: tuple[tuple[str, str, Any], ...] = (
-    ("linear", "zh 1500", "linear"), ("linear", "table 3000", "linear"), ("averaged", "zh 1500", {"tag": "averaged", "epochs": 3}),
-    ("linear", "en 800 x 12", "linear"), ("averaged", "en 800 x 12", {"tag": "averaged", "epochs": 3}),
-    ("mlp", "table 3000", {"tag": "mlp", "epochs": 6}), ("xgboost", "table 3000", {"tag": "xgboost", "rounds": 60}),
-    ("resnet", "images 200", {"tag": "resnet", "epochs": 2}), ("encoder", "zh 600", {"tag": "encoder", "epochs": 2}),
+    ("linear", "zh 1500", "linear"),
+    ("linear", "table 3000", "linear"),
+    ("averaged", "zh 1500", {"tag": "averaged", "epochs": 3}),
+    ("linear", "en 800 x 12", "linear"),
+    ("averaged", "en 800 x 12", {"tag": "averaged", "epochs": 3}),
+    ("mlp", "table 3000", {"tag": "mlp", "epochs": 6}),
+    ("xgboost", "table 3000", {"tag": "xgboost", "rounds": 60}),
+    ("resnet", "images 200", {"tag": "resnet", "epochs": 2}),
+    ("encoder", "zh 600", {"tag": "encoder", "epochs": 2}),
     ("encoder", "zh 600", {"tag": "encoder", "epochs": 2, "layers": 3, "width": 192, "heads": 6}),
     ("pretrained", "en 250 x 12", {"tag": "pretrained", "epochs": 1}),
 )
@@ -175,40 +199,77 @@ def measure(folder: Path, names: list[str], repeats: int) -> list[dict[str, Any]
         first = seen[0]["measures"]
         cpu = [one["cost"]["cpu_s"] for one in seen]
         peak = [one["cost"]["peak_mb"] for one in seen]
-        row = {"run": name, "predicted_s": first["predicted_s"], "cpu_s": statistics.median(cpu),
-               "spread_s": (max(cpu) - min(cpu)) / statistics.median(cpu), "predicted_mb": first["predicted_mb"],
-               "peak_mb": statistics.median(peak), "spread_mb": (max(peak) - min(peak)) / statistics.median(peak)}
+        row = {
+            "run": name,
+            "predicted_s": first["predicted_s"],
+            "cpu_s": statistics.median(cpu),
+            "spread_s": (max(cpu) - min(cpu)) / statistics.median(cpu),
+            "predicted_mb": first["predicted_mb"],
+            "peak_mb": statistics.median(peak),
+            "spread_mb": (max(peak) - min(peak)) / statistics.median(peak),
+        }
         row |= {"error_s": error(row["predicted_s"], row["cpu_s"]), "error_mb": error(row["predicted_mb"], row["peak_mb"])}
         rows.append(row)
-        print(f"{name:<40} {row['predicted_s']:7.1f} {row['cpu_s']:7.1f} s {row['error_s']:5.0%}   "
-              f"{row['predicted_mb']:7.0f} {row['peak_mb']:7.0f} MB {row['error_mb']:5.0%}", flush=True)
+        print(
+            f"{name:<40} {row['predicted_s']:7.1f} {row['cpu_s']:7.1f} s {row['error_s']:5.0%}   "
+            f"{row['predicted_mb']:7.0f} {row['peak_mb']:7.0f} MB {row['error_mb']:5.0%}",
+            flush=True,
+        )
     return rows
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Median and worst errors, and the spread between equal runs."""
-    return {f"{kind}_{unit}": found([row[f"{what}_{unit}"] for row in rows])
-            for unit in ("s", "mb")
-            for kind, what, found in (("median", "error", statistics.median), ("worst", "error", max), ("spread", "spread", statistics.median))}
+    return {
+        f"{kind}_{unit}": found([row[f"{what}_{unit}"] for row in rows])
+        for unit in ("s", "mb")
+        for kind, what, found in (
+            ("median", "error", statistics.median),
+            ("worst", "error", max),
+            ("spread", "spread", statistics.median),
+        )
+    }
 
 
 def write(rows: list[dict[str, Any]], repeats: int) -> None:
     """The two result files."""
     found = summary(rows)
-    about = {"day": date.today().isoformat(), "python": platform.python_version(), "cores": os.cpu_count(),
-             "threads": os.environ.get("MOFANG_THREADS", "all"), "repeats": repeats, "runs": len(rows)}
+    about = {
+        "day": date.today().isoformat(),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "threads": os.environ.get("MOFANG_THREADS", "all"),
+        "repeats": repeats,
+        "runs": len(rows),
+    }
     (RESULTS / "plan.json").write_text(json.dumps({"about": about, "summary": found, "rows": rows}, indent=1) + "\n")
     allowed = {unit: max(GOAL_MEDIAN, 2 * found[f"spread_{unit}"]) for unit in ("s", "mb")}
-    lines = ["# `mofang plan`: predicted before the run, measured after it", "",
-             f"{about['day']}, Python {about['python']}, {about['cores']} cores, {about['threads']} threads; each run {repeats} times.",
-             "CPU seconds and peak memory of the process. Written by `make bench-plan`.", "",
-             "| run | predicted s | CPU s | error | predicted MB | peak MB | error |", "|---|---|---|---|---|---|---|"]
-    lines += [f"| {row['run']} | {row['predicted_s']:.1f} | {row['cpu_s']:.1f} | {row['error_s']:.0%} | {row['predicted_mb']:.0f} | "
-              f"{row['peak_mb']:.0f} | {row['error_mb']:.0%} |" for row in rows]
-    lines += ["", (f"Time: median error {found['median_s']:.1%} (goal {allowed['s']:.1%}), worst {found['worst_s']:.1%} (goal 30 %), "
-              f"spread between equal runs {found['spread_s']:.1%}."),
-              (f"Memory: median error {found['median_mb']:.1%} (goal {allowed['mb']:.1%}), worst {found['worst_mb']:.1%} (goal 30 %), "
-              f"spread {found['spread_mb']:.1%}."), ""]
+    lines = [
+        "# `mofang plan`: predicted before the run, measured after it",
+        "",
+        f"{about['day']}, Python {about['python']}, {about['cores']} cores, {about['threads']} threads; {repeats} times each.",
+        "CPU seconds and peak memory of the process. Written by `make bench-plan`.",
+        "",
+        "| run | predicted s | CPU s | error | predicted MB | peak MB | error |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['run']} | {row['predicted_s']:.1f} | {row['cpu_s']:.1f} | {row['error_s']:.0%} | {row['predicted_mb']:.0f} | "
+        f"{row['peak_mb']:.0f} | {row['error_mb']:.0%} |"
+        for row in rows
+    ]
+    lines += [
+        "",
+        (
+            f"Time: median error {found['median_s']:.1%} (goal {allowed['s']:.1%}), worst {found['worst_s']:.1%} (goal 30 %), "
+            f"spread between equal runs {found['spread_s']:.1%}."
+        ),
+        (
+            f"Memory: median {found['median_mb']:.1%} (goal {allowed['mb']:.1%}), worst {found['worst_mb']:.1%} (goal 30 %), "
+            f"spread {found['spread_mb']:.1%}."
+        ),
+        "",
+    ]
     (RESULTS / "plan.md").write_text("\n".join(lines), encoding="utf-8")
 
 

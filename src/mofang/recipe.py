@@ -36,7 +36,7 @@ HOMES = {
     "evaluate": "mofang.judge.evaluate", "compare": "mofang.judge.compare", "package": "mofang.serve.package",
     "protect": "mofang.data.protect", "private": "mofang.data.private", "queue_up": "mofang.data.label",
     "bring_labels": "mofang.data.label", "bring_proposals": "mofang.data.label", "gather": "mofang.data.label",
-    "plan": "mofang.fit.plan",
+    "plan": "mofang.fit.plan", "gauge": "mofang.fit.gauge",
     "aggregate": "mofang.data.label", "tokenizer": "mofang.fit.tokenizer", "shard": "mofang.fit.tokenizer",
     "pretrain": "mofang.fit.pretrain",
     "generate": "mofang.fit.generate", "prefer": "mofang.fit.prefer", "reinforce": "mofang.fit.reinforce",

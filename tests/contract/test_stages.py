@@ -18,7 +18,8 @@ from mofang.core.shop import Shop
 from tests.contract.world import World, calls
 
 STAGES = tuple(sorted(set(locked()["stages"])))
-ELSEWHERE = {"invoice": "its contract stands in tests/trade/test_invoices.py: it needs metered usage",
+ELSEWHERE = {"gauge": "its contract stands in tests/fit/test_gauge.py: it pretrains several networks",
+             "invoice": "its contract stands in tests/trade/test_invoices.py: it needs metered usage",
              "private": "its contract stands in tests/data/test_private.py: it needs a privacy budget, and its answers have noise",
              **dict.fromkeys(("generate", "prefer", "reinforce"), "tests/fit/test_generation.py: they need a generator"),
              "index": "its contract stands in tests/serve/test_search.py: it needs a model that embeds texts",

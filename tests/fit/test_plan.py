@@ -85,10 +85,16 @@ def test_money_in_its_own_currency() -> None:
     assert all(one.source for one in hardware.DEVICES.values())
 
 
-@pytest.mark.parametrize(("model", "device", "devices", "parts"), [
-    ("gpt-2", "h100", 8, 1), ("llama-2-7b", "h100", 8, 1), ("llama-2-70b", "h100", 1024, 32), ("gpt-3", "a100", 1024, 4),
-    ("llama-3.1-8b", "a100", 64, 1),
-])
+@pytest.mark.parametrize(
+    ("model", "device", "devices", "parts"),
+    [
+        ("gpt-2", "h100", 8, 1),
+        ("llama-2-7b", "h100", 8, 1),
+        ("llama-2-70b", "h100", 1024, 32),
+        ("gpt-3", "a100", 1024, 4),
+        ("llama-3.1-8b", "a100", 64, 1),
+    ],
+)
 def test_layouts_of_known_models(model: str, device: str, devices: int, parts: int) -> None:
     network, card = count(MODELS[model], head="lm"), hardware.device_named(device)
     found = best_layout(network, card, devices, 2048, devices * 8)
@@ -139,7 +145,9 @@ def test_a_configuration_that_is_none_is_refused(tmp_path: Path, content: str) -
 def test_published_ratios() -> None:
     """C = 6·N·20·N: 5.76e23 operations (Gopher's) buy 69e9 weights and 1.39e12 tokens, about what Chinchilla was."""
     chinchilla, nanochat = scaling.published(5.76e23)
-    assert chinchilla.parameters == pytest.approx(69.3e9, rel=0.001) and chinchilla.tokens == pytest.approx(1.386e12, rel=0.001)
+    assert chinchilla.parameters == pytest.approx(69.3e9, rel=0.001) and chinchilla.tokens == pytest.approx(
+        1.386e12, rel=0.001
+    )
     assert nanochat.tokens / nanochat.parameters == pytest.approx(10.5)
 
 
@@ -210,7 +218,9 @@ def test_a_training_stands_beside_its_prediction(shop: Shop, snapshots: dict[str
     assert factor(fit_shop, "linear").runs >= 1 and factor(fit_shop, "no such").runs == 0
 
 
-def test_a_factor_is_the_median_of_earlier_runs(fit_shop: Shop, snapshots: dict[str, Snapshot], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_factor_is_the_median_of_earlier_runs(
+    fit_shop: Shop, snapshots: dict[str, Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mofang.fit.planning import learnt
 
     sample = sample_of(snapshots["table_classification"])
@@ -226,13 +236,16 @@ def test_a_factor_is_the_median_of_earlier_runs(fit_shop: Shop, snapshots: dict[
 # Memory
 
 
-def test_what_will_not_fit_is_refused_before_it_begins(fit_shop: Shop, snapshots: dict[str, Snapshot],
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_will_not_fit_is_refused_before_it_begins(
+    fit_shop: Shop, snapshots: dict[str, Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
     big = Encoder(layers=24, width=1024, heads=16, epochs=1)
     own = room.peak_mb()
     monkeypatch.setenv("MOFANG_MEMORY", str(round(own + 1500)))
     error = refused(lambda: fit_shop.run(train, snapshots["text_classification"], family=big))
-    assert error.code == "memory-too-small" and "--family.width" in error.what + error.fix and "MOFANG_MEMORY=any" in error.fix
+    assert (
+        error.code == "memory-too-small" and "--family.width" in error.what + error.fix and "MOFANG_MEMORY=any" in error.fix
+    )
     found = fit_shop.run(plan, snapshots["text_classification"], families=(big,)).read_json("plan.json")
     assert not found["families"][0]["fits"] and found["limit_mb"] == round(own + 1500)
     monkeypatch.setenv("MOFANG_MEMORY", "any")
@@ -242,11 +255,15 @@ def test_what_will_not_fit_is_refused_before_it_begins(fit_shop: Shop, snapshots
 def test_smaller_settings_come_from_mild_to_harsh() -> None:
     words = [one for one, _ in smaller(Encoder())]
     assert words[0] == "--family.tokens 1024" and words.index("--family.width 64") > words.index("--family.tokens 256")
-    assert [one for one, _ in smaller(Linear())] == [f"--family.terms {number}" for number in (100000, 50000, 25000, 12500, 6250)]
+    assert [one for one, _ in smaller(Linear())] == [
+        f"--family.terms {number}" for number in (100000, 50000, 25000, 12500, 6250)
+    ]
 
 
-@pytest.mark.parametrize(("version", "limit", "left"), [(2, "1073741824", 512 + 64), (2, "max", None), (1, "2147483648", 1536 + 64),
-                                                        (1, "9223372036854771712", None)])
+@pytest.mark.parametrize(
+    ("version", "limit", "left"),
+    [(2, "1073741824", 512 + 64), (2, "max", None), (1, "2147483648", 1536 + 64), (1, "9223372036854771712", None)],
+)
 def test_the_control_groups_limit_counts(tmp_path: Path, version: int, limit: str, left: int | None) -> None:
     proc, groups = tmp_path / "proc", tmp_path / "groups"
     folder = groups / "app" if version == 2 else groups / "memory" / "app"

@@ -14,17 +14,39 @@ from mofang.fit.planning.known import MODELS, model_named
 from mofang.fit.planning.memory import MB, How, activation_bytes, trained_parameters, training_memory
 from mofang.fit.planning.modules import Network, count
 
-SMALL = {"vocab_size": 300, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96,
-         "max_position_embeddings": 48}
+SMALL = {
+    "vocab_size": 300,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+    "max_position_embeddings": 48,
+}
 T5 = {"vocab_size": 300, "d_model": 64, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 4, "d_kv": 16, "d_ff": 96}
 KINDS: list[tuple[str, dict[str, Any], str, str]] = [
     ("bert", SMALL, "AutoModel", ""),
     ("bert", SMALL, "AutoModelForMaskedLM", "lm"),
-    ("gpt2", {"vocab_size": 300, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 48, "bos_token_id": 1, "eos_token_id": 1},
-     "AutoModelForCausalLM", "lm"),
+    (
+        "gpt2",
+        {
+            "vocab_size": 300,
+            "n_embd": 64,
+            "n_layer": 2,
+            "n_head": 4,
+            "n_positions": 48,
+            "bos_token_id": 1,
+            "eos_token_id": 1,
+        },
+        "AutoModelForCausalLM",
+        "lm",
+    ),
     ("llama", {**SMALL, "num_key_value_heads": 2}, "AutoModelForCausalLM", "lm"),
-    ("llama", {**SMALL, "num_key_value_heads": 1, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
-     "AutoModelForCausalLM", "lm"),
+    (
+        "llama",
+        {**SMALL, "num_key_value_heads": 1, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+        "AutoModelForCausalLM",
+        "lm",
+    ),
     ("qwen2", {**SMALL, "num_key_value_heads": 2}, "AutoModelForCausalLM", "lm"),
     ("t5", T5, "AutoModelForSeq2SeqLM", "lm"),
     ("t5", {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}, "AutoModelForSeq2SeqLM", "lm"),
@@ -39,7 +61,9 @@ def built(kind: str, settings: dict[str, Any], auto: str) -> Any:
     return getattr(transformers, auto).from_config(config, attn_implementation="eager").eval()
 
 
-@pytest.mark.parametrize(("kind", "settings", "auto", "head"), KINDS, ids=[f"{one[0]} {place}" for place, one in enumerate(KINDS)])
+@pytest.mark.parametrize(
+    ("kind", "settings", "auto", "head"), KINDS, ids=[f"{one[0]} {place}" for place, one in enumerate(KINDS)]
+)
 def test_counts_equal_torchs(kind: str, settings: dict[str, Any], auto: str, head: str) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -70,8 +94,15 @@ def test_backward_is_twice_forward_as_torch_counts_it() -> None:
 
 
 def test_published_parameter_counts() -> None:
-    known = {"gpt-2": 124_439_808, "gpt-2-xl": 1_557_611_200, "llama-2-7b": 6_738_415_616, "llama-2-13b": 13_015_864_320,
-             "llama-2-70b": 68_976_648_192, "llama-3.1-8b": 8_030_261_248, "llama-3.1-70b": 70_553_706_496}
+    known = {
+        "gpt-2": 124_439_808,
+        "gpt-2-xl": 1_557_611_200,
+        "llama-2-7b": 6_738_415_616,
+        "llama-2-13b": 13_015_864_320,
+        "llama-2-70b": 68_976_648_192,
+        "llama-3.1-8b": 8_030_261_248,
+        "llama-3.1-70b": 70_553_706_496,
+    }
     assert {name: count(MODELS[name], head="lm").parameters for name in known} == known
     assert count(MODELS["bert-base"], pooler=True).parameters == 109_482_240
     assert count(MODELS["gpt-3"], head="lm").parameters == pytest.approx(175e9, rel=0.003)
@@ -121,10 +152,17 @@ def test_sixteen_bytes_for_each_parameter() -> None:
     assert divided["optimiser"] == parts["optimiser"] / 6
 
 
-@pytest.mark.parametrize(("how", "measured_mib"), [
-    ({"dropout": True}, 1099), ({"fused": True}, 590), ({"precision": "bf16"}, 459), ({"precision": "bf16", "fused": True}, 388),
-    ({"precision": "bf16", "adapt": "lora"}, 324),
-], ids=["fp32 dropout", "fp32 fused", "bf16", "bf16 fused", "lora"])
+@pytest.mark.parametrize(
+    ("how", "measured_mib"),
+    [
+        ({"dropout": True}, 1099),
+        ({"fused": True}, 590),
+        ({"precision": "bf16"}, 459),
+        ({"precision": "bf16", "fused": True}, 388),
+        ({"precision": "bf16", "adapt": "lora"}, 324),
+    ],
+    ids=["fp32 dropout", "fp32 fused", "bf16", "bf16 fused", "lora"],
+)
 def test_activations_are_those_that_were_measured(how: dict[str, Any], measured_mib: float) -> None:
     """Distinct bytes saved for backward, MiniLM, 32 x 128 tokens, with torch's saved-tensor hooks."""
     network, given = minilm(), How(32, 128, **how)
@@ -136,8 +174,17 @@ def test_activations_of_a_small_network_as_autograd_keeps_them() -> None:
     import torch
     from torch.autograd.graph import saved_tensors_hooks
 
-    model = built("bert", {**SMALL, "hidden_size": 96, "intermediate_size": 384, "hidden_dropout_prob": 0.0,
-                           "attention_probs_dropout_prob": 0.0}, "AutoModel").train()
+    model = built(
+        "bert",
+        {
+            **SMALL,
+            "hidden_size": 96,
+            "intermediate_size": 384,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
+        "AutoModel",
+    ).train()
     model.pooler = None
     own = {value.untyped_storage().data_ptr() for value in model.parameters()}
     kept: dict[int, int] = {}
@@ -162,13 +209,18 @@ def test_lora_trains_only_its_adapters() -> None:
     assert training_memory(network, how).total < 0.5 * full
 
 
-@pytest.mark.parametrize(("config", "code"), [
-    ({}, "plan-unknown-model"), ({"model_type": "mamba"}, "plan-unknown-model"),
-    ({"model_type": "bert", "hidden_size": "wide"}, "plan-config-wrong"),
-    ({"model_type": "llama", "num_hidden_layers": -1}, "plan-config-wrong"),
-    ({"model_type": "gpt2", "n_embd": True}, "plan-config-wrong"), ({"model_type": ["bert"]}, "plan-unknown-model"),
-    ({"model_type": "bert", "num_attention_heads": 0}, "plan-config-wrong"),
-])
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        ({}, "plan-unknown-model"),
+        ({"model_type": "mamba"}, "plan-unknown-model"),
+        ({"model_type": "bert", "hidden_size": "wide"}, "plan-config-wrong"),
+        ({"model_type": "llama", "num_hidden_layers": -1}, "plan-config-wrong"),
+        ({"model_type": "gpt2", "n_embd": True}, "plan-config-wrong"),
+        ({"model_type": ["bert"]}, "plan-unknown-model"),
+        ({"model_type": "bert", "num_attention_heads": 0}, "plan-config-wrong"),
+    ],
+)
 def test_wrong_configurations_are_refused_in_words(config: dict[str, Any], code: str) -> None:
     with pytest.raises(MofangError) as refused:
         count(config)

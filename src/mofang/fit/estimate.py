@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from mofang.fit.planning.stops import STOPS, terms_of
 from mofang.fit.size import Size
 from mofang.fit.unpacking import cache_home
 
-PROBE_FORMAT = 1
+PROBE_FORMAT = 2
+PRODUCT_SIDE, PRODUCTS = 512, 20
 PROBE_KEPT_S = 7 * 86_400.0
 REFERENCE_LOOP_S = 0.015  # what the plain loop below takes on the machine where the constants were measured
 TRAIN_SHARE = 0.8
@@ -49,11 +50,12 @@ HEADROOM, FIRST_REACH = 4.0, 10.0  # as in select.py
 
 @dataclass(frozen=True)
 class Machine:
-    """What the probe found: floating-point operations a second, and how much slower than the reference plain code
-    runs."""
+    """What the probe found: floating-point operations a second, how much slower than the reference plain code
+    runs, and operations of one core in a second of its own time (whatever else the machine does)."""
 
     rate: float
     slowness: float
+    core: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -202,15 +204,13 @@ def machine_speed(cache: Path | None) -> Machine:
     try:
         known = json.loads(place.read_text(encoding="utf-8"))
         if known["sign"] == sign and 0 <= time.time() - known["at"] < PROBE_KEPT_S:
-            return Machine(float(known["rate"]), float(known["slowness"]))
+            return Machine(float(known["rate"]), float(known["slowness"]), float(known["core"]))
     except (OSError, ValueError, KeyError, TypeError):  # not there yet, or of another version: measure
         pass
-    found = Machine(multiply_rate(), plain_loop_s() / REFERENCE_LOOP_S)
+    found = Machine(multiply_rate(), plain_loop_s() / REFERENCE_LOOP_S, core_rate())
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(
-            place, json.dumps({"sign": sign, "at": time.time(), "rate": found.rate, "slowness": found.slowness}).encode()
-        )
+        write_durably(place, json.dumps({"sign": sign, "at": time.time(), **asdict(found)}).encode())
     except (OSError, MofangError):  # a cache that cannot be written costs the probe again
         pass
     return found
@@ -219,6 +219,24 @@ def machine_speed(cache: Path | None) -> Machine:
 def user_cache() -> Path:
     """Where programs keep what they can measure again."""
     return cache_home()
+
+
+def core_rate() -> float:
+    """Float32 operations of one core in a second of its own processor time; 0 where the library cannot be held to one."""
+    import numpy as np
+
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return 0.0
+    left = np.ones((PRODUCT_SIDE, PRODUCT_SIDE), dtype=np.float32)
+    best = float("inf")
+    with threadpool_limits(1):
+        for _ in range(PRODUCTS):
+            began = time.thread_time()
+            left @ left
+            best = min(best, time.thread_time() - began)
+    return 2 * PRODUCT_SIDE**3 / best
 
 
 def plain_loop_s() -> float:

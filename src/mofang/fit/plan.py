@@ -15,6 +15,7 @@ from mofang.core.stage import OnDisk, stage
 from mofang.data.snapshot import Snapshot
 from mofang.fit import families as registered
 from mofang.fit.family import Family
+from mofang.fit.gauge import Gauged, law_of
 from mofang.fit.planning.advice import family_advice
 from mofang.fit.planning.ahead import predict
 from mofang.fit.planning.energy import energy_here
@@ -25,6 +26,7 @@ from mofang.fit.planning.money import by_rates
 from mofang.fit.planning.paper import Wanted, paper_plan
 from mofang.fit.planning.room import usable_mb
 from mofang.fit.planning.sample import sample_of
+from mofang.fit.planning.scaling import Law
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -41,7 +43,9 @@ class Planned(Artifact):
 def learnt_digest(shop: Shop, settings: dict[str, Any]) -> str:
     """What a plan depends on beside its settings: the configuration file, the shop's rates, and what its runs have taught."""
     config = read_config(settings["config"]) if settings["config"] else {}
-    taught = {tag: [round(factor(shop, tag).seconds, 1), round(factor(shop, tag).memory, 1)] for tag in sorted(registered.KINDS)}
+    taught = {
+        tag: [round(factor(shop, tag).seconds, 1), round(factor(shop, tag).memory, 1)] for tag in sorted(registered.KINDS)
+    }
     return digest_of({"config": dict(config), "taught": taught, "rates": shop.rates})
 
 
@@ -49,6 +53,7 @@ def learnt_digest(shop: Shop, settings: dict[str, Any]) -> str:
 def plan(
     run: Run,
     snapshot: Snapshot | None = None,
+    law: Gauged | None = None,
     *,
     families: tuple[Family, ...] = (),
     budget_s: Annotated[float, Field(gt=0)] = 300.0,
@@ -67,25 +72,28 @@ def plan(
     """Say what a training will need: operations, memory by component, time, money and energy.
 
     With a SNAPSHOT, of each family on this machine, corrected by what the shop's own runs took. Without one, on paper: a
-    published model (``--model gpt-3``) or a transformers ``--config``, so many ``--tokens``, and ``--gpus`` of a ``--gpu``.
+    published model (``--model gpt-3``) or a transformers ``--config``, so many ``--tokens``, and ``--gpus`` of a ``--gpu``;
+    the LAW that ``gauge`` fitted stands beside the published ones.
     """
     if snapshot is not None:
         found = plan_here(run.shop, snapshot, families, budget_s, grid)
     else:
         wanted = Wanted(tokens, length, gpus, gpu, batch, adapt, grid=grid, hour=hour or None, price=price or None)
-        found = plan_on_paper(model, config, wanted)
+        found = plan_on_paper(model, config, wanted, law and law_of(law))
     run.write_json("plan.json", {"format": PLAN_FORMAT, **found})
     return run.result(Planned)
 
 
-def plan_on_paper(model: str, config: str, wanted: Wanted) -> dict[str, Any]:
+def plan_on_paper(model: str, config: str, wanted: Wanted, law: Law | None = None) -> dict[str, Any]:
     """The plan of a published model or a configuration file; needs no shop."""
     if not model and not config:
         raise MofangError("plan-nothing-given", known=", ".join(MODELS))
-    return paper_plan(read_config(config) if config else model_named(model), wanted, name=model or config)
+    return paper_plan(read_config(config) if config else model_named(model), wanted, law, model or config)
 
 
-def plan_here(shop: Shop, snapshot: Artifact, families: Sequence[Family], budget_s: float, grid: str = "cn") -> dict[str, Any]:
+def plan_here(
+    shop: Shop, snapshot: Artifact, families: Sequence[Family], budget_s: float, grid: str = "cn"
+) -> dict[str, Any]:
     """Every family on this snapshot and this machine, cheap to dear."""
     from mofang.fit.tasks import candidates
 
@@ -96,10 +104,18 @@ def plan_here(shop: Shop, snapshot: Artifact, families: Sequence[Family], budget
     rows.sort(key=lambda row: float(row["wall_s"]))
     size = sample.size
     return {
-        "kind": "here", "budget_s": budget_s, "limit_mb": limit and round(limit),
-        "data": {"rows": size.rows, "validation": sample.validation, "classes": size.classes, "length": round(size.length, 1),
-                 "language": size.language},
-        "families": rows, "advice": family_advice(rows, size, budget_s),
+        "kind": "here",
+        "budget_s": budget_s,
+        "limit_mb": limit and round(limit),
+        "data": {
+            "rows": size.rows,
+            "validation": sample.validation,
+            "classes": size.classes,
+            "length": round(size.length, 1),
+            "language": size.language,
+        },
+        "families": rows,
+        "advice": family_advice(rows, size, budget_s),
     }
 
 
@@ -109,11 +125,23 @@ def _row(shop: Shop, family: Family, sample: Any, limit: float | None, grid: str
     used = energy_here(found.cpu_s, grid)
     work = found.work
     return {
-        "family": family.tag, "settings": family.to_dict(), "cpu_s": round(found.cpu_s, 2), "wall_s": round(found.wall_s, 2),
-        "peak_mb": round(found.peak_mb, 1), "fits": limit is None or found.peak_mb <= max(limit, found.held_mb),
-        "parameters": round(work.parameters), "flops": work.flops, "steps": round(work.steps),
-        "memory_mb": {"process": round(found.base_mb, 1), **{name: round(value / MB, 1) for name, value in work.memory.items()}},
+        "family": family.tag,
+        "settings": family.to_dict(),
+        "cpu_s": round(found.cpu_s, 2),
+        "wall_s": round(found.wall_s, 2),
+        "peak_mb": round(found.peak_mb, 1),
+        "fits": limit is None or found.peak_mb <= max(limit, found.held_mb),
+        "parameters": round(work.parameters),
+        "flops": work.flops,
+        "steps": round(work.steps),
+        "memory_mb": {
+            "process": round(found.base_mb, 1),
+            **{name: round(value / MB, 1) for name, value in work.memory.items()},
+        },
         "modules": work.network.to_rows(sample.size.length) if work.network else [],
-        "factor_s": found.factor.seconds, "factor_mb": found.factor.memory, "learnt_from": found.factor.runs,
-        "money": by_rates(shop.rates, shop.currency, found.wall_s, used.kwh).to_dict(), "energy": used.to_dict(),
+        "factor_s": found.factor.seconds,
+        "factor_mb": found.factor.memory,
+        "learnt_from": found.factor.runs,
+        "money": by_rates(shop.rates, shop.currency, found.wall_s, used.kwh).to_dict(),
+        "energy": used.to_dict(),
     }

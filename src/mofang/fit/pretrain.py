@@ -9,13 +9,14 @@ from pydantic import Field
 
 from mofang.core.canonical import canonical
 from mofang.core.errors import MofangError
-from mofang.core.run import Run
+from mofang.core.run import Run, used
 from mofang.core.stage import OnDisk, stage
 from mofang.core.variant import Variant
 from mofang.fit.base import BASE_FORMAT, SAMPLES, TOKENIZER, Base, folder_of
 from mofang.fit.family import Conditions
 from mofang.fit.loop.learning import GradientDescent, Learning
 from mofang.fit.loop.machine import multiply_rate, threads
+from mofang.fit.planning.ahead import foresee_pretraining, named_share
 from mofang.fit.pretraining.architecture import Architecture, Gpt, begin_and_end
 from mofang.fit.pretraining.budget import Budget, Course, course_of
 from mofang.fit.pretraining.files import model_files, tokenizer_files
@@ -79,6 +80,7 @@ def pretrain(
     long, ``seconds`` at most how long; left out, 20 tokens a weight and at most 20 passes. Validation looks ``checks``
     times and the best weights are kept. ``learning`` are the flags of the loop. A generator writes ``lines`` lines.
     """
+    began_s = used()[0]
     begun, about = _begun(run, base, start, revision), shards.read_json("about.json")
     kind = kind_of(begun.config) if begun else architecture.tag
     weights = weights_of(objectives, kind)
@@ -91,6 +93,9 @@ def pretrain(
     positions = int(whole.sum()) if whole_epoch else batch_tokens * learning.accumulate
     course = course_of(Budget(learning.steps, tokens, seconds), positions=positions, epoch_tokens=int(whole.sum()),
                        parameters=shape.parameters(), rate=multiply_rate(), checks=checks)
+    run.measure(**foresee_pretraining(
+        run, shape.config, used()[0] - began_s, steps=course.steps, positions=batch_tokens, context=context, seconds=seconds,
+        judged=course.rounds * about["tokens"]["validation"], tokens=sum(about["tokens"].values()), named=named_share(weights)))
     _announce(run, course, seconds)
     asked = _Asked(weights, context, course, learning_rate or shape.learning_rate, batch_tokens, seconds, seed, learning)
     network, outcome = _learn(run, shape, questions, asked, about)

@@ -12,8 +12,10 @@ from mofang.core.nearest import nearest
 from mofang.core.run import Cost
 
 RAPL = Path("/sys/class/powercap")
-PUE = {"cloud": (1.2, "assumed: between Google's 1.09 (2024 report) and Uptime Institute's survey mean of 1.56 (2024)"),
-       "office": (1.0, "assumed: no cooling of its own")}
+PUE = {
+    "cloud": (1.2, "assumed: between Google's 1.09 (2024 report) and Uptime Institute's survey mean of 1.56 (2024)"),
+    "office": (1.0, "assumed: no cooling of its own"),
+}
 
 # kg of CO2 a kWh of the grid, with its source.
 GRIDS: dict[str, tuple[float, str]] = {
@@ -37,22 +39,33 @@ class Energy:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {"kwh": round(self.kwh, 6), "co2_kg": round(self.co2_kg, 6), "measured": self.measured, "sources": dict(self.sources)}
+        return {
+            "kwh": round(self.kwh, 6),
+            "co2_kg": round(self.co2_kg, 6),
+            "measured": self.measured,
+            "sources": dict(self.sources),
+        }
 
 
-def energy(devices: int, watts: float, hours: float, *, grid: str = "cn", place: str = "cloud", watts_source: str = "") -> Energy:
+def energy(
+    devices: int, watts: float, hours: float, *, grid: str = "cn", place: str = "cloud", watts_source: str = ""
+) -> Energy:
     """devices x W x h x PUE / 1000 in kWh; x the grid's factor in kg of CO2. Raises ``plan-unknown-grid``."""
     if grid not in GRIDS:
         raise MofangError("plan-unknown-grid", name=grid, nearest=nearest(grid, GRIDS), known=", ".join(GRIDS))
     factor, source = GRIDS[grid]
     pue, why = PUE[place]
     kwh = devices * watts * hours * pue / 1000
-    return Energy(kwh, kwh * factor, False, {"watts": watts_source, "pue": f"{pue:g}, {why}", "grid": f"{factor:g} kg/kWh, {source}"})
+    return Energy(
+        kwh, kwh * factor, False, {"watts": watts_source, "pue": f"{pue:g}, {why}", "grid": f"{factor:g} kg/kWh, {source}"}
+    )
 
 
 def energy_here(cpu_s: float, grid: str = "cn") -> Energy:
     """Of work on this machine: its cores' watts as the ledger counts them, no PUE."""
-    told = "RAPL is readable here: the run's own figure will be measured" if rapl_packages() else "RAPL is not readable here"
+    told = (
+        "RAPL is readable here: the run's own figure will be measured" if rapl_packages() else "RAPL is not readable here"
+    )
     source = f"estimated: {Cost.WATTS_PER_CORE:g} W for each busy core, as the ledger counts it; {told}"
     return energy(1, Cost.WATTS_PER_CORE, cpu_s / 3600, grid=grid, place="office", watts_source=source)
 

@@ -42,8 +42,17 @@ DEVICES = {
     for one in (
         Device("t4", 65 * T, 15 * GIB, 320 * GB, 32 * GB, 70, None, None, "NVIDIA T4 data sheet, dense fp16"),
         Device("v100", 125 * T, 32 * GIB, 900 * GB, 300 * GB, 300, None, None, "NVIDIA V100 data sheet, dense fp16"),
-        Device("rtx4090", 165 * T, 24 * GIB, 1008 * GB, 32 * GB, 450, 0.60, 1599,
-               "NVIDIA Ada white paper, dense fp16 with fp32 sums; price: list at launch, 2022-10"),
+        Device(
+            "rtx4090",
+            165 * T,
+            24 * GIB,
+            1008 * GB,
+            32 * GB,
+            450,
+            0.60,
+            1599,
+            "NVIDIA Ada white paper, dense fp16 with fp32 sums; price: list at launch, 2022-10",
+        ),
         Device("l40s", 362 * T, 48 * GIB, 864 * GB, 64 * GB, 350, 1.40, None),
         Device("a100-40", 312 * T, 40 * GIB, 1555 * GB, 600 * GB, 400, None, None),
         Device("a100", 312 * T, 80 * GIB, 2039 * GB, 600 * GB, 400, 2.45, None),
@@ -77,11 +86,15 @@ class Utilisation:
 REACHED = (
     (3e9, 64, Utilisation(0.40, 0.50, "nanochat, 1.6B on 8 H100: about 50 % (dev/LEADERBOARD.md, own arithmetic)")),
     (2e10, 256, Utilisation(0.33, 0.39, "torchtitan, Llama-3.1-8B on 8 to 128 H100 (benchmarks, 2024-12)")),
-    (2e11, 4096, Utilisation(0.38, 0.50, "Narayanan et al. 2021, 39B to 175B on 512 to 1,024 A100: 44 to 47 % of the "
-                                         "peak with recomputation")),
+    (
+        2e11,
+        4096,
+        Utilisation(
+            0.38, 0.50, "Narayanan et al. 2021, 39B to 175B on 512 to 1,024 A100: 44 to 47 % of the peak with recomputation"
+        ),
+    ),
     (float("inf"), 10**9, Utilisation(0.38, 0.43, "Llama 3 technical report 2024, 405B on 8,192 to 16,384 H100")),
 )
-CPU_MFU = Utilisation(0.35, 0.50, "own measurements on two cores with bf16: 42 % fine-tuning MiniLM, 42 % a small GPT")
 
 
 def expected_mfu(parameters: float, devices: int) -> Utilisation:

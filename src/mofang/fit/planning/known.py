@@ -12,18 +12,39 @@ from mofang.core.nearest import nearest
 
 
 def _llama(hidden: int, layers: int, heads: int, key_heads: int, inner: int, vocabulary: int) -> dict[str, Any]:
-    return {"model_type": "llama", "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-            "num_key_value_heads": key_heads, "intermediate_size": inner, "vocab_size": vocabulary, "max_position_embeddings": 4096}
+    return {
+        "model_type": "llama",
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": key_heads,
+        "intermediate_size": inner,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": 4096,
+    }
 
 
 def _gpt(hidden: int, layers: int, heads: int, positions: int = 1024) -> dict[str, Any]:
-    return {"model_type": "gpt2", "n_embd": hidden, "n_layer": layers, "n_head": heads, "vocab_size": 50257,
-            "n_positions": positions}
+    return {
+        "model_type": "gpt2",
+        "n_embd": hidden,
+        "n_layer": layers,
+        "n_head": heads,
+        "vocab_size": 50257,
+        "n_positions": positions,
+    }
 
 
 def _bert(hidden: int, layers: int, heads: int) -> dict[str, Any]:
-    return {"model_type": "bert", "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-            "intermediate_size": 4 * hidden, "vocab_size": 30522, "max_position_embeddings": 512}
+    return {
+        "model_type": "bert",
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden,
+        "vocab_size": 30522,
+        "max_position_embeddings": 512,
+    }
 
 
 # Configurations as their authors published them; the parameters that follow from them are checked in the tests.

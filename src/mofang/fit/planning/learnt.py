@@ -75,9 +75,22 @@ def past(shop: Shop) -> list[Past]:
         measures, own = told["measures"], told["cost"]["own"]
         planned = measures.get("planned") or {}
         if {"predicted_s", "predicted_mb"} <= measures.keys() and "raw_s" in planned:
-            found.append(Past(planned["family"], told["stage"], planned["machine"], id, measures["predicted_s"], own["cpu_s"],
-                              measures["predicted_mb"], own["peak_mb"], planned["raw_s"], planned["load_s"],
-                              planned["raw_mb"], planned["base_mb"]))
+            found.append(
+                Past(
+                    planned["family"],
+                    told["stage"],
+                    planned["machine"],
+                    id,
+                    measures["predicted_s"],
+                    own["cpu_s"],
+                    measures["predicted_mb"],
+                    own["peak_mb"],
+                    planned["raw_s"],
+                    planned["load_s"],
+                    planned["raw_mb"],
+                    planned["base_mb"],
+                )
+            )
     return found
 
 
@@ -88,8 +101,11 @@ def factor(shop: Shop, family: str) -> Factor:
     if not own:
         return Factor()
     memory = [one.ratio_mb for one in own if one.ratio_mb is not None]
-    return Factor(_clipped(statistics.median(one.ratio_s for one in own)),
-                  _clipped(statistics.median(memory)) if memory else 1.0, len(own))
+    return Factor(
+        _clipped(statistics.median(one.ratio_s for one in own)),
+        _clipped(statistics.median(memory)) if memory else 1.0,
+        len(own),
+    )
 
 
 def _clipped(ratio: float) -> float:
@@ -106,7 +122,14 @@ def accuracy(shop: Shop) -> list[dict[str, Any]]:
     for family, runs in sorted(groups.items()):
         seconds = [abs(one.predicted_s - one.used_s) / max(one.used_s, 0.01) for one in runs]
         memory = [abs(one.predicted_mb - one.used_mb) / max(one.used_mb, 1.0) for one in runs]
-        rows.append({"family": family, "runs": len(runs), "median_s": round(statistics.median(seconds), 4),
-                     "worst_s": round(max(seconds), 4), "median_mb": round(statistics.median(memory), 4),
-                     "worst_mb": round(max(memory), 4)})
+        rows.append(
+            {
+                "family": family,
+                "runs": len(runs),
+                "median_s": round(statistics.median(seconds), 4),
+                "worst_s": round(max(seconds), 4),
+                "median_mb": round(statistics.median(memory), 4),
+                "worst_mb": round(max(memory), 4),
+            }
+        )
     return rows

@@ -33,16 +33,16 @@ class How:
     precision: Precision = "fp32"
     adapt: Literal["all", "lora", "head"] = "all"
     rank: int = 8
-    adapted: int = 2        # matrices a layer that carry an adapter
+    adapted: int = 2  # matrices a layer that carry an adapter
     recompute: bool = False
-    fused: bool = False     # attention that never writes the scores (SDPA, flash)
+    fused: bool = False  # attention that never writes the scores (SDPA, flash)
     dropout: bool = False
-    logits: bool = False    # every position has a row as wide as the vocabulary
+    logits: bool = False  # every position has a row as wide as the vocabulary
     copies: int = 0
     master: bool = False
-    shards: int = 1         # FSDP (ZeRO-3): weights, gradients and state are divided among so many
-    tensor: int = 1         # tensor parallel: the same, and the inner activations
-    pipeline: int = 1       # stages: each has its share of the layers
+    shards: int = 1  # FSDP (ZeRO-3): weights, gradients and state are divided among so many
+    tensor: int = 1  # tensor parallel: the same, and the inner activations
+    pipeline: int = 1  # stages: each has its share of the layers
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,9 @@ def trained_parameters(network: Network, how: How) -> float:
 def layer_bytes(shape: Shape, how: How) -> float:
     """What autograd keeps of one layer for one micro-batch.
 
-    Tensor parallel layers divide their norms by position (sequence parallel). In units of positions x hidden: the layer's input, q, k and v, what attention gives, both inputs of the norms, the input
-    of the feed-forward part and what its activation takes and gives. Plain attention keeps its probabilities too.
+    In units of positions x hidden: the layer's input, q, k and v, what attention gives, both inputs of the norms, the input
+    of the feed-forward part and what its activation takes and gives. Plain attention keeps its probabilities too. Tensor
+    parallel layers divide their norms by position (sequence parallel).
     """
     positions = how.rows * max(how.length, how.source)
     hidden, inner, wide = shape.hidden, shape.inner / how.tensor, shape.heads * shape.head_width / how.tensor
@@ -153,5 +154,9 @@ def _unsharded(network: Network, how: How) -> float:
 
 def report(memory: Memory, limit: float) -> dict[str, Any]:
     """As a plan shows it."""
-    return {"mb": memory.to_mb(), "total_mb": round(memory.total / MB, 1), "limit_mb": round(limit / MB, 1),
-            "fits": memory.total <= limit}
+    return {
+        "mb": memory.to_mb(),
+        "total_mb": round(memory.total / MB, 1),
+        "limit_mb": round(limit / MB, 1),
+        "fits": memory.total <= limit,
+    }

@@ -109,8 +109,13 @@ class Network:
         """A line for each module: parameters, multiplied weights, operations of one text forward."""
         counts = _counts(length, source)
         rows: list[dict[str, Any]] = [
-            {"module": one.name, "parameters": one.parameters, "multiplied": one.multiplied,
-             "forward_flops": 2.0 * one.multiplied * counts[one.side]} for one in self.modules
+            {
+                "module": one.name,
+                "parameters": one.parameters,
+                "multiplied": one.multiplied,
+                "forward_flops": 2.0 * one.multiplied * counts[one.side],
+            }
+            for one in self.modules
         ]
         for one in self.attention:
             name = "scores (causal: half is masked)" if one.causal else "scores"
@@ -229,8 +234,19 @@ def _t5(config: Mapping[str, Any], head: str) -> Network:
         Attention(below, heads, heads * wide, causal=True),
         Attention(below, heads, heads * wide, "target", "source"),
     )
-    shape = Shape(str(config["model_type"]), layers + below, hidden, inner, heads, heads, wide, vocabulary,
-                  _number(config, "n_positions", 512), gated, causal=True)
+    shape = Shape(
+        str(config["model_type"]),
+        layers + below,
+        hidden,
+        inner,
+        heads,
+        heads,
+        wide,
+        vocabulary,
+        _number(config, "n_positions", 512),
+        gated,
+        causal=True,
+    )
     return Network(shape, tuple(modules), attention)
 
 

@@ -43,7 +43,9 @@ def rented(device: Device, devices: int, hours: float, hour: float | None = None
         return Money(round(devices * hours * hour * 1e6), "USD", f"${hour:g} a device and hour, as given")
     if device.rent is None:
         return Money(None, "USD", "no rent known: give one with --hour")
-    return Money(round(devices * hours * device.rent * 1e6), "USD", f"${device.rent:g} a device and hour: {device.rent_source}")
+    return Money(
+        round(devices * hours * device.rent * 1e6), "USD", f"${device.rent:g} a device and hour: {device.rent_source}"
+    )
 
 
 def owned(device: Device, devices: int, hours: float, kwh: float, price: float | None = None) -> Money:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mofang.fit.planning.energy import energy
-from mofang.fit.planning.hardware import CPU_MFU, PER_MACHINE, USABLE, Device, device_named, expected_mfu
+from mofang.fit.planning.hardware import PER_MACHINE, USABLE, Device, device_named, expected_mfu
 from mofang.fit.planning.memory import How, report, training_memory
 from mofang.fit.planning.modules import LLAMA_LIKE, Network, count
 from mofang.fit.planning.money import owned, rented
 from mofang.fit.planning.parallel import best_layout
 from mofang.fit.planning.scaling import Law, published
-from mofang.fit.planning.time import duration
+from mofang.fit.planning.time import Duration, duration
 
 LANGUAGE = (*LLAMA_LIKE, "gpt2", "t5", "mt5")
 BATCH_TOKENS = ((3e8, 5e5), (3e9, 1e6), (2e10, 4e6), (float("inf"), 4e6))  # tokens a step, by parameters
@@ -57,45 +57,70 @@ def paper_plan(config: Mapping[str, Any], wanted: Wanted, law: Law | None = None
     else:
         memory = _adapted(network, wanted, device, length)
         placed = {"layout": f"DDP {wanted.devices}" if wanted.devices > 1 else "one device"}
-    spans = {word: duration(flops, device.peak_flops, share, wanted.devices, parameters=network.parameters,
-                            machines=math.ceil(wanted.devices / PER_MACHINE), data_bytes=2 * tokens)
-             for word, share in (("quick", mfu.high), ("slow", mfu.low))}
+    spans = {word: _span(network, device, wanted, flops, tokens, share) for word, share in (("quick", mfu.high), ("slow", mfu.low))}
     hours = spans["slow"].total_s / 3600
-    used = energy(wanted.devices, device.watts, hours, grid=wanted.grid, watts_source=f"{device.watts:g} W at full load, {device.source}")
+    watts = f"{device.watts:g} W at full load, {device.source}"
+    used = energy(wanted.devices, device.watts, hours, grid=wanted.grid, watts_source=watts)
     return {
         "kind": "paper",
-        "model": {"name": name, "type": network.shape.kind, "parameters": network.parameters, "multiplied": network.multiplied,
-                  "modules": network.to_rows(length, source)},
-        "tokens": tokens, "length": length, "batch": batch, "devices": wanted.devices,
-        "device": {"name": device.name, "peak_tflops": device.peak_flops / 1e12, "memory_gb": round(device.memory_bytes / 1e9, 1),
-                   "source": device.source},
+        "model": _described(network, name, length, source),
+        "tokens": tokens,
+        "length": length,
+        "batch": batch,
+        "devices": wanted.devices,
+        "device": _device(device),
         "flops": counted_flops(network, tokens, length, flops, source),
         "optimum": [one.to_dict() for one in [*published(flops), *([law.optimum(flops)] if law else [])]],
-        "layout": placed, "memory": memory,
+        "layout": placed,
+        "memory": memory,
         "mfu": {"low": mfu.low, "high": mfu.high, "source": mfu.source},
         "time": {word: _seconds(one) for word, one in spans.items()},
-        "money": [one.to_dict() for one in (rented(device, wanted.devices, hours, wanted.hour),
-                                            owned(device, wanted.devices, hours, used.kwh, wanted.price))],
+        "money": [
+            one.to_dict()
+            for one in (
+                rented(device, wanted.devices, hours, wanted.hour),
+                owned(device, wanted.devices, hours, used.kwh, wanted.price),
+            )
+        ],
         "energy": used.to_dict(),
     }
+
+
+def _described(network: Network, name: str, length: int, source: float) -> dict[str, Any]:
+    return {"name": name, "type": network.shape.kind, "parameters": network.parameters, "multiplied": network.multiplied,
+            "modules": network.to_rows(length, source)}
+
+
+def _device(device: Device) -> dict[str, Any]:
+    return {"name": device.name, "peak_tflops": device.peak_flops / 1e12, "memory_gb": round(device.memory_bytes / 1e9, 1),
+            "source": device.source}
+
+
+def _span(network: Network, device: Device, wanted: Wanted, flops: float, tokens: float, mfu: float) -> Duration:
+    """The time at this share of the peak; token ids are two bytes each."""
+    machines = math.ceil(wanted.devices / PER_MACHINE)
+    return duration(flops, device.peak_flops, mfu, wanted.devices, parameters=network.parameters, machines=machines,
+                    data_bytes=2 * tokens)
 
 
 def counted_flops(network: Network, tokens: float, length: int, flops: float, source: float) -> dict[str, float]:
     """Operations as counted by module, what the causal mask spares of them, and the law of thumb beside it."""
     attention = 3 * network.attention_flops(length, source) * tokens / length
-    return {"training": flops, "per_token": flops / tokens, "attention": attention,
-            "with_causal_half": flops - attention / 2 if network.shape.causal else flops,
-            "six_n_d": 6.0 * network.parameters * tokens, "six_n_d_off": 6.0 * network.parameters * tokens / flops}
-
-
-def on_cpu(rate: float) -> Device:
-    """This machine as a device: ``rate`` operations a second of all cores."""
-    return Device("cpu", rate, 0.0, 0.0, 0.0, 0.0, None, None, f"probe of this machine; {CPU_MFU.source}")
+    return {
+        "training": flops,
+        "per_token": flops / tokens,
+        "attention": attention,
+        "with_causal_half": flops - attention / 2 if network.shape.causal else flops,
+        "six_n_d": 6.0 * network.parameters * tokens,
+        "six_n_d_off": 6.0 * network.parameters * tokens / flops,
+    }
 
 
 def _adapted(network: Network, wanted: Wanted, device: Device, length: int) -> dict[str, Any]:
     """Frozen bf16 weights on every device and a trained adapter, one text at a time, layers recomputed."""
-    how = How(1, length, precision="bf16", adapt=wanted.adapt, recompute=True, fused=True, logits=True, optimiser=wanted.optimiser)
+    how = How(
+        1, length, precision="bf16", adapt=wanted.adapt, recompute=True, fused=True, logits=True, optimiser=wanted.optimiser
+    )
     return report(training_memory(network, how, base=1.5 * 2**30), USABLE * device.memory_bytes)
 
 
@@ -105,7 +130,13 @@ def _batch(network: Network, length: int, devices: int) -> int:
     return max(devices, round(tokens / length))
 
 
-def _seconds(one: Any) -> dict[str, float]:
-    return {"total_s": round(one.total_s), "compute_s": round(one.compute_s), "data_s": round(one.data_s),
-            "evaluation_s": round(one.evaluation_s), "checkpoint_s": round(one.checkpoint_s), "lost_s": round(one.lost_s),
-            "checkpoint_every_s": round(one.interval_s)}
+def _seconds(one: Duration) -> dict[str, float]:
+    return {
+        "total_s": round(one.total_s),
+        "compute_s": round(one.compute_s),
+        "data_s": round(one.data_s),
+        "evaluation_s": round(one.evaluation_s),
+        "checkpoint_s": round(one.checkpoint_s),
+        "lost_s": round(one.lost_s),
+        "checkpoint_every_s": round(one.interval_s),
+    }

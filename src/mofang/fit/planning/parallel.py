@@ -16,10 +16,10 @@ from mofang.fit.planning.hardware import NETWORK, PER_MACHINE, USABLE, Device
 from mofang.fit.planning.memory import MB, How, Memory, training_memory
 from mofang.fit.planning.modules import Network
 
-KERNELS = 0.62      # of the peak that large bf16 products reach with all the small work between them
-OVERLAPPED = 0.7    # of the work behind which gathering of shards can hide
+KERNELS = 0.62  # of the peak that large bf16 products reach with all the small work between them
+OVERLAPPED = 0.7  # of the work behind which gathering of shards can hide
 TENSORS, STAGES, MICROS = (1, 2, 4, 8), (1, 2, 4, 8, 16), (16, 8, 4, 2, 1)
-SIMPLER = 1.03      # a layout must be 3 % quicker than a simpler one to be worth it
+SIMPLER = 1.03  # a layout must be 3 % quicker than a simpler one to be worth it
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,21 @@ class Layout:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON; bubble and communication are shares of the step."""
-        return {"layout": self.name, "tensor": self.tensor, "pipeline": self.pipeline, "data": self.data, "sharded": self.sharded,
-                "micro_batch": self.rows, "accumulate": self.micros, "recompute": self.recompute,
-                "memory_mb": self.memory.to_mb(), "memory_total_mb": round(self.memory.total / MB, 1),
-                "bubble": round(self.bubble, 4), "communication": round(self.talk, 4), "mfu_estimate": round(self.mfu, 4)}
+        return {
+            "layout": self.name,
+            "tensor": self.tensor,
+            "pipeline": self.pipeline,
+            "data": self.data,
+            "sharded": self.sharded,
+            "micro_batch": self.rows,
+            "accumulate": self.micros,
+            "recompute": self.recompute,
+            "memory_mb": self.memory.to_mb(),
+            "memory_total_mb": round(self.memory.total / MB, 1),
+            "bubble": round(self.bubble, 4),
+            "communication": round(self.talk, 4),
+            "mfu_estimate": round(self.mfu, 4),
+        }
 
 
 def layouts(network: Network, device: Device, devices: int, length: int, batch: int) -> list[Layout]:
@@ -64,8 +75,17 @@ def layouts(network: Network, device: Device, devices: int, length: int, batch: 
                 for rows in MICROS:
                     if rows > share:
                         continue
-                    how = How(rows, length, precision="bf16", fused=True, logits=True, recompute=recompute,
-                              shards=data if sharded else 1, tensor=tensor, pipeline=pipeline)
+                    how = How(
+                        rows,
+                        length,
+                        precision="bf16",
+                        fused=True,
+                        logits=True,
+                        recompute=recompute,
+                        shards=data if sharded else 1,
+                        tensor=tensor,
+                        pipeline=pipeline,
+                    )
                     memory = training_memory(network, how, base=1.5 * 2**30)
                     if memory.total <= USABLE * device.memory_bytes:
                         micros = max(1, share // rows)
@@ -80,8 +100,13 @@ def best_layout(network: Network, device: Device, devices: int, length: int, bat
         need = devices
         while need < 65_536 and not layouts(network, device, need, length, max(batch, need)):
             need *= 2
-        raise MofangError("plan-does-not-fit", devices=devices, device=device.name,
-                          parameters=f"{network.parameters / 1e9:.3g}B", needed=need)
+        raise MofangError(
+            "plan-does-not-fit",
+            devices=devices,
+            device=device.name,
+            parameters=f"{network.parameters / 1e9:.3g}B",
+            needed=need,
+        )
     quickest = found[0].step_s / _tokens(found[0])
     near = [one for one in found if one.step_s / _tokens(one) <= quickest * SIMPLER]
     return min(near, key=lambda one: (one.pipeline, one.tensor, one.recompute, one.sharded, one.step_s / _tokens(one)))
@@ -102,7 +127,9 @@ def _divisions(network: Network, devices: int) -> Iterator[tuple[int, int, int]]
                 yield tensor, pipeline, devices // (tensor * pipeline)
 
 
-def _priced(network: Network, device: Device, how: How, division: tuple[int, int, int, bool], micros: int, memory: Memory) -> Layout:
+def _priced(
+    network: Network, device: Device, how: How, division: tuple[int, int, int, bool], micros: int, memory: Memory
+) -> Layout:
     """The seconds of one step (forward and backward of ``micros`` micro-batches) and what they go into."""
     tensor, pipeline, data, sharded = division
     shape, rate = network.shape, device.peak_flops * KERNELS
@@ -121,6 +148,17 @@ def _priced(network: Network, device: Device, how: How, division: tuple[int, int
     exposed = max(0.0, talk - OVERLAPPED * micros * compute)
     stretch = (pipeline - 1) / micros
     step = micros * one * (1 + stretch) + exposed
-    return Layout(tensor, pipeline, data, sharded, int(how.rows), micros, how.recompute, memory, step,
-                  micros * useful / device.peak_flops / step, micros * one * stretch / step,
-                  (micros * (inner + hops) + exposed) / step)
+    return Layout(
+        tensor,
+        pipeline,
+        data,
+        sharded,
+        int(how.rows),
+        micros,
+        how.recompute,
+        memory,
+        step,
+        micros * useful / device.peak_flops / step,
+        micros * one * stretch / step,
+        (micros * (inner + hops) + exposed) / step,
+    )

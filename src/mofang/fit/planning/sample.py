@@ -56,7 +56,9 @@ def sample_of(snapshot: Artifact) -> Sample:
         return Sample(size, validation)
     batch = next(RecordReader(snapshot / "train").batches(SAMPLE_ROWS, columns=names, media=False), None)
     columns = [batch.column(name) for name in names] if batch else []
-    return Sample(size, validation, tuple(" ".join(str(value or "") for value in row) for row in zip(*columns, strict=True)))
+    return Sample(
+        size, validation, tuple(" ".join(str(value or "") for value in row) for row in zip(*columns, strict=True))
+    )
 
 
 def cut(lengths: Array, rows: int, most: int, positions: int) -> Cut:

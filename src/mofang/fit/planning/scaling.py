@@ -43,8 +43,14 @@ class Optimum:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {"law": self.law, "parameters": round(self.parameters), "tokens": round(self.tokens),
-                "ratio": round(self.tokens / self.parameters, 2), "loss": self.loss and round(self.loss, 4), "source": self.source}
+        return {
+            "law": self.law,
+            "parameters": round(self.parameters),
+            "tokens": round(self.tokens),
+            "ratio": round(self.tokens / self.parameters, 2),
+            "loss": self.loss and round(self.loss, 4),
+            "source": self.source,
+        }
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,9 @@ class Law:
         scale = (ALPHA * self.size / (BETA * self.data)) ** (1 / (ALPHA + BETA))
         parameters = scale * (flops / 6) ** (BETA / (ALPHA + BETA))
         tokens = flops / 6 / parameters
-        source = f"fitted on {self.points} runs of this shop, off by {self.error:.3f} nats; exponents of Hoffmann et al. 2022"
+        source = (
+            f"fitted on {self.points} runs of this shop, off by {self.error:.3f} nats; exponents of Hoffmann et al. 2022"
+        )
         return Optimum(parameters, tokens, "own runs", source, self.loss(parameters, tokens))
 
 
@@ -114,4 +122,6 @@ def parabola(points: Sequence[Point]) -> Optimum:
     flops = 6 * float(np.mean([one.parameters * one.tokens for one in points]))
     parameters = math.exp(lowest)
     loss = float(level - slope**2 / (4 * bend))
-    return Optimum(parameters, flops / 6 / parameters, "isoFLOP", f"parabola through {len(points)} runs of equal operations", loss)
+    return Optimum(
+        parameters, flops / 6 / parameters, "isoFLOP", f"parabola through {len(points)} runs of equal operations", loss
+    )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 # Llama 3 technical report (2024), section 3.3.4: 419 unexpected interruptions in 54 days on 16,384 GPUs.
 DEVICE_MTBF_S = 16_384 * 54 * 86_400 / 419
-RESTART_S = 600.0           # to find out, replace the machine and start the processes again: an assumption
-STORE_BYTES_S = 2e9         # of one machine to its checkpoint store: an assumption; ``--store`` is its measure
-STATE_BYTES = 12            # fp32 weights and Adam's two moments, a weight
+RESTART_S = 600.0  # to find out, replace the machine and start the processes again: an assumption
+STORE_BYTES_S = 2e9  # of one machine to its checkpoint store: an assumption; ``--store`` is its measure
+STATE_BYTES = 12  # fp32 weights and Adam's two moments, a weight
 
 
 @dataclass(frozen=True)

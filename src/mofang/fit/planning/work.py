@@ -9,22 +9,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from mofang.core.errors import MofangError
 from mofang.fit.family import Family
 from mofang.fit.planning.memory import MB, How, training_memory
-from mofang.fit.planning.modules import Network, count
+from mofang.fit.planning.modules import BERT_LIKE, Network, count
 from mofang.fit.planning.sample import Sample, cut
 from mofang.fit.planning.stops import STOPS, terms_of
 
 # CPU seconds and megabytes of what a family imports, and of its first use, once in a process.
 LIBRARIES = {"torch": (2.5, 272.0), "transformers": (1.9, 195.0), "xgboost": (1.1, 95.0), "scipy": (0.1, 25.0)}
-STEP_S = 0.0027               # of any torch step: batch, loss, clipping, the optimiser's call
-LAYER_S = 0.0028              # of each transformer layer and step, beside its products
-TOUCHED_S = 0.45e-9           # for each byte that a step's activations hold
-WEIGHT_S = 4.2e-9             # AdamW, clipping and zeroing, for each weight and step
+STEP_S = 0.0027  # of any torch step: batch, loss, clipping, the optimiser's call
+LAYER_S = 0.0028  # of each transformer layer and step, beside its products
+TOUCHED_S = 0.45e-9  # for each byte that a step's activations hold
+HALF_FROM = 2_000_000  # weights from which the loop takes bf16 products where the probe says that they pay
+WEIGHT_S = 4.2e-9  # AdamW, clipping and zeroing, for each weight and step
 DENSE_SHARE, CONVOLVED_SHARE = 0.62, 0.80  # of the machine's rate that training-shaped products reach
 
 
@@ -41,16 +43,51 @@ class Work:
     steps: float = 0.0
     memory: dict[str, float] = field(default_factory=dict)
     network: Network | None = None
-    adapt: str = "all"
+    half: bool = False
+    seconds: float = 0.0
 
 
-def work_of(family: Family, sample: Sample) -> Work:
+@dataclass(frozen=True)
+class Terms:
+    """On what terms a family learns: a base's folder in place of its own, the loop's optimiser, bf16 products, further
+    copies of the weights, a limit of steps, how many trainings beside the one (folds), and a limit of seconds."""
+
+    base: Path | None = None
+    optimiser: str = "adamw"
+    half: bool = False
+    copies: int = 1
+    steps: int = 0
+    folds: int = 0
+    seconds: float = 0.0
+
+
+def work_of(family: Family, sample: Sample, terms: Terms = Terms()) -> Work:
     """What this family will do with such data; a family that is not counted here falls back on its own estimate."""
     counted = COUNTED.get(family.tag)
     if counted is not None:
-        return counted(family, sample)
+        return _repeated(counted(family, sample, terms), terms)
     told = family.estimate(sample.size)
-    return Work(("torch",), told.fixed_s, told.operations, 1.0, memory={"model": 50 * MB, "data": rows_bytes(sample)})
+    learns = bool(getattr(type(family), "loops", True))
+    fixed_s = max(0.3, told.fixed_s - (5.0 if learns else 0.5))  # its libraries are counted apart
+    return _repeated(
+        Work(
+            ("torch",) if learns else ("scipy",),
+            fixed_s,
+            told.operations,
+            1.0,
+            memory={"model": (60 if learns else 10) * MB, "data": rows_bytes(sample)},
+        ),
+        terms,
+    )
+
+
+def _repeated(work: Work, terms: Terms) -> Work:
+    """A limit of steps cuts the training short; folds train k times on (k - 1) / k of the rows first."""
+    share = min(1.0, terms.steps / work.steps) if terms.steps and work.steps else 1.0
+    times = share * (1 + max(0, terms.folds - 1))
+    return replace(
+        work, plain_s=work.plain_s * times, flops=work.flops * times, steps=work.steps * times, seconds=terms.seconds
+    )
 
 
 def rows_bytes(sample: Sample) -> float:
@@ -68,7 +105,7 @@ def passes_of(family: Any, sample: Sample, steps: float) -> float:
     return math.ceil(min(wanted, patience + min(max(best_steps / max(steps, 1.0), 3.0), most)))
 
 
-def _linear(family: Any, sample: Sample) -> Work:
+def _linear(family: Any, sample: Sample, terms: Terms) -> Work:
     from mofang.fit.families.linear import GRAMS
 
     size = sample.size
@@ -76,8 +113,12 @@ def _linear(family: Any, sample: Sample) -> Work:
     if not size.language:
         values = size.rows * size.length
         plain = 0.1 + 5e-6 * size.rows + 1.3e-7 * values * columns
-        return Work(("scipy",), plain, parameters=size.length * columns,
-                    memory={"data": rows_bytes(sample), "matrix": values * 4 * 3})
+        return Work(
+            ("scipy",),
+            plain,
+            parameters=size.length * columns,
+            memory={"data": rows_bytes(sample), "matrix": values * 4 * 3},
+        )
     told = family.estimate(size)
     terms = terms_of(size)
     known = size.rows * size.length * GRAMS[size.language]
@@ -85,7 +126,7 @@ def _linear(family: Any, sample: Sample) -> Work:
     return Work(("scipy",), max(0.2, told.fixed_s * 1.45 - 0.6), told.operations, 1.0, terms * columns, memory=bytes_held)
 
 
-def _xgboost(family: Any, sample: Sample) -> Work:
+def _xgboost(family: Any, sample: Sample, terms: Terms) -> Work:
     size = sample.size
     columns = 1 if size.classes == 2 else size.classes
     rounds = min(family.rounds, 9 / family.learning_rate)
@@ -93,10 +134,15 @@ def _xgboost(family: Any, sample: Sample) -> Work:
     plain = 0.3 + 4e-6 * size.rows + 0.7 * rounds * columns * each_s
     trees = rounds * columns * 2.0 ** min(family.depth, 7) * 40
     values = (size.rows + sample.validation) * size.length
-    return Work(("xgboost",), plain, parameters=trees / 8, memory={"data": rows_bytes(sample), "matrix": values * 16, "trees": trees})
+    return Work(
+        ("xgboost",),
+        plain,
+        parameters=trees / 8,
+        memory={"data": rows_bytes(sample), "matrix": values * 16, "trees": trees},
+    )
 
 
-def _mlp(family: Any, sample: Sample) -> Work:
+def _mlp(family: Any, sample: Sample, terms: Terms) -> Work:
     size = sample.size
     widths = [size.length, *family.hidden, size.classes]
     weights = sum(before * after + after for before, after in zip(widths, widths[1:], strict=False))
@@ -105,11 +151,17 @@ def _mlp(family: Any, sample: Sample) -> Work:
     rows = passed * (size.rows + sample.validation / 3)
     plain = passed * steps * (STEP_S + weights * WEIGHT_S) + 8e-6 * size.rows + 0.3
     values = (size.rows + sample.validation) * size.length
-    return Work(("torch",), plain, 6.0 * weights * rows, parameters=weights, steps=passed * steps,
-                memory={"data": rows_bytes(sample) + values * 8, "model": weights * 24.0, "matrix": values * 4})
+    return Work(
+        ("torch",),
+        plain,
+        6.0 * weights * rows,
+        parameters=weights,
+        steps=passed * steps,
+        memory={"data": rows_bytes(sample) + values * 8, "model": weights * 24.0, "matrix": values * 4},
+    )
 
 
-def _averaged(family: Any, sample: Sample) -> Work:
+def _averaged(family: Any, sample: Sample, terms: Terms) -> Work:
     size = sample.size
     terms = min(_terms(sample), family.terms)
     weights = terms * family.width + family.width * family.hidden + family.hidden * size.classes
@@ -120,8 +172,13 @@ def _averaged(family: Any, sample: Sample) -> Work:
     encoding = 4e-6 if size.language == "zh" else 2e-6
     plain = 0.3 + encoding * size.rows * size.length + passed * steps * step_s
     matrix = (size.rows + sample.validation) * grams * 12
-    return Work(("torch",), plain, parameters=weights, steps=passed * steps,
-                memory={"data": rows_bytes(sample), "matrix": matrix, "model": weights * 24.0})
+    return Work(
+        ("torch",),
+        plain,
+        parameters=weights,
+        steps=passed * steps,
+        memory={"data": rows_bytes(sample), "matrix": matrix, "model": weights * 24.0},
+    )
 
 
 def _terms(sample: Sample) -> float:
@@ -136,7 +193,7 @@ def _terms(sample: Sample) -> float:
     return float(whole * (max(sample.size.rows, 1) / len(records)) ** growth)
 
 
-def _resnet(family: Any, sample: Sample) -> Work:
+def _resnet(family: Any, sample: Sample, terms: Terms) -> Work:
     size = sample.size
     channels = 3
     side = family.size or math.sqrt(size.length / channels)
@@ -151,29 +208,42 @@ def _resnet(family: Any, sample: Sample) -> Work:
     activations = family.batch * places * family.width * 4 * (family.depth + 1) * 3.2
     values = (size.rows + sample.validation) * size.length
     plain = 0.3 + 4e-4 * size.rows + passed * steps * (step_s + activations * TOUCHED_S)
-    return Work(("torch",), plain, 6.0 * products * rows, CONVOLVED_SHARE, weights, passed * steps,
-                {"data": rows_bytes(sample) + values, "matrix": values * 4, "model": weights * 24.0, "activations": activations})
+    return Work(
+        ("torch",),
+        plain,
+        6.0 * products * rows,
+        CONVOLVED_SHARE,
+        weights,
+        passed * steps,
+        {"data": rows_bytes(sample) + values, "matrix": values * 4, "model": weights * 24.0, "activations": activations},
+    )
 
 
-def _encoder(family: Any, sample: Sample) -> Work:
+def _encoder(family: Any, sample: Sample, terms: Terms) -> Work:
     vocabulary = vocabulary_of(family, sample)
-    config = {"model_type": "bert", "vocab_size": vocabulary, "hidden_size": family.width, "num_hidden_layers": family.layers,
-              "num_attention_heads": family.heads, "intermediate_size": 4 * family.width,
-              "max_position_embeddings": family.max_length, "hidden_dropout_prob": 0.0}
-    return transformer(family, sample, count(config, classes=sample.size.classes, head="classes"), config)
+    config = {
+        "model_type": "bert",
+        "vocab_size": vocabulary,
+        "hidden_size": family.width,
+        "num_hidden_layers": family.layers,
+        "num_attention_heads": family.heads,
+        "intermediate_size": 4 * family.width,
+        "max_position_embeddings": family.max_length,
+        "hidden_dropout_prob": 0.0,
+    }
+    return transformer(family, sample, config, terms)
 
 
-def _pretrained(family: Any, sample: Sample) -> Work:
+def _pretrained(family: Any, sample: Sample, terms: Terms) -> Work:
     from mofang.fit.families.pretrained import base_folder
 
     try:
-        folder = base_folder(family.base)
+        folder = terms.base or base_folder(family.base)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        network = count(config, classes=sample.size.classes, head="classes")
+        return transformer(family, sample, config, terms, _counter(folder / "tokenizer.json"))
     except (MofangError, OSError, ValueError):  # fitting says in words what is missing
         told = family.estimate(sample.size)
-        return Work(("torch", "transformers"), told.fixed_s, told.operations, 1.0)
-    return transformer(family, sample, network, config, _counter(folder / "tokenizer.json"))
+        return Work(("torch", "transformers"), max(0.3, told.fixed_s - 5.0), told.operations, 1.0)
 
 
 def _counter(place: Any) -> Callable[[list[str]], list[int]]:
@@ -187,14 +257,31 @@ def _counter(place: Any) -> Callable[[list[str]], list[int]]:
 
 
 def transformer(
-    family: Any, sample: Sample, network: Network, config: Mapping[str, Any], counter: Callable[[list[str]], list[int]] | None = None
+    family: Any,
+    sample: Sample,
+    config: Mapping[str, Any],
+    terms: Terms,
+    counter: Callable[[list[str]], list[int]] | None = None,
 ) -> Work:
     """An encoder with a head, trained on bucketed batches: its batches are cut here as training will cut them."""
+    network = count(config, classes=max(sample.size.classes, 1), head="classes")
     size, adapt = sample.size, str(getattr(family, "adapt", "all") or "all")
+    own = getattr(family, "attention", "") == "auto" and network.shape.kind in BERT_LIKE
+    half = terms.half and network.parameters >= HALF_FROM
     each = cut(sample.lengths(family.max_length, counter), size.rows, 64, family.tokens)
     passed = passes_of(family, sample, each.steps)
-    hows = [How(rows, length, adapt="lora" if adapt == "lora" else "head" if adapt == "head" else "all", dropout=bool(config.get("hidden_dropout_prob", 0.1)),
-                copies=1) for rows, length in each.batches]
+    hows = [
+        How(
+            rows,
+            length,
+            adapt="lora" if adapt == "lora" else "head" if adapt == "head" else "all",
+            dropout=bool(config.get("hidden_dropout_prob", 0.1)),
+            copies=terms.copies,
+            optimiser=terms.optimiser,
+            precision="bf16" if half else "fp32",
+        )
+        for rows, length in each.batches
+    ]
     training = sum(how.rows * network.training_flops(how.length, adapt=how.adapt) for how in hows) * each.scale
     forward = sum(how.rows * network.forward_flops(how.length) for how in hows) * each.scale
     judged = forward * sample.validation / max(size.rows, 1) * (1 + 1 / passed)
@@ -203,8 +290,17 @@ def transformer(
     step_s = STEP_S + LAYER_S * network.shape.layers + WEIGHT_S * network.parameters
     plain = 0.5 + 2e-6 * size.rows * size.length + passed * (each.steps * step_s + touched * TOUCHED_S)
     memory = {**worst.parts, "data": rows_bytes(sample) + each.positions * 8}
-    return Work(("torch", "transformers"), plain, passed * (training + judged), DENSE_SHARE, network.parameters,
-                passed * each.steps, memory, network, adapt)
+    return Work(
+        ("torch",) if own else ("torch", "transformers"),
+        plain,
+        passed * (training + judged),
+        DENSE_SHARE,
+        network.parameters,
+        passed * each.steps,
+        memory,
+        network,
+        half,
+    )
 
 
 def vocabulary_of(family: Any, sample: Sample) -> int:
@@ -215,7 +311,61 @@ def vocabulary_of(family: Any, sample: Sample) -> int:
     return int(min(family.vocabulary, 600 + 9.0 * (sample.size.rows * sample.size.length) ** 0.55))
 
 
-COUNTED: dict[str, Callable[[Any, Sample], Work]] = {
-    "linear": _linear, "xgboost": _xgboost, "mlp": _mlp, "averaged": _averaged, "resnet": _resnet, "encoder": _encoder,
+def pretraining(
+    config: Mapping[str, Any],
+    *,
+    steps: float,
+    positions: int,
+    context: int,
+    judged: float,
+    tokens: float,
+    named: float = 1.0,
+    terms: Terms = Terms(),
+) -> Work:
+    """Pretraining a network: ``steps`` of ``positions``, ``judged`` validation positions in all, ``tokens`` in memory.
+
+    ``named`` is the share of positions that are asked for (masked ones), for which alone there are logits.
+    """
+    network = count(config, head="lm")
+    half = terms.half and network.parameters >= HALF_FROM
+    rows, source = max(1.0, positions / context), float(context) if network.shape.kind in ("t5", "mt5") else 0.0
+    how = How(
+        rows,
+        context,
+        source,
+        precision="bf16" if half else "fp32",
+        optimiser=terms.optimiser,
+        copies=terms.copies,
+        logits=True,
+        fused=network.shape.causal and context >= 256,
+    )
+    memory = training_memory(network, how, data=tokens * 8).parts
+    memory["logits"] = memory.get("logits", 0.0) * named
+    spared = (1 - named) * 2.0 * sum(one.multiplied for one in network.modules if one.name.startswith("head"))
+    flops = steps * (rows * network.training_flops(context, source) - 3 * spared * positions)
+    flops += judged * (network.forward_flops(context, source) / context - spared)
+    step_s = STEP_S + LAYER_S * network.shape.layers + WEIGHT_S * network.parameters
+    touched = memory.get("activations", 0.0) + memory.get("logits", 0.0)
+    return Work(
+        ("torch", "transformers"),
+        1.0 + steps * (step_s + touched * TOUCHED_S),
+        flops,
+        DENSE_SHARE,
+        network.parameters,
+        steps,
+        memory,
+        network,
+        half,
+        terms.seconds,
+    )
+
+
+COUNTED: dict[str, Callable[[Any, Sample, Terms], Work]] = {
+    "linear": _linear,
+    "xgboost": _xgboost,
+    "mlp": _mlp,
+    "averaged": _averaged,
+    "resnet": _resnet,
+    "encoder": _encoder,
     "pretrained": _pretrained,
 }
