@@ -16,6 +16,7 @@ from mofang.fit.base import BASE_FORMAT, SAMPLES, TOKENIZER, Base, folder_of
 from mofang.fit.family import Conditions
 from mofang.fit.loop.learning import GradientDescent, Learning
 from mofang.fit.loop.machine import multiply_rate, threads
+from mofang.fit.loop.probe import choosing, known_choices, with_choices
 from mofang.fit.planning.ahead import foresee_pretraining, named_share
 from mofang.fit.pretraining.architecture import Architecture, Gpt, begin_and_end
 from mofang.fit.pretraining.budget import Budget, Course, course_of
@@ -42,9 +43,9 @@ def start_digest(shop: Shop, settings: dict[str, Any]) -> str:
     """The content of the folder that weights come from, so that another one is another run; a hub's name and revision."""
     name = settings["start"]
     if not name or is_hub_name(name):
-        return f"{name}@{settings['revision']}" if name else ""
+        return with_choices(shop, f"{name}@{settings['revision']}" if name else "")
     try:
-        return start_from(name, settings["revision"]).digest
+        return with_choices(shop, start_from(name, settings["revision"]).digest)
     except MofangError:  # the run will say what is missing
         return ""
 
@@ -170,7 +171,8 @@ def _learn(run: Run, shape: Shape, questions: list[Question], asked: _Asked, abo
         network.smoothing = learning.label_smoothing
         return network
 
-    return fit_network(build, mixture, plan, conditions)
+    with choosing(known_choices(run.shop)):
+        return fit_network(build, mixture, plan, conditions)
 
 
 def _sample(run: Run, network: Any, tokenizer_json: str, about: dict[str, Any], lines: int, prompt: str, seed: int) -> None:
