@@ -22,7 +22,7 @@ from mofang.fit.families import Linear, Mlp, Resnet
 from mofang.fit.loop.checkpoint import read_checkpoint
 from mofang.fit.loop.fitting import fitted_plan
 from mofang.fit.loop.freezing import Frozen, freezing, thaw
-from mofang.fit.loop.journal import ROWS_MOST, Journal, lasting, read_steps, speed
+from mofang.fit.loop.journal import ROWS_MOST, Journal, Meter, lasting, read_steps, speed
 from mofang.fit.loop.learning import (
     Adagrad,
     Adam,
@@ -39,6 +39,7 @@ from mofang.fit.loop.learning import (
     Step,
 )
 from mofang.fit.loop.objective import Batch, Judged
+from mofang.fit.loop.operations import Operations
 from mofang.fit.loop.optimizers import Average, Steps, add_l1
 from mofang.fit.loop.plan import Plan
 from mofang.fit.loop.schedule import rate_at
@@ -486,3 +487,26 @@ def test_smoothing_where_there_are_no_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MofangError) as caught:
         fit_network(lambda: nn.Linear(4, 1), Words(), Plan(1, 0.1, label_smoothing=0.1), Conditions(0, 0, tmp_path, _silent))
     assert caught.value.code == "smoothing-unsuited"
+
+
+def test_operations_are_counted_once_or_said_by_the_network(tmp_path: Path) -> None:
+    """A dense network of 6-8-2: forward 2 a weight, back 4, but the first layer needs no gradient of its inputs."""
+    loop = make_loop(tmp_path, epochs=1)
+    loop.run(silent())
+    assert loop.operations.each(1.0) == 4 * 6 * 8 + 6 * 8 * 2
+    (tmp_path / "said").mkdir()
+    network = nn.Linear(4, 1)
+    network.operations = lambda batch: 7.0 * batch.count  # type: ignore[assignment]
+    said = Operations(network)
+    with said.counted(Batch({}, 3.0)):
+        pass
+    assert said.each(10.0) == pytest.approx(2.1)
+
+
+def test_the_meter_tells_speed_at_once_and_the_share_of_the_peak_once_a_run_is_long() -> None:
+    meter = Meter(lambda: 1e6, warm_s=0.0)
+    meter.operations = 10.0
+    row = meter.read(100.0, 50.0)
+    assert row["positions_s"] == pytest.approx(2 * row["targets_s"], rel=1e-3) and row["memory_mb"] > 10
+    assert row["mfu"] == pytest.approx(10 * row["positions_s"] / 1e6, rel=1e-2, abs=1e-4)
+    assert "mfu" not in Meter(lambda: 1e6).read(100.0, 50.0)
