@@ -155,11 +155,13 @@ class Trial:
         row["estimate_s"] = round(family.estimate(size).seconds(rate), 1)
         self.table.append(row)
         place = len(self.table) - 1
-        tried = self.run.once(f"rung-{place}", lambda: rung(family, size, rate, min(RUNG_SHARE * self.budget_s, self.left_s / 3)))
+        meant_s = min(RUNG_SHARE * self.budget_s, self.left_s / 3)
+        tried = self.run.once(f"rung-{place}", lambda: rung(family, size, rate, meant_s))
         points, spent = [], []
         for number, part in enumerate(tried):
             seen: dict[str, Any] = {}
-            self._train(f"rung-spent-{place}-{number}", seen, replace(family, epochs=Curve.epochs), part=part,  # type: ignore[type-var]
+            short = replace(family, epochs=Curve.epochs)  # type: ignore[type-var]
+            self._train(f"rung-spent-{place}-{number}", seen, short, part=part,
                         deadline_s=min(self.left_s, EXPLORED_SHARE * self.budget_s), kept=False)
             spent.append(seen.pop("seconds"))
             row["seconds"] = round(row.get("seconds", 0.0) + spent[-1], 2)
@@ -188,7 +190,9 @@ class Trial:
             row |= self._skipped(estimate_s)
             return
         whole = self.run.once(f"whole-{curve.place}", lambda: estimate_s * STEADY <= self.left_s)
-        limit_s = 0.0 if whole else self.run.once(f"limit-{curve.place}", lambda: max(SHORTEST_S, round(LIMIT_SHARE * self.left_s, 1)))
+        limit_s = 0.0
+        if not whole:
+            limit_s = self.run.once(f"limit-{curve.place}", lambda: max(SHORTEST_S, round(LIMIT_SHARE * self.left_s, 1)))
         if limit_s:
             row["limit_s"] = limit_s
         self._train(f"spent-{curve.place}", row, curve.family, deadline_s=self.left_s if whole else float("inf"),
