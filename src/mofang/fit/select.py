@@ -31,6 +31,7 @@ SHORTEST_S = 0.1
 ANNOUNCED_S = 60.0  # a longer search is announced
 DEAR_ROWS, DEAR_BUDGET_S, DEAR_SHARE = 2000, 60.0, 0.1  # from which a learning curve pays
 RUNG_SHARE = 0.05  # of the budget, for the larger of the two parts of a curve
+OVERRUN_SHARE = 0.3  # of the budget, that a network with a small estimate may take before dearer ones are looked at
 STEADY = 1.5  # a network is trained without a limit where its estimate fits so often into what is left
 EXPLORED_SHARE = 0.12  # of the budget, that each part of a curve may take
 LIMIT_SHARE = 0.85  # of what is left, for a shortened training: its last validation comes on top
@@ -141,7 +142,8 @@ class Trial:
             return
         whole = not first or estimate_s * HEADROOM <= self.left_s
         if whole:
-            self._train(f"spent-{place}", row, family, deadline_s=self.left_s / (2 if first else 1))
+            most_s = OVERRUN_SHARE * self.budget_s if family.shortens and not first else float("inf")
+            self._train(f"spent-{place}", row, family, deadline_s=min(most_s, self.left_s / (2 if first else 1)))
         if first and (not whole or row["status"] == "stopped"):
             for name in ("code", "reason"):
                 row.pop(name, None)
