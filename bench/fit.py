@@ -161,8 +161,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=512, help="texts for MiniLM")
     parser.add_argument("--steps", type=int, default=12, help="steps of the GPT")
+    parser.add_argument("--cpu", action="store_true", help="one thread and CPU seconds: for a machine with other work")
     parser.add_argument("--arms", default="", help="only these, separated by commas")
     given = parser.parse_args()
+    if given.cpu:
+        os.environ |= {"MOFANG_THREADS": "1", "OMP_NUM_THREADS": "1"}
     arms = [one for one in (*OWN, *(() if given.quick else THEIRS)) if not given.arms or one in given.arms.split(",")]
     if any(arm in THEIRS for arm in arms):
         prepare_peers()
@@ -177,7 +180,8 @@ def main() -> int:
         probe = probed(folder, 8.0 if given.quick else 15.0)
         for number in range(rounds):
             for arm in arms:
-                runs[arm].append(run_arm(arm, folder))
+                one = run_arm(arm, folder)
+                runs[arm].append({**one, "wall_s": one["seconds"], "seconds": one["cpu_s"] if given.cpu else one["seconds"]})
                 one = runs[arm][-1]
                 print(f"round {number + 1}  {arm:15} {one['items'] / one['seconds']:10,.1f}/s  {one['seconds']:7.1f} s", flush=True)
     page = report(runs, probe, rounds, rows, steps)

@@ -28,7 +28,7 @@ from mofang.fit.networks.decoder import load_decoder
 from mofang.fit.networks.transformer import from_folder
 
 sys.path.insert(0, str(Path(__file__).parent))
-import data  # noqa: E402
+import data
 
 ROWS = 32
 

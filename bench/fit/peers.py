@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-import data  # noqa: E402
+import data
 
 THREADS = int(os.environ.get("MOFANG_THREADS") or len(os.sched_getaffinity(0)))
 

@@ -21,7 +21,7 @@ from mofang.core.progress import Bar
 from mofang.engine.arrays import Array
 from mofang.fit.loop import deadline
 from mofang.fit.loop.batches import Batches
-from mofang.fit.loop.checkpoint import read_checkpoint, write_checkpoint
+from mofang.fit.loop.checkpoint import read_checkpoint
 from mofang.fit.loop.cursor import Cursor, Outcome
 from mofang.fit.loop.diverged import keep_batch
 from mofang.fit.loop.freezing import freezing, thaw
@@ -52,7 +52,7 @@ class Loop:
         self.placement = placement or Alone()
         self.device = self.placement.device
         self.bare, self.frozen = network, freezing(network, plan.freeze)
-        if plan.rows_only and isinstance(plan.optimizer, Adamw | None) and not plan.l1 and self.placement.ranks == 1:
+        if isinstance(plan.optimizer, Adamw | None) and not plan.l1 and self.placement.ranks == 1:
             touch_rows_only(network)
         self.network = self.placement.wrap(network)
         self.precision = resolved(plan.precision, network, self.device)
@@ -82,7 +82,7 @@ class Loop:
             self.journal.close()
         self.placement.put(self.network, self.best)
         self.network.eval()
-        judged, cursor = self.objective.judge(self.network, self.device), self.cursor  # float32: exported graphs must agree
+        judged, cursor = self.objective.judge(self.network, self.device), self.cursor  # float32, as an exported graph
         steps = read_steps(self.scratch)
         return Outcome(
             judged, cursor.curves, cursor.best_epoch, cursor.stopped or "finished", self.resumed, self.device.type,
@@ -184,7 +184,8 @@ class Loop:
         """Keep the batch beside the run and say which it was."""
         self.journal.flush()
         place, ids = keep_batch(self.scratch, self.cursor.step, group, batches, self.objective)
-        raise MofangError("training-diverged", step=self.cursor.step, rate=self.plan.learning_rate, records=ids, folder=str(place))
+        told = {"step": self.cursor.step, "rate": self.plan.learning_rate, "records": ids, "folder": str(place)}
+        raise MofangError("training-diverged", **told)
 
     def _rate(self) -> float:
         plan, cursor = self.plan, self.cursor
@@ -244,9 +245,7 @@ class Loop:
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         if self.average is not None:
             tensors |= {f"average/{name}": value for name, value in self.average.weights.items()}
-        if self.placement.is_first:
-            write_checkpoint(self.scratch, self.cursor.step, tensors, self.cursor.to_dict())
-        self.placement.barrier()
+        self.placement.write(self.scratch, self.cursor.step, tensors, self.cursor.to_dict())
         self._saved = time.monotonic()
         self.meter.skip()
 

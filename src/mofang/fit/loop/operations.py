@@ -29,7 +29,9 @@ class Operations:
         if not self._counting:
             yield
         elif self.says is not None:
-            self.found += self.says(batch)
+            self.found += (told := self.says(batch))
+            if not told:
+                self.says = None
             yield
         else:
             from torch.utils.flop_counter import FlopCounterMode

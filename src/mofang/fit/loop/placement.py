@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from mofang.engine.arrays import Array
+from mofang.fit.loop.checkpoint import write_checkpoint
 from mofang.fit.loop.optimizers import Steps
 from mofang.fit.loop.rows import clip_gradients
+
+EDGE = 1e-6  # torch divides by the norm and this much
 
 
 class Placement(Protocol):
@@ -46,8 +50,8 @@ class Placement(Protocol):
     def load(self, network: nn.Module, steps: Steps, tensors: dict[str, Tensor]) -> None:
         """Go on from what ``state`` gave, possibly under another number of ranks."""
 
-    def barrier(self) -> None:
-        """Wait until all ranks are here."""
+    def write(self, folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Write a checkpoint; it is whole when this returns on any rank."""
 
 
 class Alone:
@@ -72,10 +76,15 @@ class Alone:
         return value
 
     def clip(self, network: nn.Module, most: float) -> float:
-        """Clip by the norm over all parameters."""
-        if any(value.grad is not None and value.grad.is_sparse for value in network.parameters()):
+        """Clip by the norm over all parameters; nothing is written where nothing is clipped."""
+        gradients = [value.grad for value in network.parameters() if value.grad is not None]
+        if any(one.is_sparse for one in gradients):
             return clip_gradients(network.parameters(), most)
-        return float(nn.utils.clip_grad_norm_(network.parameters(), most or float("inf")))
+        norm = nn.utils.get_total_norm(gradients)
+        found = float(norm)
+        if most and not found + EDGE <= most:
+            nn.utils.clip_grads_with_norm_(network.parameters(), most, norm)
+        return found
 
     def weights(self, network: nn.Module) -> dict[str, Tensor]:
         """A view of the weights."""
@@ -95,8 +104,9 @@ class Alone:
         network.load_state_dict(below(tensors, "network/"))
         steps.load(below(tensors, "optimizer/"))
 
-    def barrier(self) -> None:
-        """Nobody to wait for."""
+    def write(self, folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Write a checkpoint."""
+        write_checkpoint(folder, step, tensors, state)
 
 
 def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -27,8 +27,9 @@ Work = Callable[[], Any]
 def measure_machine(seconds: float, bar: Bar | None = None) -> dict[str, dict[str, dict[str, float]]]:
     """Least seconds, spread and rounds of every case, by group and "case/way"; products with their rate.
 
-    All cases run in turns until the time is over (at least once each, after one to warm up), so that a busy moment meets all of
-    them. A way that took four times the best of its case is not run again. Under two seconds only a sketch is measured.
+    One thread is timed by the processor's clock, which others do not slow; several by the wall's. All cases run in turns
+    until the time is over (at least once each, after one to warm up), so that a busy moment meets all of them. A way that
+    took four times the best of its case is not run again. Under two seconds only a sketch is measured.
     """
     before, state = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(threads())
@@ -43,6 +44,7 @@ def measure_machine(seconds: float, bar: Bar | None = None) -> dict[str, dict[st
 
 def _in_turns(works: dict[tuple[str, str], tuple[Work, float]], seconds: float,
               bar: Bar | None) -> dict[str, dict[str, dict[str, float]]]:
+    clock = time.process_time if threads() == 1 else time.perf_counter
     began = time.perf_counter()
     taken: dict[tuple[str, str], list[float]] = {name: [] for name in works}
     first: dict[tuple[str, str], float] = {}
@@ -50,9 +52,9 @@ def _in_turns(works: dict[tuple[str, str], tuple[Work, float]], seconds: float,
         for name, (work, _) in works.items():
             if number > 1 and name[0] in CHOSEN and first[name] > HOPELESS * _best_of(first, name):
                 continue
-            start = time.perf_counter()
+            start = clock()
             work()
-            passed = time.perf_counter() - start
+            passed = clock() - start
             if number:  # the first round only warms up
                 taken[name].append(passed)
                 first.setdefault(name, passed)
@@ -63,7 +65,7 @@ def _in_turns(works: dict[tuple[str, str], tuple[Work, float]], seconds: float,
             break
     found: dict[str, dict[str, dict[str, float]]] = {}
     for (group, case), times in taken.items():
-        best = min(times)
+        best = max(min(times), 1e-9)
         entry = {"best_s": best, "spread": statistics.median(times) / best - 1, "rounds": float(len(times))}
         if works[group, case][1]:
             entry["rate"] = works[group, case][1] / best

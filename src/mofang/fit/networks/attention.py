@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mofang.fit.networks.kernels import cheap_dropout
+from mofang.fit.networks.kernels import Masks
 
 VARIANTS = ("plain", "sdpa")
 
@@ -20,6 +20,7 @@ def attend(
     bias: Tensor | None = None,
     causal: bool = False,
     dropout: float = 0.0,
+    masks: Masks | None = None,
 ) -> Tensor:
     """Softmax attention [B, heads, L, D] of queries over keys and values [B, heads, K, D].
 
@@ -39,7 +40,7 @@ def attend(
     if bias is not None:
         scores = scores + bias
     weights = scores.softmax(dim=-1)
-    return cheap_dropout(weights, dropout, dropout > 0) @ value
+    return (masks or Masks("bytes", True)).drop(weights, dropout) @ value
 
 
 def causal_bias(query: Tensor, keys: int, bias: Tensor | None) -> Tensor:

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mofang.core.errors import MofangError
+from mofang.fit.loop.objective import Batch
 from mofang.fit.loop.probe import Choices, choices
 from mofang.fit.networks.attention import causal_bias, document_bias, padding_bias
 from mofang.fit.networks.encoder import take_weights
 from mofang.fit.networks.gpt2 import Gpt2Body
-from mofang.fit.networks.kernels import vocabulary_loss, working_dtype
+from mofang.fit.networks.kernels import Masks, vocabulary_loss, working_dtype
 from mofang.fit.networks.llama import LlamaBody, rotations
 from mofang.fit.networks.sight import INITIAL, Cache, DecoderShape, Sight
 
@@ -68,7 +69,7 @@ class Decoder(nn.Module):
             if position_ids is None:
                 position_ids = positions_of(input_ids, document_ids, attention_mask, before)
             sight = self._sight(input_ids, document_ids, position_ids, cache, attention_mask, dtype, chosen)
-            states = self.body.enter(input_ids, position_ids, dtype, self.training, chosen.dropout)
+            states = self.body.enter(input_ids, position_ids, dtype, sight.masks)
             for number, layer in enumerate(self.body.blocks):
                 states = layer(states, sight, number)
             found: Tensor = self.body.leave(states)
@@ -85,7 +86,7 @@ class Decoder(nn.Module):
         if bias is not None:
             bias = causal_bias(torch.empty((0, 0, length, 1), dtype=dtype, device=ids.device), bias.shape[-1], bias)
         rotation = rotations(positions, self.shape, dtype) if self.shape.kind == "llama" else None
-        return Sight(chosen, kind, bias, rotation, cache, self.training)
+        return Sight(chosen, kind, bias, rotation, cache, Masks(chosen.dropout, self.training))
 
     def forward(self, input_ids: Tensor, document_ids: Tensor | None = None, position_ids: Tensor | None = None,
                 cache: Cache | None = None, attention_mask: Tensor | None = None) -> Tensor:
@@ -100,6 +101,13 @@ class Decoder(nn.Module):
         with torch.autocast(input_ids.device.type, enabled=False):
             flat = states.reshape(-1, states.shape[-1])
             return vocabulary_loss(flat, self.head.to(states.dtype), targets.reshape(-1))
+
+    def operations(self, batch: Batch) -> float:
+        """Floating-point operations of a training step: 6 a weight in a matrix (the head's too), half of attention."""
+        rows, length = next(one.shape for one in batch.arrays.values() if one.ndim == 2)
+        weights = sum(one.numel() for one in self.parameters() if one.ndim > 1) - (0 if self.shape.tied else self.head.numel())
+        weights -= 0 if self.shape.kind == "llama" else self.shape.positions * self.shape.width
+        return float((6 * weights + 6 * self.shape.layers * self.shape.width * length) * rows * length)
 
 
 def positions_of(ids: Tensor, documents: Tensor | None, mask: Tensor | None, before: int) -> Tensor:

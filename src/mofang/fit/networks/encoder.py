@@ -20,7 +20,7 @@ from torch.nn import functional
 from mofang.core.errors import MofangError
 from mofang.fit.loop.probe import Choices, choices
 from mofang.fit.networks.attention import attend, padding_bias
-from mofang.fit.networks.kernels import Frozen, cheap_dropout, gelu, layer_norm, working_dtype
+from mofang.fit.networks.kernels import Frozen, Masks, gelu, layer_norm, working_dtype
 from mofang.fit.networks.projection import project
 
 GELUS = {"gelu": "exact", "gelu_python": "exact", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
@@ -164,35 +164,33 @@ class Layer(nn.Module):
         self.output = Output(shape.inner, shape)
         self.frozen = Frozen()
 
-    def forward(self, states: Tensor, layout: Layout, chosen: Choices) -> Tensor:
+    def forward(self, states: Tensor, layout: Layout, chosen: Choices, masks: Masks) -> Tensor:
         """States [T, H] or [B, L, H] in and out."""
         shape, own = self.shape, self.attention.self
-        drop = shape.hidden_dropout if self.training else 0.0
-        mixed = self._mixed(project(states, (own.query, own.key, own.value), self.frozen), layout, chosen)
-        mixed = cheap_dropout(
-            project(mixed, (self.attention.output.dense,), self.frozen), drop, drop > 0, chosen.dropout
-        )
+        mixed = self._mixed(project(states, (own.query, own.key, own.value), self.frozen), layout, chosen, masks)
+        mixed = masks.drop(project(mixed, (self.attention.output.dense,), self.frozen), shape.hidden_dropout)
         states = layer_norm(states + mixed, self.attention.output.LayerNorm)
         inner = project(states, (self.intermediate.dense,), self.frozen)
         inner = gelu(inner, shape.activation, chosen.gelu_of(shape.activation, inner.dtype))
-        outer = cheap_dropout(project(inner, (self.output.dense,), self.frozen), drop, drop > 0, chosen.dropout)
+        outer = masks.drop(project(inner, (self.output.dense,), self.frozen), shape.hidden_dropout)
         return layer_norm(states + outer, self.output.LayerNorm)
 
-    def _mixed(self, joint: Tensor, layout: Layout, chosen: Choices) -> Tensor:
+    def _mixed(self, joint: Tensor, layout: Layout, chosen: Choices, masks: Masks) -> Tensor:
         """What attention makes of queries, keys and values joined [..., 3H]."""
         if layout.places is None:
-            return self._attended(joint, layout.rows, layout.length, layout.bias, chosen).view(*joint.shape[:-1], -1)
+            return self._attended(joint, layout.rows, layout.length, layout.bias, chosen, masks).view(*joint.shape[:-1], -1)
         if layout.runs:
             parts = joint.split([rows * length for rows, length in layout.runs])
             found = [
-                self._attended(part, rows, length, None, chosen)
+                self._attended(part, rows, length, None, chosen, masks)
                 for part, (rows, length) in zip(parts, layout.runs, strict=True)
             ]
             return found[0] if len(found) == 1 else torch.cat(found)
         padded = joint.new_zeros((layout.rows * layout.length, joint.shape[-1])).index_copy(0, layout.places, joint)
-        return self._attended(padded, layout.rows, layout.length, layout.bias, chosen)[layout.places]
+        return self._attended(padded, layout.rows, layout.length, layout.bias, chosen, masks)[layout.places]
 
-    def _attended(self, joint: Tensor, rows: int, length: int, bias: Tensor | None, chosen: Choices) -> Tensor:
+    def _attended(self, joint: Tensor, rows: int, length: int, bias: Tensor | None, chosen: Choices,
+                  masks: Masks) -> Tensor:
         """Attention of rows of one length [rows * length, H]."""
         shape = self.shape
         apart = joint.view(rows, length, 3, shape.heads, shape.width // shape.heads).permute(2, 0, 3, 1, 4)
@@ -201,7 +199,7 @@ class Layer(nn.Module):
             "full" if bias is None else "padded", length, False, joint.dtype
         )
         dropout = shape.attention_dropout if self.training else 0.0
-        found = attend(query, key, value, variant=variant, bias=bias, dropout=dropout)
+        found = attend(query, key, value, variant=variant, bias=bias, dropout=dropout, masks=masks)
         return found.transpose(1, 2).reshape(rows * length, shape.width)
 
 
@@ -261,14 +259,22 @@ class EncoderBody(nn.Module):
         with torch.autocast(input_ids.device.type, enabled=False):
             layout = Layout.of(attention_mask, rows, length, dtype)
             states = self.embeddings(input_ids, token_type_ids, layout)
-            states = cheap_dropout(states, self.shape.hidden_dropout, self.training, chosen.dropout).to(dtype)
+            masks = Masks(chosen.dropout, self.training)
+            states = masks.drop(states.to(dtype), self.shape.hidden_dropout)
             for layer in self.encoder.layer:
-                states = layer(states, layout, chosen)
+                states = layer(states, layout, chosen, masks)
             states = states.float()
             if layout.places is not None:
                 whole = states.new_zeros((rows * length, self.shape.width))
                 states = whole.index_copy(0, layout.places, states)
             return states.view(rows, length, self.shape.width)
+
+    def operations(self, lengths: Tensor) -> float:
+        """Floating-point operations of a training step on rows of these lengths: 6 a weight of the layers and position, and
+        attention's 12 layers width length^2; padding and the table's lookup count nothing."""
+        shape, found = self.shape, lengths.double()
+        weights = shape.layers * (4 * shape.width**2 + 2 * shape.width * shape.inner)
+        return float(6 * weights * found.sum() + 12 * shape.layers * shape.width * (found**2).sum())
 
 
 def _start(module: nn.Module) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mofang.fit.loop.probe import Choices
-from mofang.fit.networks.kernels import Frozen, cheap_dropout, gelu, layer_norm
+from mofang.fit.networks.kernels import Frozen, Masks, gelu, layer_norm
 from mofang.fit.networks.sight import INITIAL, DecoderShape, Sight, seen
 
 
@@ -80,11 +80,11 @@ class Gpt2Layer(nn.Module):
 
     def forward(self, states: Tensor, sight: Sight, layer: int) -> Tensor:
         """States [B, L, H] in and out."""
-        drop, way = self.shape.dropout, sight.chosen.dropout
+        drop = self.shape.dropout
         mixed = self.attn(layer_norm(states, self.ln_1), sight, layer)
-        states = states + cheap_dropout(mixed, drop, sight.training, way)
+        states = states + sight.masks.drop(mixed, drop)
         outer = self.mlp(layer_norm(states, self.ln_2), sight.chosen)
-        return states + cheap_dropout(outer, drop, sight.training, way)
+        return states + sight.masks.drop(outer, drop)
 
 
 class Gpt2Body(nn.Module):
@@ -102,10 +102,10 @@ class Gpt2Body(nn.Module):
             if name.endswith("c_proj.weight"):
                 nn.init.normal_(one, std=INITIAL / (2 * shape.layers) ** 0.5)
 
-    def enter(self, ids: Tensor, positions: Tensor, dtype: torch.dtype, training: bool, way: str) -> Tensor:
+    def enter(self, ids: Tensor, positions: Tensor, dtype: torch.dtype, masks: Masks) -> Tensor:
         """The first states [B, L, H]."""
         states = self.wte(ids) + self.wpe(positions)
-        return cheap_dropout(states, self.shape.dropout, training, way).to(dtype)
+        return masks.drop(states.to(dtype), self.shape.dropout)
 
     def leave(self, states: Tensor) -> Tensor:
         """The last states, normalised."""

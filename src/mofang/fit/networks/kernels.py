@@ -1,4 +1,4 @@
-"""Small pieces that training spends its time in, each as cheap as plain torch allows: casts, GELU, dropout, loss over a vocabulary.
+"""Small pieces that training spends its time in, as cheap as plain torch allows: casts, GELU, dropout, loss over words.
 
 Everything here gives the same function as the plain way, to the rounding of the precision it works in; only which
 instructions compute it differs, and that the machine's probe chooses (fit/loop/probe.py).
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CHUNK_LOGITS = 4 * 2**20  # logits of a chunk: 8 MB in bf16, so that they stay near the processor
+CHUNK_LOGITS_CARD = 128 * 2**20  # on a card: large enough to fill it
 TANH_SCALE, TANH_CUBE = 1.5957691216057308, 0.044715  # 2 sqrt(2 / pi); Hendrycks and Gimpel 2016
 BYTE = 256
+POOL, PLACES = 2**21, 256  # elements of a pool of masks; places drawn at once
 
 
 def working_dtype(device: torch.device) -> torch.dtype:
@@ -98,21 +100,49 @@ def gelu(values: Tensor, kind: str, variant: str = "native") -> Tensor:
     return functional.gelu(values, approximate=approximate)
 
 
-def cheap_dropout(values: Tensor, share: float, training: bool, variant: str = "bytes") -> Tensor:
-    """Dropout from one random byte an element: ``share`` is rounded to 1/256 and the rest scaled up to the same mean.
+class Masks:
+    """The dropout masks of one forward pass, cut from one pool at random places.
 
-    The bytes come from torch's generator for the device, so they follow from the seed of the step. ``variant`` "native"
+    Drawing a random number for every element costs more than the matrix product beside it. So a million are drawn once a
+    pass, one byte each, and every use takes a stretch from a place of its own: within a mask all elements are
+    independent. A share is rounded to 1/256 and what remains is scaled up by just that, so means stay exact. Everything
+    comes from torch's generator, so it follows from the seed of the step. Where ``way`` is "native", or on a card, each use
     is torch's own dropout.
     """
-    if not training or share <= 0:
-        return values
-    if variant != "bytes" or values.device.type != "cpu":
-        return functional.dropout(values, share, training)
+
+    def __init__(self, way: str, training: bool) -> None:
+        self.way, self.training = way, training
+        self._pools: dict[tuple[float, torch.dtype], tuple[Tensor, list[int]]] = {}
+
+    def drop(self, values: Tensor, share: float) -> Tensor:
+        """The values with about this share of them set to zero, in training."""
+        if not self.training or share <= 0:
+            return values
+        if self.way == "native" or values.device.type != "cpu":
+            return functional.dropout(values, share, True)
+        return values * self._cut(values.numel(), share, values.dtype).view(values.shape)
+
+    def _cut(self, count: int, share: float, dtype: torch.dtype) -> Tensor:
+        if count > POOL // 2:
+            return _mask(count, share, dtype)
+        if (share, dtype) not in self._pools:
+            places = torch.randint(0, POOL // 2, (PLACES,)).tolist()
+            self._pools[share, dtype] = _mask(POOL, share, dtype), places
+        pool, places = self._pools[share, dtype]
+        start = places.pop() if places else int(torch.randint(0, POOL // 2, ()))
+        return pool[start : start + count]
+
+
+def _mask(count: int, share: float, dtype: torch.dtype) -> Tensor:
+    """So many elements, each 0 with this share, else what keeps the mean."""
     dropped = min(BYTE - 1, max(1, round(share * BYTE)))
-    words = (values.numel() + 7) // 8
-    drawn = torch.empty(words, dtype=torch.int64).random_(-(2**63), None).view(torch.uint8)[: values.numel()]
-    kept = (drawn >= dropped).view(values.shape)
-    return values * kept.to(values.dtype).mul_(BYTE / (BYTE - dropped))
+    drawn = torch.empty((count + 7) // 8, dtype=torch.int64).random_(-(2**63), None).view(torch.uint8)[:count]
+    return (drawn >= dropped).to(dtype).mul_(BYTE / (BYTE - dropped))
+
+
+def cheap_dropout(values: Tensor, share: float, training: bool, variant: str = "bytes") -> Tensor:
+    """One dropout by itself, from one random byte an element (see ``Masks``)."""
+    return Masks(variant, training).drop(values, share)
 
 
 class _VocabularyLoss(torch.autograd.Function):
@@ -163,7 +193,7 @@ def vocabulary_loss(states: Tensor, weight: Tensor, targets: Tensor, ignored: in
         states, targets = states[chosen], targets[chosen]
     if not len(targets):
         return states.sum().float() * 0.0
-    rows = max(16, CHUNK_LOGITS // len(weight))
+    rows = max(16, (CHUNK_LOGITS if states.device.type == "cpu" else CHUNK_LOGITS_CARD) // len(weight))
     found: Tensor = _VocabularyLoss.apply(states, weight, targets, rows)  # type: ignore[no-untyped-call]
     return found
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mofang.fit.networks.kernels import Frozen
+from mofang.fit.networks.kernels import Frozen, Masks
 from mofang.fit.networks.projection import project
 from mofang.fit.networks.sight import INITIAL, DecoderShape, Sight, seen
 
@@ -92,7 +92,7 @@ class LlamaBody(nn.Module):
             if one.ndim > 1:
                 nn.init.normal_(one, std=INITIAL)
 
-    def enter(self, ids: Tensor, positions: Tensor, dtype: torch.dtype, training: bool, way: str) -> Tensor:
+    def enter(self, ids: Tensor, positions: Tensor, dtype: torch.dtype, masks: Masks) -> Tensor:
         """The first states [B, L, H]."""
         found: Tensor = self.embed_tokens(ids).to(dtype)
         return found

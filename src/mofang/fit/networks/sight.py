@@ -12,6 +12,7 @@ from torch import Tensor
 from mofang.core.errors import MofangError
 from mofang.fit.loop.probe import Choices
 from mofang.fit.networks.attention import attend
+from mofang.fit.networks.kernels import Masks
 
 GELUS = {"gelu": "exact", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 INITIAL = 0.02
@@ -98,7 +99,7 @@ class Sight:
     bias: Tensor | None
     rotation: tuple[Tensor, Tensor] | None
     cache: Cache | None
-    training: bool
+    masks: Masks
 
 
 def seen(query: Tensor, key: Tensor, value: Tensor, sight: Sight, layer: int, dropout: float) -> Tensor:
@@ -113,5 +114,6 @@ def seen(query: Tensor, key: Tensor, value: Tensor, sight: Sight, layer: int, dr
     if key.shape[1] != query.shape[1]:
         key, value = (one.repeat_interleave(query.shape[1] // one.shape[1], dim=1) for one in (key, value))
     variant = sight.chosen.attention(sight.kind, query.shape[2], True, query.dtype)
-    drop = dropout if sight.training else 0.0
-    return attend(query, key, value, variant=variant, bias=sight.bias, causal=sight.bias is None, dropout=drop)
+    drop = dropout if sight.masks.training else 0.0
+    causal = sight.bias is None
+    return attend(query, key, value, variant=variant, bias=sight.bias, causal=causal, dropout=drop, masks=sight.masks)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mofang.fit.networks.encoder import load_encoder, unsuited
+from mofang.fit.loop.objective import Batch
+from mofang.fit.networks.encoder import EncoderBody, load_encoder, unsuited
 
 OWN = "auto"  # our own body where it suits; any other word is transformers' name for its kind of attention
 LIBRARY = "eager"  # for short texts on a CPU faster than the library's default
@@ -34,6 +35,12 @@ class TransformerNetwork(nn.Module):
         pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
         logits: Tensor = self.head(self.dropout(pooled))
         return logits
+
+    def operations(self, batch: Batch) -> float:
+        """Floating-point operations of a training step on this batch; 0 where the body is not ours (the loop then counts)."""
+        if not isinstance(self.body, EncoderBody):
+            return 0.0
+        return self.body.operations(batch.arrays["attention_mask"].sum(dim=1))
 
 
 def states_of(found: Any) -> Tensor:
