@@ -60,7 +60,7 @@ def model_graph(model: Model) -> tuple[bytes, Encoder]:
 
 
 def weigh(model: Model, records: Sequence[Record]) -> dict[str, float]:
-    """What a model costs to keep and to ask: {"size_bytes", "answer_ms"}, the second the median of single records on one thread."""
+    """What a model costs to keep and to ask: {"size_bytes", "answer_ms"}, the median of single records on one thread."""
     import onnxruntime
 
     graph, encoder = model_graph(model)

@@ -31,6 +31,7 @@ SHORTEST_S = 0.1
 ANNOUNCED_S = 60.0  # a longer search is announced
 DEAR_ROWS, DEAR_BUDGET_S, DEAR_SHARE = 2000, 60.0, 0.1  # from which a learning curve pays
 RUNG_SHARE = 0.05  # of the budget, for the larger of the two parts of a curve
+OVERRUN_SHARE = 0.3  # of the budget, that a network with a small estimate may take before dearer ones are looked at
 STEADY = 1.5  # a network is trained without a limit where its estimate fits so often into what is left
 EXPLORED_SHARE = 0.12  # of the budget, that each part of a curve may take
 LIMIT_SHARE = 0.85  # of what is left, for a shortened training: its last validation comes on top
@@ -141,7 +142,8 @@ class Trial:
             return
         whole = not first or estimate_s * HEADROOM <= self.left_s
         if whole:
-            self._train(f"spent-{place}", row, family, deadline_s=self.left_s / (2 if first else 1))
+            most_s = OVERRUN_SHARE * self.budget_s if family.shortens and not first else float("inf")
+            self._train(f"spent-{place}", row, family, deadline_s=min(most_s, self.left_s / (2 if first else 1)))
         if first and (not whole or row["status"] == "stopped"):
             for name in ("code", "reason"):
                 row.pop(name, None)
@@ -155,11 +157,13 @@ class Trial:
         row["estimate_s"] = round(family.estimate(size).seconds(rate), 1)
         self.table.append(row)
         place = len(self.table) - 1
-        tried = self.run.once(f"rung-{place}", lambda: rung(family, size, rate, min(RUNG_SHARE * self.budget_s, self.left_s / 3)))
+        meant_s = min(RUNG_SHARE * self.budget_s, self.left_s / 3)
+        tried = self.run.once(f"rung-{place}", lambda: rung(family, size, rate, meant_s))
         points, spent = [], []
         for number, part in enumerate(tried):
             seen: dict[str, Any] = {}
-            self._train(f"rung-spent-{place}-{number}", seen, replace(family, epochs=Curve.epochs), part=part,  # type: ignore[type-var]
+            short = replace(family, epochs=Curve.epochs)  # type: ignore[type-var]
+            self._train(f"rung-spent-{place}-{number}", seen, short, part=part,
                         deadline_s=min(self.left_s, EXPLORED_SHARE * self.budget_s), kept=False)
             spent.append(seen.pop("seconds"))
             row["seconds"] = round(row.get("seconds", 0.0) + spent[-1], 2)
@@ -188,7 +192,9 @@ class Trial:
             row |= self._skipped(estimate_s)
             return
         whole = self.run.once(f"whole-{curve.place}", lambda: estimate_s * STEADY <= self.left_s)
-        limit_s = 0.0 if whole else self.run.once(f"limit-{curve.place}", lambda: max(SHORTEST_S, round(LIMIT_SHARE * self.left_s, 1)))
+        limit_s = 0.0
+        if not whole:
+            limit_s = self.run.once(f"limit-{curve.place}", lambda: max(SHORTEST_S, round(LIMIT_SHARE * self.left_s, 1)))
         if limit_s:
             row["limit_s"] = limit_s
         self._train(f"spent-{curve.place}", row, curve.family, deadline_s=self.left_s if whole else float("inf"),

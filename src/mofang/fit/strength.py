@@ -67,7 +67,8 @@ class Search:
         labels, wanted = self.scale.wanted(material.train, rows)
         counts = material.class_weights[material.train.labels[rows]] if self.balance and labels is not None else None
         problem = Logistic(
-            matrix, labels if labels is not None else NO_LABELS, self.scale.columns, clock.late, tolerance, counts, wanted, LINKS[material.target]
+            matrix, labels if labels is not None else NO_LABELS, self.scale.columns, clock.late, tolerance, counts, wanted,
+            LINKS[material.target],
         )
         start = self.best.solution.flat if self.found else None
         for strength in strengths:

@@ -73,7 +73,8 @@ class Nearest(Family):
         architecture = {"config": config, "classes": len(material.labels)}
         return Fitted(
             encoder, {WEIGHTS: weights_file(network)}, architecture, _softmax(cosines * scale),
-            encode_sample(encoder, material.validation.records), [], {"stopped": "finished", "texts": len(chosen), "scale": scale},
+            encode_sample(encoder, material.validation.records), [],
+            {"stopped": "finished", "texts": len(chosen), "scale": scale},
             () if conditions.base is not None else base_licences(self.base, folder),
             "" if conditions.base is not None else self.base,
         )
