@@ -20,6 +20,7 @@ from mofang.core.progress import Bar
 from mofang.fit.loop.arrays import Dense
 from mofang.fit.loop.classification import Classes
 from mofang.fit.loop.journal import read_steps
+from mofang.fit.loop.learning import Constant
 from mofang.fit.loop.loop import Loop
 from mofang.fit.loop.plan import Plan
 from mofang.fit.loop.ranks import How, placed
@@ -56,8 +57,8 @@ def train(how: How, folder: Path, epochs: int, **settings: Any) -> dict[str, Any
     values = random.normal(size=(ROWS, 6)).astype(np.float32)
     labels = (values[:, 0] * values[:, 1] > 0).astype(np.int64)
     torch.manual_seed(0)
-    plan = Plan(**({"epochs": 4, "learning_rate": 0.01, "rows": 9, "patience": 99, "micro_batches": 2, "checkpoint_s": 0.0,
-                    "steps": epochs * 4} | settings))
+    plan = Plan(**({"epochs": epochs, "learning_rate": 0.01, "rows": 9, "patience": 99, "micro_batches": 2, "checkpoint_s": 0.0,
+                    "schedule": Constant(), "warm_up": 0.0} | settings))
     rows = Dense({"features": values}), labels
     loop = Loop(Stack(), Classes(rows, rows, plan, accuracy), plan, folder, placed(how))
     outcome = loop.run(Bar("", None, live=False))

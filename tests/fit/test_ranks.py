@@ -105,6 +105,7 @@ def test_a_stage_trains_with_two_processes(fit_shop: Shop, snapshots: dict[str, 
 
 
 @pytest.mark.cluster
+@pytest.mark.timeout(400)
 def test_a_killed_worker_resumes(fit_shop: Shop, snapshots: dict[str, Snapshot]) -> None:
     """`kill -9` of a worker in the middle: torchrun starts all again, they go on, the result is the same."""
     family = {**MLP, "epochs": 10}
@@ -152,6 +153,7 @@ def test_a_network_that_cannot_be_sliced_is_refused(fit_shop: Shop, snapshots: d
 
 
 @pytest.mark.cluster
+@pytest.mark.timeout(400)
 def test_ray_places_the_workers(fit_shop: Shop, snapshots: dict[str, Snapshot], monkeypatch: pytest.MonkeyPatch) -> None:
     alone = fit_shop.run(train, snapshots["table_classification"], family=MLP, seed=5)
     monkeypatch.setenv("MOFANG_EXECUTOR", "ray")

@@ -206,7 +206,7 @@ def _size_of(tokenizer_json: str) -> int:
 
 def _warn_of_unknown(run: Run, share: float) -> None:
     if share > UNKNOWN_MOST:
-        run.announce("{share} of the tokens are unknown: the vocabulary does not cover these texts. Take the kind bpe, or a larger one.",
+        run.announce("{share} of the tokens are unknown: the vocabulary does not cover these texts. Take bpe, or a larger one.",
                      "有 {share} 的词元是未知的：词表没有覆盖这些文本。请改用 bpe，或加大词表。", share=f"{share:.1%}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def train_on_ray(call: Path, devices: int, address: str) -> str:
     cuda = torch.cuda.is_available()
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]))}
     given: dict[str, Any] = {"num_cpus": max(devices, os.cpu_count() or 1)} if address == "local" else {}
-    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error", runtime_env={"env_vars": paths}, **given)
+    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
+             runtime_env={"env_vars": paths}, **given)
     try:
         trainer = TorchTrainer(
             _take_part, train_loop_config={"call": str(call)},

@@ -92,10 +92,11 @@ class Copies:
             else:
                 dense.append(value.grad)
         for bucket in _buckets(dense):
-            flat = torch._utils._flatten_dense_tensors(bucket)
+            flat = torch.cat([one.reshape(-1) for one in bucket])
             dist.all_reduce(flat)
-            for own, whole in zip(bucket, torch._utils._unflatten_dense_tensors(flat.div_(self.ranks), bucket), strict=True):
-                own.copy_(whole)
+            pieces = flat.div_(self.ranks).split([one.numel() for one in bucket])  # type: ignore[no-untyped-call]
+            for own, piece in zip(bucket, pieces, strict=True):
+                own.copy_(piece.view_as(own))
 
     def _summed(self, gradient: Tensor) -> Tensor:
         """Rows of a table that the ranks touched, averaged; a rank sends only its own."""
@@ -111,7 +112,8 @@ class Copies:
         dist.all_gather(all_values, filled)
         joint = torch.cat(all_rows)
         kept = joint >= 0
-        return torch.sparse_coo_tensor(joint[kept].unsqueeze(0), torch.cat(all_values)[kept] / self.ranks, gradient.shape).coalesce()
+        averaged = torch.cat(all_values)[kept] / self.ranks
+        return torch.sparse_coo_tensor(joint[kept].unsqueeze(0), averaged, gradient.shape).coalesce()
 
     def _each(self, value: int) -> list[int]:
         own = torch.tensor([value], device=self.device)
@@ -219,7 +221,7 @@ class Slices(Copies):
             raise MofangError("placement-unsuited", placement="tensor", network=type(network).__name__, ranks=self.slices)
         for columns, row in found:
             plan = {**dict.fromkeys(columns, ColwiseParallel()), row: RowwiseParallel()}
-            parallelize_module(network, mesh, plan)  # type: ignore[arg-type]
+            parallelize_module(network, mesh, plan)
         return network
 
     def share(self, rows: Array) -> Array:
@@ -251,7 +253,9 @@ def whole(value: Tensor) -> Tensor:
 def like(value: Tensor, other: Tensor) -> Tensor:
     """A whole tensor, divided as the other is."""
     value = value.to(other.device)
-    return distribute_tensor(value, other.device_mesh, other.placements, src_data_rank=None) if isinstance(other, DTensor) else value
+    if not isinstance(other, DTensor):
+        return value
+    return distribute_tensor(value, other.device_mesh, other.placements, src_data_rank=None)
 
 
 def layers_of(network: nn.Module) -> Iterator[nn.Module]:
@@ -278,8 +282,9 @@ def pairs_of(network: nn.Module, ranks: int) -> Iterator[tuple[list[str], str]]:
 
 
 def _fits(modules: dict[str, nn.Module], columns: list[str], row: str, ranks: int) -> bool:
-    found = [modules.get(one) for one in [*columns, row]]
-    return all(isinstance(one, nn.Linear) for one in found) and found[-1].in_features % ranks == 0  # type: ignore[union-attr, operator]
+    last = modules.get(row)
+    plain = isinstance(last, nn.Linear) and all(isinstance(modules.get(one), nn.Linear) for one in columns)
+    return plain and isinstance(last, nn.Linear) and last.in_features % ranks == 0
 
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
@@ -300,5 +305,6 @@ def _orders(network: nn.Module, steps: Steps) -> Iterator[tuple[int, torch.optim
     known = {id(value): place for place, value in enumerate(network.parameters())}
     for number, part in enumerate(steps.parts):
         values = [value for group in part.param_groups for value in group["params"]]
-        order = sorted(range(len(values)), key=lambda place, values=values: (values[place].ndim <= 1, known[id(values[place])]))  # type: ignore[misc]
+        ranked = [(value.ndim <= 1, known[id(value)], place) for place, value in enumerate(values)]
+        order = [place for _, _, place in sorted(ranked)]
         yield number, part, [order.index(place) for place in range(len(values))]

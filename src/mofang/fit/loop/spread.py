@@ -172,8 +172,8 @@ def _by_torchrun(folder: Path, devices: int, scratch: Path, bar: Bar) -> str:
     ``MOFANG_TORCHRUN`` stands in for its flags where workers run on several machines that share the shop's folder.
     """
     flags = shlex.split(os.environ.get("MOFANG_TORCHRUN", "")) or ["--standalone", "--nproc-per-node", str(devices)]
-    command = [sys.executable, "-m", "torch.distributed.run", *flags, "--max-restarts", str(RESTARTS), "--monitor-interval", "0.2",
-               "-m", "mofang.fit.loop.worker", str(folder / CALL)]
+    command = [sys.executable, "-m", "torch.distributed.run", *flags, "--max-restarts", str(RESTARTS),
+               "--monitor-interval", "0.2", "-m", "mofang.fit.loop.worker", str(folder / CALL)]
     each = str(max(1, threads() // devices))
     environment = {**os.environ, "OMP_NUM_THREADS": each, "MOFANG_THREADS": each}
     with (folder / LOG).open("wb") as log:

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from mofang.core import stopping
 from mofang.core.canonical import canonical, write_durably
@@ -84,9 +85,9 @@ def _meet(backend: str) -> None:
         dist.init_process_group(backend, timeout=timedelta(seconds=WAIT_S))
         return
     ranks, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
-    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), ranks, is_master=False,
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), ranks, is_master=False,
                           timeout=timedelta(seconds=WAIT_S))
-    attempt = dist.PrefixStore(f"mofang/{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    attempt = PrefixStore(f"mofang/{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     dist.init_process_group(backend, store=attempt, rank=rank, world_size=ranks, timeout=timedelta(seconds=WAIT_S))
 
 

@@ -128,8 +128,7 @@ def _halves(token: bytes, known: dict[bytes, int]) -> tuple[bytes, bytes]:
     """The two tokens that were merged into this one: what its bytes come to by the merges known before it."""
     parts = [token[place : place + 1] for place in range(len(token))]
     while len(parts) > 2:
-        ranked = [(known.get(left + right, 1 << 31), place) for place, (left, right) in enumerate(zip(parts, parts[1:], strict=False))]
-        _, place = min(ranked)
+        _, place = min((known.get(parts[place] + parts[place + 1], 1 << 31), place) for place in range(len(parts) - 1))
         parts[place : place + 2] = [parts[place] + parts[place + 1]]
     return parts[0], parts[1]
 
