@@ -33,7 +33,8 @@ def main() -> int:
             f"differences {len(count.wrong)}  {'ok' if not count.wrong else 'short'}  {time.monotonic() - began:.0f} s")
     print(line, *count.wrong, sep="\n")
     if given.kills >= 50:
-        head = f"# Killed trainings\n\n`python bench/fit/kills.py`, {date.today()}, {os.cpu_count()} cores, {platform.platform()}.\n\n"
+        machine = f"{date.today()}, {os.cpu_count()} cores, {platform.platform()}"
+        head = f"# Killed trainings\n\n`python bench/fit/kills.py`, {machine}.\n\n"
         RESULTS.write_text(head + f"    {line}\n", encoding="utf-8")
     return int(bool(count.wrong))
 

@@ -399,7 +399,8 @@ def test_tensorboard_files(tmp_path: Path) -> None:
 
 def test_settings_go_over_a_familys_plan() -> None:
     plan = Plan(3, 0.1, rows=64, positions=2048, weight_decay=0.02, patience=6)
-    assert dataclasses.replace(Learning().plan(plan), optimizer=None, schedule=None, precision="fp32") == plan
+    assert Learning().plan(plan) == plan
+    assert Learning(ema=0.5).plan(dataclasses.replace(plan, optimizer=Muon())).optimizer == Muon(), "a family's own choice stays"
     chosen = Learning(batch="128", accumulate=4, weight_decay=0.5, clip=0.0, warm_up=0.3, patience=1)
     made = chosen.plan(plan)
     assert (made.rows, made.positions, made.micro_batches, made.weight_decay) == (128, 4096, 4, 0.5)
@@ -475,3 +476,13 @@ def test_settings_that_cannot_be_are_refused(
     with pytest.raises(MofangError) as caught:
         fit_shop.run(train, snapshots[TABLE], **({"family": Mlp(epochs=1)} | given))
     assert caught.value.code == code
+
+
+def test_smoothing_where_there_are_no_labels_is_refused(tmp_path: Path) -> None:
+    from mofang.fit.family import Conditions
+    from mofang.fit.loop.start import fit_network
+    from tests.fit.test_families import _silent
+
+    with pytest.raises(MofangError) as caught:
+        fit_network(lambda: nn.Linear(4, 1), Words(), Plan(1, 0.1, label_smoothing=0.1), Conditions(0, 0, tmp_path, _silent))
+    assert caught.value.code == "smoothing-unsuited"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from typing import Any, ClassVar, Self
 
 from mofang.core.errors import MofangError
@@ -45,7 +46,7 @@ class Variant:
                                   settings=", ".join(sorted(known)) or "-")
         from pydantic import TypeAdapter
 
-        made: Self = TypeAdapter(kind).validate_python(fields)
+        made: Self = TypeAdapter(kind).validate_python({name: _pieces(kind, name, given) for name, given in fields.items()})
         return made
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,3 +81,11 @@ class Variant:
             kinds.append({"type": "object", "title": tag, "additionalProperties": False, "required": ["tag"],
                           "properties": {"tag": {"const": tag}, **inner.get("properties", {})}})
         return {"anyOf": [{"type": "string", "enum": sorted(cls.kinds)}, *kinds]}
+
+
+def _pieces(kind: type[Any], name: str, given: object) -> object:
+    """What was typed with commas, cut into the pieces of a setting that holds several."""
+    if not isinstance(given, str):
+        return given
+    hint = typing.get_type_hints(kind)[name]
+    return [piece.strip() for piece in given.split(",") if piece.strip()] if typing.get_origin(hint) is tuple else given

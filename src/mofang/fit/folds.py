@@ -32,6 +32,8 @@ def cross_validated(run: Run, family: Family, material: Material, conditions: Co
             scores.append(run.once(f"fold-{fold}", partial(_score, run, family, material, conditions, places, fold)))
             bar.advance()
     mean, spread = statistics.fmean(scores), statistics.stdev(scores) if folds > 1 else 0.0
+    run.announce("{folds} folds: {metric} {mean} ± {spread}", "{folds} 折：{metric} {mean} ± {spread}",
+                 folds=folds, metric=material.headline, mean=f"{mean:.4f}", spread=f"{spread:.4f}")
     run.measure(folds_mean=round(mean, 6), folds_spread=round(spread, 6))
     return {"metric": material.headline, "scores": scores, "mean": mean, "spread": spread}
 
@@ -39,8 +41,10 @@ def cross_validated(run: Run, family: Family, material: Material, conditions: Co
 def _score(run: Run, family: Family, material: Material, conditions: Conditions, places: Array, fold: int) -> float:
     scratch = run.scratch / f"fold-{fold}"
     scratch.mkdir(exist_ok=True)
-    part = dataclasses.replace(material, train=_rows(material.train, places != fold), validation=_rows(material.train, places == fold))
-    fitted = family.fit(part, dataclasses.replace(conditions, scratch=scratch))
+    rows = material.train
+    part = dataclasses.replace(material, train=_rows(rows, places != fold), validation=_rows(rows, places == fold))
+    learning = dataclasses.replace(conditions.learning, tensorboard="")  # the files are of the training that is kept
+    fitted = family.fit(part, dataclasses.replace(conditions, scratch=scratch, learning=learning))
     shutil.rmtree(scratch)
     return score_of(part, fitted)
 

@@ -33,6 +33,8 @@ class Classes:
     rows in every epoch, ``augment`` changes a batch's tensors a little; validation rows are never changed.
     """
 
+    smooths = True
+
     def __init__(
         self,
         train: tuple[Encoded, Array],

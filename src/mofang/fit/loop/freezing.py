@@ -49,7 +49,8 @@ def freezing(network: nn.Module, texts: tuple[str, ...]) -> dict[str, int | None
         held = [name for name in names if rule.holds(name)]
         if not held:
             shown = sorted({name.rpartition(".")[0] or name for name in names})
-            raise MofangError("freeze-unknown", wanted=text, layers=", ".join(shown[:SHOWN]) + (" …" if len(shown) > SHOWN else ""))
+            layers = ", ".join(shown[:SHOWN]) + (" …" if len(shown) > SHOWN else "")
+            raise MofangError("freeze-unknown", wanted=text, layers=layers)
         found |= dict.fromkeys(held, rule.until)
     if names and set(names) <= {name for name, until in found.items() if until is None or until > 0}:
         raise MofangError("freeze-everything", wanted=",".join(texts))

@@ -157,8 +157,8 @@ class Learning(Settings):
     placement: Literal["ddp", "fsdp", "tensor"] = "ddp"
 
     def plan(self, plan: Plan) -> Plan:
-        """The plan of a family with these settings over it; twice gives the same as once."""
-        found = {name: getattr(self, name) for name in OWN if getattr(self, name) is not None}
+        """The plan of a family with what was chosen here over it; twice gives the same as once."""
+        found = {name: getattr(self, name) for name in self.chosen if name in OWN}
         if self.clip is not None:
             found["clip_norm"] = self.clip
         if self.batch.isdigit() and int(self.batch) != plan.rows:

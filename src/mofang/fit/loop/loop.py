@@ -52,7 +52,7 @@ class Loop:
         self.placement = placement or Alone()
         self.device = self.placement.device
         self.bare, self.frozen = network, freezing(network, plan.freeze)
-        if plan.rows_only and isinstance(plan.optimizer, Adamw | None) and not plan.l1 and self.placement.ranks == 1:
+        if isinstance(plan.optimizer, Adamw | None) and not plan.l1 and self.placement.ranks == 1:
             touch_rows_only(network)
         self.network = self.placement.wrap(network)
         self.precision = resolved(plan.precision, network, self.device)
@@ -82,7 +82,7 @@ class Loop:
             self.journal.close()
         self.placement.put(self.network, self.best)
         self.network.eval()
-        judged, cursor = self.objective.judge(self.network, self.device), self.cursor  # float32: exported graphs must agree
+        judged, cursor = self.objective.judge(self.network, self.device), self.cursor  # float32, as an exported graph
         steps = read_steps(self.scratch)
         return Outcome(
             judged, cursor.curves, cursor.best_epoch, cursor.stopped or "finished", self.resumed, self.device.type,
@@ -184,7 +184,8 @@ class Loop:
         """Keep the batch beside the run and say which it was."""
         self.journal.flush()
         place, ids = keep_batch(self.scratch, self.cursor.step, group, batches, self.objective)
-        raise MofangError("training-diverged", step=self.cursor.step, rate=self.plan.learning_rate, records=ids, folder=str(place))
+        told = {"step": self.cursor.step, "rate": self.plan.learning_rate, "records": ids, "folder": str(place)}
+        raise MofangError("training-diverged", **told)
 
     def _rate(self) -> float:
         plan, cursor = self.plan, self.cursor

@@ -50,6 +50,9 @@ class Objective(Protocol):
 
     Before the first batch of a step the loop seeds torch's generator from (seed, step), so a batch may draw from it;
     anything else random has to follow from (seed, epoch, step) too, or a killed run would not go on bit for bit.
+
+    An objective may have more: ``ids(rows)`` names the records in an error, ``smooths`` is true where its loss obeys the
+    plan's ``label_smoothing``, which is refused otherwise.
     """
 
     @property

@@ -73,6 +73,7 @@ class Placewise:
     def __init__(self, train: Windows, validation: Windows, asked: Asked, plan: Plan) -> None:
         self.train, self.validation, self.asked, self.plan = train, validation, asked, plan
         self.weights = torch.tensor(plan.class_weights) if plan.class_weights else None
+        self.smooths = not train.asks  # tags are smoothed, the ends of an answer are not
 
     @property
     def lengths(self) -> Array:

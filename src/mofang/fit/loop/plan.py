@@ -16,8 +16,7 @@ class Plan:
     ``positions`` limits the padded positions of a batch, ``rows`` its rows; ``micro_batches`` of them are one step
     (0: all of an epoch). ``judge_steps`` validates every so many steps instead of after every epoch. ``class_weights``
     is what a row of each class counts in the loss (left out: all alike). ``fits_mb`` asks for a batch that fits that
-    memory (-1: half of what is free). ``rows_only`` lets AdamW touch only those rows of a vocabulary's table that a batch
-    read (rows.py), in networks that can. Left-out optimizer and schedule are AdamW and a cosine.
+    memory (-1: half of what is free). Left-out optimizer and schedule are AdamW and a cosine.
     """
 
     epochs: int
@@ -38,7 +37,7 @@ class Plan:
     l1: float = 0.0
     label_smoothing: float = 0.0
     ema: float = 0.0
-    precision: str = "fp32"
+    precision: str = "auto"
     freeze: tuple[str, ...] = ()
     target: float | None = None
     improvement: float = 0.0
@@ -46,5 +45,4 @@ class Plan:
     judge_steps: int = 0
     checkpoint_steps: int = 0
     fits_mb: int = 0
-    rows_only: bool = False
     tensorboard: str = ""

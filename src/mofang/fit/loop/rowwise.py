@@ -62,6 +62,7 @@ class Rowwise:
         self.plan, self.material, self.scale = plan, material, scale
         self.gather, self.renew, self.augment, self.beside = gather, renew, augment, beside
         self.weights = torch.tensor(plan.class_weights) if plan.class_weights else None
+        self.smooths = scale.end != "identity"
 
     @property
     def lengths(self) -> Array:
@@ -114,6 +115,8 @@ class Rowwise:
     def _loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
         if self.scale.end == "identity":
             return nn.functional.mse_loss(outputs, wanted, reduction="sum")
+        if share := self.plan.label_smoothing:
+            wanted = wanted * (1 - share) + share / (2 if self.scale.end == "sigmoid" else wanted.shape[1])
         if self.scale.end == "sigmoid":
             each = nn.functional.binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
             return each.mean(dim=1).sum()

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load
 from torch import nn
 
+from mofang.core.errors import MofangError
 from mofang.core.language import say
 from mofang.core.progress import announce
 from mofang.fit.family import Conditions
@@ -35,6 +36,8 @@ def fit_network(
     The settings of learning go over the plan here; objectives that read them take ``conditions.learning.plan(plan)``.
     """
     plan = conditions.learning.plan(plan)
+    if plan.label_smoothing and not getattr(objective, "smooths", False):
+        raise MofangError("smoothing-unsuited", share=plan.label_smoothing)
     torch.set_num_threads(threads())
     keep_pages()
     torch.manual_seed(plan.seed)

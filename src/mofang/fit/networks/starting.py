@@ -15,7 +15,8 @@ def activation(name: Activation) -> nn.Module:
     """The layer of this name."""
     from torch import nn
 
-    return {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}[name]()
+    kinds: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+    return kinds[name]()
 
 
 def initialised(network: nn.Module, kind: Initialisation) -> nn.Module:
@@ -32,7 +33,7 @@ def initialised(network: nn.Module, kind: Initialisation) -> nn.Module:
         if value.ndim > 1 and kind == "kaiming":
             nn.init.kaiming_normal_(value, nonlinearity="relu")
         elif value.ndim > 1:
-            (nn.init.xavier_uniform_ if kind == "xavier" else nn.init.orthogonal_)(value)  # type: ignore[operator]
+            (nn.init.xavier_uniform_ if kind == "xavier" else nn.init.orthogonal_)(value)
         elif name.endswith("bias"):
             nn.init.zeros_(value)
     return network

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -45,6 +46,7 @@ class Mixture:
     positions: int
     bytes: int
     seed: int
+    smooths: ClassVar[bool] = True
 
     @property
     def lengths(self) -> Array:
