@@ -243,10 +243,12 @@ def test_writing_with_the_cache_is_writing_without_it(taught: Model) -> None:
         assert ids[len(prompt):] == answer.ids
 
 
+@pytest.mark.cluster
+@pytest.mark.timeout(900)
 def test_the_page_is_true(tmp_path: Path) -> None:
     from tests.new.test_pages import walk
-    from tests.stories.terminal import Terminal
+    from tests.stories.terminal import Inside
 
     write(tmp_path / "words.csv", pairs())
     write(tmp_path / "wishes.csv", preferences())
-    walk("generate.md", Terminal(tmp_path), {})
+    walk("generate.md", Inside(tmp_path), {})

@@ -147,9 +147,11 @@ def test_a_positive_is_read_as_it_is_written() -> None:
     assert read_positive("{broken") == Positive("{broken") and read_positive('{"other": 1}').text == '{"other": 1}'
 
 
+@pytest.mark.cluster
+@pytest.mark.timeout(900)
 def test_the_page_is_true(tmp_path: Path) -> None:
     from tests.new.test_pages import walk
-    from tests.stories.terminal import Terminal
+    from tests.stories.terminal import Inside
 
     write_pairs(tmp_path / "pairs.csv")
-    walk("search.md", Terminal(tmp_path), {})
+    walk("search.md", Inside(tmp_path), {})

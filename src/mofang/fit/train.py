@@ -31,7 +31,6 @@ from mofang.fit.guidance import Guidance, learnt
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.probe import choosing, known_choices, with_choices
-from mofang.fit.loop.repeating import repeatable
 from mofang.fit.material import Material, part_of, read_material
 from mofang.fit.planning.ahead import foresee
 
@@ -118,7 +117,7 @@ def train(
         material = part_of(material, part, seed)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
-    with repeatable(run), choosing(known_choices(run.shop)):
+    with choosing(known_choices(run.shop)):
         crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
         fitted, guided = learnt(run, family, material, conditions, teacher, unlabelled, guidance)
     run.licence(*fitted.licences)

@@ -130,7 +130,7 @@ def _attentions(name: str, dtype: torch.dtype, length: int, tokens: int) -> Iter
 
 def _attention(apart: list[Tensor], slope: Tensor, way: str, bias: Tensor | None, causal: bool) -> Work:
     def work() -> None:
-        attend(*apart, variant=way, bias=bias, causal=causal).backward(slope)
+        attend(*apart, variant=way, bias=bias, causal=causal).backward(slope)  # type: ignore[no-untyped-call]
         for one in apart:
             one.grad = None
     return work
@@ -138,7 +138,7 @@ def _attention(apart: list[Tensor], slope: Tensor, way: str, bias: Tensor | None
 
 def _gelu(values: Tensor, slope: Tensor, kind: str, way: str) -> Work:
     def work() -> None:
-        gelu(values, kind, way).backward(slope)
+        gelu(values, kind, way).backward(slope)  # type: ignore[no-untyped-call]
         values.grad = None
     return work
 

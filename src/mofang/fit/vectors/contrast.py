@@ -127,7 +127,8 @@ class Contrast:
         begins = self.train.begins
         counts = (begins[1:] - begins[:-1])[rows]
         drawn = np.random.default_rng((self.seed, SEED_NEGATIVES, epoch)).integers(0, 2**31, len(self.train))[rows]
-        return (begins[:-1][rows] + drawn % np.maximum(counts, 1))[counts > 0]
+        found: Array = (begins[:-1][rows] + drawn % np.maximum(counts, 1))[counts > 0]
+        return found
 
 
 def embed(network: nn.Module, rows: Encoded, device: torch.device) -> Array:
