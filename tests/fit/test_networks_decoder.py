@@ -36,7 +36,7 @@ def pair(request: Any) -> tuple[Decoder, nn.Module]:
 IDS = torch.randint(0, 97, (3, 20), generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("way", ["plain", "sdpa"])
+@pytest.mark.parametrize("way", ["plain", "sdpa", "halves"])
 def test_logits_and_gradients_are_those_of_transformers(pair: Any, way: str) -> None:
     ours, theirs = pair
     with choosing(Choices(attention_by={"float32/causal/20": way})):

@@ -53,7 +53,7 @@ class Choices:
         return float(self.rates.get({"bf16": "bfloat16"}.get(self.precision, "float32"), 0.0))
 
     def attention(self, kind: str, length: int, causal: bool, dtype: Any) -> str:
-        """The way ("plain", "sdpa") for rows of this length: that of the nearest length measured, by ratio."""
+        """The way ("plain", "sdpa", "halves") for rows of this length: that of the nearest length measured, by ratio."""
         kind = "causal" if causal and kind == "full" else kind
         head = f"{_plain(dtype)}/{kind}/"
         known = [name for name in self.attention_by if name.startswith(head)]

@@ -124,13 +124,13 @@ def _attentions(name: str, dtype: torch.dtype, length: int, tokens: int) -> Iter
     halves = (torch.arange(length) * 2 // length).expand(rows, length)
     documents = causal_bias(apart[0].detach(), length, document_bias(halves, dtype))
     for kind, bias in (("full", None), ("padded", padding_bias(mask, dtype)), ("causal", None), ("documents", documents)):
-        for way in VARIANTS:
+        for way in VARIANTS if kind == "causal" else VARIANTS[:2]:
             yield ("attention", f"{name}/{kind}/{length}/{way}"), (_attention(apart, slope, way, bias, kind == "causal"), 0.0)
 
 
 def _attention(apart: list[Tensor], slope: Tensor, way: str, bias: Tensor | None, causal: bool) -> Work:
     def work() -> None:
-        attend(*apart, variant=way, bias=bias, causal=causal).backward(slope)
+        attend(*apart, variant=way, bias=bias, causal=causal).backward(slope)  # type: ignore[no-untyped-call]
         for one in apart:
             one.grad = None
     return work
@@ -138,7 +138,7 @@ def _attention(apart: list[Tensor], slope: Tensor, way: str, bias: Tensor | None
 
 def _gelu(values: Tensor, slope: Tensor, kind: str, way: str) -> Work:
     def work() -> None:
-        gelu(values, kind, way).backward(slope)
+        gelu(values, kind, way).backward(slope)  # type: ignore[no-untyped-call]
         values.grad = None
     return work
 

@@ -48,9 +48,9 @@ class Decoder(nn.Module):
         return self._modules[self._where]
 
     @property
-    def head(self) -> nn.Parameter:
+    def head(self) -> Any:
         """The weight of the head [V, H]: the table itself where they are tied."""
-        found: nn.Parameter = self.body.table.weight if self.shape.tied else self.lm_head.weight
+        found: Any = self.body.table.weight if self.shape.tied else self.lm_head.weight
         return found
 
     def states(self, input_ids: Tensor, document_ids: Tensor | None = None, position_ids: Tensor | None = None,

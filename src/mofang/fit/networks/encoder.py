@@ -20,7 +20,7 @@ from torch.nn import functional
 from mofang.core.errors import MofangError
 from mofang.fit.loop.probe import Choices, choices
 from mofang.fit.networks.attention import attend, padding_bias
-from mofang.fit.networks.kernels import Frozen, Masks, gelu, layer_norm, working_dtype
+from mofang.fit.networks.kernels import Frozen, Masks, gelu, layer_norm, tracing, working_dtype
 from mofang.fit.networks.projection import project
 
 GELUS = {"gelu": "exact", "gelu_python": "exact", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
@@ -99,7 +99,7 @@ class Layout:
         """The cheapest layout for a mask [B, L] that is 1 where a position counts."""
         if mask is None:
             return cls(rows, length)
-        if torch.jit.is_tracing() or torch.compiler.is_compiling() or mask.device.type != "cpu":
+        if tracing() or torch.compiler.is_compiling() or mask.device.type != "cpu":
             return cls(rows, length, bias=padding_bias(mask, dtype))
         counts = mask.sum(dim=1).tolist()
         own = sum(counts)
@@ -180,7 +180,7 @@ class Layer(nn.Module):
         if layout.places is None:
             return self._attended(joint, layout.rows, layout.length, layout.bias, chosen, masks).view(*joint.shape[:-1], -1)
         if layout.runs:
-            parts = joint.split([rows * length for rows, length in layout.runs])
+            parts = joint.split_with_sizes([rows * length for rows, length in layout.runs])
             found = [
                 self._attended(part, rows, length, None, chosen, masks)
                 for part, (rows, length) in zip(parts, layout.runs, strict=True)
@@ -195,7 +195,7 @@ class Layer(nn.Module):
         shape = self.shape
         apart = joint.view(rows, length, 3, shape.heads, shape.width // shape.heads).permute(2, 0, 3, 1, 4)
         query, key, value = apart.unbind(0)
-        variant = "plain" if torch.jit.is_tracing() else chosen.attention(
+        variant = "plain" if tracing() else chosen.attention(
             "full" if bias is None else "padded", length, False, joint.dtype
         )
         dropout = shape.attention_dropout if self.training else 0.0
@@ -253,7 +253,7 @@ class EncoderBody(nn.Module):
     ) -> Tensor:
         """Last hidden states float32 [B, L, H] of ids int64 [B, L]; where the mask is 0 they mean nothing."""
         rows, length = input_ids.shape
-        if not torch.jit.is_tracing() and length > self.shape.positions:
+        if not tracing() and length > self.shape.positions:
             raise MofangError("text-too-long-for-network", length=length, most=self.shape.positions)
         dtype, chosen = working_dtype(input_ids.device), choices()
         with torch.autocast(input_ids.device.type, enabled=False):
@@ -267,7 +267,8 @@ class EncoderBody(nn.Module):
             if layout.places is not None:
                 whole = states.new_zeros((rows * length, self.shape.width))
                 states = whole.index_copy(0, layout.places, states)
-            return states.view(rows, length, self.shape.width)
+            found: Tensor = states.view(rows, length, self.shape.width)
+            return found
 
     def operations(self, lengths: Tensor) -> float:
         """Floating-point operations of a training step on rows of these lengths: 6 a weight of the layers and position, and

@@ -27,6 +27,11 @@ def working_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def tracing() -> bool:
+    """True while a graph is being exported, which must not depend on the values of its sample."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+
+
 class _Joined(torch.autograd.Function):
     """Weights one below the other in another precision: one copy there, one copy back."""
 
@@ -44,7 +49,7 @@ class _Joined(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        parts = gradients[0].split(ctx.rows)
+        parts = gradients[0].split_with_sizes(ctx.rows)
         return None, *(part.to(kind) for part, kind in zip(parts, ctx.dtypes, strict=True))
 
 
@@ -69,7 +74,7 @@ class Frozen:
 
     def joined(self, weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         """As ``joined``, kept while the weights do not change."""
-        if any(one.requires_grad for one in weights) or torch.jit.is_tracing() or torch.is_inference_mode_enabled():
+        if any(one.requires_grad for one in weights) or tracing() or torch.is_inference_mode_enabled():
             return joined(weights, dtype)
         key = tuple(map(id, weights))
         state = (dtype, *((one.data_ptr(), one._version) for one in weights))

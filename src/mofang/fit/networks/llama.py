@@ -40,7 +40,7 @@ class LlamaAttention(nn.Module):
         shape, (rows, length, _) = self.shape, states.shape
         joint = project(states, (self.q_proj, self.k_proj, self.v_proj), self.frozen)
         joint = joint.view(rows, length, -1, shape.head_width).transpose(1, 2)
-        query, key, value = joint.split([shape.heads, shape.key_heads, shape.key_heads], dim=1)
+        query, key, value = joint.split_with_sizes([shape.heads, shape.key_heads, shape.key_heads], dim=1)
         assert sight.rotation is not None, "Llama's positions are rotations"
         query, key = rotated(query, *sight.rotation), rotated(key, *sight.rotation)
         mixed = seen(query, key, value, sight, layer, shape.attention_dropout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,8 @@ class LoraLinear(nn.Module):
         super().__init__()
         self.base_layer, self.turned = base, not isinstance(base, nn.Linear)
         base.requires_grad_(False)
-        inner, outer = base.weight.shape if self.turned else reversed(base.weight.shape)  # type: ignore[union-attr,misc]
+        first, second = self.weight.shape
+        inner, outer = (first, second) if self.turned else (second, first)
         self.rank, self.scale = rank, alpha / rank
         self.lora_A = nn.Linear(inner, rank, bias=False)
         self.lora_B = nn.Linear(rank, outer, bias=False)
@@ -60,18 +62,18 @@ def project(values: Tensor, layers: Sequence[nn.Module], frozen: Frozen) -> Tens
     """The outputs of several layers on one input, side by side [..., sum of their widths], in the input's precision."""
     dtype = values.dtype
     weight = frozen.joined([layer.weight for layer in layers], dtype)  # type: ignore[misc]
-    biases = [layer.bias for layer in layers]
-    bias = None if biases[0] is None else frozen.joined(biases, dtype)  # type: ignore[arg-type]
+    biases: list[Any] = [layer.bias for layer in layers]
+    bias = None if biases[0] is None else frozen.joined(biases, dtype)
     found = functional.linear(values, weight, bias)
     adapted = [layer for layer in layers if isinstance(layer, LoraLinear)]
     if not adapted:
         return found
     inner = functional.linear(values, joined([layer.lora_A.weight for layer in adapted], dtype))
-    parts = dict(zip(map(id, adapted), inner.split([layer.rank for layer in adapted], dim=-1), strict=True))
+    parts = dict(zip(map(id, adapted), inner.split_with_sizes([layer.rank for layer in adapted], dim=-1), strict=True))
     added = [
         functional.linear(parts[id(layer)], joined([layer.lora_B.weight], dtype)) * layer.scale
         if isinstance(layer, LoraLinear)
-        else found.new_zeros((*found.shape[:-1], layer.weight.shape[0]))  # type: ignore[arg-type,index,union-attr]
+        else found.new_zeros((*found.shape[:-1], layer.weight.shape[0]))  # type: ignore[arg-type,index]
         for layer in layers
     ]
     return found + torch.cat(added, dim=-1)
