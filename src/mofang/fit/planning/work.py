@@ -289,7 +289,8 @@ def transformer(
     worst = max((training_memory(network, how) for how in hows), key=lambda one: one.total)
     touched = sum(training_memory(network, how).parts["activations"] for how in hows) * each.scale
     step_s = STEP_S + LAYER_S * network.shape.layers + WEIGHT_S * trained_parameters(network, hows[0])
-    plain = 0.5 + WRITTEN_S * network.parameters + 2e-6 * size.rows * size.length + passed * (each.steps * step_s + touched * TOUCHED_S)
+    plain = 0.5 + WRITTEN_S * network.parameters + 2e-6 * size.rows * size.length
+    plain += passed * (each.steps * step_s + touched * TOUCHED_S)
     memory = {**worst.parts, "data": rows_bytes(sample) + each.positions * 8}
     return Work(
         ("torch",) if own else ("torch", "transformers"),
