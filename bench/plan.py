@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
+SHARDS = "shards"
 GOAL_MEDIAN, GOAL_WORST = 0.10, 0.30
 TEXTS = {"task": "text_classification", "label": "label", "inputs": ("text",)}
 
@@ -95,11 +96,11 @@ EARLIER: tuple[tuple[str, str, Any], ...] = (
     ("encoder", "zh 600", {"tag": "encoder", "epochs": 2}),
     ("encoder", "zh 600", {"tag": "encoder", "epochs": 2, "layers": 3, "width": 192, "heads": 6}),
     ("pretrained", "en 250 x 12", {"tag": "pretrained", "epochs": 1}),
+    ("pretrain", SHARDS, {"architecture": {"tag": "gpt", "depth": 2, "width": 128}, "steps": 20}),
 )
 RUNS: tuple[tuple[str, str, Any], ...] = (
     ("linear, 2,000 reviews", "zh 2000", "linear"),
     ("linear, 12,000 reviews", "zh 12000", "linear"),
-    ("linear, 6,000 English texts", "en 6000 x 20", "linear"),
     ("linear, 20,000 rows", "table 20000", "linear"),
     ("averaged, 2,000 reviews", "zh 2000", {"tag": "averaged", "epochs": 2}),
     ("averaged, 6,000 English texts", "en 6000 x 20", {"tag": "averaged", "epochs": 2}),
@@ -115,9 +116,13 @@ RUNS: tuple[tuple[str, str, Any], ...] = (
     ("encoder 2 x 128, 3,000 English texts", "en 3000 x 20", {"tag": "encoder", "epochs": 2}),
     ("MiniLM, 400 short texts", "en 400 x 12", {"tag": "pretrained", "epochs": 2}),
     ("MiniLM, 300 longer texts", "en 300 x 25", {"tag": "pretrained", "epochs": 1}),
-    ("MiniLM, 800 short texts", "en 800 x 12", {"tag": "pretrained", "epochs": 1}),
-    ("encoder 1 x 64, 5,000 reviews", "zh 5000", {"tag": "encoder", "epochs": 2, "layers": 1, "width": 64}),
+    ("MiniLM with LoRA, 800 short texts", "en 800 x 12", {"tag": "pretrained", "epochs": 1, "adapt": "lora"}),
+    ("GPT 3 x 192, 30 steps", SHARDS, {"architecture": {"tag": "gpt", "depth": 3, "width": 192}, "steps": 30}),
+    ("GPT 4 x 256, 25 steps", SHARDS, {"architecture": {"tag": "gpt", "depth": 4, "width": 256}, "steps": 25}),
 )
+
+
+QUICK = ["linear, 2,000", "averaged, 2,000", "mlp, 8,000", "xgboost, 20,000"]
 
 
 def _made(folder: Path) -> Path:
@@ -143,9 +148,16 @@ def _images(folder: Path, rows: int) -> Path:
 def prepare(folder: Path, names: set[str]) -> dict[str, str]:
     """A shop with a snapshot of each data set; ids by name."""
     from mofang.core.shop import Shop
-    from mofang.recipe import collect, snapshot
+    from mofang.recipe import collect, shard, snapshot, tokenizer
 
     shop, found = Shop.open(folder / "shop"), {}
+    if SHARDS in names:
+        from bench import estimate
+
+        given = {"text": ("内容",), "label": "标签"}
+        source = estimate.reviews(_made(folder / "data" / SHARDS), 12_000)
+        texts = shop.run(collect, source=str(source), licence="own", origin="bench", **given)
+        found[SHARDS] = shop.run(shard, (texts,), shop.run(tokenizer, (texts,), size=4000), validation=0.02).entry
     for name, (write, given, cut) in data_sets(folder / "data").items():
         if name in names:
             records = shop.run(collect, source=str(write()), licence="own", origin="bench", **given)
@@ -156,21 +168,24 @@ def prepare(folder: Path, names: set[str]) -> dict[str, str]:
 CHILD = """
 import json, sys
 from mofang.core.shop import Shop
-from mofang.fit.planning import ahead
-from mofang.fit.train import train
-from mofang.fit.family import Family
-folder, entry, family, seed = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
+from mofang.recipe import pretrain, train
 import mofang.fit.families
+folder, entry, settings, seed = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
 shop = Shop.open(folder)
-model = shop.run(train, shop.artifact(shop.ledger.get(entry)), family=family, seed=seed)
-body = shop.ledger.get(model.entry).body
+given = shop.artifact(shop.ledger.get(entry))
+if given.kind == "shards":
+    made = shop.run(pretrain, given, context=128, batch_tokens=2048, checks=2, lines=0, seed=seed, **settings)
+else:
+    made = shop.run(train, given, family=settings, seed=seed)
+body = shop.ledger.get(made.entry).body
 print("RESULT " + json.dumps({"cost": body["cost"]["own"], "measures": body["measures"]}))
 """
 
 
 def run_one(shop: Path, entry: str, family: Any, seed: int) -> dict[str, Any]:
     """One training in a process of its own: what it measured and what had been predicted."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}", "MOFANG_LANG": "en", "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}", "MOFANG_LANG": "en", "HF_HUB_OFFLINE": "1",
+                   "XDG_CACHE_HOME": str(shop.parent)}
     words = [sys.executable, "-c", CHILD, str(shop), entry, json.dumps(family), str(seed)]
     done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
@@ -188,7 +203,7 @@ def error(predicted: float, measured: float) -> float:
 def measure(folder: Path, names: list[str], repeats: int) -> list[dict[str, Any]]:
     """Earlier runs first, then each run ``repeats`` times with other seeds; the first prediction counts."""
     chosen = [one for one in RUNS if not names or any(name in one[0] for name in names)]
-    tags = {one[2] if isinstance(one[2], str) else one[2]["tag"] for one in chosen}
+    tags = {one[2] if isinstance(one[2], str) else one[2].get("tag", "pretrain") for one in chosen}
     earlier = [one for one in EARLIER if one[0] in tags]
     entries = prepare(folder, {one[1] for one in (*chosen, *earlier)})
     for number, (_, data, family) in enumerate(earlier):
@@ -278,17 +293,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one repeat, no files")
+    parser.add_argument("--quick", action="store_true", help="four cheap runs, once each, no files")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="mofang-plan-"))
     try:
-        rows = measure(folder, given.names, 1 if given.quick else given.repeats)
+        rows = measure(folder, QUICK if given.quick else given.names, 1 if given.quick else given.repeats)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     found = summary(rows)
     print(json.dumps({name: round(value, 3) for name, value in found.items()}))
+    short = [unit for unit in ("s", "mb") if found[f"median_{unit}"] > max(GOAL_MEDIAN, 2 * found[f"spread_{unit}"])
+             or found[f"worst_{unit}"] > GOAL_WORST]
+    print("ok" if not short else f"short: {', '.join(short)}")
     if not (given.names or given.quick):
         write(rows, given.repeats)
+    sys.exit(bool(short))
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def shown(rows: list[dict[str, Any]], tables: dict[str, list[Any]], budget_s: fl
             size, each = row.get("size_bytes"), row.get("answer_ms")
             cells = [row["family"] + (f" ({settings})" if settings else ""), row["status"], f"{row.get('validation', '-')}",
                      f"{row.get('seconds', '-')}", "-" if size is None else f"{size / 1e6:.1f}", "-" if each is None else f"{each:.2f}",
-                     "-" if each is None else f"{each * 1000 * HOUR_MICROS / 3.6e6 / 1e6:.6f}", row.get("reason", "")]
+                     "-" if each is None else f"{format_micros(max(1, round(each * HOUR_MICROS / 3600)), 'CNY')}", row.get("reason", "")]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
+from mofang.core.money import format_micros
 from mofang.core.shop import Named, Shop
 from mofang.recipe import Outcome
 
@@ -131,7 +132,7 @@ def model_facts(shop: Shop, named: Named) -> dict[str, Any]:
         "majority_accuracy": figures.get("majority_accuracy"), "labelled": labelled,
         "decide": described.get("decide"), "detection": figures.get("detection"), "alone": figures.get("alone"),
         "undecided": undecided(figures), "examples_to_halve": examples_to_halve(figures, labelled),
-        "candidates": model.measures.get("candidates", []) if model else [],
+        "candidates": [_priced(shop, row) for row in model.measures.get("candidates", [])] if model else [],
         "engine": described["engine"], "engines": described["engines"],
         "mistakes": _read(evaluation, "mistakes.json") or [],
         "dropped": {**_counted(made["records"], "rejected"), **_counted(made["cleaned"], "dropped"),
@@ -139,6 +140,14 @@ def model_facts(shop: Shop, named: Named) -> dict[str, Any]:
         "previous": str(before) if before else None,
         "comparison": comparison.read_json("comparison.json") if comparison else None,
     }
+
+
+def _priced(shop: Shop, row: dict[str, Any]) -> dict[str, Any]:
+    """A candidate with what the machine costs for a thousand answers, one after the other, where an hour of it has a rate."""
+    hour = shop.rates.get("machine_hour_micros")
+    if "answer_ms" not in row or hour is None:
+        return row
+    return row | {"per_1000": format_micros(max(1, round(row["answer_ms"] * hour / 3600)), shop.currency)}
 
 
 def comparison_of(shop: Shop, graph: Artifact | None, before: Named) -> Artifact | None:

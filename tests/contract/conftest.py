@@ -1,18 +1,16 @@
-"""The worlds of the contract suite: one a task, made once a session."""
+"""The worlds of the contract suite: one for each classification, made once a session; other tasks see test_other_tasks.py."""
 
 from __future__ import annotations
 
 import pytest
 
 from mofang.core.shop import Shop
-from mofang.engine.task import TASKS
 from tests.contract.world import World, make_world
 
-# tasks whose stages are walked where their data are made
-ELSEWHERE = {"text_embedding": "tests/serve/test_search.py", "text_generation": "tests/fit/test_generation.py"}
+WHOLE = ("image_classification", "table_classification", "text_classification")
 
 
-@pytest.fixture(scope="session", params=[task for task in TASKS if task not in ELSEWHERE])
+@pytest.fixture(scope="session", params=WHOLE)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp(request.param)
     return make_world(request.param, folder, Shop.open(folder / "shop"))

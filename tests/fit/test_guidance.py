@@ -136,3 +136,18 @@ def test_an_encoder_first_guesses_hidden_words_of_the_texts(fit_shop: Shop, snap
     models = [fit_shop.run(train, snapshots[TEXT], family=family, seed=seed) for seed in (0, 1)]
     assert models[0].measures["masked_steps"] == 20 and models[0].measures["masked_loss"] < 4.5
     assert fit_shop.run(export, models[0]).measures["max_abs_difference"] <= 1e-4
+
+
+def test_the_nearest_class_needs_few_examples_or_none(fit_shop: Shop, tiny_base: Path) -> None:
+    from mofang.fit.families import Nearest
+
+    english = fit_shop.run(planted, task=TEXT, english=True)
+    few = fit_shop.run(train, english, family=Nearest(base=str(tiny_base), shots=8, max_length=32))
+    assert few.measures["texts"] == 16 and few.measures["validation"] >= 0.6
+    assert fit_shop.run(export, few).measures["max_abs_difference"] <= 1e-4
+    names = ("pos=the room was great lovely", "neg=the room was awful broken")
+    none = fit_shop.run(train, english, family=Nearest(base=str(tiny_base), shots=0, names=names, max_length=32))
+    assert none.measures["texts"] == 0 and 0 <= none.measures["validation"] <= 1
+    with pytest.raises(MofangError) as caught:
+        fit_shop.run(train, english, family=Nearest(base=str(tiny_base), names=("better=good",)))
+    assert caught.value.code == "label-name-unknown"

@@ -116,7 +116,8 @@ def test_the_library_gives_the_loss_that_is_told(fit_shop: Shop, shards: dict[st
         assert loss / count == pytest.approx(stated, rel=0.02), "rows of a packed part are cut here and there"
 
 
-def test_the_same_seed_gives_the_same_bytes_and_a_killed_run_too(fit_shop: Shop, shards: dict[str, Shards], tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_a_killed_run_too(fit_shop: Shop, shards: dict[str, Shards],
+                                                                 tmp_path: Path) -> None:
     settings = {"objectives": ("mlm:0.5", "nsp:0.5"), "seed": 4, "checkpoint_steps": 5}
     digests = []
     for place in ("one", "two", "killed"):
@@ -236,3 +237,20 @@ def test_a_model_starts_from_a_base_and_in_domain_words_help(fit_shop: Shop, tmp
         fit_shop.run(train, snapshot, read, family="linear")
     assert unsuited.value.code == "base-unsuited" and "pretrained" in str(unsuited.value)
     assert (folder_of(read, tmp_path) / "config.json").exists()
+
+
+@pytest.mark.timeout(600)  # eight commands, each a process of its own
+def test_the_page_is_true(tmp_path: Path) -> None:
+    import csv
+
+    from tests.new.test_pages import walk
+    from tests.stories.terminal import Terminal
+
+    chance = random.Random(5)
+    with (tmp_path / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for row in range(300):
+            words = "，".join(chance.choice(THINGS) + chance.choice(GOOD if row % 2 else BAD) for _ in range(3))
+            writer.writerow([f"{words}。Room {row} was {'good' if row % 2 else 'bad'}.", "good" if row % 2 else "bad"])
+    walk("pretrain.md", Terminal(tmp_path), {})

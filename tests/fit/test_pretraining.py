@@ -15,19 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mofang.core.errors import MofangError
-from mofang.core.progress import progress
 from mofang.engine.arrays import Array
 from mofang.fit.loop.loop import Loop
+from mofang.fit.loop.mixture import Mixture, Question
 from mofang.fit.loop.objective import tensors
 from mofang.fit.loop.plan import Plan
+from mofang.fit.networks.language import Asked, Generator, Language, Reader, drawn, plain
 from mofang.fit.pretraining.architecture import T5, Architecture, Bert, Gpt, Llama
 from mofang.fit.pretraining.asking import TARGETS, Asking, Special
 from mofang.fit.pretraining.budget import Budget, course_of
 from mofang.fit.pretraining.causal import Causal
 from mofang.fit.pretraining.denoising import SENTINELS, Denoising, replaced, spans
 from mofang.fit.pretraining.masked import Masked, hidden
-from mofang.fit.pretraining.mixture import Mixture, Question
-from mofang.fit.pretraining.network import Asked, Generator, Language, Reader, drawn, plain
 from mofang.fit.pretraining.permuted import Permuted, seen
 from mofang.fit.pretraining.questions import questions_of
 from mofang.fit.pretraining.rows import IGNORED, Documents, Packed, Pieces
@@ -327,14 +326,12 @@ def test_a_tiny_text_is_learnt_by_heart(vocabularies: dict[str, Vocabulary], nam
     plan = Plan(200, 4e-3, rows=8, positions=128, patience=200, weight_decay=0.0, checkpoint_s=1e9)
     loop = Loop(model, mixture, plan, tmp_path)
     first = mixture.judge(model.eval(), torch.device("cpu")).loss
-    with progress("test", 1) as bar:
-        loop.network.train()
-        for epoch in range(plan.epochs):
-            loop.cursor.epoch = epoch
-            for group in loop._groups(epoch):
-                loop._step(group)
+    loop.network.train()
+    for epoch in range(plan.epochs):
+        loop.cursor.epoch = epoch
+        for group in loop._groups(epoch):
+            loop._step(group)
     last = mixture.judge(model.eval(), torch.device("cpu")).loss
-    assert bar is not None
     assert last < 0.25 * first and last < (0.3 if name in ("clm", "nsp") else 1.0), (first, last)
 
 
@@ -363,7 +360,8 @@ def test_bits_per_byte_of_a_network_that_knows_nothing(vocabularies: dict[str, V
     found = documents(vocabulary)
     size = sum(len(text.encode()) for text in TEXTS)
     question = Causal(Packed(found, 32, 5, 6, fixed=True))
-    judged = Mixture([Question(question, question, 1.0)], 64, size, 0).judge(model, torch.device("cpu"))
+    mixture = Mixture([Question(question, question, 1.0)], 64, size, 0)
+    judged = mixture.judge(model, torch.device("cpu"))
     tokens = int(found.lengths.sum()) + len(found)
     assert judged.figures["perplexity"] == pytest.approx(vocabulary.size, rel=1e-4)
     assert judged.figures["bits_per_byte"] == pytest.approx(tokens * math.log2(vocabulary.size) / size, rel=1e-4)
@@ -392,7 +390,7 @@ def test_objectives_that_cannot_be_are_refused(objectives: tuple[str, ...], kind
 def test_a_budget_becomes_steps_and_checks() -> None:
     how: dict[str, Any] = {"positions": 1000, "epoch_tokens": 100_000, "parameters": 10**6, "rate": 1e11, "checks": 10}
     course = course_of(Budget(500, 0, 0), **how)
-    assert (course.steps, course.judge_steps) == (500, 50) and course.epochs >= 5
+    assert (course.steps, course.judge_steps, course.rounds) == (500, 50, 10) and course.epochs >= 5
     assert course_of(Budget(0, 500_000, 0), **how).steps == 500
     assert course_of(Budget(0, 0, 0), **how).steps == 2000, "20 tokens a weight, at most 20 epochs"
     for budget, code in ((Budget(0, 0, 0.5), "pretraining-budget"), (Budget(1, 1, 0), "budget-twice")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ import torch
 from mofang.core.shop import Shop
 from mofang.fit.loop.probe import Choices, choices, choose, choosing, known_choices, noise_of, probe
 from mofang.fit.loop.timing import measure_machine
+from tests.new.test_pages import steps
+from tests.stories.terminal import Terminal
 
 
 def case(best: float, spread: float = 0.1, rate: float = 0.0) -> dict[str, float]:
@@ -69,3 +72,11 @@ def test_the_ledger_keeps_one_probe_for_a_machine(tmp_path_factory: pytest.TempP
     assert known_choices(shop) == choose(found(sdpa_s=0.5))
     monkeypatch.setenv("MOFANG_THREADS", "7")
     assert known_choices(shop) is None
+
+
+def test_the_page_is_true(tmp_path: Path) -> None:
+    commands = [command for command, _ in steps("probe.md")]
+    assert ["mofang", "probe"] in [list(command) for command in commands]
+    for command in commands:
+        done = Terminal(tmp_path).type(*command[1:], "--seconds", "0.1")
+        assert "probe" in done.out

@@ -16,7 +16,7 @@ REASONS_ZH = {
     "too-long": "过长", "not-an-image": "不是图片", "image-too-small": "图片过小", "image-too-large": "图片过大",
     "label-missing": "没有标签", "class-too-small": "类别过小", "class-not-in-train": "训练集没有该类", "time-missing": "没有时间",
     "label-unreadable": "标签无法读取", "span-outside": "片段超出文本", "spans-overlap": "片段重叠", "span-differs": "片段与文本不符",
-    "answer-not-found": "上下文中没有该答案", "text-empty": "文本为空",
+    "no-tags": "没有标注", "no-entry": "不是词条", "answer-not-found": "上下文中没有该答案", "text-empty": "文本为空",
     "cell-too-large": "单元格过大", "ragged-row": "列数不符", "quote-open": "引号未闭合", "undecodable": "无法解码",
     "not-a-number": "不是数字", "not-json": "不是 JSON", "not-an-object": "不是对象", "file-empty": "空文件", "image-missing": "缺图片",
     "image-blurred": "图片模糊", "image-flat": "图片缺少对比", "image-mode": "图片格式特殊", "sound-broken": "声音损坏",

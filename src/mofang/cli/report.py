@@ -197,10 +197,20 @@ def _suspects(context: Context, facts: dict[str, Any]) -> None:
 
 def _candidates(context: Context, rows: list[dict[str, Any]]) -> None:
     shown = [{"family": _family(row), "status": _status(row["status"]), "validation": row.get("validation"),
-              "seconds": row.get("seconds"), "why": row.get("reason", "")} for row in rows]
+              "seconds": row.get("seconds"), **_weight(row), "why": row.get("reason", "")} for row in rows]
+    more = {"mb": "MB", "ms": say("ms an answer", "毫秒/次")} if any("answer_ms" in row for row in rows) else {}
+    priced = {"per_1000": say("costs per 1,000", "每千次成本")} if any("per_1000" in row for row in rows) else {}
     context.table(shown, {"family": say("family", "模型族"), "status": say("status", "状态"),
-                          "validation": say("validation", "验证集"), "seconds": say("seconds", "秒"), "why": say("why", "原因")},
+                          "validation": say("validation", "验证集"), "seconds": say("seconds", "秒"), **more, **priced,
+                          "why": say("why", "原因")},
                   title=say("Candidates, from cheap to dear", "候选（从便宜到昂贵）"))
+
+
+def _weight(row: dict[str, Any]) -> dict[str, Any]:
+    """Size, time of an answer and, where a machine hour has a rate, what the machine costs for a thousand of them."""
+    if "answer_ms" not in row:
+        return {}
+    return {"mb": f"{row['size_bytes'] / 1e6:.1f}", "ms": f"{row['answer_ms']:.2f}", "per_1000": row.get("per_1000", "")}
 
 
 def _family(row: dict[str, Any]) -> str:

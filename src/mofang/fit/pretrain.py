@@ -16,6 +16,7 @@ from mofang.fit.base import BASE_FORMAT, SAMPLES, TOKENIZER, Base, folder_of
 from mofang.fit.family import Conditions
 from mofang.fit.loop.learning import GradientDescent, Learning
 from mofang.fit.loop.machine import multiply_rate, threads
+from mofang.fit.loop.probe import choosing, known_choices, with_choices
 from mofang.fit.planning.ahead import foresee_pretraining, named_share
 from mofang.fit.pretraining.architecture import Architecture, Gpt, begin_and_end
 from mofang.fit.pretraining.budget import Budget, Course, course_of
@@ -29,7 +30,7 @@ from mofang.fit.tokenizer import Shards, open_shards
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
     from mofang.fit.loop.cursor import Outcome
-    from mofang.fit.pretraining.mixture import Question
+    from mofang.fit.loop.mixture import Question
 
 UNKNOWN_MOST = 0.01  # a larger share of unknown tokens is said aloud
 SAID_FROM_S = 60
@@ -42,9 +43,9 @@ def start_digest(shop: Shop, settings: dict[str, Any]) -> str:
     """The content of the folder that weights come from, so that another one is another run; a hub's name and revision."""
     name = settings["start"]
     if not name or is_hub_name(name):
-        return f"{name}@{settings['revision']}" if name else ""
+        return with_choices(shop, f"{name}@{settings['revision']}" if name else "")
     try:
-        return start_from(name, settings["revision"]).digest
+        return with_choices(shop, start_from(name, settings["revision"]).digest)
     except MofangError:  # the run will say what is missing
         return ""
 
@@ -94,8 +95,9 @@ def pretrain(
     course = course_of(Budget(learning.steps, tokens, seconds), positions=positions, epoch_tokens=int(whole.sum()),
                        parameters=shape.parameters(), rate=multiply_rate(), checks=checks)
     run.measure(**foresee_pretraining(
-        run, shape.config, used()[0] - began_s, steps=course.steps, positions=batch_tokens, context=context, seconds=seconds,
-        judged=course.rounds * about["tokens"]["validation"], tokens=sum(about["tokens"].values()), named=named_share(weights)))
+        run, shape.config, used()[0] - began_s, steps=course.steps * positions / batch_tokens, positions=batch_tokens,
+        context=context, seconds=seconds, judged=(course.steps / course.judge_steps + 1) * about["tokens"]["validation"],
+        tokens=sum(about["tokens"].values()), named=named_share(weights), learning=learning))
     _announce(run, course, seconds)
     asked = _Asked(weights, context, course, learning_rate or shape.learning_rate, batch_tokens, seconds, seed, learning)
     network, outcome = _learn(run, shape, questions, asked, about)
@@ -153,9 +155,9 @@ def _questions(run: Run, shards: Shards, about: dict[str, Any], weights: dict[st
 
 def _learn(run: Run, shape: Shape, questions: list[Question], asked: _Asked, about: dict[str, Any]) -> tuple[Any, Outcome]:
     """Train to the end of the course; the best weights are in the network."""
+    from mofang.fit.loop.mixture import Mixture
     from mofang.fit.loop.plan import Plan
     from mofang.fit.loop.start import fit_network
-    from mofang.fit.pretraining.mixture import Mixture
 
     whole, course, batch = questions[0].train.lengths, asked.course, asked.batch_tokens
     learning = replace(asked.learning, steps=course.steps)
@@ -170,14 +172,15 @@ def _learn(run: Run, shape: Shape, questions: list[Question], asked: _Asked, abo
         network.smoothing = learning.label_smoothing
         return network
 
-    return fit_network(build, mixture, plan, conditions)
+    with choosing(known_choices(run.shop)):
+        return fit_network(build, mixture, plan, conditions)
 
 
 def _sample(run: Run, network: Any, tokenizer_json: str, about: dict[str, Any], lines: int, prompt: str, seed: int) -> None:
     """Lines that the generator writes, for the end of the report."""
     from tokenizers import Tokenizer
 
-    from mofang.fit.pretraining.sampling import Drawing, sample_lines
+    from mofang.fit.networks.sampling import Drawing, sample_lines
 
     begin, end = begin_and_end(about["special"])
     how = Drawing(lines, LINE_TOKENS, LINE_TEMPERATURE, LINE_TOP, seed, prompt)
@@ -198,7 +201,8 @@ def _told(run: Run, shape: Shape, asked: _Asked, outcome: Outcome, about: dict[s
         "format": BASE_FORMAT, "architecture": shape.architecture.to_dict(), "kind": shape.kind,
         "objectives": asked.weights, "parameters": parameters, "weights": shape.weights_from, "context": asked.context,
         "figures": figures, "best_step": best["step"], "steps": done, "epochs": best["epoch"], "stopped": outcome.stopped,
-        "precision": outcome.precision, "learning": {name: _plain(getattr(asked.learning, name)) for name in asked.learning.chosen},
+        "precision": outcome.precision,
+        "learning": {name: _plain(getattr(asked.learning, name)) for name in asked.learning.chosen},
         "learning_rate": asked.learning_rate, "batch_tokens": asked.batch_tokens, "seconds": asked.seconds, "seed": asked.seed,
         "threads": threads(), "device": outcome.device, "licences": sorted({*run.input_licences, *run.added_licences}),
         "vocabulary": {name: about[name] for name in ("size", "kind", "unknown_share", "special")},
@@ -221,7 +225,7 @@ def _text(shards: Shards, name: str) -> str:
 def _warn_of_unknown(run: Run, about: dict[str, Any]) -> None:
     share = float(about["unknown_share"])
     if share > UNKNOWN_MOST:
-        run.announce("{share} of the tokens are unknown: the vocabulary does not cover these texts, and the network will learn to write gaps.",
+        run.announce("{share} of the tokens are unknown: the vocabulary does not cover these texts, and gaps will be learnt.",
                      "有 {share} 的词元是未知的：词表没有覆盖这些文本，网络会学会写出空缺。", share=f"{share:.1%}")
 
 

@@ -38,7 +38,7 @@ SHORTEST_SHARE = 0.04  # of its estimate: with less a shortened training would l
 WEIGHED, WEIGHED_LEFT_S = 24, 10.0  # records asked to time an answer, where so much time is left
 
 
-@stage(version=3, depends="machine")
+@stage(version=4, depends="machine")
 def select(
     run: Run,
     snapshot: Snapshot,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from mofang.core.artifact import Artifact
-from mofang.core.canonical import canonical, digest_of
+from mofang.core.canonical import canonical
 from mofang.core.errors import MofangError
 from mofang.core.personal import holds_personal_data, rewrites
 from mofang.core.run import Run
@@ -30,8 +30,7 @@ from mofang.fit.folds import cross_validated, score_of
 from mofang.fit.guidance import Guidance, learnt
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
-from mofang.fit.loop.probe import choosing, known_choices
-from mofang.fit.loop.repeating import repeatable
+from mofang.fit.loop.probe import choosing, known_choices, with_choices
 from mofang.fit.material import Material, part_of, read_material
 from mofang.fit.planning.ahead import foresee
 
@@ -72,8 +71,7 @@ def without_rows(model: Artifact, erased: Callable[[object], bool]) -> dict[str,
 def base_digest(shop: Shop, settings: dict[str, Any]) -> str:
     """The content of the base model that a family starts from, so that another one is another run."""
     family: Family = settings["family"]
-    digest, chosen = family.base_digest(), known_choices(shop)
-    return digest if chosen is None else digest_of([digest, chosen.to_dict()])
+    return with_choices(shop, family.base_digest())
 
 
 @stage(version=3, source_digest=base_digest)
@@ -119,7 +117,7 @@ def train(
         material = part_of(material, part, seed)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
-    with repeatable(run), choosing(known_choices(run.shop)):
+    with choosing(known_choices(run.shop)):
         crossed = cross_validated(run, family, material, conditions, folds) if folds else {}
         fitted, guided = learnt(run, family, material, conditions, teacher, unlabelled, guidance)
     run.licence(*fitted.licences)

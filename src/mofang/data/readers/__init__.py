@@ -77,7 +77,7 @@ class Reading:
 Reader = Callable[[list[SourceFile], Reading, Reject], Iterator[Chunk]]
 Format = Literal[
     "auto", "csv", "jsonl", "parquet", "arrow", "excel", "lines", "documents", "html", "pdf", "images", "pixels", "sounds",
-    "logs", "tfrecord", "hdf5", "webdataset",
+    "logs", "tfrecord", "hdf5", "webdataset", "tagged", "dictionary-pairs", "dictionary-questions",
 ]  # fmt: skip
 READERS = get_args(Format)[1:]
 
@@ -113,6 +113,12 @@ def reader_named(name: str) -> Reader:
         from mofang.data.readers.logs import read_logs as reader
     elif name == "tfrecord":
         from mofang.data.readers.tfrecord import read_tfrecord as reader
+    elif name == "tagged":
+        from mofang.data.readers.tagged import read_tagged as reader
+    elif name == "dictionary-pairs":
+        from mofang.data.readers.dictionary import read_pairs as reader
+    elif name == "dictionary-questions":
+        from mofang.data.readers.dictionary import read_questions as reader
     elif name == "hdf5":
         from mofang.data.readers.hdf5 import read_hdf5 as reader
     else:

@@ -22,16 +22,17 @@ def read_lines(files: list[SourceFile], how: Reading, reject: Reject) -> Iterato
             reject(file.name, 0, "file-empty")
             continue
         with open_text(file, how.encoding or detect_encoding(file), how.start, how.end) as text:
-            for numbers, lines in _line_chunks(text, file.name, how, reject):
+            for numbers, lines in line_chunks(text, file.name, how, reject):
                 columns = {"text": lines}
                 if how.several or len(files) > 1:
                     columns[label] = [file.stem] * len(lines)
                 yield Chunk(file.name, numbers, columns)
 
 
-def _line_chunks(
+def line_chunks(
     text: TextIOWrapper, file: str, how: Reading, reject: Reject
 ) -> Iterator[tuple[list[int], list[str]]]:
+    """The lines of a text with their numbers from 1, some at a time; blank ones are counted, too long ones rejected."""
     numbers: list[int] = []
     lines: list[str] = []
     size, number = 0, 0

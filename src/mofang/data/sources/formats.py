@@ -95,7 +95,8 @@ def files_of(
     """The files that hold records of this format, and those that are left out."""
     if len(files) == 1:
         return files, []
-    kinds = {"documents": ("lines", "html"), "pixels": ("csv",), "lines": ("lines", "logs")}.get(format, (format,))
+    kinds = {"documents": ("lines", "html"), "pixels": ("csv",), "lines": ("lines", "logs"), "tagged": ("lines",),
+             "dictionary-pairs": ("lines",), "dictionary-questions": ("lines",)}.get(format, (format,))
     chosen = [file for file in files if file.kind in kinds or format == "webdataset" or label_file in (file.name, file.base)]
     if not chosen:
         raise MofangError("format-not-there", format=format, count=len(files))

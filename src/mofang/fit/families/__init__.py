@@ -11,6 +11,7 @@ from mofang.fit.families.labeller import Labeller
 from mofang.fit.families.linear import Linear
 from mofang.fit.families.mlp import Mlp
 from mofang.fit.families.overlap import Overlap
+from mofang.fit.families.nearest import Nearest
 from mofang.fit.families.pretrained import Pretrained
 from mofang.fit.families.reader import Reader
 from mofang.fit.families.resnet import Resnet
@@ -33,6 +34,7 @@ __all__ = [
     "Labeller",
     "Linear",
     "Mlp",
+    "Nearest",
     "Overlap",
     "Pretrained",
     "Reader",

@@ -16,6 +16,7 @@ from mofang.fit.material import Material
 from mofang.fit.scale import ENDS, outputs_of, scaled
 from mofang.fit.size import Size
 
+GRAMS = {"en": 2.4, "zh": 2.2}  # known n-grams for each character of a text
 STEPS, EPOCHS_LEAST = 1300, 4  # without a chosen number of epochs
 
 
@@ -24,7 +25,7 @@ class Averaged(Family):
     """The weighted sum of learned n-gram embeddings of ``width``, then one hidden layer."""
 
     tag: ClassVar[str] = "averaged"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     shortens: ClassVar[bool] = True
     learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
@@ -35,7 +36,7 @@ class Averaged(Family):
     hidden: Annotated[int, Field(ge=1)] = 64
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     epochs: Annotated[int, Field(ge=0)] = 0
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     batch: Annotated[int, Field(ge=1)] = 64
     balance: bool = False
 
@@ -76,12 +77,13 @@ class Averaged(Family):
         return averaged_graph(found["table"], scaled(layers, architecture), end=ENDS[architecture.get("target", "class")])
 
     def estimate(self, size: Size) -> Estimate:
-        """Each step updates the whole table: 12 operations a weight, which memory slows to a fiftieth of
-        the best rate.
+        """Each step updates the rows of the table that its batch read: 12 operations a weight, which memory slows to a
+        fiftieth of the best rate.
         """
         steps = self._epochs(size.rows) * size.rows / self.batch
         encoding_s = size.rows * size.length * 3 / 1e6
-        return Estimate(6.0 + encoding_s + 0.002 * steps, 50 * 12 * self.terms * self.width * steps)
+        touched = min(self.terms, self.batch * size.length * GRAMS.get(size.language, 1.0))
+        return Estimate(6.0 + encoding_s + 0.004 * steps, 50 * 12 * touched * self.width * steps)
 
     def _network(self, architecture: Mapping[str, Any]) -> Any:
         from mofang.fit.networks.averaged import AveragedNetwork

@@ -8,6 +8,7 @@ Nothing here reads or writes pickles.
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,11 @@ def write_checkpoint(
     data = tensors_file(tensors)
     name = f"checkpoint-{step}.safetensors"
     write_durably(folder / name, data)
-    about = {"format": FORMAT, "file": name, "sha256": sha256(data), "state": state}
+    point_to(folder, step, {"format": FORMAT, "file": name, "sha256": sha256(data), "state": state})
+
+
+def point_to(folder: Path, step: int, about: dict[str, Any]) -> None:
+    """Make what was written for a step the newest checkpoint; of older ones one stays."""
     write_durably(folder / f"checkpoint-{step}.json", canonical({**about, "check": digest_of(about)}))
     for old in _pointers(folder)[KEPT:]:
         old.unlink(missing_ok=True)
@@ -45,6 +50,9 @@ def write_checkpoint(
     for torn in folder.glob("checkpoint-*.safetensors"):
         if torn.stem not in kept:
             torn.unlink(missing_ok=True)
+    for parts in folder.glob("checkpoint-*/"):
+        if parts.name not in kept:
+            shutil.rmtree(parts, ignore_errors=True)
 
 
 def read_checkpoint(folder: Path) -> Found | None:
@@ -53,12 +61,26 @@ def read_checkpoint(folder: Path) -> Found | None:
         try:
             about = json.loads(path.read_bytes())
             check = about.pop("check")
+            if "files" in about:
+                tensors = _parts(folder, about, check)
+                if tensors is None:
+                    continue
+                return Found(tensors, about["state"], refused)
             data = (folder / Path(about["file"]).name).read_bytes()
         except (FileNotFoundError, ValueError, KeyError, AttributeError):
             continue
         if about.get("format") == FORMAT and digest_of(about) == check and sha256(data) == about["sha256"]:
             return Found(load(data), about["state"], refused)
     return None
+
+
+def _parts(folder: Path, about: dict[str, Any], check: str) -> dict[str, torch.Tensor] | None:
+    """The tensors of a checkpoint that several ranks wrote, or None if it is not as it was written."""
+    from mofang.fit.loop.parted import read_parts
+
+    if about.get("format") != FORMAT or digest_of(about) != check:
+        return None
+    return read_parts(folder / Path(about["folder"]).name, about["files"])
 
 
 def tensors_file(tensors: dict[str, torch.Tensor]) -> bytes:

@@ -21,7 +21,7 @@ from mofang.core.progress import Bar
 from mofang.engine.arrays import Array
 from mofang.fit.loop import deadline
 from mofang.fit.loop.batches import Batches
-from mofang.fit.loop.checkpoint import read_checkpoint, write_checkpoint
+from mofang.fit.loop.checkpoint import read_checkpoint
 from mofang.fit.loop.cursor import Cursor, Outcome
 from mofang.fit.loop.diverged import keep_batch
 from mofang.fit.loop.freezing import freezing, thaw
@@ -245,9 +245,7 @@ class Loop:
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         if self.average is not None:
             tensors |= {f"average/{name}": value for name, value in self.average.weights.items()}
-        if self.placement.is_first:
-            write_checkpoint(self.scratch, self.cursor.step, tensors, self.cursor.to_dict())
-        self.placement.barrier()
+        self.placement.write(self.scratch, self.cursor.step, tensors, self.cursor.to_dict())
         self._saved = time.monotonic()
         self.meter.skip()
 

@@ -23,6 +23,7 @@ from mofang.fit.loop.batches import Batches
 from mofang.fit.loop.objective import Batch, Judged, tensors
 from mofang.fit.loop.plan import Plan
 from mofang.fit.loop.start import fit_network, weights_file
+from mofang.fit.networks.transformer import states_of
 from mofang.fit.pretraining.asking import TARGETS, Special
 from mofang.fit.pretraining.masked import Masked
 from mofang.fit.pretraining.rows import Documents, Pieces
@@ -41,7 +42,7 @@ class Guesser(nn.Module):
 
     def forward(self, where: Tensor, **arrays: Tensor) -> Tensor:
         """Logits [T, V] at the places ``where`` of [B * L]."""
-        states = self.body(**arrays).last_hidden_state
+        states = states_of(self.body(**arrays))
         chosen = states.reshape(-1, states.shape[-1])[where]
         return nn.functional.linear(chosen, self.body.embeddings.word_embeddings.weight, self.bias)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from mofang.engine.arrays import Array
+from mofang.fit.loop.checkpoint import write_checkpoint
 from mofang.fit.loop.optimizers import Steps
 from mofang.fit.loop.rows import clip_gradients
 
@@ -48,8 +50,8 @@ class Placement(Protocol):
     def load(self, network: nn.Module, steps: Steps, tensors: dict[str, Tensor]) -> None:
         """Go on from what ``state`` gave, possibly under another number of ranks."""
 
-    def barrier(self) -> None:
-        """Wait until all ranks are here."""
+    def write(self, folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Write a checkpoint; it is whole when this returns on any rank."""
 
 
 class Alone:
@@ -102,8 +104,9 @@ class Alone:
         network.load_state_dict(below(tensors, "network/"))
         steps.load(below(tensors, "optimizer/"))
 
-    def barrier(self) -> None:
-        """Nobody to wait for."""
+    def write(self, folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Write a checkpoint."""
+        write_checkpoint(folder, step, tensors, state)
 
 
 def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

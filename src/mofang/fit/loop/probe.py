@@ -161,6 +161,12 @@ def known_choices(shop: Shop) -> Choices | None:
     return None if known is None else Choices.from_dict(shop.artifact(known).read_json("probe.json")["choices"])
 
 
+def with_choices(shop: Shop, digest: str) -> str:
+    """A digest of what a training starts from, with what the probe chose: another way of computing gives other last bits."""
+    chosen = known_choices(shop)
+    return digest if chosen is None else digest_of([digest, chosen.to_dict()])
+
+
 def _cases(found: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Least seconds by case and way, from "case/way"."""
     cases: dict[str, dict[str, float]] = {}

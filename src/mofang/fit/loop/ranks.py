@@ -9,7 +9,8 @@ and pays for it by not overlapping the exchange with the way back (docs/decision
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -18,7 +19,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array
+from mofang.fit.loop.checkpoint import FORMAT, point_to, write_checkpoint
 from mofang.fit.loop.optimizers import Steps
+from mofang.fit.loop.parted import write_parts
 from mofang.fit.loop.placement import Alone, Placement, below
 from mofang.fit.loop.rows import clip_gradients
 
@@ -127,14 +130,18 @@ class Copies:
                 value.copy_(like(weights[name], value))
 
     def state(self, network: nn.Module, steps: Steps) -> dict[str, Tensor]:
-        """Weights and the optimizers' state, whole, named as one process names them."""
-        found = {f"network/{name}": value for name, value in self.weights(network).items()}
+        """Weights and the optimizers' state, named as one process names them."""
+        found = {f"network/{name}": self.stored(value.detach()) for name, value in network.state_dict().items()}
         for number, part, order in _orders(network, steps):
             for place, values in part.state_dict()["state"].items():
                 for name, value in values.items():
                     if isinstance(value, Tensor):
-                        found[f"optimizer/{number}/{order[place]}/{name}"] = whole(value)
+                        found[f"optimizer/{number}/{order[place]}/{name}"] = self.stored(value)
         return found
+
+    def stored(self, value: Tensor) -> Tensor:
+        """A tensor as it goes into a checkpoint: whole."""
+        return whole(value)
 
     def load(self, network: nn.Module, steps: Steps, tensors: dict[str, Tensor]) -> None:
         """Go on from what any number of ranks wrote."""
@@ -150,8 +157,10 @@ class Copies:
                     states[place] = {name: like(one, value) if one.shape == value.shape else one for name, one in held.items()}
             part.load_state_dict({"state": states, "param_groups": part.state_dict()["param_groups"]})
 
-    def barrier(self) -> None:
-        """Wait until all ranks are here."""
+    def write(self, folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """The first rank writes; the others wait."""
+        if self.is_first:
+            write_checkpoint(folder, step, tensors, state)
         dist.barrier()
 
 
@@ -177,6 +186,18 @@ class Shards(Copies):
         """The gradients come averaged; clip by the norm over all parts."""
         found = nn.utils.clip_grad_norm_(network.parameters(), most or float("inf"))
         return float(whole(found))
+
+    def stored(self, value: Tensor) -> Tensor:
+        """As it is: every rank writes its own part."""
+        return value
+
+    def write(self, folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """All ranks write their parts; then the first makes them the newest checkpoint."""
+        name = f"checkpoint-{step}"
+        digests = write_parts(folder / name, tensors)
+        if self.is_first:
+            point_to(folder, step, {"format": FORMAT, "folder": name, "files": digests, "state": state})
+        dist.barrier()
 
 
 class Slices(Copies):

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load
@@ -32,16 +32,14 @@ from mofang.core import stopping
 from mofang.core.canonical import canonical, write_durably
 from mofang.core.errors import MofangError
 from mofang.core.progress import Bar
+from mofang.core.run import Run, current_run
 from mofang.fit.loop import deadline
 from mofang.fit.loop.checkpoint import tensors_file
 from mofang.fit.loop.cursor import Outcome
 from mofang.fit.loop.journal import FILE
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.objective import Judged
-from mofang.fit.loop.repeating import current_run
-
-if TYPE_CHECKING:
-    from mofang.core.run import Run
+from mofang.fit.loop.placement import Placement
 
 FOLDER, CALL, ERROR, LOG = "spread", "call.json", "error.json", "log.txt"
 WEIGHTS, OUTCOME = "fitted.safetensors", "fitted.json"
@@ -78,6 +76,15 @@ def working(worker: Worker) -> Iterator[None]:
 def is_worker() -> bool:
     """Whether this process is one of several that a run started."""
     return _worker.get() is not None
+
+
+def placement(how: str) -> Placement | None:
+    """Where a worker trains; None for a run that trains by itself, which is spared the import."""
+    if not is_worker():
+        return None
+    from mofang.fit.loop.ranks import placed
+
+    return placed(how)  # type: ignore[arg-type]
 
 
 def shared_folder(scratch: Path) -> Path:

@@ -22,7 +22,6 @@ from mofang.fit.loop.machine import threads
 from mofang.fit.loop.memory import keep_pages
 from mofang.fit.loop.objective import Objective
 from mofang.fit.loop.plan import Plan
-from mofang.fit.loop.ranks import placed
 from mofang.fit.networks.adapt import adapter_files, merge
 
 WEIGHTS = "weights.safetensors"
@@ -41,17 +40,17 @@ def fit_network(
     torch.set_num_threads(threads())
     keep_pages()
     torch.manual_seed(plan.seed)
-    if plan.fits_mb:
-        plan = fitted_plan(build, objective, plan, conditions.scratch)
-        torch.manual_seed(plan.seed)
     learning, folder = conditions.learning, spread.shared_folder(conditions.scratch)
+    folder.mkdir(parents=True, exist_ok=True)
+    if plan.fits_mb:
+        plan = fitted_plan(build, objective, plan, folder)
+        torch.manual_seed(plan.seed)
     if learning.devices > 1 and not spread.is_worker():
         return _elsewhere(build, conditions)
-    folder.mkdir(parents=True, exist_ok=True)
     network = build()
     if spread.is_worker() and (earlier := spread.taken(folder, network)):
         return network, earlier
-    loop = Loop(network, objective, plan, folder, placed(learning.placement) if spread.is_worker() else None)
+    loop = Loop(network, objective, plan, folder, spread.placement(learning.placement))
     if loop.refused:
         announce(say("The newest checkpoint was altered and is not used; training goes on from an older one.",
                      "最新的检查点已被改动，不予使用；训练从较早的检查点继续。"))

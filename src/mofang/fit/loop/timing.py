@@ -27,8 +27,9 @@ Work = Callable[[], Any]
 def measure_machine(seconds: float, bar: Bar | None = None) -> dict[str, dict[str, dict[str, float]]]:
     """Least seconds, spread and rounds of every case, by group and "case/way"; products with their rate.
 
-    One thread is timed by the processor's clock, which others do not slow; several by the wall's. All cases run in turns until the time is over (at least once each, after one to warm up), so that a busy moment meets all of
-    them. A way that took four times the best of its case is not run again. Under two seconds only a sketch is measured.
+    One thread is timed by the processor's clock, which others do not slow; several by the wall's. All cases run in turns
+    until the time is over (at least once each, after one to warm up), so that a busy moment meets all of them. A way that
+    took four times the best of its case is not run again. Under two seconds only a sketch is measured.
     """
     before, state = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(threads())

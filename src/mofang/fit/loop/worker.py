@@ -57,7 +57,10 @@ def follow(call: Path) -> None:
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=WAIT_S))
+        _meet("nccl" if cuda else "gloo")
+    if threading.current_thread() is threading.main_thread():  # only now: while ranks meet, a signal has to end this
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: stopping.stop(number))
     rank, before = dist.get_rank(), used()[0]
     try:
         _repeat(told, call.parent / f"rank-{rank}")
@@ -72,6 +75,19 @@ def follow(call: Path) -> None:
         cost = {"rank": rank, "cpu_s": round(cpu_s - before, 3), "peak_mb": round(peak_mb, 1)}
         write_durably(call.parent / f"cost-{rank}.json", canonical(cost))
     dist.destroy_process_group()
+
+
+def _meet(backend: str) -> None:
+    """Join the other ranks. After a restart torchrun's store still holds the addresses of those that died, so each attempt has
+    names of its own."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        dist.init_process_group(backend, timeout=timedelta(seconds=WAIT_S))
+        return
+    ranks, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), ranks, is_master=False,
+                          timeout=timedelta(seconds=WAIT_S))
+    attempt = dist.PrefixStore(f"mofang/{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    dist.init_process_group(backend, store=attempt, rank=rank, world_size=ranks, timeout=timedelta(seconds=WAIT_S))
 
 
 def _repeat(told: dict[str, Any], own: Path) -> None:
@@ -111,6 +127,4 @@ def _end_with(host: str, process: int) -> None:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: stopping.stop(number))
     follow(Path(sys.argv[1]))

@@ -103,7 +103,7 @@ class Decoder(nn.Module):
             return vocabulary_loss(flat, self.head.to(states.dtype), targets.reshape(-1))
 
     def operations(self, batch: Batch) -> float:
-        """Floating-point operations of a training step: 6 a weight in a matrix (the head's too) and position, half of attention."""
+        """Floating-point operations of a training step: 6 a weight in a matrix (the head's too), half of attention."""
         rows, length = next(one.shape for one in batch.arrays.values() if one.ndim == 2)
         weights = sum(one.numel() for one in self.parameters() if one.ndim > 1) - (0 if self.shape.tied else self.head.numel())
         weights -= 0 if self.shape.kind == "llama" else self.shape.positions * self.shape.width

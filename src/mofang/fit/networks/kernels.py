@@ -1,4 +1,4 @@
-"""Small pieces that training spends its time in, each as cheap as plain torch allows: casts, GELU, dropout, loss over a vocabulary.
+"""Small pieces that training spends its time in, as cheap as plain torch allows: casts, GELU, dropout, loss over words.
 
 Everything here gives the same function as the plain way, to the rounding of the precision it works in; only which
 instructions compute it differs, and that the machine's probe chooses (fit/loop/probe.py).
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CHUNK_LOGITS = 4 * 2**20  # logits of a chunk: 8 MB in bf16, so that they stay near the processor
+CHUNK_LOGITS_CARD = 128 * 2**20  # on a card: large enough to fill it
 TANH_SCALE, TANH_CUBE = 1.5957691216057308, 0.044715  # 2 sqrt(2 / pi); Hendrycks and Gimpel 2016
 BYTE = 256
 POOL, PLACES = 2**21, 256  # elements of a pool of masks; places drawn at once
@@ -192,7 +193,7 @@ def vocabulary_loss(states: Tensor, weight: Tensor, targets: Tensor, ignored: in
         states, targets = states[chosen], targets[chosen]
     if not len(targets):
         return states.sum().float() * 0.0
-    rows = max(16, CHUNK_LOGITS // len(weight))
+    rows = max(16, (CHUNK_LOGITS if states.device.type == "cpu" else CHUNK_LOGITS_CARD) // len(weight))
     found: Tensor = _VocabularyLoss.apply(states, weight, targets, rows)  # type: ignore[no-untyped-call]
     return found
 

@@ -30,8 +30,7 @@ class TransformerNetwork(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits [B, K] of ids and mask int64 [B, L]."""
-        found = self.body(input_ids=input_ids, attention_mask=attention_mask)
-        states = found if isinstance(found, Tensor) else found.last_hidden_state
+        states = states_of(self.body(input_ids=input_ids, attention_mask=attention_mask))
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
         logits: Tensor = self.head(self.dropout(pooled))
@@ -42,6 +41,12 @@ class TransformerNetwork(nn.Module):
         if not isinstance(self.body, EncoderBody):
             return 0.0
         return self.body.operations(batch.arrays["attention_mask"].sum(dim=1))
+
+
+def states_of(found: Any) -> Tensor:
+    """The last hidden states of what a body gave: our own gives them alone, transformers' in an object."""
+    states: Tensor = found if isinstance(found, Tensor) else found.last_hidden_state
+    return states
 
 
 def from_config(

@@ -22,7 +22,7 @@ LOGIT_BYTES = {"fp32": 12, "bf16": 10}  # logits, their float32 copy, their grad
 class How:
     """How a network is trained, as far as memory is concerned.
 
-    ``rows`` x ``length`` is a micro-batch; ``copies`` are further copies of the weights that the loop keeps (its best ones,
+    ``rows`` x ``length`` is a micro-batch; ``copies`` are further copies of all weights that the loop keeps (its best ones,
     an average). ``master`` bf16 weights keep an fp32 copy; False: the weights are fp32 and are cast for each product.
     """
 
@@ -73,7 +73,8 @@ def training_memory(network: Network, how: How, base: float = 0.0, data: float =
         "weights": weights + (trained * 4 if half else 0.0) + (trained * 4 if frozen else 0.0),
         "gradients": trained * 4,
         "optimiser": trained * OPTIMISERS[how.optimiser],
-        "copies": how.copies * (held if not frozen else trained) * 4,
+        "copies": how.copies * held * 4,
+        "merged": 2 * held * 4 if how.adapt == "lora" and how.copies else 0.0,  # with its adapters, and as a file
         "activations": activation_bytes(network, how),
         "logits": logit_bytes(network.shape, how),
         "casts": _casts(network, how),

@@ -57,7 +57,8 @@ def paper_plan(config: Mapping[str, Any], wanted: Wanted, law: Law | None = None
     else:
         memory = _adapted(network, wanted, device, length)
         placed = {"layout": f"DDP {wanted.devices}" if wanted.devices > 1 else "one device"}
-    spans = {word: _span(network, device, wanted, flops, tokens, share) for word, share in (("quick", mfu.high), ("slow", mfu.low))}
+    shares = {"quick": mfu.high, "slow": mfu.low}
+    spans = {word: _span(network, device, wanted, flops, tokens, share) for word, share in shares.items()}
     hours = spans["slow"].total_s / 3600
     watts = f"{device.watts:g} W at full load, {device.source}"
     used = energy(wanted.devices, device.watts, hours, grid=wanted.grid, watts_source=watts)

@@ -65,7 +65,7 @@ class Law:
 
     def loss(self, parameters: float, tokens: float) -> float:
         """What validation is expected to say."""
-        return self.floor + self.size * parameters**-ALPHA + self.data * tokens**-BETA
+        return float(self.floor + self.size * parameters**-ALPHA + self.data * tokens**-BETA)
 
     def optimum(self, flops: float) -> Optimum:
         """The minimum of L where 6·N·D = C: N = G·(C/6)^(b/(a+b)), G = (a·A / b·B)^(1/(a+b))."""

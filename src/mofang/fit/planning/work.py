@@ -15,7 +15,7 @@ from typing import Any
 
 from mofang.core.errors import MofangError
 from mofang.fit.family import Family
-from mofang.fit.planning.memory import MB, How, training_memory
+from mofang.fit.planning.memory import MB, How, trained_parameters, training_memory
 from mofang.fit.planning.modules import BERT_LIKE, Network, count
 from mofang.fit.planning.sample import Sample, cut
 from mofang.fit.planning.stops import STOPS, terms_of
@@ -26,6 +26,7 @@ STEP_S = 0.0027  # of any torch step: batch, loss, clipping, the optimiser's cal
 LAYER_S = 0.0028  # of each transformer layer and step, beside its products
 TOUCHED_S = 0.45e-9  # for each byte that a step's activations hold
 HALF_FROM = 2_000_000  # weights from which the loop takes bf16 products where the probe says that they pay
+WRITTEN_S = 3e-8              # loading, copying and sealing, for each weight of a transformer
 WEIGHT_S = 4.2e-9  # AdamW, clipping and zeroing, for each weight and step
 DENSE_SHARE, CONVOLVED_SHARE = 0.62, 0.80  # of the machine's rate that training-shaped products reach
 
@@ -287,8 +288,8 @@ def transformer(
     judged = forward * sample.validation / max(size.rows, 1) * (1 + 1 / passed)
     worst = max((training_memory(network, how) for how in hows), key=lambda one: one.total)
     touched = sum(training_memory(network, how).parts["activations"] for how in hows) * each.scale
-    step_s = STEP_S + LAYER_S * network.shape.layers + WEIGHT_S * network.parameters
-    plain = 0.5 + 2e-6 * size.rows * size.length + passed * (each.steps * step_s + touched * TOUCHED_S)
+    step_s = STEP_S + LAYER_S * network.shape.layers + WEIGHT_S * trained_parameters(network, hows[0])
+    plain = 0.5 + WRITTEN_S * network.parameters + 2e-6 * size.rows * size.length + passed * (each.steps * step_s + touched * TOUCHED_S)
     memory = {**worst.parts, "data": rows_bytes(sample) + each.positions * 8}
     return Work(
         ("torch",) if own else ("torch", "transformers"),

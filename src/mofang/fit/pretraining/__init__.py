@@ -1,4 +1,4 @@
 """Pretraining: what a network is asked (masked, causal, permuted, next sentence, denoising), on which rows, of what shape.
 
-The modules that build tensors need torch and are imported when pretraining starts.
+The modules here hold no torch; the objective stands in ``loop/mixture.py``, the networks in ``networks/language.py``.
 """

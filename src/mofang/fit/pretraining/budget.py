@@ -36,6 +36,11 @@ class Course:
         """What all steps are expected to take."""
         return self.steps * self.step_s
 
+    @property
+    def rounds(self) -> int:
+        """How often validation looks."""
+        return max(1, self.steps // self.judge_steps)
+
 
 def course_of(budget: Budget, *, positions: int, epoch_tokens: int, parameters: int, rate: float, checks: int) -> Course:
     """The steps of a budget on rows of ``epoch_tokens`` positions, ``positions`` a step; ``rate`` is the machine's.

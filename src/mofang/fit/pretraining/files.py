@@ -11,7 +11,7 @@ from mofang.fit.pretraining.denoising import SENTINELS
 from mofang.fit.tokenizing.signs import FRAMES, SPECIAL
 
 if TYPE_CHECKING:
-    from mofang.fit.pretraining.network import Asked
+    from mofang.fit.networks.language import Asked
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 ENDED = ("$A [EOS]", "$A [EOS] $B:1 [EOS]:1")  # as T5 reads a text

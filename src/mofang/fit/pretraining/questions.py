@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from mofang.core.errors import MofangError
+from mofang.fit.loop.mixture import Question
 from mofang.fit.pretraining.architecture import begin_and_end
 from mofang.fit.pretraining.asking import Asking, Special
 from mofang.fit.pretraining.causal import Causal
 from mofang.fit.pretraining.denoising import SENTINELS, Denoising
 from mofang.fit.pretraining.masked import Masked
-from mofang.fit.pretraining.mixture import Question
 from mofang.fit.pretraining.permuted import Permuted
 from mofang.fit.pretraining.rows import Documents, Packed, Pieces
 from mofang.fit.pretraining.sentences import NextSentence

@@ -17,7 +17,7 @@ from mofang.fit.pretraining.starting import (
 )
 
 if TYPE_CHECKING:
-    from mofang.fit.pretraining.network import Asked
+    from mofang.fit.networks.language import Asked
 
 FROM_A_START = 0.3  # of the rate that drawn weights get: what was learnt before is to be kept
 LONG = 256  # from so many positions on, fused attention is faster here too (research of the machine probe)
@@ -49,12 +49,12 @@ class Shape:
         """How the first weights came about, for the record."""
         if self.begun is None:
             return {"drawn": initialisation(self.config)}
-        return {"from": self.begun.name, "digest": self.begun.digest, "drawn": initialisation(self.config) if self.missing else "",
-                "missing": self.missing}
+        drawn = initialisation(self.config) if self.missing else ""
+        return {"from": self.begun.name, "digest": self.begun.digest, "drawn": drawn, "missing": self.missing}
 
     def build(self) -> Asked:
         """The network; torch's generator is seeded already."""
-        from mofang.fit.pretraining.network import drawn
+        from mofang.fit.networks.language import drawn
 
         if self.begun is None:
             return drawn(self.config, self.pairs, self.attention)
@@ -67,7 +67,7 @@ class Shape:
         """How many weights there are; nothing is allocated."""
         import torch
 
-        from mofang.fit.pretraining.network import plain
+        from mofang.fit.networks.language import plain
 
         with torch.device("meta"):
             return sum(value.numel() for value in plain(self.config, self.pairs, self.attention).parameters())

@@ -109,8 +109,8 @@ def loaded(start: Start, kind: str, pairs: bool, attention: str) -> tuple[Any, S
     from transformers.utils import logging
 
     from mofang.fit.networks.decoder import load_decoder
+    from mofang.fit.networks.language import OWN, OWN_BODY, Generator, Language, Reader, model_class
     from mofang.fit.networks.sight import unsuited
-    from mofang.fit.pretraining.network import OWN, OWN_BODY, Generator, Language, Reader, model_class
 
     if kind in OWN and not unsuited(start.config):
         return Generator(load_decoder(start.folder)), []

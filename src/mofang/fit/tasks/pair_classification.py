@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mofang.fit.body import bases
+from mofang.fit.families.cross import Cross
 from mofang.fit.families.overlap import Overlap
 from mofang.fit.family import Family
 from mofang.fit.size import Size
@@ -11,4 +13,5 @@ BASELINE = Overlap()
 
 def candidates(size: Size) -> tuple[Family, ...]:
     """Overlap features, then encoders that read both texts together."""
-    return (Overlap(),)
+    based = tuple(Cross(base=base) for base in bases(size))
+    return (Overlap(), Cross(), *based, Cross(layers=4, width=256, learning_rate=3e-4))

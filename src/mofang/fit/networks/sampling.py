@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mofang.fit.pretraining.network import Asked
+from mofang.fit.networks.language import Asked
 
 
 @dataclass(frozen=True)

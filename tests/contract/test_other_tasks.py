@@ -1,0 +1,116 @@
+"""The contract of the tasks that are not one class of one record: every stage that depends on the task, twice, and by HTTP.
+
+Stages that do not look at the task keep their contract in the worlds of the three classifications.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from mofang.core.artifact import Artifact
+from mofang.core.shop import Shop
+from mofang.engine.predictor import Predictor
+from mofang.engine.task import TASKS, task_named
+from mofang.matrix import matrix_rows
+from tests.contract.conftest import WHOLE
+from tests.fit.placing import INPUTS, MAKE, collected
+from tests.stories.terminal import Server, Terminal
+
+ELSEWHERE = {"text_generation": "tests/fit/test_generation.py", "text_embedding": "tests/serve/test_search.py",
+             "text_regression": "tests/fit/test_row_targets.py", "text_multilabel": "tests/fit/test_row_targets.py"}
+HERE = ("pair_classification", "pair_regression", "question_answering", "token_classification")
+ROWS = 80
+
+
+@dataclass
+class Line:
+    """One task, brought from a file to a package."""
+
+    task: str
+    shop: Shop
+    folder: Path
+    rows: list[dict[str, Any]]
+    made: dict[str, Artifact]
+
+
+def bring(task: str, shop: Shop, folder: Path, rows: list[dict[str, Any]]) -> dict[str, Artifact]:
+    """Every stage that depends on the task."""
+    from mofang.recipe import baseline, compare, evaluate, export, package, select, snapshot, train
+
+    made: dict[str, Artifact] = {"collect": collected(shop, folder, task, rows)}
+    made["snapshot"] = shop.run(snapshot, made["collect"], task=task, inputs=INPUTS[task], validation=0.2, test=0.2)
+    family = "overlap" if task.startswith("pair") else "surroundings"
+    made["train"] = shop.run(train, made["snapshot"], family=family)
+    made["select"] = shop.run(select, made["snapshot"], families=(family,))
+    made["export"] = shop.run(export, made["train"])
+    made["baseline"] = shop.run(baseline, made["snapshot"])
+    made["evaluate"] = shop.run(evaluate, made["export"], made["snapshot"] / "test", made["baseline"], resamples=20)
+    made["compare"] = shop.run(compare, made["export"], made["baseline"], made["snapshot"] / "test", resamples=20)
+    made["package"] = shop.run(package, made["export"], made["evaluate"], seconds=0.02, requests=18)
+    return made
+
+
+@pytest.fixture(scope="session", params=HERE)
+def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Line:
+    folder = tmp_path_factory.mktemp(request.param)
+    chance = random.Random(7)
+    rows = [MAKE[request.param](chance, number) for number in range(ROWS)]
+    shop = Shop.open(folder / "shop")
+    return Line(request.param, shop, folder, rows, bring(request.param, shop, folder, rows))
+
+
+@pytest.fixture(scope="session")
+def server(line: Line) -> Iterator[tuple[Server, Terminal, str]]:
+    place = line.folder / "sold"
+    shutil.copytree(line.shop.path, place / "shop")
+    Shop(place / "shop").name("line", Shop(place / "shop").find(line.made["package"].entry, "package"))
+    terminal = Terminal(place)
+    terminal.type("customer", "new", "tester")
+    token = terminal.token("tester", "--test")
+    with Server(terminal, "line") as running:
+        yield running, terminal, token
+
+
+def test_every_task_has_its_contract() -> None:
+    assert {*WHOLE, *HERE, *ELSEWHERE} == set(TASKS)
+    rows, tasks = matrix_rows()
+    trained = next(row for row in rows if row["verb"] == "train")
+    assert set(tasks) == set(TASKS) and all(trained[task] for task in tasks), "some family learns every task"
+
+
+def test_the_second_run_is_reused_and_another_shop_gives_the_same_bytes(line: Line, tmp_path: Path) -> None:
+    again = bring(line.task, line.shop, line.folder, line.rows)
+    assert all(line.shop.ledger.get(one.entry).kind == "reuse" for one in again.values())
+    place = tmp_path / "twin"
+    Shop.make(place)
+    shutil.copytree(line.shop.path / "keys", place / "keys")
+    twin = bring(line.task, Shop(place), line.folder, line.rows)
+    assert {name: one.digest for name, one in twin.items() if name not in ("package", "select")} == {
+        name: one.digest for name, one in line.made.items() if name not in ("package", "select")}
+    assert line.shop.verify() == [] == Shop(place).verify()
+
+
+def test_http_command_line_and_predictor_give_one_answer(line: Line, server: tuple[Server, Terminal, str]) -> None:
+    running, terminal, token = server
+    predictor = Predictor(line.made["package"])
+    asked = [{name: row[name] for name in INPUTS[line.task]} for row in line.rows[:5]]
+    answers = predictor.predict(predictor.parse({"records": asked})[0])
+    for answer in answers:
+        jsonschema.validate(answer, task_named(line.task).answer_schema(predictor.signature))
+    assert running.predict("line", {"records": asked}, token).json["answers"] == answers
+    one = running.predict("line", asked[0], token)
+    assert one.code == "ok" and one.json["answer"] == answers[0]
+    typed = terminal.type("predict", "line", "-", "--json", given=json.dumps(asked[0], ensure_ascii=False) + "\n")
+    answer = json.loads(typed.out)
+    assert {name: answer[name] for name in answers[0]} == answers[0]
+    assert running.predict("line", dict.fromkeys(asked[0], ""), token).code == "text-empty"
+    assert running.predict("line", {"nothing": "x"}, token).code == "input-unknown"
