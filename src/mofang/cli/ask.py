@@ -17,7 +17,8 @@ SHOWN_CHARACTERS = 160
 @click.argument("model")
 @click.argument("prompt", required=False)
 @click.option("--max-tokens", type=click.IntRange(1, 100_000), default=128, show_default=True, help="How long an answer may be.")
-@click.option("--temperature", type=click.FloatRange(0, 10), default=0.0, show_default=True, help="0 always takes the likeliest word.")
+@click.option("--temperature", type=click.FloatRange(0, 10), default=0.0, show_default=True,
+              help="0 always takes the likeliest word.")
 @click.option("--top-k", type=click.IntRange(0), default=0, show_default=True, help="Choose among so many words only (0: all).")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
               help="Choose among the likeliest words that hold this much of the probability.")

@@ -1,4 +1,4 @@
-"""What a model, a snapshot or a base is, on one screen: candidates, figures, mistakes, engines, changes, what to type next."""
+"""What a model, snapshot, base or generator is, on one screen: candidates, test figures, mistakes, engines, what to type next."""
 
 from __future__ import annotations
 

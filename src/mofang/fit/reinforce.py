@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -16,8 +17,11 @@ from mofang.fit.generation.rewards import Form, Reward
 from mofang.fit.train import Model
 
 if TYPE_CHECKING:
+    from mofang.fit.generation.fitting import Adapting
     from mofang.fit.generation.opened import Opened
-    from mofang.fit.generation.policy import Prompts
+    from mofang.fit.generation.policy import Prompts, Terms
+    from mofang.fit.generation.writer import Manner
+    from mofang.fit.loop.loop import Plan
 
 
 @stage(version=1)
@@ -51,52 +55,66 @@ def reinforce(
     probability of a label by another model, given as ``judge``. ``updates`` steps use each sample, with ratios clipped to
     1 ± ``clip``; ``kl`` holds the model near itself. The reward of held-out prompts stands in the curves, from before on.
     """
+    from mofang.fit.generation.fitting import Adapting
+    from mofang.fit.generation.policy import Terms
+    from mofang.fit.generation.writer import Manner
+    from mofang.fit.loop.loop import Plan
+
+    manner = Manner(max_tokens=max_tokens, temperature=temperature, seed=seed)
+    plan = Plan(epochs, learning_rate, rows=rows, patience=epochs, warm_up=0.0, weight_decay=0.0, seed=seed, seconds=seconds)
+    learning = _Learning(reward, Terms(group, updates, clip, kl), manner, plan, Adapting(adapt, rank))
+    _teach(run, model, judge, (prompts, prompt, validation), learning)
+    return run.result(Model)
+
+
+@dataclass(frozen=True)
+class _Learning:
+    """What is rewarded, on which terms, how answers are written, how long is learnt, and what of the network."""
+
+    reward: Reward
+    terms: Terms
+    manner: Manner
+    plan: Plan
+    adapting: Adapting
+
+
+def _teach(run: Run, model: Model, judge: Graph | None, asked: tuple[Records, str, float], how: _Learning) -> None:
     import torch
 
     from mofang.engine.predictor import Predictor
     from mofang.fit.family import Conditions
-    from mofang.fit.generation.fitting import Adapting, fit_generator
+    from mofang.fit.generation.fitting import fit_generator
     from mofang.fit.generation.opened import open_generator
-    from mofang.fit.generation.policy import Policy, Terms
+    from mofang.fit.generation.policy import Policy
     from mofang.fit.generation.renewed import stored_sample, write_renewed
-    from mofang.fit.generation.writer import Manner
-    from mofang.fit.loop.loop import Plan
     from mofang.fit.loop.machine import threads
     from mofang.fit.networks.generator import Generator
 
+    records, prompt, validation = asked
+    reward, seed = how.reward, how.plan.seed
     judging = None if judge is None or not reward.asks else Predictor(judge)
     reward.require(judging)
     opened, reference = open_generator(model), open_generator(model).network
-    train, held = _prompts(opened, prompts, prompt, reward, validation, seed)
+    train, held = _prompts(opened, records, prompt, reward, validation, seed)
     torch.set_num_threads(threads())
 
-    def rate(answers: Sequence[str], records: Sequence[Mapping[str, Any]]) -> Array:
-        return reward.of(answers, records, judging)
+    def rate(answers: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Array:
+        return reward.of(answers, rows, judging)
 
-    manner = Manner(max_tokens=max_tokens, temperature=temperature, seed=seed)
-    policy = Policy(train, held, opened.encoder, reference, rate, manner, Terms(group, updates, clip, kl), run.scratch)
+    policy = Policy(train, held, opened.encoder, reference, rate, how.manner, how.terms, run.scratch)
     before = policy.judge(opened.network, torch.device("cpu")).score
 
     def build() -> Generator:
         policy.network = opened.network
         return opened.network
 
-    plan = Plan(epochs, learning_rate, rows=rows, patience=epochs, warm_up=0.0, weight_decay=0.0, seed=seed, seconds=seconds)
-    fitted = fit_generator(
-        build,
-        opened.encoder,
-        policy,
-        stored_sample(model),
-        plan,
-        Conditions(seed, seconds, run.scratch, run.progress),
-        opened.about["architecture"],
-        Adapting(adapt, rank),
-    )
+    conditions = Conditions(seed, how.plan.seconds, run.scratch, run.progress)
+    fitted = fit_generator(build, opened.encoder, policy, stored_sample(model), how.plan, conditions,
+                           opened.about["architecture"], how.adapting)
     fitted.notes["reward_before"] = before
-    taught = {"reward": reward.to_dict(), "group": group, "kl": kl, "adapt": adapt, "seed": seed,
-              "rows": {"train": len(train), "validation": len(held)}}
+    taught = {"reward": reward.to_dict(), "group": how.terms.group, "kl": how.terms.kl, "adapt": how.adapting.kind,
+              "seed": seed, "rows": {"train": len(train), "validation": len(held)}}
     write_renewed(run, model, fitted, taught, "reward", seed)
-    return run.result(Model)
 
 
 def _prompts(

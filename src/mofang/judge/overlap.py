@@ -39,7 +39,7 @@ def longest_common(left: Sequence[str], right: Sequence[str]) -> int:
 
 
 def chrf(wanted: str, said: str) -> float:
-    """chrF2 (Popović 2015): the F2 of character n-grams of one to six signs, blanks left out, over the orders that both texts have."""
+    """chrF2 (Popović 2015): the F2 of n-grams of one to six signs without blanks, over the orders that both have."""
     left, right = "".join(wanted.split()), "".join(said.split())
     precisions, recalls = [], []
     for order in range(1, ORDER + 1):

@@ -69,7 +69,8 @@ class Measured:
 
     def mistakes(self) -> list[tuple[int, float]]:
         """Records whose wanted words have least in common with what was written."""
-        wrong = [row for row, (true, said) in enumerate(zip(self.truth, self.answers, strict=True)) if true.strip() != said.strip()]
+        pairs = enumerate(zip(self.truth, self.answers, strict=True))
+        wrong = [row for row, (true, said) in pairs if true.strip() != said.strip()]
         return sorted(((row, float(self.overlaps[row, 1])) for row in wrong), key=lambda one: (one[1], one[0]))
 
 

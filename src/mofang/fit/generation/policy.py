@@ -146,7 +146,8 @@ def advantages_of(rewards: Array, group: int) -> Array:
     """By how many standard deviations each reward is above its group's mean, float32 [N]; 0 where all earn alike."""
     grouped = rewards.reshape(-1, group)
     spread = grouped.std(axis=1, keepdims=True)
-    found: Array = np.where(spread > SPREAD_LEAST, (grouped - grouped.mean(axis=1, keepdims=True)) / np.maximum(spread, SPREAD_LEAST), 0)
+    above = grouped - grouped.mean(axis=1, keepdims=True)
+    found: Array = np.where(spread > SPREAD_LEAST, above / np.maximum(spread, SPREAD_LEAST), 0)
     return found.reshape(-1).astype(np.float32)
 
 
