@@ -194,7 +194,9 @@ def _averaged_s(size: Size, steps: float) -> float:
 
 def refuses(family: Family, size: Size) -> bool:
     """True if a pretrained encoder of English words would be asked to read Chinese."""
-    return family.tag == "pretrained" and size.language == "zh" and getattr(family, "base", "") == getattr(type(family)(), "base", "")
+    if family.tag != "pretrained" or size.language != "zh":
+        return False
+    return bool(getattr(family, "base", "") == getattr(type(family)(), "base", ""))
 
 
 def machine_speed(cache: Path | None) -> Machine:

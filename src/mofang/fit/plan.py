@@ -79,7 +79,7 @@ def plan(
         found = plan_here(run.shop, snapshot, families, budget_s, grid)
     else:
         wanted = Wanted(tokens, length, gpus, gpu, batch, adapt, grid=grid, hour=hour or None, price=price or None)
-        found = plan_on_paper(model, config, wanted, law and law_of(law))
+        found = plan_on_paper(model, config, wanted, None if law is None else law_of(law))
     run.write_json("plan.json", {"format": PLAN_FORMAT, **found})
     return run.result(Planned)
 

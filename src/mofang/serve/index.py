@@ -38,7 +38,7 @@ class Index(Artifact):
 
 
 @rewrites(Index.kind)
-def without_rows(index: Index, erased: Callable[[object], bool]) -> dict[str, bytes | None]:
+def without_rows(index: Artifact, erased: Callable[[object], bool]) -> dict[str, bytes | None]:
     """An index after an erasure: the vectors of erased records go with their texts."""
     with index.open(TEXTS) as file:
         ids = pq.read_table(file, columns=["id"], use_threads=False, pre_buffer=False).column(0).to_pylist()

@@ -23,7 +23,8 @@ from mofang.judge.evaluate import Evaluation
 from mofang.serve.card import model_card
 from mofang.serve.parity import check_features, check_lineage, gate, reference, snapshots_behind, sources_said
 
-CARRIED = ("task", "inputs", "features", "labels", "decide", "thresholds", "headline", "operators", "encoder", "family", "base_model")
+CARRIED = ("task", "inputs", "features", "labels", "decide", "thresholds", "headline", "operators", "encoder", "family",
+           "base_model")
 
 
 @stage(version=3, keyed_on="references", depends="machine")

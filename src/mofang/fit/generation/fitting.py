@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ ENDS = (END, "<|endoftext|>", "</s>", "<|im_end|>", "[SEP]")
 class Adapting:
     """What of a generator learns: ``all`` weights, or low-rank additions of ``rank`` (``lora``), merged at the end."""
 
-    kind: str = "all"
+    kind: Literal["all", "lora", "head"] = "all"
     rank: int = 8
 
     def ready(self, network: Generator) -> nn.Module:

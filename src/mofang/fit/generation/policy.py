@@ -80,7 +80,7 @@ class Policy:
         made = self._roll_out(rows, turn)
         if self.terms.updates > 1:
             beside = place.with_suffix(".tmp.npz")
-            np.savez(beside, turn=np.int64(turn), **made)
+            np.savez(beside, **{"turn": np.int64(turn), **made})  # type: ignore[arg-type]  # names, not flags
             beside.replace(place)
         return _batch(made)
 

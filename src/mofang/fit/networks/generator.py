@@ -29,7 +29,8 @@ class Generator(nn.Module):
         length = input_ids.shape[1]
         before = torch.ones(length, length, dtype=torch.bool, device=input_ids.device).tril()
         seen = (documents[:, :, None] == documents[:, None, :]) & before
-        dtype = torch.get_autocast_dtype(input_ids.device.type) if torch.is_autocast_enabled(input_ids.device.type) else torch.float32
+        place = input_ids.device.type
+        dtype = torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else torch.float32
         mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
         found: Tensor = self.body(
             input_ids=input_ids, attention_mask=mask[:, None], position_ids=places, use_cache=False

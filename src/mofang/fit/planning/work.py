@@ -121,10 +121,10 @@ def _linear(family: Any, sample: Sample, terms: Terms) -> Work:
             memory={"data": rows_bytes(sample), "matrix": values * 4 * 3},
         )
     told = family.estimate(size)
-    terms = terms_of(size)
+    found = terms_of(size)
     known = size.rows * size.length * GRAMS[size.language]
-    bytes_held = {"data": rows_bytes(sample), "matrix": known * 8 * 2, "weights": terms * columns * 8 * 12}
-    return Work(("scipy",), max(0.2, told.fixed_s * 1.45 - 0.6), told.operations, 1.0, terms * columns, memory=bytes_held)
+    bytes_held = {"data": rows_bytes(sample), "matrix": known * 8 * 2, "weights": found * columns * 8 * 12}
+    return Work(("scipy",), max(0.2, told.fixed_s * 1.45 - 0.6), told.operations, 1.0, found * columns, memory=bytes_held)
 
 
 def _xgboost(family: Any, sample: Sample, terms: Terms) -> Work:
