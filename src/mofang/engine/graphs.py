@@ -1,7 +1,8 @@
 """ONNX graphs written node by node, for models small enough to say exactly what they compute.
 
 Every graph ends in "probabilities", float32 [B, K], or for numbers in "number", float32 [B, 1], and has a dynamic batch
-axis. Operators are those of ONNX opset 17, which ONNX Runtime and OpenVINO both run; trees use ai.onnx.ml 3, which only ONNX Runtime runs.
+axis. Operators are those of ONNX opset 17, which ONNX Runtime and OpenVINO both run; trees use ai.onnx.ml 3, which only
+ONNX Runtime runs.
 """
 
 from __future__ import annotations
