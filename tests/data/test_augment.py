@@ -294,3 +294,15 @@ def test_what_was_mixed_names_both(shop: Shop, tmp_path: Path) -> None:
     made = [row for row in rows(shop.run(augment, data, kinds=("mixup",)) / "train") if row["augmented_from"]]
     assert made and all(before[row["augmented_with"]] == row["label"] == before[row["augmented_from"]] for row in made)
     assert all(row["augmented_with"] != row["augmented_from"] for row in made)
+
+
+def test_a_text_whose_number_or_spans_would_no_longer_fit_is_left_alone(shop: Shop, tmp_path: Path) -> None:
+    from mofang.recipe import augment, collect, snapshot
+
+    source = tmp_path / "stars.csv"
+    source.write_text("text,stars\n" + "".join(f"第{number}间房很好,{number % 5}\n" for number in range(60)), encoding="utf-8")
+    records = shop.run(collect, source=str(source), licence="own", text=("text",), numbers=("stars",))
+    data = shop.run(snapshot, records, task="text_regression", label="stars", inputs=("text",))
+    with pytest.raises(MofangError) as caught:
+        shop.run(augment, data)
+    assert caught.value.code == "augment-target"

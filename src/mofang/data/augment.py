@@ -53,6 +53,8 @@ def augment(
     about = snapshot.read_json("about.json")
     if "augmented" in about:
         raise MofangError("augment-twice")
+    if about.get("target", "class") != "class":  # a changed text would leave its spans, numbers or answers behind
+        raise MofangError("augment-target", task=about["task"])
     unknown = sorted(set(classes) - set(about["labels"]))
     if unknown:
         raise MofangError("augment-class-unknown", given=", ".join(unknown), labels=", ".join(about["labels"]))
