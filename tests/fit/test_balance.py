@@ -26,7 +26,7 @@ def test_weighted_rows_are_those_of_scikit_learn(classes: int, sparse: bool) -> 
     weights = (300 / (classes * counts))[labels]
     solution = Logistic(csr_array(matrix) if sparse else matrix, labels, classes, lambda: False, 1e-9, weights).solve(0.5)
     peer = LogisticRegression(C=0.5, class_weight="balanced", max_iter=2000, tol=1e-8).fit(matrix, labels)
-    assert solution.probabilities(matrix) == pytest.approx(peer.predict_proba(matrix), abs=2e-3)
+    assert solution.answers(matrix) == pytest.approx(peer.predict_proba(matrix), abs=2e-3)
 
 
 def test_a_rare_class_is_looked_for_and_an_even_one_is_not() -> None:

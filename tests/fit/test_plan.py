@@ -284,8 +284,11 @@ def test_a_machine_that_says_nothing_refuses_nothing(tmp_path: Path) -> None:
     assert MB == 2**20
 
 
-def test_the_command(fit_shop: Shop, snapshots: dict[str, Snapshot], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(fit_shop: Shop, snapshots: dict[str, Snapshot], capsys: pytest.CaptureFixture[str],
+                     monkeypatch: pytest.MonkeyPatch) -> None:
     from mofang.cli.group import run
+
+    monkeypatch.setenv("COLUMNS", "200")
 
     def typed(*words: str) -> str:
         assert run(["--shop", str(fit_shop.path), *words]) == 0

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tests.contract.world import write_texts
 from tests.new.test_pages import walk
-from tests.stories.terminal import Terminal
+from tests.stories.terminal import Inside
 
 
 def test_the_page_is_true(tmp_path: Path) -> None:
     write_texts(tmp_path / "reviews.csv", rows=300)
-    walk("plan.md", Terminal(tmp_path), {})
+    walk("plan.md", Inside(tmp_path), {})

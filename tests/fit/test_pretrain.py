@@ -244,7 +244,7 @@ def test_the_page_is_true(tmp_path: Path) -> None:
     import csv
 
     from tests.new.test_pages import walk
-    from tests.stories.terminal import Terminal
+    from tests.stories.terminal import Inside
 
     chance = random.Random(5)
     with (tmp_path / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
@@ -253,4 +253,4 @@ def test_the_page_is_true(tmp_path: Path) -> None:
         for row in range(300):
             words = "，".join(chance.choice(THINGS) + chance.choice(GOOD if row % 2 else BAD) for _ in range(3))
             writer.writerow([f"{words}。Room {row} was {'good' if row % 2 else 'bad'}.", "good" if row % 2 else "bad"])
-    walk("pretrain.md", Terminal(tmp_path), {})
+    walk("pretrain.md", Inside(tmp_path), {})

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from tests.new.test_pages import walk
-from tests.stories.terminal import Terminal
+from tests.stories.terminal import Inside
 
 
 def test_the_walk_through_texts(tmp_path: Path) -> None:
@@ -15,4 +15,4 @@ def test_the_walk_through_texts(tmp_path: Path) -> None:
         great = chance.randint(0, 4)
         lines.append(f"note {number}: {' '.join(['great'] * great + ['awful'] * (4 - great))},{great}")
     (tmp_path / "notes.csv").write_text("\n".join(lines), encoding="utf-8")
-    walk("texts.md", Terminal(tmp_path), {})
+    walk("texts.md", Inside(tmp_path), {})

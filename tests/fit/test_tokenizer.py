@@ -23,7 +23,7 @@ from mofang.fit.tokenizing.learning import Wanted, learn
 from mofang.fit.tokenizing.signs import Kind, framed, pieces_of
 from mofang.recipe import collect
 from tests.new.test_pages import walk
-from tests.stories.terminal import Terminal
+from tests.stories.terminal import Inside
 
 KINDS = get_args(Kind)
 THINGS = ("房间", "早餐", "屏幕", "物流", "价格", "电池", "room", "breakfast", "screen", "delivery", "price", "battery")
@@ -227,4 +227,4 @@ def test_the_page_is_true(tmp_path: Path) -> None:
         writer.writerow(["text"])
         writer.writerows([one] for one in reviews(3000))
     os.environ.pop("MOFANG_EXECUTOR", None)
-    walk("tokenizer.md", Terminal(tmp_path), {})
+    walk("tokenizer.md", Inside(tmp_path), {})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.new.test_pages import walk
-from tests.stories.terminal import Terminal
+from tests.stories.terminal import Inside
 
 
 def test_the_page_is_true(tmp_path: Path) -> None:
-    walk("train.md", Terminal(tmp_path), {})
+    walk("train.md", Inside(tmp_path), {})

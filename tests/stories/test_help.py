@@ -39,7 +39,7 @@ def test_the_help_screen_has_four_groups(tmp_path: Path, language: str, groups: 
     for name in ("new", "run", "predict", "serve", "customer", "key", "price", "invoice", "status", "models", "runs", "trace",
                  "verify", "backup", "restore", "sweep", "demo", "matrix", "rates", "doctor", "explain"):
         assert re.search(rf"\n  {name} ", shown), name
-    assert "survey, train" in shown.replace("\n ", ""), "single stages are listed too"
+    assert "survey, tokenizer, train" in shown.replace("\n ", ""), "single stages are listed too"
     assert Terminal(tmp_path, "en").type("--lang", language, "--help").out == shown, "the flag does what the variable does"
 
 
