@@ -388,8 +388,7 @@ def test_the_journal_is_thinned_alike_however_it_was_written(tmp_path: Path) -> 
 
 
 def test_tensorboard_files(tmp_path: Path) -> None:
-    events = pytest.importorskip("tensorboardX.event_file_writer")
-    assert events is not None
+    pytest.importorskip("tensorboardX.event_file_writer")
     make_loop(tmp_path, epochs=1, tensorboard=str(tmp_path / "board")).run(silent())
     (file,) = (tmp_path / "board").iterdir()
     data = file.read_bytes()
