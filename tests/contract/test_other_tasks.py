@@ -23,7 +23,7 @@ from mofang.engine.task import TASKS, task_named
 from mofang.matrix import matrix_rows
 from tests.contract.conftest import WHOLE
 from tests.fit.placing import INPUTS, MAKE, collected
-from tests.stories.terminal import Server, Terminal
+from tests.stories.terminal import Inside, Server, Terminal
 
 ELSEWHERE = {"text_generation": "tests/fit/test_generation.py", "text_embedding": "tests/serve/test_search.py",
              "text_regression": "tests/fit/test_row_targets.py", "text_multilabel": "tests/fit/test_row_targets.py"}
@@ -73,7 +73,7 @@ def server(line: Line) -> Iterator[tuple[Server, Terminal, str]]:
     place = line.folder / "sold"
     shutil.copytree(line.shop.path, place / "shop")
     Shop(place / "shop").name("line", Shop(place / "shop").find(line.made["package"].entry, "package"))
-    terminal = Terminal(place)
+    terminal = Inside(place)
     terminal.type("customer", "new", "tester")
     token = terminal.token("tester", "--test")
     with Server(terminal, "line") as running:
