@@ -157,8 +157,8 @@ def test_a_learning_curve_stops_what_cannot_win(fit_shop: Shop, monkeypatch: pyt
     from mofang.fit import select as selecting
     from mofang.fit.families import Rnn
 
-    monkeypatch.setattr(selecting, "DEAR_ROWS", 50)
-    monkeypatch.setattr(selecting, "DEAR_SHARE", 0.0)
+    monkeypatch.setattr(curve, "DEAR_ROWS", 50)
+    monkeypatch.setattr(curve, "DEAR_SHARE", 0.0)
     monkeypatch.setattr(curve, "ROWS_LEAST", 5)
     weak = Rnn(width=1, embedding=1, vocabulary=120, learning_rate=1e-5)
     strong = Rnn(width=16, embedding=16, vocabulary=120, learning_rate=3e-2, dropout=0.0, tokens=256, epochs=6)

