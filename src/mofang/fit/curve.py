@@ -19,6 +19,7 @@ POWERS = (0.05, 0.5)  # of rows, by which errors of texts fall
 HOPE = 0.1  # added to the power for what a curve may reach at most
 PART_MOST = 0.25
 DEAR_ROWS, DEAR_BUDGET_S, DEAR_SHARE = 2000, 60.0, 0.1  # from which a learning curve pays
+AHEAD_ROWS = 500  # from which a pretrained encoder is given what is left, shortened
 
 
 @dataclass(frozen=True)
@@ -93,4 +94,5 @@ def rung(family: Family, size: Size, rate: float, seconds: float) -> tuple[float
 
 def is_dear(family: Family, estimate_s: float, size: Size, budget_s: float) -> bool:
     """Whether to look at a family's learning curve before its whole training is paid for."""
-    return family.shortens and size.rows >= DEAR_ROWS and budget_s >= DEAR_BUDGET_S and estimate_s > DEAR_SHARE * budget_s
+    rows = min(AHEAD_ROWS, DEAR_ROWS) if family.starts_ahead else DEAR_ROWS
+    return family.shortens and size.rows >= rows and budget_s >= DEAR_BUDGET_S and estimate_s > DEAR_SHARE * budget_s

@@ -39,6 +39,7 @@ SHORTEST_SHARE = 0.04  # of its estimate: with less a shortened training would l
 FIRST_SHARE = 0.05  # of the budget, that a network from nothing may be estimated at to come before a pretrained encoder
 RACE_FROM_S, RACE_SHARE, RATED = 240.0, 0.07, 400  # pretrained encoders race for so much of the budget, rated on so many rows
 AHEAD_SHARE = 0.8  # of what is left, for the one that won: its last verdict takes longer than a small network's
+AHEAD_LEAST = 0.01  # as SHORTEST_SHARE, for an encoder that knows the language already
 WEIGHED, WEIGHED_LEFT_S = 24, 10.0  # records asked to time an answer, where so much time is left
 
 
@@ -195,7 +196,7 @@ class Trial:
             row = self.table[places[family]]
             if family != best and "status" not in row:
                 row |= {"status": "stopped", "code": "race", "reason": self._why_lost(row, reached.get(best))}
-        self._pursue(best, places[best], estimates[best], AHEAD_SHARE)
+        self._pursue(best, places[best], estimates[best], AHEAD_SHARE, AHEAD_LEAST)
 
     @staticmethod
     def _why_lost(row: Mapping[str, Any], best: float | None) -> str:
@@ -244,11 +245,11 @@ class Trial:
     def pursue(self, curve: Curve) -> None:
         """Train the family of a curve on all rows, shortened to what is left where that is less than it needs."""
         self.table[curve.place]["estimate_s"] = round(curve.whole_s, 1)
-        self._pursue(curve.family, curve.place, curve.whole_s, LIMIT_SHARE)
+        self._pursue(curve.family, curve.place, curve.whole_s, LIMIT_SHARE, SHORTEST_SHARE)
 
-    def _pursue(self, family: Family, place: int, estimate_s: float, share: float) -> None:
+    def _pursue(self, family: Family, place: int, estimate_s: float, share: float, least: float) -> None:
         row = self.table[place]
-        if not self.run.once(f"pursue-{place}", lambda: self.left_s > SHORTEST_SHARE * estimate_s):
+        if not self.run.once(f"pursue-{place}", lambda: self.left_s > least * estimate_s):
             row |= self._skipped(estimate_s)
             return
         whole = self.run.once(f"whole-{place}", lambda: estimate_s * STEADY <= self.left_s)

@@ -17,7 +17,7 @@ from mofang.engine.encode import texts
 from mofang.fit.family import Conditions, Estimate, Family, Fitted, passes
 from mofang.fit.material import Material
 from mofang.fit.size import Size
-from mofang.fit.unpacking import PACKED, cache_home, unpacked
+from mofang.fit.unpacking import PACKED, cache_home, packed_config, unpacked
 
 PACKAGE = "package:"
 UNKNOWN_SHARE_MAX = 0.1
@@ -129,10 +129,7 @@ class Pretrained(Family):
 
     def estimate(self, size: Size) -> Estimate:
         """6 operations a weight of the layers and token, at 0.4 of the machine's best rate."""
-        try:
-            config = _config(base_folder(self.base))
-        except MofangError:
-            config = {}
+        config = base_config(self.base)
         width, layers = config.get("hidden_size", 384), config.get("num_hidden_layers", 6)
         layers = min(self.layers or layers, layers)
         tokens = min(size.length * TOKENS_PER_CHARACTER.get(size.language, 1.0) + 2, self.max_length)
@@ -148,22 +145,36 @@ class Pretrained(Family):
 
 def base_folder(base: str) -> Path:
     """The folder of a base model, or a clear error where something is missing."""
-    folder = Path(base)
-    if base.startswith(PACKAGE):
-        from importlib.util import find_spec
-
-        package, _, below = base.removeprefix(PACKAGE).partition("/")
-        spec = find_spec(package) if package.isidentifier() else None
-        places = list(spec.submodule_search_locations or []) if spec else []
-        if not places:
-            raise MofangError("base-model-missing", base=base, missing=package)
-        folder = Path(places[0]) / below
-        if package in PACKED and not below:
-            folder = unpacked(package, folder, cache_home())
+    package, folder = _located(base)
+    if package in PACKED:
+        folder = unpacked(package, folder, cache_home())
     for name in NEEDED:
         if not (folder / name).is_file():
             raise MofangError("base-model-missing", base=base, missing=name)
     return folder
+
+
+def base_config(base: str) -> dict[str, Any]:
+    """The configuration of a base model, without unpacking what is packed; {} where it is not at hand."""
+    try:
+        package, folder = _located(base)
+        return packed_config(package, folder) if package in PACKED else _config(base_folder(base))
+    except MofangError:
+        return {}
+
+
+def _located(base: str) -> tuple[str, Path]:
+    """The package whose own file a base is ("" for a folder), and where it lies; raises ``base-model-missing``."""
+    if not base.startswith(PACKAGE):
+        return "", Path(base)
+    from importlib.util import find_spec
+
+    package, _, below = base.removeprefix(PACKAGE).partition("/")
+    spec = find_spec(package) if package.isidentifier() else None
+    places = list(spec.submodule_search_locations or []) if spec else []
+    if not places:
+        raise MofangError("base-model-missing", base=base, missing=package)
+    return "" if below else package, Path(places[0]) / below
 
 
 def require_coverage(base: str, folder: Path, sample: Sequence[str]) -> None:
