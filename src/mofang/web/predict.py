@@ -15,7 +15,7 @@ from typing import Any
 from mofang.core.errors import MofangError
 from mofang.serve.boundary import attempt_async
 from mofang.trade.desk import Reply
-from mofang.web import plain
+from mofang.web import oip, plain
 from mofang.web.routes import (
     JSON,
     AsgiScope,
@@ -32,7 +32,7 @@ from mofang.web.routes import (
 from mofang.web.statistics import Statistics
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
-ROUTES: tuple[Route, ...] = (*plain.ROUTES,)  # one line for each protocol: its module's ROUTES
+ROUTES: tuple[Route, ...] = (*plain.ROUTES, *oip.ROUTES)  # one line for each protocol: its module's ROUTES
 
 
 class PredictApp:
@@ -115,9 +115,12 @@ class PredictApp:
 
     async def _send(self, call: Exchange, reply: Reply, connection: Any, send: Send) -> None:
         took_ms = (perf_counter() - call.began_s) * 1000
-        typed = () if any(name == b"content-type" for name, _ in reply.headers) else (JSON,)
-        answer = [*typed, (b"content-length", b"%d" % len(reply.body)), (b"mofang-request-id", call.request_id.encode()),
-                  (b"server-timing", b"total;dur=%.2f" % took_ms), *reply.headers]
+        answer = [JSON, (b"content-length", b"%d" % len(reply.body)), (b"mofang-request-id", call.request_id.encode()),
+                  (b"server-timing", b"total;dur=%.2f" % took_ms)]
+        if reply.headers:
+            answer += reply.headers
+            if any(name == b"content-type" for name, _ in reply.headers):
+                del answer[0]
         if connection is None or not connection.respond(reply.status, answer, reply.body):
             await send({"type": "http.response.start", "status": reply.status, "headers": answer})
             await send({"type": "http.response.body", "body": reply.body})
