@@ -159,13 +159,15 @@ def flat(data: Any, depth: int, at: str) -> list[Any]:
     while depth > 1 and data and all(isinstance(one, list) for one in data):
         data = [value for row in data for value in row]
         depth -= 1
-    return data
+    found: list[Any] = data
+    return found
 
 
 def schema_of(model: Any) -> dict[str, Any]:
     """The JSON Schema of a model's answers."""
     task = getattr(model, "task", None)
-    return task.answer_schema(model.signature) if task else {}
+    schema: dict[str, Any] = task.answer_schema(model.signature) if task else {}
+    return schema
 
 
 def written(asked_outputs: dict[str, bool] | None, schema: dict[str, Any], answers: Sequence[dict[str, Any]]) -> list[Tensor]:
