@@ -154,7 +154,7 @@ def test_a_killed_worker_resumes(fit_shop: Shop, snapshots: dict[str, Snapshot])
     thread.start()
     made = fit_shop.run(train, snapshots["table_classification"], family=family, **given)
     thread.join()
-    again = fit_shop.run(train, snapshots["table_classification"], family=family, **{**given, "seed": 3, "checkpoint_s": 20.0})
+    again = fit_shop.run(train, snapshots["table_classification"], family=family, **{**given, "patience": 98})
     assert killed
     assert [row["loss"] for row in made.read_json("curves.json")] == [row["loss"] for row in again.read_json("curves.json")]
 

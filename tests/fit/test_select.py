@@ -164,8 +164,8 @@ def test_a_learning_curve_stops_what_cannot_win(fit_shop: Shop, monkeypatch: pyt
     for module in (selecting, deadline):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 1000))
     monkeypatch.setattr(selecting, "multiply_rate", lambda: 1e11)  # sizes of the parts follow from it
-    monkeypatch.setattr(selecting, "DEAR_ROWS", 50)
-    monkeypatch.setattr(selecting, "DEAR_SHARE", 0.0)
+    monkeypatch.setattr(curve, "DEAR_ROWS", 50)
+    monkeypatch.setattr(curve, "DEAR_SHARE", 0.0)
     monkeypatch.setattr(curve, "ROWS_LEAST", 5)
     weak = Rnn(width=1, embedding=1, vocabulary=120, learning_rate=1e-5)
     strong = Rnn(width=16, embedding=16, vocabulary=120, learning_rate=3e-2, dropout=0.0, tokens=256, epochs=6)
