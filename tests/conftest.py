@@ -17,6 +17,8 @@ LONG = ("tests/contract/", "tests/stories/test_away.py", "tests/test_recipes.py"
         "tests/data/test_data_pages.py", "tests/data/test_assess.py", "tests/stories/test_kill.py", "tests/new/", "tests/judge/",
         "tests/data/labelling/", "tests/data/", "tests/stories/")  # first, so that no process ends long after the other
 
+for name in ("MOFANG_THREADS", "OMP_NUM_THREADS"):  # two test processes with two threads each wait for each other most of the time
+    os.environ.setdefault(name, "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
