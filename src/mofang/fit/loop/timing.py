@@ -16,7 +16,7 @@ from mofang.fit.loop.probe import Choices
 from mofang.fit.networks.attention import VARIANTS, attend, causal_bias, document_bias, padding_bias
 from mofang.fit.networks.kernels import Masks, gelu
 from mofang.fit.networks.mixing import Stretch, mixed
-from mofang.fit.networks.projection import fused, fuses
+from mofang.fit.networks.products import fused, fuses
 
 ROWS, WIDTH, INNER, HEADS = 1024, 384, 1536, 12  # a small encoder's step
 DROPOUTS = 12  # of a pass through six layers

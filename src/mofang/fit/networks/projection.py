@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mofang.fit.loop.probe import choices
-from mofang.fit.networks.kernels import Frozen, joined, joined_now, tracing
+from mofang.fit.networks.kernels import Frozen, joined
+from mofang.fit.networks.products import Adapted, Trained, suits
 
 
 class LoraLinear(nn.Module):
@@ -60,63 +60,25 @@ class LoraLinear(nn.Module):
         return self.base_layer
 
 
-def fused(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``linear`` by oneDNN's own operator, which adds the bias within the product; no way back."""
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(values, weight, bias, "none", [], "")
-    return found
-
-
-@cache
-def fuses() -> bool:
-    """Whether this torch has the operator for bfloat16 on this processor."""
-    made = torch.ones(2, 2, dtype=torch.bfloat16)
-    try:
-        return bool((fused(made, made, made[0]) == 3).all())
-    except (AttributeError, RuntimeError):  # built without oneDNN, or a processor without bfloat16
-        return False
-
-
-class _Product(torch.autograd.Function):
-    """Several linear layers on one input in bfloat16: casts, product and bias in one, the bias not written beforehand."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, count: int, *parameters: Tensor) -> Tensor:
-        weight, bias = joined_now(parameters[:count], values.dtype), joined_now(parameters[count:], values.dtype)
-        ctx.save_for_backward(values, weight)
-        ctx.rows = [len(one) for one in parameters[:count]]
-        return fused(values, weight, bias)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        values, weight = ctx.saved_tensors
-        slope = gradients[0].reshape(-1, len(weight))
-        by_values = (slope @ weight).view(values.shape) if ctx.needs_input_grad[0] else None
-        by_weight = (slope.t() @ values.reshape(-1, values.shape[-1])).split_with_sizes(ctx.rows)
-        by_bias = slope.sum(dim=0).split_with_sizes(ctx.rows)
-        return by_values, None, *(one.float() for one in by_weight), *(one.float() for one in by_bias)
-
-
-def fits_product(values: Tensor, parameters: Sequence[Tensor | None]) -> bool:
-    """Whether ``_Product`` may compute this, and the machine's probe found it faster."""
-    if values.dtype != torch.bfloat16 or values.device.type != "cpu" or choices().bias != "fused" or tracing():
-        return False
-    plain = all(type(one) in (Tensor, nn.Parameter) and one.requires_grad and one.dtype == torch.float32 for one in parameters)
-    return plain and type(values) is Tensor and torch.is_grad_enabled() and not torch.compiler.is_compiling()
-
-
 def project(values: Tensor, layers: Sequence[nn.Module], frozen: Frozen) -> Tensor:
     """The outputs of several layers on one input, side by side [..., sum of their widths], in the input's precision."""
     dtype = values.dtype
-    parameters = [*(layer.weight for layer in layers), *(layer.bias for layer in layers)]
-    if fits_product(values, parameters):  # type: ignore[arg-type]
-        product: Tensor = _Product.apply(values, len(layers), *parameters)  # type: ignore[no-untyped-call]
-        return product
-    weight = frozen.joined([layer.weight for layer in layers], dtype)  # type: ignore[misc]
+    weights: list[Any] = [layer.weight for layer in layers]
     biases: list[Any] = [layer.bias for layer in layers]
-    bias = None if biases[0] is None else frozen.joined(biases, dtype)
-    found = functional.linear(values, weight, bias)
     adapted = [layer for layer in layers if isinstance(layer, LoraLinear)]
+    by_hand = suits(values, [*weights, *(one for one in biases if one is not None)])
+    if by_hand and not adapted and None not in biases and all(one.requires_grad for one in (*weights, *biases)):
+        trained: Tensor = Trained.apply(values, len(layers), *weights, *biases)  # type: ignore[no-untyped-call]
+        return trained
+    weight = frozen.joined(weights, dtype)
+    bias = None if biases[0] is None else frozen.joined(biases, dtype)
+    if by_hand and not any(one.requires_grad for one in (*weights, *biases) if one is not None):
+        starts = dict(zip(map(id, layers), itertools.accumulate(map(len, weights), initial=0), strict=False))
+        places = [(starts[id(layer)], layer.scale) for layer in adapted]
+        pairs = [one for layer in adapted for one in (layer.lora_A.weight, layer.lora_B.weight)]
+        stayed: Tensor = Adapted.apply(values, weight, bias, places, *pairs)  # type: ignore[no-untyped-call]
+        return stayed
+    found = functional.linear(values, weight, bias)
     if not adapted:
         return found
     inner = functional.linear(values, joined([layer.lora_A.weight for layer in adapted], dtype))
