@@ -6,8 +6,11 @@ Stages that do not look at the task keep their contract in the worlds of the thr
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,3 +138,34 @@ def test_http_command_line_and_predictor_give_one_answer(line: Line, server: tup
     assert {name: answer[name] for name in answers[0]} == answers[0]
     assert running.predict("line", dict.fromkeys(asked[0], ""), token).code == "text-empty"
     assert running.predict("line", {"nothing": "x"}, token).code == "input-unknown"
+
+
+def test_the_exported_example_answers_without_the_house(line: Line, tmp_path: Path) -> None:
+    from mofang.takeout import take_out
+
+    shutil.copytree(line.shop.path, tmp_path / "shop")
+    shop = Shop.open(tmp_path / "shop")
+    shop.name("sold", shop.find(line.made["package"].entry))
+    place = take_out(shop, tmp_path / "out").place / "models" / "sold@1"
+    assert not [path for path in place.rglob("*.py") if "import mofang" in path.read_text() or "from mofang" in path.read_text()]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    asked = {name: line.rows[3][name] for name in rows_of(line.task)[1]}
+    given = next(iter(asked.values())) if len(asked) == 1 else json.dumps(asked)
+    for words, wanted in (((), "questions answered as recorded"), ((given,), "")):
+        done = subprocess.run([sys.executable, "example.py", *words], cwd=place, env=environment, capture_output=True, text=True,
+                              timeout=60, check=False)
+        assert done.returncode == 0 and wanted in done.stdout, done.stderr + done.stdout
+    (answer,) = Predictor(line.made["package"]).predict([asked])
+    if line.task != "pair_classification":
+        assert same(json.loads(done.stdout), answer, 1e-4)
+    else:
+        assert done.stdout.startswith(answer["label"])
+
+
+def same(one: Any, other: Any, apart: float) -> bool:
+    """Whether two answers say the same, their numbers within ``apart``."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name], apart) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(same(*both, apart) for both in zip(one, other, strict=True))
+    return abs(one - other) <= apart * max(1, abs(other)) if isinstance(one, float) and other is not None else bool(one == other)
