@@ -26,7 +26,7 @@ from tests.contract.test_stages import _die_after_part
 from tests.fit.placing import THINGS, written
 from tests.web.consoling import Consoling, member
 
-WRITER = {"tag": "generator", "layers": 1, "width": 16, "heads": 2, "vocabulary": 280, "max_length": 32, "epochs": 1, "tokens": 512}
+WRITER = {"tag": "generator", "layers": 1, "width": 16, "heads": 2, "vocabulary": 300, "max_length": 32, "epochs": 1, "tokens": 512}
 FINDER = {"tag": "termvectors", "width": 8, "epochs": 1, "batch": 32}
 STAGES = ("generate", "prefer", "reinforce", "index")
 
@@ -148,11 +148,16 @@ def test_over_http_a_job_makes_what_the_stage_makes_at_home(home: Home, console:
     running, token = console
     inputs = {stage: ["writer", "records"] for stage in STAGES} | {"index": ["records", None, "finder"]}
     for stage in STAGES:
-        given = {"stage": stage, "inputs": inputs[stage], "settings": home.given(stage)[1]}
+        more = {"dims": 4} if stage == "index" else {"seed": 5}
+        given = {"stage": stage, "inputs": inputs[stage], "settings": home.given(stage)[1] | more}
         status, _, body = running.call("POST", "/api/runs", given, token=token)
         events = [json.loads(line) for line in body.splitlines() if line.strip()]
         assert status == 200 and not [one for one in events if "error" in one], events
         (made,) = [one["made"] for one in events if "made" in one]
-        assert home.shop.artifact(home.shop.ledger.get(made["entry"])).digest == home.made[stage].digest
+        assert home.shop.ledger.get(made["entry"]).kind == "done" and made["kind"] == home.made[stage].kind
+        spec, (given_, settings) = import_stage(stage), home.given(stage)
+        assert spec is not None
+        again = home.shop.run(spec.function, *given_, **settings, **more)
+        assert home.shop.ledger.get(again.entry).kind == "reuse" and [part.to_list() for part in again.parts] == made["parts"]
     _, _, body = running.call("POST", "/api/runs", {"stage": "prefer", "inputs": inputs["prefer"], "settings": {"beta": -1}}, token=token)
     assert b'"setting-' in body, body
