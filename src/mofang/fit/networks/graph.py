@@ -42,7 +42,7 @@ def network_graph(
     """
     end = "identity" if named else end
     output = named or ENDS[end][1]
-    names = list(sample)
+    names = sorted(sample)  # as files give them they come in any order
     ragged = {array.shape for array in sample.values() if array.dtype == "int64"}  # ids, and what stands beside them
     axes = {name: {0: "batch"} | ({1: "length"} if sample[name].shape in ragged else {}) for name in names}
     rows = tuple(torch.from_numpy(sample[name][:2].copy()) for name in names)
