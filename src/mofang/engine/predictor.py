@@ -46,9 +46,9 @@ class Predictor:
     def __init__(self, source: str | Path | Artifact, *, engine: str = "", threads: int = 0) -> None:
         """`engine` and `threads` override what the package measured, for tests and comparisons."""
         began = time.perf_counter()
-        files = _files(source)
+        files = package_files(source)
         self.packaged = "package.json" in files
-        self.about: dict[str, Any] = _about(source, files, self.packaged)
+        self.about: dict[str, Any] = package_about(source, files, self.packaged)
         self.task = task_named(self.about["task"])
         self.signature: Signature = {"task": self.about["task"], "inputs": self.about["inputs"],
                                      "labels": self.about["labels"]}
@@ -151,7 +151,7 @@ def check_operators(operators: Sequence[Mapping[str, Any]]) -> None:
             operator_of(spec)
 
 
-def _files(source: str | Path | Artifact) -> dict[str, Path]:
+def package_files(source: str | Path | Artifact) -> dict[str, Path]:
     """Every file by its name inside the package."""
     if isinstance(source, Artifact):
         return {part.name: source.path(part.name) for part in source.parts}
@@ -159,7 +159,7 @@ def _files(source: str | Path | Artifact) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
 
 
-def _about(source: str | Path | Artifact, files: Mapping[str, Path], packaged: bool) -> dict[str, Any]:
+def package_about(source: str | Path | Artifact, files: Mapping[str, Path], packaged: bool) -> dict[str, Any]:
     """package.json or about.json, its format known and, for a package, every file as it was packaged."""
     where = source.entry if isinstance(source, Artifact) else str(source)
     name = "package.json" if packaged else "about.json"
