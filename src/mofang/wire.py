@@ -57,7 +57,15 @@ def serve_model(shop: Shop, named: Named, engine: str = "") -> Served:
     from mofang.serve.batching import Batcher
     from mofang.trade.desk import Served
 
-    predictor = Predictor(shop.find(str(named), kind="package"), engine=engine)
+    package = shop.find(str(named), kind="package")
+    if any(part.name.startswith("decoder/") for part in package.parts):
+        from mofang.engine.generation.opened import Generator
+        from mofang.serve.generation import Driver
+
+        generator = Generator(package)
+        driver = Driver(generator)
+        return Served(str(named), named.entry, generator, driver, driver)
+    predictor = Predictor(package, engine=engine)
     chosen = predictor.engine
     streams = max(1, cores() // int(chosen["threads"]))
     return Served(str(named), named.entry, predictor, Batcher(predictor.predict, streams=streams,

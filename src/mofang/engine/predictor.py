@@ -173,7 +173,7 @@ def package_about(source: str | Path | Artifact, files: Mapping[str, Path], pack
     if missing:
         lacks = ", ".join(sorted(missing))
         raise MofangError("package-unreadable", path=where, reason=f"{name} lacks {lacks}")
-    if about["format"] not in (PLAIN_FORMAT, PACKAGE_FORMAT):
+    if about["format"] not in (PLAIN_FORMAT, PACKAGE_FORMAT, *((3,) if "decoder" in about else ())):
         raise MofangError("package-format", format=about["format"], known=PACKAGE_FORMAT)
     if about.get("decide") and not _is_decide(about["decide"], about["labels"]):
         raise MofangError("package-unreadable", path=where, reason=f"{name}: decide is not understood")

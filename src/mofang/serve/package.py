@@ -10,7 +10,6 @@ from pydantic import Field
 
 from mofang.core.ancestry import cut
 from mofang.core.canonical import sha256
-from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.collecting.provenance import united
@@ -27,7 +26,7 @@ CARRIED = ("task", "inputs", "features", "labels", "decide", "thresholds", "head
            "base_model")
 
 
-@stage(version=3, keyed_on="references", depends="machine")
+@stage(version=4, keyed_on="references", depends="machine")
 def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Objective = "throughput",
             seconds: Annotated[float, Field(gt=0, le=10)] = 0.3,
             requests: Annotated[int, Field(ge=16, le=1000)] = 64, seed: int = 0) -> Package:
@@ -38,10 +37,12 @@ def package(run: Run, graph: Graph, evaluation: Evaluation, *, objective: Object
     packaged.
     """
     about = graph.read_json("about.json")
-    if task_named(about["task"]).target == "text":
-        raise MofangError("generation-not-packaged")
     check_lineage(run.shop, graph.entry, about.get("operators", []))
     check_features(about)
+    if task_named(about["task"]).target == "text":
+        from mofang.serve.generators import pack
+
+        return pack(run, graph, evaluation, objective, seconds, requests, seed)
     predictor = Predictor(graph)
     records = predictor.task.canonical(predictor.signature, predictor.encoder, requests, seed)
     folder = run.scratch / "graph"

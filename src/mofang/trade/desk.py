@@ -24,15 +24,18 @@ from mofang.core.nearest import nearest
 from mofang.engine.arrays import Arrays, arrays_digest
 from mofang.engine.request import decode_body
 from mofang.serve.batching import Batcher, Ticket
+from mofang.serve.generation import Driver
 from mofang.trade.balance import usage_report
 from mofang.trade.commit import Charge, Draw, Find, Work, most_for
 from mofang.trade.customers import Customer
 from mofang.trade.directory import Directory
 from mofang.trade.keys import Key
 from mofang.trade.meter import Meter
+from mofang.trade.opened import Asked, Opened
 from mofang.trade.prices import Price
 from mofang.trade.repeats import Repeats
 from mofang.trade.replay import Stored, check_retry_key, request_digest, same_request
+from mofang.trade.writing import predict_text
 
 DEADLINE_S = 30.0  # for the prediction
 GRACE_S = 5.0  # beyond it for the commit
@@ -70,7 +73,8 @@ class Served:
     name: str
     package: str
     model: Model
-    batcher: Batcher
+    batcher: Batcher | Driver
+    writer: Driver | None = None  # of a generator: it is the batcher too
 
     @property
     def base(self) -> str:
@@ -120,15 +124,27 @@ class Quote:
     repeat: bool
 
 
+class Receiver(Protocol):
+    """Who waits for an outcome on the event loop: a future, or a line of pieces."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+        ...
+
+    def set_result(self, outcome: Any, /) -> None:
+        """Hand it over."""
+        ...
+
+
 class Outbox:
     """Brings outcomes from other threads to the event loop, many with one wake-up."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._lock = threading.Lock()
-        self._waiting: list[tuple[asyncio.Future[Any], Any, Callable[[], None] | None]] = []
+        self._waiting: list[tuple[Receiver, Any, Callable[[], None] | None]] = []
 
-    def put(self, future: asyncio.Future[Any], outcome: Any, late: Callable[[], None] | None = None) -> None:
+    def put(self, future: Receiver, outcome: Any, late: Callable[[], None] | None = None) -> None:
         """Hand over an outcome; ``late`` is called instead if nobody waits for it any more."""
         with self._lock:
             self._waiting.append((future, outcome, late))
@@ -199,7 +215,9 @@ class Desk:
 
     async def predict(self, who: Who, call: Call) -> Reply:
         """Answer one request and charge it once; a repeated one gets the first answer again."""
-        served = self._served(who.key, call.model)
+        served = self.served_to(who.key, call.model)
+        if served.writer is not None:
+            return await predict_text(self, who, served, call)
         if call.retry_key is None:
             return await self._sell(who, served, call, "")
         name = (who.customer.id, check_retry_key(call.retry_key))
@@ -208,14 +226,14 @@ class Desk:
         self.running.add(name)
         try:
             digest = request_digest(served.name, call.body)
-            found = await self._ask(partial(Find, *name))
+            found = await self.ask(partial(Find, *name))
             if isinstance(found, Stored):
                 return reply_of(same_request(found, digest))
             return await self._sell(who, served, call, digest)
         finally:
             self.running.discard(name)
 
-    def _served(self, key: Key, model: str) -> Served:
+    def served_to(self, key: Key, model: str) -> Served:
         served = self.served.get(model)
         if served is None:
             raise MofangError("model-unknown", model=model, nearest=nearest(model, self.served))
@@ -232,7 +250,7 @@ class Desk:
         units = served.model.units(records)
         repeat = call.retry_key is None and self.repeats.seen(who.key.id, served.name, call.body)
         quote = Quote(who, served, price, units, most_for(units, price), digest, repeat)
-        await self._reserve(who.customer.id, quote.reserved)
+        await self.reserve(who.customer.id, quote.reserved)
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
         deadline_s = time.monotonic() + self.deadline_s
         answered = partial(self._answered, call, quote, many, told, future)
@@ -241,7 +259,7 @@ class Desk:
         except MofangError:
             self.meter.release(who.customer.id, quote.reserved)
             raise
-        return reply_of(await self._outcome(future, ticket, deadline_s))
+        return reply_of(await self.outcome(future, ticket, deadline_s))
 
     def _answered(self, call: Call, quote: Quote, many: bool, told: dict[str, Any], future: asyncio.Future[Any],
                   outcome: list[dict[str, Any]] | MofangError) -> None:
@@ -269,15 +287,43 @@ class Desk:
                       who.key.test, quote.reserved, body, partial(self.outbox.put, future), call.retry_key or "",
                       quote.digest, quote.repeat)
 
-    async def _reserve(self, account: str, micros: int) -> None:
+    async def begin(self, who: Who, asked: Asked) -> Opened | Stored:
+        """Reserve the most that an answer can come to, before its first byte; or the answer that a retry key has already.
+
+        Whoever opens it must settle or abandon it. Raises what ``predict`` raises before the work begins.
+        """
+        price = self.directory.price(asked.base, who.key, who.customer)
+        name = (who.customer.id, check_retry_key(asked.retry_key)) if asked.retry_key is not None else None
+        if name in self.running:
+            raise MofangError("retry-in-progress")
+        digest = request_digest(asked.name, asked.body) if name else ""
+        repeat = name is None and self.repeats.seen(who.key.id, asked.name, asked.body)
+        opened = Opened(self, who, asked, price, digest, repeat)
+        if name is None:
+            await self.reserve(who.customer.id, opened.reserved)
+            return opened
+        self.running.add(name)
+        kept = False
+        try:
+            found = await self.ask(partial(Find, *name))
+            if isinstance(found, Stored):
+                return same_request(found, digest)
+            await self.reserve(who.customer.id, opened.reserved)
+            kept = True
+        finally:
+            if not kept:
+                self.running.discard(name)
+        return opened
+
+    async def reserve(self, account: str, micros: int) -> None:
         """Reserve in memory, or wait for the database where this process has not set enough aside."""
         if self.meter.reserve(account, micros):
             return
-        refusal = await self._ask(partial(Draw, account, micros), lambda: self.meter.release(account, micros))
+        refusal = await self.ask(partial(Draw, account, micros), lambda: self.meter.release(account, micros))
         if refusal is not None:
             raise refusal
 
-    async def _ask(self, work: Callable[[Callable[[Any], None]], Work], late: Callable[[], None] | None = None) -> Any:
+    async def ask(self, work: Callable[[Callable[[Any], None]], Work], late: Callable[[], None] | None = None) -> Any:
         """Have the meter's thread do something and wait for it. ``late`` undoes what came too late to be used."""
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
 
@@ -285,12 +331,12 @@ class Desk:
             self.outbox.put(future, outcome, None if isinstance(outcome, MofangError) else late)
 
         self.meter.submit(work(done))
-        outcome = await self._outcome(future, None, time.monotonic() + self.deadline_s)
+        outcome = await self.outcome(future, None, time.monotonic() + self.deadline_s)
         if isinstance(outcome, MofangError):
             raise outcome
         return outcome
 
-    async def _outcome(self, future: asyncio.Future[Any], ticket: Ticket | None, deadline_s: float) -> Any:
+    async def outcome(self, future: asyncio.Future[Any], ticket: Ticket | None, deadline_s: float) -> Any:
         self.pending[future] = (ticket, deadline_s)
         try:
             return await future

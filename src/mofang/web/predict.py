@@ -15,7 +15,7 @@ from typing import Any
 from mofang.core.errors import MofangError
 from mofang.serve.boundary import attempt_async
 from mofang.trade.desk import Reply
-from mofang.web import plain
+from mofang.web import openai, plain
 from mofang.web.routes import (
     JSON,
     AsgiScope,
@@ -32,7 +32,7 @@ from mofang.web.routes import (
 from mofang.web.statistics import Statistics
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
-ROUTES: tuple[Route, ...] = (*plain.ROUTES,)  # one line for each protocol: its module's ROUTES
+ROUTES: tuple[Route, ...] = (*plain.ROUTES, *openai.ROUTES)  # one line for each protocol: its module's ROUTES
 
 
 class PredictApp:

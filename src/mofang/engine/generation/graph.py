@@ -106,7 +106,9 @@ class _Graph:
         if bits == 32:
             self.node("MatMul", [source, self.constant(name, weights.T.astype(np.float32))], made)
         else:
-            blocks = blocks_of(weights.astype(np.float32), bits, self.seen.get(seen or name))
+            hessian = self.seen.get(seen or name)
+            fits = hessian is not None and len(hessian) == inputs  # not where heads were widened
+            blocks = blocks_of(weights.astype(np.float32), bits, hessian if fits else None)
             parts = [self.constant(name, blocks.codes), self.constant(f"{name}.scales", blocks.scales.reshape(-1)),
                      self.constant(f"{name}.zeros", blocks.zeros.reshape(-1))]
             self.node("MatMulNBits", [source, *parts], made, own=True, K=inputs, N=outputs, bits=bits, block_size=BLOCK,

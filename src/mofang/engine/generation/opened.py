@@ -12,7 +12,7 @@ import numpy as np
 
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
-from mofang.engine.arrays import Arrays, arrays_digest
+from mofang.engine.arrays import Array, Arrays, arrays_digest
 from mofang.engine.encode import Record, load_encoder
 from mofang.engine.encode.chat import ChatEncoder
 from mofang.engine.encode.template import Message
@@ -29,6 +29,7 @@ DECODER = "decoder"
 SLOTS_MAX, CACHE_BYTES = 16, 2**30  # rows at the same time, and what their caches may take together
 TOLERANCES = {"fp32": 1e-3, "int8": 0.1, "int4": 0.1, "int4-head8": 0.1}  # of a token's log-probability, engine to engine
 REPLAYED = 16
+GENERATOR_FORMAT = 3  # of packages: an older Mofang knows no decoder
 
 Line = dict[str, Any]
 
@@ -146,10 +147,12 @@ def canonical_lines(encoder: ChatEncoder, operators: Sequence[Mapping[str, Any]]
 
 def forced(decoder: Decoder, prompt: Sequence[int], ids: Sequence[int]) -> list[float]:
     """Log-probability of each token of an answer, the tokens before it given."""
-    if not ids:
-        return []
-    logits = decoder.score([*prompt, *ids[:-1]])[len(prompt) - 1 :]
-    return [tell(row, token, 0).logprob for row, token in zip(logits, ids, strict=True)]
+    return [tell(row, token, 0).logprob for row, token in zip(forced_logits(decoder, prompt, ids), ids, strict=True)] if ids else []
+
+
+def forced_logits(decoder: Decoder, prompt: Sequence[int], ids: Sequence[int]) -> Array:
+    """Logits float32 [T, V] of each step of an answer, the steps before it given."""
+    return decoder.score([*prompt, *ids[:-1]])[len(prompt) - 1 :]
 
 
 def replay(lines: Sequence[Line], generator: Generator, tolerance: float) -> None:

@@ -124,9 +124,7 @@ class Rows:
             return Piece(row.words.end(), None, "end")
         row.ids.append(token)
         text = row.words.add(token)
-        if row.words.stopped:
-            return Piece(text, told, "stop")
-        if len(row.ids) >= row.room:
+        finish: Finish = "length" if len(row.ids) >= row.room else ""
+        if finish:
             text += row.words.end()
-            return Piece(text, told, "stop" if row.words.stopped else "length")
-        return Piece(text, told)
+        return Piece(text, told, "stop" if row.words.stopped else finish)

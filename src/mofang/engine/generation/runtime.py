@@ -88,7 +88,7 @@ class _Bound:
         self.logits = np.empty((wanted, decoder.shape.vocabulary), np.float32)
         self._session = decoder._session
         self._binding = binding = self._session.io_binding()
-        given = {"input_ids": self.ids, "where": self.where, "seqlens_k": self.last, "total_sequence_length": self.total}
+        given: dict[str, Array] = {"input_ids": self.ids, "where": self.where, "seqlens_k": self.last, "total_sequence_length": self.total}
         if decoder._placed:
             given["position_ids"] = self.places
         for name, array in given.items():

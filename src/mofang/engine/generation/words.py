@@ -19,10 +19,15 @@ class Words:
         self._begin = 0    # of the ids that are decoded together with new ones: what they look like depends on those before
         self._read = 0     # ids whose text was taken
         self._held = ""    # text that may be the beginning of a stop string
-        self.stopped = False
+        self._stopped = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string was completed."""
+        return self._stopped
 
     def add(self, token: int) -> str:
-        """One more token: the text that may leave now. ``stopped`` tells whether a stop string was completed."""
+        """One more token: the text that may leave now. """
         self._ids.append(token)
         before = self._decode(self._ids[self._begin : self._read])
         whole = self._decode(self._ids[self._begin :])
@@ -33,12 +38,12 @@ class Words:
 
     def end(self) -> str:
         """What is left at the end."""
-        if self.stopped:
+        if self._stopped:
             return ""
         before = self._decode(self._ids[self._begin : self._read])
         text = self._safe(self._decode(self._ids[self._begin :])[len(before) :])
         rest, self._held = self._held, ""
-        return text + ("" if self.stopped else rest)
+        return text + rest
 
     def _safe(self, text: str) -> str:
         if not self._stop:
@@ -46,7 +51,7 @@ class Words:
         text, self._held = self._held + text, ""
         places = [place for one in self._stop if (place := text.find(one)) >= 0]
         if places:
-            self.stopped = True
+            self._stopped, self._held = True, ""
             return text[: min(places)]
         held = max((length for one in self._stop for length in range(1, min(len(one), len(text) + 1))
                     if text.endswith(one[:length])), default=0)
