@@ -94,7 +94,7 @@ async def _streamed(call: Exchange, served: Served, begun: Writing, form: Form) 
     """Words as they come; the last event waits until the answer is charged. Who hangs up pays for what was sent."""
     assert served.writer is not None
     decode, stream = served.writer.generator.encoder.decode, None
-    text, told, sent = "", list[Told](), 0
+    text, told, made, sent = "", list[Told](), 0, 0
     while True:
         found = await begun.pieces.next()
         fault = next((one for one in found if isinstance(one, MofangError)), None)
@@ -104,7 +104,8 @@ async def _streamed(call: Exchange, served: Served, begun: Writing, form: Form) 
         now = "".join(one.text for one in pieces)
         shown = [one.told for one in pieces if one.told]
         text, told = text + now, told + shown
-        written = len(begun.job.row.ids)
+        left = made + max((place for place, one in enumerate(pieces, 1) if one.text and one.finish != "end"), default=0)
+        made += sum(one.finish != "end" for one in pieces)  # each piece is a token, but for the mark of the end
         events = form.words(now, told_tokens(shown, decode))
         if stream is None:
             stream = await call.stream(200, (EVENTS, NO_CACHE))
@@ -114,7 +115,8 @@ async def _streamed(call: Exchange, served: Served, begun: Writing, form: Form) 
             await stream.send(event(error_body(fault, call)))
             raise fault
         if pieces and pieces[-1].finish:
-            finish, used = pieces[-1].finish, usage(begun.prompt, written)
+            finish, written = pieces[-1].finish, len(begun.job.row.ids)
+            used = usage(begun.prompt, written)
             whole = form.whole(text, finish, told_tokens(told, decode), used)
             await begun.opened.settle(begun.units(written), whole, tokens=(begun.prompt, written))
             await stream.send(events + form.last(finish, used))
@@ -122,7 +124,7 @@ async def _streamed(call: Exchange, served: Served, begun: Writing, form: Form) 
         if events and not await stream.send(events):
             await _break_off(call, begun, sent)
             return
-        sent = written
+        sent = max(sent, left)
 
 
 async def _break_off(call: Exchange, begun: Writing, sent: int) -> None:
