@@ -13,7 +13,7 @@ import numpy as np
 from mofang.core.canonical import file_digest
 from mofang.engine.encode.chat import ChatEncoder
 from mofang.engine.generation.graph import decoder_graph
-from mofang.engine.generation.opened import GENERATOR_FORMAT, Generator, canonical_lines
+from mofang.engine.generation.opened import Generator, canonical_lines
 from mofang.engine.generation.rows import Rows
 from mofang.engine.generation.runtime import FILE, Decoder
 from mofang.engine.generation.shape import DecoderShape, shape_of
@@ -58,7 +58,7 @@ def package_folder(folder: Path, *, context: int = 256, precision: str = "fp32",
     lines = canonical_lines(encoder, [], rows, [{"prompt": "你好"}, {"prompt": "yes or no?"}], 12)
     (folder / "canonical.jsonl").write_bytes(b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines))
     files = {path.relative_to(folder).as_posix(): file_digest(path) for path in folder.rglob("*") if path.is_file()}
-    about = {"format": GENERATOR_FORMAT, "task": "text_generation", "inputs": [{"name": "prompt", "role": "text"}], "labels": [],
+    about = {"format": 3, "task": "text_generation", "inputs": [{"name": "prompt", "role": "text"}], "labels": [],
              "encoder": {"name": encoder.name, "version": encoder.version}, "files": files,
              "engine": {"engine": "onnx-decoder", "threads": 1}, "engines": [],
              "decoder": {"shape": asdict(shape), "context": context, "precision": precision}}

@@ -18,16 +18,16 @@ import numpy as np
 import orjson
 
 from mofang.core.ancestry import cut
-from mofang.core.canonical import file_digest, sha256
+from mofang.core.artifact import Artifact
+from mofang.core.canonical import file_digest
 from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.core.shop import Shop
 from mofang.data.collecting.provenance import united
 from mofang.engine.arrays import Array
-from mofang.engine.generation.graph import decoder_graph
+from mofang.engine.generation.graph import PRECISIONS, decoder_graph
 from mofang.engine.generation.opened import (
     DECODER,
-    GENERATOR_FORMAT,
     REPLAYED,
     TOLERANCES,
     canonical_lines,
@@ -38,20 +38,22 @@ from mofang.engine.generation.opened import (
 from mofang.engine.generation.rows import Rows
 from mofang.engine.generation.runtime import FILE, Decoder
 from mofang.engine.generation.shape import DecoderShape, shape_of
-from mofang.engine.measure import Objective, Row, cores, machine_facts
-from mofang.engine.predictor import Package
+from mofang.engine.machine import machine_facts
+from mofang.engine.measure import Row, cores
+from mofang.engine.predictor import PACKAGE_FORMAT, Package
 from mofang.engine.task import task_named
 from mofang.fit.export import Graph
 from mofang.judge.evaluate import Evaluation
 from mofang.serve.card import model_card
-from mofang.serve.parity import gate, snapshots_behind, sources_said
+from mofang.serve.contents import EVIDENCE, Contents, figures_of, model_behind
+from mofang.serve.package import CARRIED, NOT_EVALUATED, Settings
+from mofang.serve.parity import check_lineage, check_tokens, gate, snapshots_behind, sources_said
 
 if TYPE_CHECKING:
     from mofang.fit.generation.opened import Opened
     from mofang.fit.generation.packing import Conversations
 
 ENGINE = "onnx-decoder"
-LOSS_MAX = 0.01           # of the bits per byte
 DIFFERENCE_MAX = 1e-3     # of float32 logits, against the largest of them
 LADDER = ("fp32", "int8", "int4", "int4-head8")
 READ_TOKENS = 20_000      # of validation answers, and of training rows that roundings are fitted to
@@ -59,7 +61,7 @@ ANSWER_TOKENS = 24        # of a canonical answer
 SEEN_WIDTH_MAX = 4096     # of a matrix whose rounding looks at what flows in
 RESAMPLES = 500
 MEASURED = 16             # canonical requests whose logits are compared step by step
-CARRIED = ("task", "inputs", "labels", "headline", "operators", "encoder", "family", "base_model")
+ANSWERED_MAX = 64         # canonical requests that are answered, each token by token
 
 
 class Source:
@@ -191,17 +193,18 @@ def reference_logits(opened: Opened, prompts: Sequence[Sequence[int]], answers: 
     return found
 
 
-def measured(run: Run, source: Source, records: Sequence[Any], folder: Path, seconds: float) -> list[Row]:
-    """A row for each precision, number of threads and of answers at a time; the graphs lie in ``folder`` by precision."""
+def measured(run: Run, source: Source, records: Sequence[Any], folder: Path, wanted_forms: Sequence[str],
+             settings: Settings) -> list[Row]:
+    """A row for each form, number of threads and of answers at a time; the graphs lie in ``folder`` by form."""
     prompts = [source.prompt(one) for one in records]
     answers = [one.ids or [min(source.opened.encoder.ends, default=0)] for one in _written(source.opened, prompts)]
     wanted = reference_logits(source.opened, prompts, answers)
     rows: list[Row] = []
     plain: Array | None = None
     seen: dict[str, Array] | None = None
-    with run.progress("Measuring precisions", "测量各精度", total=len(LADDER)) as bar:
-        for name in LADDER:
-            if name == "int4-head8" and any(row["precision"] == "int4" and row["passes"] for row in rows):
+    with run.progress("Measuring precisions", "测量各精度", total=len(wanted_forms)) as bar:
+        for name in wanted_forms:
+            if name == "int4-head8" and any(row["form"] == "int4" and row["passes"] for row in rows):
                 bar.advance()
                 continue
             if name != "fp32" and seen is None:
@@ -210,9 +213,10 @@ def measured(run: Run, source: Source, records: Sequence[Any], folder: Path, sec
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(decoder_graph(source.shape, source.weights, source.context, name, rotations=source.rotations, seen=seen))
             facts, bits = _quality(Decoder(path, source.shape, source.context, threads=cores()), source, name, prompts, answers,
-                                   wanted, plain)
+                                   wanted, plain, settings.loss_max)
             plain = bits if name == "fp32" else plain
-            rows += speeds(path, source.shape, source.context, {"precision": name, **facts, "size_bytes": path.stat().st_size}, seconds)
+            known = {"precision": PRECISIONS[name].kind, "form": name, **facts, "size_bytes": path.stat().st_size}
+            rows += speeds(path, source.shape, source.context, known, settings.seconds)
             bar.advance()
     return rows
 
@@ -226,7 +230,7 @@ def _written(opened: Opened, prompts: list[list[int]]) -> list[Any]:
 
 
 def _quality(decoder: Decoder, source: Source, name: str, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]],
-             wanted: Sequence[Array], plain: Array | None) -> tuple[dict[str, Any], Array | None]:
+             wanted: Sequence[Array], plain: Array | None, loss_max: float) -> tuple[dict[str, Any], Array | None]:
     """What a precision does to logits and words, and whether that passes."""
     found = [forced_logits(decoder, *pair) for pair in zip(prompts, answers, strict=True)]
     scale = max(1.0, *(float(np.abs(one).max(initial=0.0)) for one in wanted))
@@ -241,7 +245,7 @@ def _quality(decoder: Decoder, source: Source, name: str, prompts: Sequence[Sequ
         return {**facts, "passes": apart <= DIFFERENCE_MAX}, bits
     loss, low, high = loss_of(bits, plain)
     facts |= {"loss": loss, "loss_low": low, "loss_high": high}
-    return {**facts, "passes": loss <= LOSS_MAX}, bits
+    return {**facts, "passes": loss <= loss_max}, bits
 
 
 def speeds(path: Path, shape: DecoderShape, context: int, known: dict[str, Any], seconds: float) -> list[Row]:
@@ -254,7 +258,7 @@ def speeds(path: Path, shape: DecoderShape, context: int, known: dict[str, Any],
         load_s = time.perf_counter() - began
         for batch in sorted({1, min(8, most)}):
             spent = _steps(decoder, batch, seconds)
-            rows.append({"engine": ENGINE, "threads": threads, "batch": batch, **known, "load_s": round(load_s, 3),
+            rows.append({"engine": ENGINE, "threads": threads, "streams": 1, "batch": batch, **known, "load_s": round(load_s, 3),
                          "p50_ms": round(float(np.median(spent)) * 1e3, 4),
                          "samples_per_s": round(batch * len(spent) / sum(spent), 1)})
     return rows
@@ -284,68 +288,78 @@ def canonical(source: Source, path: Path, records: Sequence[Any]) -> list[dict[s
     return canonical_lines(source.opened.encoder, operators, rows, records, ANSWER_TOKENS)
 
 
-def pack(run: Run, graph: Graph, evaluation: Evaluation, objective: Objective, seconds: float, requests: int, seed: int) -> Package:
+def pack(run: Run, graph: Graph, evaluation: Evaluation | None, settings: Settings) -> Package:
     """The package of a generator: ``decoder/``, ``encoder/``, canonical requests with greedy answers, card, package.json."""
     from mofang.fit.generation.opened import open_generator
 
     about = graph.read_json("about.json")
+    check_lineage(run.shop, graph.entry, about.get("operators", []))
     source = Source(open_generator(graph), run.shop, graph.entry)
-    task = task_named(about["task"])
-    signature: Any = {name: about[name] for name in ("task", "inputs", "labels")}
-    drawn = source.fitting(task.canonical(signature, source.opened.encoder, 2 * requests, seed))[:requests]
-    records = drawn or source.fitting([dict.fromkeys(source.opened.encoder.columns, "a")])
-    if not records:
-        raise MofangError("generator-context", context=source.context)
+    tokens = check_tokens(source.opened.encoder, model_behind(run, graph))
+    records = _records(source, min(settings.requests, ANSWERED_MAX), settings.seed)
     folder = run.scratch / "decoders"
-    rows = measured(run, source, records[:MEASURED], folder, seconds)
-    chosen = gate(rows, objective)
+    wanted = [name for name in LADDER if name == "fp32" or PRECISIONS[name].kind in settings.precisions]
+    rows = measured(run, source, records[:MEASURED], folder, wanted, settings)
+    chosen = gate(rows, settings.objective)
     place = run.scratch / DECODER / FILE
     kept(folder, chosen, place)
-    lines = canonical(source, place, records)
-    told: dict[str, Any] = {
-        "format": GENERATOR_FORMAT, **{name: about[name] for name in CARRIED if name in about},
-        DECODER: described(source, chosen), "objective": objective, "engine": chosen, "engines": rows, "machine": machine_facts(),
-        "licences": sorted({*graph.licences, *evaluation.licences, *about.get("licences", [])}),
-        "sources": cut(united(map(sources_said, snapshots_behind(run.shop, graph.entry)))),
-        "evaluation": _figures(evaluation.read_json("evaluation.json")),
-        "parity": {"requests": len(records), "replayed": min(REPLAYED, len(records)), "tolerance": TOLERANCES[chosen["precision"]],
-                   "reference": "the trained network", "export": about.get("parity")},
-        "lineage": {"graph": graph.reference(), "evaluation": evaluation.reference()},
-    }
-    files = {}
+    contents = Contents(run)
     with run.part(f"{DECODER}/{FILE}") as path:
         shutil.copyfile(place, path)
-    files[f"{DECODER}/{FILE}"] = file_digest(place)
+    contents.files[f"{DECODER}/{FILE}"] = file_digest(place)
     for part in graph.parts:
         if part.name.startswith("encoder/"):
-            run.copy(part.name, part)
-            files[part.name] = part.digest
-    texts = {"canonical.jsonl": b"".join(orjson.dumps(line) + b"\n" for line in lines), "card.md": model_card(told).encode()}
-    for name, data in texts.items():
-        run.write_bytes(name, data)
-        files[name] = sha256(data)
-    run.write_json("package.json", {**told, "files": files})
-    shown = ("engine", "precision", "threads", "batch", "p50_ms", "samples_per_s")
+            contents.copy(part.name, graph, part.name)
+    report = evaluation.read_json("evaluation.json") if evaluation else {}
+    if report:
+        contents.write_json(EVIDENCE, report)
+    lines = canonical(source, place, records)
+    contents.write("canonical.jsonl", b"".join(orjson.dumps(line) + b"\n" for line in lines))
+    told = _about(run.shop, graph, evaluation, about, settings) | {
+        DECODER: described(source, chosen), "engine": chosen, "engines": rows, "evaluation": figures_of(report) if report else NOT_EVALUATED,
+        "parity": {"requests": len(lines), "carried": len(lines), "replayed": min(REPLAYED, len(lines)), "tokens": tokens,
+                   "tolerance": TOLERANCES[chosen["form"]], "reference": "the trained network", "export": about.get("parity")},
+    }
+    contents.write("card.md", model_card(told).encode())
+    run.write_json("package.json", {**told, "files": contents.files})
+    shown = ("engine", "precision", "threads", "streams", "batch", "p50_ms", "samples_per_s")
     run.measure(**{name: chosen[name] for name in shown}, engines=rows)
     return run.result(Package)
 
 
+def _about(shop: Shop, graph: Graph, evaluation: Evaluation | None, about: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """What package.json says besides the decoder."""
+    given: list[Artifact] = [one for one in (graph, evaluation) if one is not None]
+    return {
+        "format": PACKAGE_FORMAT, **{name: about[name] for name in CARRIED if name in about},
+        "graphs": {DECODER: [FILE]}, "formats": ["onnx"], "quality": {}, "not_made": {}, "objective": settings.objective,
+        "machine": machine_facts(),
+        "licences": sorted({name for one in given for name in one.licences} | set(about.get("licences", []))),
+        "sources": cut(united(map(sources_said, snapshots_behind(shop, graph.entry)))),
+        "lineage": {"graph": graph.reference()} | ({"evaluation": evaluation.reference()} if evaluation else {}),
+    }
+
+
+def _records(source: Source, count: int, seed: int) -> list[Any]:
+    """Made-up prompts that leave room for an answer."""
+    about = source.opened.about
+    signature: Any = {name: about[name] for name in ("task", "inputs", "labels")}
+    drawn = task_named(about["task"]).canonical(signature, source.opened.encoder, 2 * count, seed)
+    records = source.fitting(drawn)[:count] or source.fitting([dict.fromkeys(source.opened.encoder.columns, "a")])
+    if not records:
+        raise MofangError("generator-context", context=source.context)
+    return records
+
+
 def described(source: Source, chosen: Row) -> dict[str, Any]:
     """What the package says of its decoder."""
-    return {"shape": asdict(source.shape), "context": source.context, "precision": chosen["precision"],
+    return {"shape": asdict(source.shape), "context": source.context, "precision": chosen["form"],
             "slots": slots_for(source.shape, source.context)}
-
-
-def _figures(report: dict[str, Any]) -> dict[str, Any]:
-    beside: dict[str, Any] = {name: report[name] for name in ("difference",) if name in report}
-    if "baseline" in report:
-        beside["baseline"] = {name: report["baseline"][name] for name in ("family", "metrics")}
-    return {name: report[name] for name in ("headline", "rows", "interval", "metrics")} | beside
 
 
 def kept(folder: Path, chosen: Row, target: Path) -> None:
     """The chosen graph at its place; the others go."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(folder / str(chosen["precision"]) / FILE, target)
+    shutil.move(folder / str(chosen["form"]) / FILE, target)
     shutil.rmtree(folder)
 

@@ -38,8 +38,10 @@ def blocks_of(weights: Array, bits: int, hessian: Array | None = None) -> Blocks
     if hessian is not None:
         importance[:inputs] = np.maximum(np.diagonal(hessian), 1e-12)
     scales, zeros = _ranges(padded.reshape(outputs, count, BLOCK), bits, importance.reshape(count, BLOCK))
-    nearest = hessian is None or bits == 8  # of eight bits there is nothing worth taking up
-    codes = _rounded(padded, scales, zeros, bits) if nearest else _compensated(padded, scales, zeros, bits, hessian)
+    if hessian is None or bits == 8:  # of eight bits there is nothing worth taking up
+        codes = _rounded(padded, scales, zeros, bits)
+    else:
+        codes = _compensated(padded, scales, zeros, bits, hessian)
     whole = codes.astype(np.uint8).reshape(outputs, count, BLOCK)
     return Blocks(bits, _packed(whole, bits), scales, _packed(zeros.astype(np.uint8)[:, :, None].reshape(outputs, 1, count), bits)[:, 0])
 

@@ -38,6 +38,11 @@ class Precision:
     head: int
     table: int
 
+    @property
+    def kind(self) -> str:
+        """fp32, int8 or int4: what most of its weights are."""
+        return self.name.partition("-")[0]
+
 
 PRECISIONS = {one.name: one for one in (
     Precision("fp32", 32, 32, 32), Precision("int8", 8, 8, 8), Precision("int4", 4, 4, 8), Precision("int4-head8", 4, 8, 8))}

@@ -29,7 +29,6 @@ DECODER = "decoder"
 SLOTS_MAX, CACHE_BYTES = 16, 2**30  # rows at the same time, and what their caches may take together
 TOLERANCES = {"fp32": 1e-3, "int8": 0.1, "int4": 0.1, "int4-head8": 0.1}  # of a token's log-probability, engine to engine
 REPLAYED = 16
-GENERATOR_FORMAT = 3  # of packages: an older Mofang knows no decoder
 
 Line = dict[str, Any]
 
@@ -63,7 +62,7 @@ class Generator:
         self.context, self.precision = int(described["context"]), str(described["precision"])
         threads = threads or min(int(chosen["threads"]), cores())
         slots = slots or slots_for(shape, self.context)
-        self.engine = {"engine": chosen["engine"], "threads": threads, "batch": slots, "precision": self.precision}
+        self.engine = {"engine": chosen["engine"], "threads": threads, "batch": slots, "streams": 1, "precision": self.precision}
         self.decoder = Decoder(files[f"{DECODER}/{FILE}"], shape, self.context, slots=slots, threads=threads)
         replay([json.loads(line) for line in files["canonical.jsonl"].read_bytes().splitlines()[:REPLAYED]], self,
                TOLERANCES[self.precision])
