@@ -19,7 +19,7 @@ from mofang.core.errors import MofangError
 from mofang.engine.generation.opened import Generator
 from mofang.engine.generation.rows import Piece, Row
 from mofang.engine.generation.sampling import Sampling
-from mofang.serve.batching import Answers, Done, Ticket, never
+from mofang.serve.batching import NORMAL, Answers, Done, Ticket, never
 from mofang.serve.boundary import attempt
 
 QUEUE_MAX = 256
@@ -91,7 +91,13 @@ class Driver:
             self._queue.put(job)
         return job
 
-    def submit(self, records: list[dict[str, Any]], done: Done, *, deadline_s: float, gone: Callable[[], bool] = never) -> Ticket:
+    def check(self, account: str, deadline_s: float) -> None:
+        """As a batcher: refuse at once, before anything is read, where there is no room in the line."""
+        if self._waiting >= self.queue_max:
+            raise MofangError("busy", waiting=self._waiting)
+
+    def submit(self, records: list[dict[str, Any]], done: Done, *, deadline_s: float, gone: Callable[[], bool] = never,
+               account: str = "", priority: int = NORMAL) -> Ticket:
         """As a batcher: texts for records, all of them handed over at once; the answers' ``tokens`` stand beside each text."""
         ticket = Ticket(records, done, deadline_s, gone)
         answers: list[dict[str, Any]] = [{"text": "", "tokens": 0} for _ in records]

@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mofang.core.errors import MofangError
-from mofang.trade.commit import Charge, most_for
+from mofang.trade.commit import Charge, Find, most_for
 from mofang.trade.prices import Price
-from mofang.trade.replay import Stored
+from mofang.trade.replay import Stored, check_retry_key, request_digest, same_request
 
 if TYPE_CHECKING:
     from mofang.trade.desk import Desk, Who
@@ -86,3 +86,29 @@ class Opened:
     def _forget(self) -> None:
         if self.asked.retry_key is not None:
             self._desk.running.discard((self._who.customer.id, self.asked.retry_key))
+
+
+async def begin(desk: Desk, who: Who, asked: Asked) -> Opened | Stored:
+    """``Desk.begin``."""
+    price = desk.directory.price(asked.base, who.key, who.customer)
+    name = (who.customer.id, check_retry_key(asked.retry_key)) if asked.retry_key is not None else None
+    if name in desk.running:
+        raise MofangError("retry-in-progress")
+    digest = request_digest(asked.name, asked.body) if name else ""
+    repeat = name is None and desk.repeats.seen(who.key.id, asked.name, asked.body)
+    opened = Opened(desk, who, asked, price, digest, repeat)
+    if name is None:
+        await desk.reserve(who.customer.id, opened.reserved)
+        return opened
+    desk.running.add(name)
+    kept = False
+    try:
+        found = await desk.ask(partial(Find, *name))
+        if isinstance(found, Stored):
+            return same_request(found, digest)
+        await desk.reserve(who.customer.id, opened.reserved)
+        kept = True
+    finally:
+        if not kept:
+            desk.running.discard(name)
+    return opened

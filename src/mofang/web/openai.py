@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import time
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -13,10 +14,11 @@ import numpy as np
 import orjson
 
 from mofang.core.errors import MofangError
+from mofang.core.nearest import nearest
 from mofang.engine.encode.template import read_messages
 from mofang.engine.generation.rows import Piece
 from mofang.engine.generation.sampling import Told
-from mofang.trade.desk import Call, Desk, Reply, Served, reply_of
+from mofang.trade.desk import Call, Desk, Reply, Served, check_scope, reply_of
 from mofang.trade.opened import Asked
 from mofang.trade.replay import Stored
 from mofang.trade.writing import Writing, begin_writing
@@ -41,7 +43,7 @@ async def completions(call: Exchange) -> Reply | None:
 
 async def _generate(call: Exchange, raw: bytes, asked: Generation) -> Reply | None:
     desk = cast(Desk, call.desk)
-    served = desk.served_to(call.who.key, asked.model)
+    served = await desk.find(call.who, asked.model)
     if served.writer is None:
         raise MofangError("model-other-task", model=asked.model, wanted="text_generation")
     generator = served.writer.generator
@@ -138,7 +140,7 @@ async def embeddings(call: Exchange) -> Reply:
     """Vectors of texts."""
     raw = await call.body()
     asked, desk = read_embedding(raw), cast(Desk, call.desk)
-    served = desk.served_to(call.who.key, asked.model)
+    served = await desk.find(call.who, asked.model)
     signature = getattr(served.model, "signature", {})
     if signature.get("task") != "text_embedding":
         raise MofangError("model-other-task", model=asked.model, wanted="text_embedding")
@@ -152,7 +154,8 @@ async def embeddings(call: Exchange) -> Reply:
     try:
         future = desk.outbox.loop.create_future()
         deadline_s = time.monotonic() + desk.deadline_s
-        ticket = served.batcher.submit(records, partial(desk.outbox.put, future), deadline_s=deadline_s, gone=call.gone)
+        ticket = served.batcher.submit(records, partial(desk.outbox.put, future), deadline_s=deadline_s, gone=call.gone,
+                                       account=call.who.customer.id)
         answers = await desk.outcome(future, ticket, deadline_s)
         if isinstance(answers, MofangError):
             raise answers
@@ -182,19 +185,18 @@ async def models(call: Exchange) -> Reply:
 async def model(call: Exchange) -> Reply:
     """One model."""
     name = call.params["model"]
-    cast(Desk, call.desk).served_to(call.who.key, name)
+    if name not in _allowed(call):
+        raise MofangError("model-unknown", model=name, nearest=nearest(name, _allowed(call)))
     return Reply(200, orjson.dumps(_about(name)))
 
 
 def _allowed(call: Exchange) -> list[str]:
-    desk = cast(Desk, call.desk)
-    found = []
+    """The names that this key may ask for: releases, and the plain names of the newest."""
+    desk, found = cast(Desk, call.desk), []
     for name in sorted(desk.served):
-        try:
-            desk.served_to(call.who.key, name)
-        except MofangError:
-            continue
-        found.append(name)
+        with suppress(MofangError):
+            check_scope(call.who.key, desk.served.release(name))
+            found.append(name)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from mofang.core.errors import MofangError
 from mofang.trade.desk import Call, Reply
 from mofang.web.routes import Exchange, Route
 
@@ -11,8 +12,18 @@ from mofang.web.routes import Exchange, Route
 async def predict(call: Exchange) -> Reply:
     """Answer one record or many, and charge them."""
     asked = Call(call.request_id, call.params["model"], await call.body(), call.retry_key,
-                 call.headers.get(b"mofang-arrays") == b"1", call.gone)
+                 call.headers.get(b"mofang-arrays") == b"1", call.gone, deadline_ms=deadline_ms(call))
     return await call.desk.predict(call.who, asked)
+
+
+def deadline_ms(call: Exchange) -> float:
+    """How long the caller will wait, from the header Mofang-Deadline-Ms; 0 where it says nothing."""
+    given = call.headers.get(b"mofang-deadline-ms")
+    if given is None:
+        return 0
+    if not (given.isdigit() and len(given) < 9 and int(given)):
+        raise MofangError("deadline-unreadable", text=given.decode("latin-1")[:40], most=10**8 - 1)
+    return float(given)
 
 
 async def usage(call: Exchange) -> Reply:

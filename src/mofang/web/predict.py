@@ -8,14 +8,14 @@ framework's routing and validation cost more than the whole metering (bench/serv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from mofang.core.errors import MofangError
 from mofang.serve.boundary import attempt_async
 from mofang.trade.desk import Reply
-from mofang.web import openai, plain
+from mofang.web import oip, openai, plain
 from mofang.web.routes import (
     JSON,
     AsgiScope,
@@ -32,22 +32,36 @@ from mofang.web.routes import (
 from mofang.web.statistics import Statistics
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
-ROUTES: tuple[Route, ...] = (*plain.ROUTES, *openai.ROUTES)  # one line for each protocol: its module's ROUTES
+ROUTES: tuple[Route, ...] = (*plain.ROUTES, *openai.ROUTES, *oip.ROUTES)  # one line for each protocol: its module's ROUTES
+
+
+class Door(Protocol):
+    """Another protocol's listener, on the same event loop."""
+
+    async def open(self) -> None:
+        """Begin to answer."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what has begun and end."""
+        ...
 
 
 class PredictApp:
     """The ASGI application over a desk and a table of routes, and the statistics of what it answered.
 
     ``admin_port`` is the port whose listener answers the routes of scope ``admin``, and no customer; 0: there is none.
+    ``beside`` are doors of other protocols, opened and closed with this one.
     """
 
     def __init__(self, desk: Desk[Any], *, body_bytes_max: int = BODY_BYTES_MAX, statistics: Statistics | None = None,
-                 routes: Iterable[Route] = ROUTES, admin_port: int = 0) -> None:
+                 routes: Iterable[Route] = ROUTES, admin_port: int = 0, beside: Sequence[Door] = ()) -> None:
         self.desk = desk
         self.body_bytes_max = body_bytes_max
         self.statistics = statistics or Statistics()
         self.table = Table(routes)
         self.admin_port = admin_port
+        self.beside = tuple(beside)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -115,9 +129,12 @@ class PredictApp:
 
     async def _send(self, call: Exchange, reply: Reply, connection: Any, send: Send) -> None:
         took_ms = (perf_counter() - call.began_s) * 1000
-        typed = () if any(name == b"content-type" for name, _ in reply.headers) else (JSON,)
-        answer = [*typed, (b"content-length", b"%d" % len(reply.body)), (b"mofang-request-id", call.request_id.encode()),
-                  (b"server-timing", b"total;dur=%.2f" % took_ms), *reply.headers]
+        answer = [JSON, (b"content-length", b"%d" % len(reply.body)), (b"mofang-request-id", call.request_id.encode()),
+                  (b"server-timing", b"total;dur=%.2f" % took_ms)]
+        if reply.headers:
+            answer += reply.headers
+            if any(name == b"content-type" for name, _ in reply.headers):
+                del answer[0]
         if connection is None or not connection.respond(reply.status, answer, reply.body):
             await send({"type": "http.response.start", "status": reply.status, "headers": answer})
             await send({"type": "http.response.body", "body": reply.body})
@@ -128,11 +145,15 @@ class PredictApp:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 await self.desk.open()
+                for door in self.beside:
+                    await door.open()
                 telling = asyncio.create_task(self.statistics.tell())
                 await send({"type": "lifespan.startup.complete"})
             else:
                 if telling is not None:
                     telling.cancel()
+                for door in self.beside:
+                    await door.close()
                 await self.desk.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

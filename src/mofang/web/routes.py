@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
@@ -20,9 +21,11 @@ import orjson
 from mofang.core.errors import MofangError
 from mofang.core.identity import new_id
 from mofang.core.language import Language, language_of
-from mofang.trade.desk import Call, Reply
+from mofang.serve.models import Models
+from mofang.trade.desk import Call, Reply, Served
 
 DRAIN_BYTES_MAX = 65_536
+KNOWN_MAX = 1024
 STALL_S = 30.0  # a caller who reads nothing of a stream for so long is dropped
 RETRY_AFTER = {409: b"1", 429: b"1", 503: b"1"}
 JSON = (b"content-type", b"application/json")
@@ -39,6 +42,15 @@ class Desk(Protocol[Who]):
 
     def admit(self, token: str) -> Who:
         """Who this key belongs to, or MofangError."""
+        ...
+
+    @property
+    def served(self) -> Models:
+        """The models on sale."""
+        ...
+
+    async def find(self, who: Who, model: str) -> Served:
+        """The model of a name, or MofangError."""
         ...
 
     async def predict(self, who: Who, call: Call) -> Reply:
@@ -230,7 +242,7 @@ class Route:
         assert self.scope in get_args(Scope), f"{self.path}: nobody has said who may ask"
         assert self.path.startswith("/") and self.method in ("GET", "POST", "DELETE")
 
-    @property
+    @cached_property
     def named(self) -> tuple[str, ...]:
         """The names of the path's parts in braces, in order."""
         return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
@@ -252,7 +264,7 @@ class Table:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._root = Node()
-        self._exact: dict[str, dict[str, Route]] = {}
+        self._known: dict[str, tuple[dict[str, Route], list[str]]] = {}  # paths that were found before
         for route in routes:
             self._add(route)
 
@@ -261,9 +273,9 @@ class Table:
 
     def find(self, path: str) -> tuple[dict[str, Route], list[str]]:
         """The routes of a path by method, and the parts that they name; ``route-unknown`` where there are none."""
-        exact = self._exact.get(path)
-        if exact is not None:
-            return exact, []
+        known = self._known.get(path)
+        if known is not None:
+            return known
         node: Node | None = self._root
         named = []
         for part in path.split("/")[1:]:
@@ -277,6 +289,8 @@ class Table:
                 break
         if node is None or not node.routes:
             raise MofangError("route-unknown", path=path)
+        if len(self._known) < KNOWN_MAX:
+            self._known[path] = node.routes, named
         return node.routes, named
 
     def _add(self, route: Route) -> None:
@@ -290,8 +304,6 @@ class Table:
         assert route.method not in node.routes, f"{route.method} {route.path} stands twice in the table"
         assert all(one.scope == route.scope for one in node.routes.values()), f"{route.path} has two scopes"
         node.routes[route.method] = route
-        if not route.named:
-            self._exact[route.path] = node.routes
 
     def _routes_below(self, node: Node) -> list[Route]:
         found = list(node.routes.values())
