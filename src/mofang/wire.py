@@ -52,13 +52,20 @@ def newest_packages(shop: Shop) -> list[Named]:
 
 def serve_model(shop: Shop, named: Named, engine: str = "") -> Served:
     """Open a package and put it behind a batcher, as its measurements at packaging chose."""
-    from mofang.engine.measure import cores
     from mofang.engine.predictor import Predictor
     from mofang.serve.batching import Batcher
+    from mofang.serve.remeasure import current
     from mofang.trade.desk import Served
 
-    predictor = Predictor(shop.find(str(named), kind="package"), engine=engine)
+    package = shop.find(str(named), kind="package")
+    if any(part.name.startswith("decoder/") for part in package.parts):
+        from mofang.engine.generation.opened import Generator
+        from mofang.serve.generation import Driver
+
+        generator = Generator(package)
+        driver = Driver(generator)
+        return Served(str(named), named.entry, generator, driver, driver)
+    predictor = Predictor(current(shop, package), engine=engine)
     chosen = predictor.engine
-    streams = max(1, cores() // int(chosen["threads"]))
-    return Served(str(named), named.entry, predictor, Batcher(predictor.predict, streams=streams,
+    return Served(str(named), named.entry, predictor, Batcher(predictor.predict, streams=int(chosen["streams"]),
                                                               batch_max=int(chosen["batch"])))

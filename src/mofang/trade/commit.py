@@ -69,6 +69,8 @@ class Charge:
     retry_key: str = ""
     digest: str = ""
     repeat: bool = False  # an equal body came within the minute before, without a retry key
+    tokens: tuple[int, int] | None = None  # of a generator: read and written
+    keep: bool = True  # a retry gets this answer; False for one that broke off
 
 
 @dataclass(slots=True, eq=False)
@@ -187,7 +189,7 @@ class Plan:
                 self._give_back(work.account)
         if self.rows:
             self.journals.append("usage", self.rows)
-        answers = ((replay_name(c.account, c.retry_key), kept[id(c)]) for c in self.fresh if c.retry_key)
+        answers = ((replay_name(c.account, c.retry_key), kept[id(c)]) for c in self.fresh if c.retry_key and c.keep)
         store_answers(self.db, answers, self.now_us)
 
     def keep(self) -> None:
@@ -321,7 +323,8 @@ class Plan:
             body = {"request_id": one.request_id, "key": one.key, "model": one.model, "package": one.package,
                     "units": one.units, "price": one.price.version if one.price else None,
                     "rate": one.price.rate if one.price else 0, "micros": amount, "test": one.test, **day,
-                    **(REPEAT if one.repeat else {})}
+                    **(REPEAT if one.repeat else {}),
+                    **({"tokens_in": one.tokens[0], "tokens_out": one.tokens[1]} if one.tokens else {})}
             self.rows.append(NewRow("use", body, id=one.request_id, account=one.account))
             covered.append(one)
         self.fresh = covered

@@ -24,6 +24,7 @@ from mofang.core.nearest import nearest
 from mofang.engine.arrays import Arrays, arrays_digest
 from mofang.engine.request import decode_body
 from mofang.serve.batching import NORMAL, Batcher, Done, Ticket
+from mofang.serve.generation import Driver
 from mofang.serve.models import Models
 from mofang.trade.balance import usage_report
 from mofang.trade.commit import Charge, Draw, Find, Work, most_for
@@ -31,10 +32,12 @@ from mofang.trade.customers import Customer
 from mofang.trade.directory import Directory
 from mofang.trade.keys import Key
 from mofang.trade.meter import Meter
+from mofang.trade.opened import Asked, Opened, begin
 from mofang.trade.prices import Price
 from mofang.trade.queries import costs_page, read_asked, usage_page
 from mofang.trade.repeats import Repeats
 from mofang.trade.replay import Stored, check_retry_key, request_digest, same_request
+from mofang.trade.writing import predict_text
 
 DEADLINE_S = 30.0  # for the prediction
 GRACE_S = 5.0  # beyond it for the commit
@@ -72,7 +75,8 @@ class Served:
     name: str
     package: str
     model: Model
-    batcher: Batcher
+    batcher: Batcher | Driver
+    writer: Driver | None = None  # of a generator: it is the batcher too
 
     @property
     def base(self) -> str:
@@ -130,15 +134,27 @@ class Quote:
     repeat: bool
 
 
+class Receiver(Protocol):
+    """Who waits for an outcome on the event loop: a future, or a line of pieces."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+        ...
+
+    def set_result(self, outcome: Any, /) -> None:
+        """Hand it over."""
+        ...
+
+
 class Outbox:
     """Brings outcomes from other threads to the event loop, many with one wake-up."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._lock = threading.Lock()
-        self._waiting: list[tuple[asyncio.Future[Any], Any, Callable[[], None] | None]] = []
+        self._waiting: list[tuple[Receiver, Any, Callable[[], None] | None]] = []
 
-    def put(self, future: asyncio.Future[Any], outcome: Any, late: Callable[[], None] | None = None) -> None:
+    def put(self, future: Receiver, outcome: Any, late: Callable[[], None] | None = None) -> None:
         """Hand over an outcome; ``late`` is called instead if nobody waits for it any more."""
         with self._lock:
             self._waiting.append((future, outcome, late))
@@ -222,6 +238,8 @@ class Desk:
     async def predict(self, who: Who, call: Call) -> Reply:
         """Answer one request and charge it once; a repeated one gets the first answer again."""
         served = await self.find(who, call.model)
+        if served.writer is not None:
+            return await predict_text(self, who, served, call)
         if call.retry_key is None:
             return await self._sell(who, served, call, "")
         name = (who.customer.id, check_retry_key(call.retry_key))
@@ -230,7 +248,7 @@ class Desk:
         self.running.add(name)
         try:
             digest = request_digest(served.name, call.body)
-            found = await self._ask(partial(Find, *name))
+            found = await self.ask(partial(Find, *name))
             if isinstance(found, Stored):
                 return reply_of(same_request(found, digest), served.name)
             return await self._sell(who, served, call, digest)
@@ -257,7 +275,7 @@ class Desk:
         units = served.model.units(records)
         repeat = call.retry_key is None and self.repeats.seen(who.key.id, served.name, call.body)
         quote = Quote(who, served, price, units, most_for(units, price), digest, repeat)
-        await self._reserve(who.customer.id, quote.reserved)
+        await self.reserve(who.customer.id, quote.reserved)
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
         answered = partial(self._answered, call, quote, many, told, future)
         try:
@@ -265,7 +283,7 @@ class Desk:
         except MofangError:
             self.meter.release(who.customer.id, quote.reserved)
             raise
-        return reply_of(await self._outcome(future, ticket, deadline_s), served.name)
+        return reply_of(await self.outcome(future, ticket, deadline_s), served.name)
 
     async def _submit(self, served: Served, records: list[Record], answered: Done, call: Call, who: Who,
                       deadline_s: float) -> Ticket:
@@ -306,15 +324,22 @@ class Desk:
                       who.key.test, quote.reserved, body, partial(self.outbox.put, future), call.retry_key or "",
                       quote.digest, quote.repeat)
 
-    async def _reserve(self, account: str, micros: int) -> None:
+    async def begin(self, who: Who, asked: Asked) -> Opened | Stored:
+        """Reserve the most that an answer can come to, before its first byte; or the answer that a retry key has already.
+
+        Whoever opens it must settle or abandon it. Raises what ``predict`` raises before the work begins.
+        """
+        return await begin(self, who, asked)
+
+    async def reserve(self, account: str, micros: int) -> None:
         """Reserve in memory, or wait for the database where this process has not set enough aside."""
         if self.meter.reserve(account, micros):
             return
-        refusal = await self._ask(partial(Draw, account, micros), lambda: self.meter.release(account, micros))
+        refusal = await self.ask(partial(Draw, account, micros), lambda: self.meter.release(account, micros))
         if refusal is not None:
             raise refusal
 
-    async def _ask(self, work: Callable[[Callable[[Any], None]], Work], late: Callable[[], None] | None = None) -> Any:
+    async def ask(self, work: Callable[[Callable[[Any], None]], Work], late: Callable[[], None] | None = None) -> Any:
         """Have the meter's thread do something and wait for it. ``late`` undoes what came too late to be used."""
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
 
@@ -322,12 +347,12 @@ class Desk:
             self.outbox.put(future, outcome, None if isinstance(outcome, MofangError) else late)
 
         self.meter.submit(work(done))
-        outcome = await self._outcome(future, None, time.monotonic() + self.deadline_s)
+        outcome = await self.outcome(future, None, time.monotonic() + self.deadline_s)
         if isinstance(outcome, MofangError):
             raise outcome
         return outcome
 
-    async def _outcome(self, future: asyncio.Future[Any], ticket: Ticket | None, deadline_s: float) -> Any:
+    async def outcome(self, future: asyncio.Future[Any], ticket: Ticket | None, deadline_s: float) -> Any:
         self.pending[future] = (ticket, deadline_s)
         try:
             return await future
