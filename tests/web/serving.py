@@ -20,7 +20,7 @@ from mofang.trade.directory import Directory
 from mofang.trade.meter import Meter
 from mofang.web.predict import PredictApp
 from mofang.web.protocol import server_settings
-from mofang.web.server import listen
+from mofang.web.listening import listen
 
 
 class Fixed(Noop):

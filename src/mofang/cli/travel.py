@@ -55,6 +55,27 @@ def export(context: Context, model: str | None, everything: bool, out: Path | No
     context.next(f"mofang import {sent.path.name} --from {sent.fingerprint}")
 
 
+@click.command()
+@click.argument("model")
+@click.option("--out", type=NewPlace(), help="The file (default: NAME-VERSION.mofang here).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def package(context: Context, model: str, out: Path | None, as_json: bool) -> None:
+    """Write a model into the one file that a server starts from (mofang up); it holds no records.
+
+    The stage of this name, which makes a package of a graph, is `mofang stage package`.
+    """
+    sent = _send(context, model, out)
+    if as_json:
+        _json({"file": str(sent.path), "model": sent.name, "sha256": sent.digest, "size_bytes": sent.size_bytes,
+               "fingerprint": sent.fingerprint, "entries": sent.entries})
+        return
+    context.say("{name} is in {path} ({size}), signed by this shop ({fingerprint})", "{name} 已写入 {path}（{size}），由本店签名（{fingerprint}）",
+                name=sent.name, path=sent.path, size=_size(sent.size_bytes), fingerprint=sent.fingerprint)
+    context.say("Copy it to the server and type there:", "复制到服务器，然后在那里输入：")
+    context.next(f"mofang up {sent.path.name} --from {sent.fingerprint} --domain YOUR.DOMAIN --behind-proxy")
+
+
 def _send(context: Context, model: str, out: Path | None) -> Any:
     from mofang.core.progress import progress
     from mofang.serve.parcel import default_file, export_parcel, package_named

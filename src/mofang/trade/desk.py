@@ -24,11 +24,14 @@ from mofang.core.nearest import nearest
 from mofang.engine.arrays import Arrays, arrays_digest
 from mofang.engine.request import decode_body
 from mofang.serve.batching import Batcher, Ticket
+from mofang.serve.rollout import Rollout
+from mofang.serve.routing import Router
 from mofang.trade.balance import usage_report
 from mofang.trade.commit import Charge, Draw, Find, Work, most_for
 from mofang.trade.customers import Customer
 from mofang.trade.directory import Directory
 from mofang.trade.keys import Key
+from mofang.trade.looked import Marks
 from mofang.trade.meter import Meter
 from mofang.trade.prices import Price
 from mofang.trade.repeats import Repeats
@@ -150,14 +153,17 @@ class Desk:
     """Sells predictions of the served models. One per server process; its coroutines run on one event loop."""
 
     def __init__(self, directory: Directory, meter: Meter, served: Sequence[Served], reader: Database, *,
-                 deadline_s: float = DEADLINE_S) -> None:
+                 deadline_s: float = DEADLINE_S, router: Router | None = None, marks: Marks | None = None) -> None:
+        self.router = router or Router()
+        self.rollout: Rollout | None = None  # whoever makes the desk joins it to the journal of releases
+        self.marks = marks
         self.directory = directory
         self.meter = meter
         self.reader = reader
         self.deadline_s = deadline_s
         self.served = {one.name: one for one in served}
         for one in sorted(served, key=lambda one: int(one.name.partition("@")[2] or 0)):
-            self.served[one.base] = one  # the newest version answers to the plain name
+            self.served[one.base] = one  # the newest version answers to the plain name, where no route says otherwise
         self.running: set[tuple[str, str]] = set()  # retry keys being answered now
         self.repeats = Repeats()
         self.pending: dict[asyncio.Future[Any], tuple[Ticket | None, float]] = {}
@@ -169,6 +175,8 @@ class Desk:
         self.outbox = Outbox(asyncio.get_running_loop())
         self.directory.start()
         self.meter.start()
+        if self.rollout is not None:
+            self.rollout.start()
         self._sweeper = asyncio.create_task(self._sweep())
 
     async def close(self) -> None:
@@ -176,6 +184,8 @@ class Desk:
         self._sweeper.cancel()
         for batcher in {one.batcher for one in self.served.values()}:
             await asyncio.to_thread(batcher.close)
+        if self.rollout is not None:
+            await asyncio.to_thread(self.rollout.close)
         await asyncio.to_thread(self.meter.close)
         await asyncio.to_thread(self.directory.close)
         self.reader.close()
@@ -199,7 +209,7 @@ class Desk:
 
     async def predict(self, who: Who, call: Call) -> Reply:
         """Answer one request and charge it once; a repeated one gets the first answer again."""
-        served = self._served(who.key, call.model)
+        served = self._served(who, call)
         if call.retry_key is None:
             return await self._sell(who, served, call, "")
         name = (who.customer.id, check_retry_key(call.retry_key))
@@ -207,7 +217,7 @@ class Desk:
             raise MofangError("retry-in-progress")
         self.running.add(name)
         try:
-            digest = request_digest(served.name, call.body)
+            digest = request_digest(call.model, call.body)  # what was asked for, whichever release answers
             found = await self._ask(partial(Find, *name))
             if isinstance(found, Stored):
                 return reply_of(same_request(found, digest))
@@ -215,8 +225,9 @@ class Desk:
         finally:
             self.running.discard(name)
 
-    def _served(self, key: Key, model: str) -> Served:
-        served = self.served.get(model)
+    def _served(self, who: Who, call: Call) -> Served:
+        key, model = who.key, call.model
+        served = self.served.get(self.router.choose(model, who.customer.id, call.retry_key or call.request_id))
         if served is None:
             raise MofangError("model-unknown", model=model, nearest=nearest(model, self.served))
         if key.models and served.base not in key.models and served.name not in key.models:
@@ -235,7 +246,9 @@ class Desk:
         await self._reserve(who.customer.id, quote.reserved)
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
         deadline_s = time.monotonic() + self.deadline_s
-        answered = partial(self._answered, call, quote, many, told, future)
+        answered = partial(self._answered, call, quote, many, told, future, records)
+        if self.rollout is not None:
+            answered = self.rollout.around(served.name, records, answered)
         try:
             ticket = served.batcher.submit(records, answered, deadline_s=deadline_s, gone=call.gone)
         except MofangError:
@@ -244,12 +257,15 @@ class Desk:
         return reply_of(await self._outcome(future, ticket, deadline_s))
 
     def _answered(self, call: Call, quote: Quote, many: bool, told: dict[str, Any], future: asyncio.Future[Any],
-                  outcome: list[dict[str, Any]] | MofangError) -> None:
+                  records: list[Record], outcome: list[dict[str, Any]] | MofangError) -> None:
         """On the engine's thread: an answer goes on to the meter, a refusal back to the caller."""
         refusal = outcome
         if not isinstance(outcome, MofangError):
             try:
-                self.meter.submit(self._charge(call, quote, {**told, **answers_of(outcome, many)}, future))
+                charge = self._charge(call, quote, {**told, **answers_of(outcome, many)}, future)
+                if self.marks is not None:
+                    self.marks.put(charge, quote.who.customer, records, outcome)
+                self.meter.submit(charge)
                 return
             except MofangError as error:
                 refusal = error

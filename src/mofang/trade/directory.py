@@ -17,7 +17,7 @@ from mofang.core.identity import now_us
 from mofang.core.journal import Journals
 from mofang.core.token import Pepper
 from mofang.serve.boundary import attempt
-from mofang.trade.customers import Customer, customers
+from mofang.trade.customers import Customer, customers, kept_days
 from mofang.trade.keys import Key, check_key, keys
 from mofang.trade.prices import Price, price_at, prices
 
@@ -30,11 +30,12 @@ log = logging.getLogger("mofang.directory")
 
 @dataclass(frozen=True)
 class Picture:
-    """Customers by id, keys by id, price versions by model, all of one moment."""
+    """Customers by id, keys by id, price versions by model, days that texts are kept by customer, all of one moment."""
 
     customers: dict[str, Customer]
     keys: dict[str, Key]
     prices: dict[str, tuple[Price, ...]]
+    keep: dict[str, int]
 
 
 class Directory:
@@ -108,4 +109,5 @@ class Directory:
         by_model: dict[str, tuple[Price, ...]] = {}
         for price in prices(self.db):
             by_model[price.model] = (*by_model.get(price.model, ()), price)
-        return Picture({one.id: one for one in customers(self.db)}, {one.id: one for one in keys(self.db)}, by_model)
+        return Picture({one.id: one for one in customers(self.db)}, {one.id: one for one in keys(self.db)}, by_model,
+                       kept_days(self.db))

@@ -26,7 +26,7 @@ from mofang.web.entrance import Entrance
 from mofang.web.gate import Gate, Rules
 from mofang.web.jobs import Jobs
 from mofang.web.protocol import server_settings
-from mofang.web.server import listen
+from mofang.web.listening import listen
 
 Said = Callable[[str], None]
 
