@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,8 @@ def _readings(predictor: Any, data: bytes) -> list[Any]:
     import base64
 
     found: list[Any] = []
-    try:
+    with suppress(ValueError):
         found.append(json.loads(data))
-    except ValueError:
-        pass
     inputs = predictor.signature["inputs"]
     if len(inputs) == 1:
         if inputs[0]["role"] == "image":
@@ -128,7 +127,7 @@ def _projects(shop: Shop) -> list[tuple[Any, ...]]:
 def _ids(records: Any) -> list[str]:
     from mofang.data.records import RecordReader
 
-    return [id for batch in RecordReader(records).batches(media=False, columns=[]) for id in batch.column("id").to_pylist()]
+    return [id for batch in RecordReader(records).batches(media=False, columns=[]) for id in batch.column("id")]
 
 
 def _scratch(shop: Shop) -> Path:

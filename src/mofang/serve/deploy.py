@@ -81,8 +81,8 @@ def seen_of(db: Database, trial: str) -> dict[str, Seen]:
     """What all servers together saw of each release since a trial began."""
     found: dict[str, Seen] = {}
     sql = "select release, requests, errors, compared, same, judged, right_ones from deploy_seen where trial=?"
-    for release, *counts in db.rows(sql, (trial,)):
-        found[release] = Seen(*(int(one) for one in counts))
+    for release, requests, errors, compared, same, judged, right in db.rows(sql, (trial,)):
+        found[release] = Seen(int(requests), int(errors), int(compared), int(same), int(judged), int(right))
     for release, step, count in db.rows("select release, step, requests from deploy_latency where trial=?", (trial,)):
         found[release].latency[int(step)] = int(count)
     return found

@@ -9,7 +9,7 @@ that looking often does not take back a good release.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -120,7 +120,7 @@ def difference(hits: int, of: int, other: int, among: int) -> tuple[float, float
 
 def look_due(seen: Seen, looks: int) -> bool:
     """True if a canary has doubled its requests since the last of so many looks."""
-    return seen.requests + seen.errors >= FIRST_LOOK * 2**looks
+    return bool(seen.requests + seen.errors >= FIRST_LOOK << looks)
 
 
 def weigh(old: Seen, new: Seen, rule: Rule, looks: int) -> Verdict:

@@ -183,10 +183,13 @@ class Rollout:
                                 "latency": {str(step): count for step, count in sorted(seen.latency.items())}})
                 for (trial, release), seen in sorted(counts.items())]
         if rows:
-            fault = attempt(partial(self.journals.record, JOURNAL, rows, ""))
+            fault = attempt(partial(self._record, rows))
             if fault is not None:
                 self.journals.forget_heads()
                 raise fault
+
+    def _record(self, rows: list[NewRow]) -> None:
+        self.journals.record(JOURNAL, rows, "")
 
     def _head(self) -> int:
         """The newest row that a person or a decision has written."""

@@ -23,7 +23,7 @@ from mofang.core.identity import now_us
 from mofang.core.nearest import nearest
 from mofang.engine.arrays import Arrays, arrays_digest
 from mofang.engine.request import decode_body
-from mofang.serve.batching import Batcher, Ticket
+from mofang.serve.batching import Batcher, Done, Ticket
 from mofang.serve.rollout import Rollout
 from mofang.serve.routing import Router
 from mofang.trade.balance import usage_report
@@ -246,7 +246,7 @@ class Desk:
         await self._reserve(who.customer.id, quote.reserved)
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
         deadline_s = time.monotonic() + self.deadline_s
-        answered = partial(self._answered, call, quote, many, told, future, records)
+        answered: Done = partial(self._answered, call, quote, many, told, future, records)
         if self.rollout is not None:
             answered = self.rollout.around(served.name, records, answered)
         try:

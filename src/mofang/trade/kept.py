@@ -95,7 +95,12 @@ def kept_of(shop: Shop, request_id: str) -> dict[str, Any] | None:
         return None
     found = shop.control.rows("select request_id, account, at_us, until_us, body from kept_text where request_id=? and until_us>?",
                               (request_id, now_us()))
-    return Cabinet(shop).open(Kept(*found[0][:4], bytes(found[0][4]))) if found else None
+    return Cabinet(shop).open(_kept(found[0])) if found else None
+
+
+def _kept(row: tuple[Any, ...]) -> Kept:
+    request_id, account, at_us, until_us, body = row
+    return Kept(request_id, account, at_us, until_us, bytes(body))
 
 
 def forget_due(db: Database, now_us: int, most: int = 1000) -> int:
@@ -107,13 +112,13 @@ def forget_due(db: Database, now_us: int, most: int = 1000) -> int:
 @forgets("kept texts")
 def forget_person(shop: Shop, sought: Sought) -> dict[str, int]:
     """Kept requests that name an erased person, in what was asked or answered."""
-    db, wanted = shop.control, [one for one in spellings(sought.values)]
+    db, wanted = shop.control, spellings(sought.values)
     if not wanted or "kept_text" not in tables_of(db):
         return {}
     cabinet, found = Cabinet(shop), []
     for page in db.pages("select request_id, account, at_us, until_us, body from kept_text"):
         for row in page:
-            content = cabinet.open(Kept(*row[:4], bytes(row[4])))
+            content = cabinet.open(_kept(row))
             told = json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
             if content is None or any(one in told for one in wanted):
                 found.append(row[0])

@@ -74,11 +74,11 @@ class HandedProtocol(DeadlineProtocol):
         super().connection_made(transport)
         write, board, slot = self._lingering.write, self._channel.board, self.slot
 
-        def noted(data: bytes) -> None:
+        def noted(data: bytes | bytearray | memoryview[Any]) -> None:
             board[slot] = ANSWERING
             write(data)
 
-        self._lingering.write = noted  # type: ignore[method-assign]
+        self._lingering.write = noted
         if self._kept:  # it has waited before, and may go on waiting as any idle connection
             self._disarm()
             self._unfinished = self._in_headers = False
@@ -124,7 +124,7 @@ class Worker(uvicorn.Server):
         """Ten times a second: a sign of life now and then, the end where the supervisor has gone."""
         if counter % int(BEAT_S * 10) == 0:
             self.channel.tell(BEATS)
-        return await super().on_tick(counter) or self.channel.draining
+        return bool(await super().on_tick(counter)) or self.channel.draining
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take nothing more, give idle connections back, finish the rest."""
