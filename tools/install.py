@@ -33,9 +33,9 @@ LOCK = ROOT / "requirements" / "lock.txt"
 FILES = ROOT / "requirements" / "files.txt"
 # Each profile holds the one before it. `files` are packages taken for the files inside them, and no more.
 PROFILES: dict[str, dict[str, tuple[str, ...]]] = {
-    "serve": {"extras": (), "files": ("font",)},
-    "full": {"extras": ("data", "train", "postgres", "test"), "files": ("font", "demo")},
-    "cluster": {"extras": ("data", "train", "postgres", "test", "privacy", "ray", "spark"), "files": ("font", "demo")},
+    "serve": {"extras": ("serve",), "files": ("font",)},
+    "full": {"extras": ("data", "train", "serve", "postgres", "test"), "files": ("font", "demo")},
+    "cluster": {"extras": ("data", "train", "serve", "postgres", "test", "privacy", "ray", "spark"), "files": ("font", "demo")},
 }
 LOCALE = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
 

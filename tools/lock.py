@@ -20,7 +20,7 @@ from sources import index_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH_ASKS = ("filelock", "fsspec", "jinja2", "networkx", "setuptools", "sympy", "typing-extensions")
-LOCKED = ("data", "train", "postgres", "privacy", "ray", "spark", "test")
+LOCKED = ("data", "train", "postgres", "privacy", "ray", "serve", "spark", "test")
 
 
 def main() -> None:
