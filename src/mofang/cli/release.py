@@ -57,7 +57,7 @@ def release(context: Context, /, releases: tuple[str, ...], canary: str | None, 
         route = context.shop.act(deploy.deploy_set, releases=tuple(arms), weights=tuple(arms.values()), mode="ab", **settings)
     else:
         mode = "canary" if canary else "plain"
-        route = context.shop.act(deploy.deploy_set, releases=releases, mode=mode, canary=_percent(canary or "5"), shadow=shadow,
+        route = context.shop.act(deploy.deploy_set, releases=releases, mode=mode, canary=percent(canary or "5"), shadow=shadow,
                                  **settings)
     _show(context, route, as_json)
 
@@ -67,11 +67,12 @@ def _arms(text: str) -> dict[str, float]:
     found = {}
     for one in text.replace("，", ",").split(","):
         name, _, weight = one.partition("=")
-        found[name.strip()] = _percent(weight)
+        found[name.strip()] = percent(weight)
     return found
 
 
-def _percent(text: str) -> float:
+def percent(text: str) -> float:
+    """A share such as ``5%`` or ``5``; raises ``share-unreadable``."""
     try:
         return float(text.strip().removesuffix("%"))
     except ValueError:

@@ -100,6 +100,24 @@ def import_(context: Context, file: Path, name: str | None, pinned: str, yes: bo
 
     It answers here exactly as it did there or is refused. The shop's key is remembered; another key is refused later.
     """
+    facts, admitted = take_in(context, file, name, pinned, yes, quiet=as_json)
+    if as_json:
+        _json({**facts, "model": str(admitted.named), "entry": admitted.entry, "again": admitted.again,
+               "remeasured": admitted.remeasured})
+        return
+    if admitted.again:
+        context.say("This package was here already: {name}.", "这个模型包本来就在：{name}。", name=admitted.named)
+    else:
+        context.say("{name} is here.", "{name} 已导入。", name=admitted.named)
+    if admitted.remeasured:
+        context.say("It came from another machine; its engines were measured again here.", "它来自另一台机器；引擎已在本机重新测量。")
+    model = admitted.named.name
+    context.next(f"mofang predict {model} …", f"mofang sell {model} --to CUSTOMER --price 5.00/1000", f"mofang serve {model}",
+                 f"mofang trace {model}")
+
+
+def take_in(context: Context, file: Path, name: str | None, pinned: str, yes: bool, *, quiet: bool) -> tuple[dict[str, Any], Any]:
+    """Check a file, show what it says of itself, ask, and take it in; what it said, and what it is here."""
     from mofang.core.progress import progress
     from mofang.serve.admit import admit, check_shops
     from mofang.serve.border import open_parcel
@@ -118,24 +136,12 @@ def import_(context: Context, file: Path, name: str | None, pinned: str, yes: bo
         with progress(say("Asking the model its canonical requests", "正在用标准请求核对模型")):
             tried = trial(parcel.folder)
         facts = _facts(parcel, shops, tried)
-        if not as_json:
+        if not quiet:
             _show(context, facts)
         wanted = name or parcel.name.partition("@")[0]
         context.confirm([say("It would be taken in as {name}.", "将导入为 {name}。", name=wanted)], yes)
         admitted = admit(shop, parcel, tried, name or "")
-    if as_json:
-        _json({**facts, "model": str(admitted.named), "entry": admitted.entry, "again": admitted.again,
-               "remeasured": admitted.remeasured})
-        return
-    if admitted.again:
-        context.say("This package was here already: {name}.", "这个模型包本来就在：{name}。", name=admitted.named)
-    else:
-        context.say("{name} is here.", "{name} 已导入。", name=admitted.named)
-    if admitted.remeasured:
-        context.say("It came from another machine; its engines were measured again here.", "它来自另一台机器；引擎已在本机重新测量。")
-    model = admitted.named.name
-    context.next(f"mofang predict {model} …", f"mofang sell {model} --to CUSTOMER --price 5.00/1000", f"mofang serve {model}",
-                 f"mofang trace {model}")
+    return facts, admitted
 
 
 def _facts(parcel: Any, shops: list[Any], tried: dict[str, Any]) -> dict[str, Any]:

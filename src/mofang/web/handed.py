@@ -124,7 +124,10 @@ class Worker(uvicorn.Server):
         """Ten times a second: a sign of life now and then, the end where the supervisor has gone."""
         if counter % int(BEAT_S * 10) == 0:
             self.channel.tell(BEATS)
-        return bool(await super().on_tick(counter)) or self.channel.draining
+        ends = await super().on_tick(counter)
+        if self.channel.draining:
+            return True
+        return ends
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take nothing more, give idle connections back, finish the rest."""
