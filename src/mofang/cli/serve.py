@@ -19,10 +19,12 @@ from mofang.core.language import say
               help="So many processes behind one address; one that dies is replaced.")
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TLS certificate (PEM).")
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The certificate's key (PEM).")
+@click.option("--ray", is_flag=True, help="The workers are replicas of Ray Serve (docs/deploy.md).")
+@click.option("--ray-address", default="local", show_default=True, help="A cluster to join instead of starting one here.")
 @click.option("--worker", hidden=True, help="Handles that a supervisor gave.")
 @pass_context
 def serve(context: Context, models: tuple[str, ...], host: str, port: int, workers: int, tls_cert: Path | None,
-          tls_key: Path | None, worker: str | None) -> None:
+          tls_key: Path | None, ray: bool, ray_address: str, worker: str | None) -> None:
     """Answer requests over HTTP behind keys, every answer metered. Without a MODEL, all of the shop.
 
     A plain name follows what `mofang release` says; NAME@2 stays with that version.
@@ -44,6 +46,11 @@ def serve(context: Context, models: tuple[str, ...], host: str, port: int, worke
                        "服务已启动：{address} （Ctrl-C 停止，会先完成已开始的请求）", address=address))
         sys.stdout.flush()
 
+    if ray:
+        from mofang.on_ray import serve_on_ray
+
+        serve_on_ray(shop, models, workers, host, port, address=ray_address, ready=ready)
+        return
     if workers == 1:
         serve_one(shop, list(models), host=host, port=port, ready=ready, certificate=tls_cert, private_key=tls_key)
     elif status := serve_many(shop, list(models), workers, host=host, port=port, ready=ready, certificate=tls_cert,

@@ -38,7 +38,7 @@ class Statistics:
     """Counts of one serving process. Without a ``folder`` nothing is written."""
 
     def __init__(self, folder: Path | None = None, models: Sequence[str] = (), waiting: Callable[[], int] = none_waiting) -> None:
-        self.path = folder / f"serving-{os.getpid()}.json" if folder else None
+        self.path = folder / f"serving-{socket.gethostname()}-{os.getpid()}.json" if folder else None
         self.models = list(models)
         self.waiting = waiting
         self.address = ""
