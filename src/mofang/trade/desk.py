@@ -34,6 +34,7 @@ from mofang.trade.keys import Key
 from mofang.trade.meter import Meter
 from mofang.trade.opened import Asked, Opened, begin
 from mofang.trade.prices import Price
+from mofang.trade.queries import costs_page, read_asked, usage_page
 from mofang.trade.repeats import Repeats
 from mofang.trade.replay import Stored, check_retry_key, request_digest, same_request
 from mofang.trade.writing import predict_text
@@ -117,6 +118,7 @@ class Reply:
     status: int
     body: bytes
     headers: tuple[Header, ...] = ()
+    model: str = ""  # the release that answered
 
 
 @dataclass(slots=True)
@@ -220,6 +222,13 @@ class Desk:
         """This month of the caller's own account."""
         return await asyncio.to_thread(usage_report, self.reader, who.customer, now_us(), self.meter.utc_offset)
 
+    async def query(self, who: Who, kind: str, given: dict[str, list[str]]) -> dict[str, Any]:
+        """The caller's own use (``usage``) or costs (``costs``) in buckets of time."""
+        asked = read_asked(kind, given, self.meter.utc_offset)
+        if kind == "usage":
+            return await asyncio.to_thread(usage_page, self.reader, who.customer, asked)
+        return await asyncio.to_thread(costs_page, self.reader, who.customer, asked, self.meter.utc_offset)
+
     async def find(self, who: Who, model: str) -> Served:
         """The model of a name, opened where it is not; refused as ``predict`` refuses it."""
         found: Served = self.served.get(model) or await self._wake(model, who.key)
@@ -241,7 +250,7 @@ class Desk:
             digest = request_digest(served.name, call.body)
             found = await self.ask(partial(Find, *name))
             if isinstance(found, Stored):
-                return reply_of(same_request(found, digest))
+                return reply_of(same_request(found, digest), served.name)
             return await self._sell(who, served, call, digest)
         finally:
             self.running.discard(name)
@@ -274,7 +283,7 @@ class Desk:
         except MofangError:
             self.meter.release(who.customer.id, quote.reserved)
             raise
-        return reply_of(await self.outcome(future, ticket, deadline_s))
+        return reply_of(await self.outcome(future, ticket, deadline_s), served.name)
 
     async def _submit(self, served: Served, records: list[Record], answered: Done, call: Call, who: Who,
                       deadline_s: float) -> Ticket:
@@ -378,8 +387,8 @@ def answers_of(answers: list[dict[str, Any]], many: bool) -> dict[str, Any]:
     return {"answers": answers} if many else {"answer": answers[0]}
 
 
-def reply_of(outcome: Stored | MofangError) -> Reply:
+def reply_of(outcome: Stored | MofangError, model: str = "") -> Reply:
     """A charged or replayed answer as a reply; a refusal is raised."""
     if isinstance(outcome, MofangError):
         raise outcome
-    return Reply(outcome.status, outcome.body, ((b"idempotent-replayed", b"true"),) if outcome.replayed else ())
+    return Reply(outcome.status, outcome.body, ((b"idempotent-replayed", b"true"),) if outcome.replayed else (), model)
