@@ -102,7 +102,7 @@ async def predict_text(desk: Desk, who: Who, served: Served, call: Call) -> Repl
                   call.retry_key)
     opened = await desk.begin(who, asked)
     if isinstance(opened, Stored):
-        return reply_of(opened)
+        return reply_of(opened, served.name)
     try:
         future: asyncio.Future[Any] = desk.outbox.loop.create_future()
         deadline_s = time.monotonic() + desk.deadline_s
@@ -116,6 +116,6 @@ async def predict_text(desk: Desk, who: Who, served: Served, call: Call) -> Repl
             "request_id": call.request_id, "model": served.name, "units": units,
             "price": opened.price.exact(units) if opened.price else "0", "currency": who.customer.currency, "test": who.key.test,
             "tokens": {"read": read, "written": written}, **answers_of(same_answers(found), many)})
-        return reply_of(await opened.settle(units, body, tokens=(read, written)))
+        return reply_of(await opened.settle(units, body, tokens=(read, written)), served.name)
     finally:
         opened.abandon()

@@ -57,7 +57,7 @@ async def _generate(call: Exchange, raw: bytes, asked: Generation) -> Reply | No
     begun = await begin_writing(desk, call.who, served, at_desk, prompt, asked.sampling)
     form = Form(call.request_id, served.name, int(time.time()), bool(asked.messages), asked.usage)
     if isinstance(begun, Stored):
-        return await _replay(call, begun, form if asked.stream else None)
+        return await _replay(call, served, begun, form if asked.stream else None)
     try:
         if asked.stream:
             await _streamed(call, served, begun, form)
@@ -68,10 +68,10 @@ async def _generate(call: Exchange, raw: bytes, asked: Generation) -> Reply | No
         begun.opened.abandon()
 
 
-async def _replay(call: Exchange, stored: Stored, form: Form | None) -> Reply | None:
+async def _replay(call: Exchange, served: Served, stored: Stored, form: Form | None) -> Reply | None:
     """The first answer again; whoever asked for events gets them in one piece."""
     if form is None:
-        return reply_of(stored)
+        return reply_of(stored, served.name)
     stream = await call.stream(stored.status, (EVENTS, NO_CACHE, (b"idempotent-replayed", b"true")))
     await stream.send(form.replayed(stored.body))
     return None
@@ -89,7 +89,7 @@ async def _whole(served: Served, begun: Writing, form: Form) -> Reply:
     written = len(begun.job.row.ids)
     shown = told_tokens(told, served.writer.generator.encoder.decode)
     body = form.whole(text, finish, shown, usage(begun.prompt, written))
-    return reply_of(await begun.opened.settle(begun.units(written), body, tokens=(begun.prompt, written)))
+    return reply_of(await begun.opened.settle(begun.units(written), body, tokens=(begun.prompt, written)), served.name)
 
 
 async def _streamed(call: Exchange, served: Served, begun: Writing, form: Form) -> None:
@@ -150,7 +150,7 @@ async def embeddings(call: Exchange) -> Reply:
     opened = await desk.begin(call.who, Asked(call.request_id, served.name, served.package, units,
                                               call.path.encode() + b"\0" + raw, call.retry_key))
     if isinstance(opened, Stored):
-        return reply_of(opened)
+        return reply_of(opened, served.name)
     try:
         future = desk.outbox.loop.create_future()
         deadline_s = time.monotonic() + desk.deadline_s
@@ -167,7 +167,7 @@ async def embeddings(call: Exchange) -> Reply:
                 for number, one in enumerate(vectors)]
         body = orjson.dumps({"object": "list", "model": served.name, "data": data,
                              "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
-        return reply_of(await opened.settle(units, body))
+        return reply_of(await opened.settle(units, body), served.name)
     finally:
         opened.abandon()
 
