@@ -135,7 +135,7 @@ def _encoder(folder: Path, text: str, max_length: int, config: dict[str, Any]) -
                                 padding_id=padding if isinstance(padding, int) else 0)
     try:
         encoder.ids([{text: "ok"}])
-    except Exception as error:  # noqa: BLE001 - the library raises its own base class
+    except Exception as error:
         raise MofangError("adopt-unsuited", reason=f"{TOKENIZER}: {error}") from error
     return encoder
 
@@ -175,7 +175,7 @@ def _from_graph(place: Path, classes: int, gives: str) -> bytes:
 
     try:
         model = onnx.load(str(place), load_external_data=False)
-    except Exception as error:  # noqa: BLE001 - protobuf's own errors have no public base
+    except Exception as error:
         raise MofangError("graph-unreadable", name=place.name) from error
     _bring_in(model, place)
     graph = model.graph
