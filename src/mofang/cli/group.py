@@ -31,6 +31,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "label": ("label", "have people label records, and make one answer out of many", "请人标注记录，并把多人的回答合成一个"),
     },
     ("Sell", "销售"): {
+        "package": ("packing", "make a model ready to serve, or write it into one signed file", "把模型打包上线，或写成一个带签名的文件"),
         "serve": ("sell", "answer requests over HTTP, metered", "通过 HTTP 应答请求并计量"),
         "sell": ("offer", "sell a model to a customer: customer, price and key in one", "把模型卖给客户：客户、价格、密钥一步完成"),
         "customer": ("sell", "add, list and top up customers", "添加、查看客户，给客户充值"),

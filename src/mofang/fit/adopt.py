@@ -135,7 +135,7 @@ def _encoder(folder: Path, text: str, max_length: int, config: dict[str, Any]) -
                                 padding_id=padding if isinstance(padding, int) else 0)
     try:
         encoder.ids([{text: "ok"}])
-    except Exception as error:  # noqa: BLE001 - the library raises its own base class
+    except Exception as error:
         raise MofangError("adopt-unsuited", reason=f"{TOKENIZER}: {error}") from error
     return encoder
 
@@ -175,7 +175,7 @@ def _from_graph(place: Path, classes: int, gives: str) -> bytes:
 
     try:
         model = onnx.load(str(place), load_external_data=False)
-    except Exception as error:  # noqa: BLE001 - protobuf's own errors have no public base
+    except Exception as error:
         raise MofangError("graph-unreadable", name=place.name) from error
     _bring_in(model, place)
     graph = model.graph
@@ -197,14 +197,15 @@ def _from_graph(place: Path, classes: int, gives: str) -> bytes:
             node.output[:] = ["mofang_last" if one == last else one for one in node.output]
             node.input[:] = ["mofang_last" if one == last else one for one in node.input]
         last = "mofang_last"
-    end = ("Softmax", {"axis": -1}) if gives == "logits" else ("Identity", {})
-    graph.node.append(helper.make_node(end[0], [last], ["probabilities"], **end[1]))
+    graph.node.append(helper.make_node("Softmax", [last], ["probabilities"], axis=-1) if gives == "logits"
+                      else helper.make_node("Identity", [last], ["probabilities"]))
     graph.output.append(helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", classes]))
     return bytes(model.SerializeToString(deterministic=True))
 
 
 def _bring_in(model: ModelProto, place: Path) -> None:
     """Weights that lie in files beside the graph; a path that leaves the folder is refused before it is opened."""
+    from onnx import TensorProto
     from onnx import external_data_helper as outside
 
     folder = place.parent.resolve()
@@ -217,7 +218,7 @@ def _bring_in(model: ModelProto, place: Path) -> None:
         if not plain or not target.is_file() or folder not in target.resolve().parents:
             raise MofangError("graph-external", name=said or place.name)
         outside.load_external_data_for_tensor(tensor, str(folder))
-        tensor.data_location = 0
+        tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
 
 
