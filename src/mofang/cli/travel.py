@@ -55,16 +55,8 @@ def export(context: Context, model: str | None, everything: bool, out: Path | No
     context.next(f"mofang import {sent.path.name} --from {sent.fingerprint}")
 
 
-@click.command()
-@click.argument("model")
-@click.option("--out", type=NewPlace(), help="The file (default: NAME-VERSION.mofang here).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@pass_context
-def package(context: Context, model: str, out: Path | None, as_json: bool) -> None:
-    """Write a model into the one file that a server starts from (mofang up); it holds no records.
-
-    The stage of this name, which makes a package of a graph, is `mofang stage package`.
-    """
+def write_package(context: Context, model: str, out: Path, as_json: bool) -> None:
+    """Write a packaged model into the one file that a server starts from (mofang up); it holds no records."""
     sent = _send(context, model, out)
     if as_json:
         _json({"file": str(sent.path), "model": sent.name, "sha256": sent.digest, "size_bytes": sent.size_bytes,
