@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mofang.core.errors import MofangError
@@ -29,17 +30,24 @@ def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: 
 
 def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "") -> Desk:
     """The desk over this shop's customers, keys, prices and meter; every thread gets a connection of its own."""
+    from mofang.data.remote.secret import secret_value
     from mofang.trade.accounts import shop_offset
     from mofang.trade.desk import Desk
     from mofang.trade.directory import Directory
+    from mofang.trade.gateway import Gateway
     from mofang.trade.meter import Meter
+    from mofang.trade.remotes import remotes
 
     named = [shop.named(name, kind="package") for name in names] or newest_packages(shop)
-    if not named:
+    shop.journals.make_tables()
+    if not named and not remotes(shop.control):
         raise MofangError("nothing-to-serve")
     served = [serve_model(shop, one, engine) for one in named]
     meter = Meter(shop.control.again(), utc_offset=shop_offset(shop))
-    return Desk(Directory(shop.control.again(), shop.secret("keys")), meter, served, shop.control.again())
+    directory = Directory(shop.control.again(), shop.secret("keys"))
+    desk = Desk(directory, meter, served, shop.control.again())
+    desk.gateway = Gateway(directory, partial(secret_value, shop))
+    return desk
 
 
 def newest_packages(shop: Shop) -> list[Named]:

@@ -30,6 +30,7 @@ from mofang.trade.balance import usage_report
 from mofang.trade.commit import Charge, Draw, Find, Work, most_for
 from mofang.trade.customers import Customer
 from mofang.trade.directory import Directory
+from mofang.trade.gateway import Gateway
 from mofang.trade.keys import Key
 from mofang.trade.meter import Meter
 from mofang.trade.opened import Asked, Opened, begin
@@ -182,6 +183,7 @@ class Desk:
         self.reader = reader
         self.deadline_s = deadline_s
         self.served = served if isinstance(served, Models) else Models(served)
+        self.gateway: Gateway | None = None  # to engines elsewhere
         self.closing = False
         self.running: set[tuple[str, str]] = set()  # retry keys being answered now
         self.repeats = Repeats()
@@ -199,6 +201,8 @@ class Desk:
     async def close(self) -> None:
         """Finish queued work, return allotments, end the threads."""
         self._sweeper.cancel()
+        if self.gateway is not None:
+            self.gateway.close()
         self.closing = True
         await asyncio.to_thread(self.served.close)
         await asyncio.to_thread(self.meter.close)
