@@ -18,9 +18,9 @@ from mofang.serve.batching import Batcher
 from mofang.trade.desk import Desk, Served
 from mofang.trade.directory import Directory
 from mofang.trade.meter import Meter
+from mofang.web.listening import listen
 from mofang.web.predict import PredictApp
 from mofang.web.protocol import server_settings
-from mofang.web.server import listen
 from mofang.web.statistics import Statistics
 
 

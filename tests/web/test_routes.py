@@ -130,7 +130,7 @@ def test_everybody_at_every_route(server: Serving, sold: Shop, live: str) -> Non
                 elif route.scope == "key" and who in ("nobody", "revoked"):
                     assert got.status == 401, route.path
                 elif route.scope == "key" and who == "other" and "{model}" in route.path and method == route.method:
-                    assert got.status == 403, route.path
+                    assert got.status in (403, 404), route.path
                 if who == "rival" and method != "HEAD":
                     assert b"tester" not in got.body and live[8:20].encode() not in got.body, "another customer's name or key"
                 assert got.status < 500 or (route.path, got.status) == ("", 0), (route.path, got.body)

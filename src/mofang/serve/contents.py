@@ -78,13 +78,13 @@ def take_weights(contents: Contents, graph: Artifact, model: Model | None) -> bo
 
 
 def torch_files(run: Run, model: Model | None, family: str) -> dict[str, bytes]:
-    """The model as a program of torch.export; raises ``package-form-none`` where it is none or its rows were erased."""
+    """The model as a program of torch.export; raises ``format-not-made`` where it is none or its rows were erased."""
     from safetensors.numpy import load
 
     from mofang.fit.program import torch_program
 
     if model is None:
-        raise MofangError("package-form-none", format="torch", family=family)
+        raise MofangError("format-not-made", format="torch", family=family)
     about = model.read_json("about.json")
     with model.open(SAMPLE) as file:
         sample, _ = split_sample(load(file.read()))
@@ -94,7 +94,7 @@ def torch_files(run: Run, model: Model | None, family: str) -> dict[str, bytes]:
     with run.progress("Exporting for torch", "导出 torch 程序"):
         found = torch_program(Family.parse(about["family"]), weights, about["architecture"], sample)
     if not found:
-        raise MofangError("package-form-none", format="torch", family=family)
+        raise MofangError("format-not-made", format="torch", family=family)
     return found
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 PRODUCTS = ("MatMul", "Gemm", "Conv")
-WEIGHTS_MIN = 300_000      # weights in products, from which int8 can win more than its keep
+WEIGHTS_MIN = 1_000_000    # weights in products, from which int8 can win more than its keep
 CALIBRATION = 32           # records
 TRANSFORMER = ("Softmax", "MatMul")
 

@@ -8,7 +8,6 @@ happens on the way, the reservation ends in exactly one place, and nobody gets a
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,14 +25,18 @@ from mofang.engine.request import decode_body
 from mofang.serve.batching import NORMAL, Batcher, Done, Ticket
 from mofang.serve.generation import Driver
 from mofang.serve.models import Models
+from mofang.serve.rollout import Rollout
+from mofang.serve.routing import Router
 from mofang.trade.balance import usage_report
 from mofang.trade.commit import Charge, Draw, Find, Work, most_for
 from mofang.trade.customers import Customer
 from mofang.trade.directory import Directory
 from mofang.trade.gateway import Gateway
 from mofang.trade.keys import Key
+from mofang.trade.looked import Marks
 from mofang.trade.meter import Meter
 from mofang.trade.opened import Asked, Opened, begin
+from mofang.trade.outbox import Outbox
 from mofang.trade.prices import Price
 from mofang.trade.queries import costs_page, read_asked, usage_page
 from mofang.trade.repeats import Repeats
@@ -135,49 +138,14 @@ class Quote:
     repeat: bool
 
 
-class Receiver(Protocol):
-    """Who waits for an outcome on the event loop: a future, or a line of pieces."""
-
-    def done(self) -> bool:
-        """Whether nobody waits any more."""
-        ...
-
-    def set_result(self, outcome: Any, /) -> None:
-        """Hand it over."""
-        ...
-
-
-class Outbox:
-    """Brings outcomes from other threads to the event loop, many with one wake-up."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self._lock = threading.Lock()
-        self._waiting: list[tuple[Receiver, Any, Callable[[], None] | None]] = []
-
-    def put(self, future: Receiver, outcome: Any, late: Callable[[], None] | None = None) -> None:
-        """Hand over an outcome; ``late`` is called instead if nobody waits for it any more."""
-        with self._lock:
-            self._waiting.append((future, outcome, late))
-            first = len(self._waiting) == 1
-        if first:
-            self.loop.call_soon_threadsafe(self._deliver)
-
-    def _deliver(self) -> None:
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-        for future, outcome, late in waiting:
-            if not future.done():
-                future.set_result(outcome)
-            elif late is not None:
-                late()
-
-
 class Desk:
     """Sells predictions of the served models. One per server process; its coroutines run on one event loop."""
 
     def __init__(self, directory: Directory, meter: Meter, served: Sequence[Served] | Models, reader: Database, *,
-                 deadline_s: float = DEADLINE_S) -> None:
+                 deadline_s: float = DEADLINE_S, router: Router | None = None, marks: Marks | None = None) -> None:
+        self.router = router or Router()
+        self.rollout: Rollout | None = None  # whoever makes the desk joins it to the journal of releases
+        self.marks = marks
         self.directory = directory
         self.meter = meter
         self.reader = reader
@@ -196,6 +164,8 @@ class Desk:
         self.outbox = Outbox(asyncio.get_running_loop())
         self.directory.start()
         self.meter.start()
+        if self.rollout is not None:
+            self.rollout.start()
         self._sweeper = asyncio.create_task(self._sweep())
 
     async def close(self) -> None:
@@ -205,6 +175,8 @@ class Desk:
             self.gateway.close()
         self.closing = True
         await asyncio.to_thread(self.served.close)
+        if self.rollout is not None:
+            await asyncio.to_thread(self.rollout.close)
         await asyncio.to_thread(self.meter.close)
         await asyncio.to_thread(self.directory.close)
         self.reader.close()
@@ -233,15 +205,16 @@ class Desk:
             return await asyncio.to_thread(usage_page, self.reader, who.customer, asked)
         return await asyncio.to_thread(costs_page, self.reader, who.customer, asked, self.meter.utc_offset)
 
-    async def find(self, who: Who, model: str) -> Served:
-        """The model of a name, opened where it is not; refused as ``predict`` refuses it."""
-        found: Served = self.served.get(model) or await self._wake(model, who.key)
+    async def find(self, who: Who, model: str, request: str = "") -> Served:
+        """The model that answers to a name for this caller and request, opened where it is not; refused as ``predict`` does."""
+        name = self.router.choose(model, who.customer.id, request)
+        found: Served = self.served.get(name) or await self._wake(name, who.key)
         check_scope(who.key, found.name)
         return found
 
     async def predict(self, who: Who, call: Call) -> Reply:
         """Answer one request and charge it once; a repeated one gets the first answer again."""
-        served = await self.find(who, call.model)
+        served = await self.find(who, call.model, call.retry_key or call.request_id)
         if served.writer is not None:
             return await predict_text(self, who, served, call)
         if call.retry_key is None:
@@ -251,7 +224,7 @@ class Desk:
             raise MofangError("retry-in-progress")
         self.running.add(name)
         try:
-            digest = request_digest(served.name, call.body)
+            digest = request_digest(call.model, call.body)  # what was asked for, whichever release answers
             found = await self.ask(partial(Find, *name))
             if isinstance(found, Stored):
                 return reply_of(same_request(found, digest), served.name)
@@ -281,7 +254,9 @@ class Desk:
         quote = Quote(who, served, price, units, most_for(units, price), digest, repeat)
         await self.reserve(who.customer.id, quote.reserved)
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
-        answered = partial(self._answered, call, quote, many, told, future)
+        answered: Done = partial(self._answered, call, quote, many, told, future, records)
+        if self.rollout is not None:
+            answered = self.rollout.around(served.name, records, answered)
         try:
             ticket = await self._submit(served, records, answered, call, who, deadline_s)
         except MofangError:
@@ -303,12 +278,15 @@ class Desk:
             served = await self._wake(served.name, who.key)
 
     def _answered(self, call: Call, quote: Quote, many: bool, told: dict[str, Any], future: asyncio.Future[Any],
-                  outcome: list[dict[str, Any]] | MofangError) -> None:
+                  records: list[Record], outcome: list[dict[str, Any]] | MofangError) -> None:
         """On the engine's thread: an answer goes on to the meter, a refusal back to the caller."""
         refusal = outcome
         if not isinstance(outcome, MofangError):
             try:
-                self.meter.submit(self._charge(call, quote, {**told, **answers_of(outcome, many)}, future))
+                charge = self._charge(call, quote, {**told, **answers_of(outcome, many)}, future)
+                if self.marks is not None:
+                    self.marks.put(charge, quote.who.customer, records, outcome)
+                self.meter.submit(charge)
                 return
             except MofangError as error:
                 refusal = error

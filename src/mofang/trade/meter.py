@@ -25,6 +25,7 @@ from mofang.core.journal import Journals
 from mofang.serve.boundary import attempt
 from mofang.trade.balance import return_expired
 from mofang.trade.commit import Charge, Done, Draw, Find, GiveBack, Plan, Purses, Work
+from mofang.trade.kept import forget_due, make_kept_table
 from mofang.trade.replay import forget_old, make_table
 
 EXPIRES_S = 60.0  # an allotment not renewed for so long is given back by anybody
@@ -54,6 +55,7 @@ class Meter:
         self.utc_offset = utc_offset
         self.journals = Journals(db)
         make_table(db)
+        make_kept_table(db)
         self.purses = Purses()
         self.state: State = "running"
         self.commits = 0
@@ -202,6 +204,7 @@ class Meter:
     def _return_and_forget(self) -> None:
         return_expired(self.journals, now_us(), keep=self.worker)
         forget_old(self.db, now_us())
+        forget_due(self.db, now_us())
 
 
 def ignore(_outcome: Any) -> None:

@@ -57,18 +57,17 @@ def elsewhere(call: Exchange, body: dict[str, Any]) -> tuple[Remote, Upstream] |
 
 async def _generate(call: Exchange, raw: bytes, asked: Generation) -> Reply | None:
     desk = cast(Desk, call.desk)
-    served = await desk.find(call.who, asked.model)
+    served = await desk.find(call.who, asked.model, call.retry_key or call.request_id)
     if served.writer is None:
         raise MofangError("model-other-task", model=asked.model, wanted="text_generation")
     generator = served.writer.generator
     if asked.messages:
         read_messages(asked.messages)
-        prompt = generator.prompt(generator.conversation(asked.messages))
+        record = generator.conversation(asked.messages)
     else:
-        records, _ = generator.parse({"prompt": asked.prompt})
-        prompt = generator.prompt(records[0])
+        (record,), _ = generator.parse({"prompt": asked.prompt})
     at_desk = Call(call.request_id, asked.model, call.path.encode() + b"\0" + raw, call.retry_key, False, call.gone)
-    begun = await begin_writing(desk, call.who, served, at_desk, prompt, asked.sampling)
+    begun = await begin_writing(desk, call.who, served, at_desk, record, asked.sampling)
     form = Form(call.request_id, served.name, int(time.time()), bool(asked.messages), asked.usage)
     if isinstance(begun, Stored):
         return await _replay(call, served, begun, form if asked.stream else None)
@@ -103,7 +102,8 @@ async def _whole(served: Served, begun: Writing, form: Form) -> Reply:
     written = len(begun.job.row.ids)
     shown = told_tokens(told, served.writer.generator.encoder.decode)
     body = form.whole(text, finish, shown, usage(begun.prompt, written))
-    return reply_of(await begun.opened.settle(begun.units(written), body, tokens=(begun.prompt, written)), served.name)
+    return reply_of(await begun.opened.settle(begun.units(written), body, tokens=(begun.prompt, written),
+                                               records=[begun.record], answers=[{"text": text}]), served.name)
 
 
 async def _streamed(call: Exchange, served: Served, begun: Writing, form: Form) -> None:
@@ -134,7 +134,8 @@ async def _streamed(call: Exchange, served: Served, begun: Writing, form: Form) 
             finish, written = pieces[-1].finish, len(begun.job.row.ids)
             used = usage(begun.prompt, written)
             whole = form.whole(text, finish, told_tokens(told, decode), used)
-            await begun.opened.settle(begun.units(written), whole, tokens=(begun.prompt, written))
+            await begun.opened.settle(begun.units(written), whole, tokens=(begun.prompt, written), records=[begun.record],
+                                      answers=[{"text": text}])
             await stream.send(events + form.last(finish, used))
             return
         if events and not await stream.send(events):
@@ -159,7 +160,7 @@ async def embeddings(call: Exchange) -> Reply | None:
 
 async def _embed(call: Exchange, raw: bytes) -> Reply:
     asked, desk = read_embedding(raw), cast(Desk, call.desk)
-    served = await desk.find(call.who, asked.model)
+    served = await desk.find(call.who, asked.model, call.retry_key or call.request_id)
     signature = getattr(served.model, "signature", {})
     if signature.get("task") != "text_embedding":
         raise MofangError("model-other-task", model=asked.model, wanted="text_embedding")
@@ -186,7 +187,7 @@ async def _embed(call: Exchange, raw: bytes) -> Reply:
                 for number, one in enumerate(vectors)]
         told = orjson.dumps({"object": "list", "model": served.name, "data": data,
                              "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
-        return reply_of(await opened.settle(units, told), served.name)
+        return reply_of(await opened.settle(units, told, records=records, answers=answers), served.name)
     finally:
         opened.abandon()
 

@@ -32,10 +32,8 @@ from mofang.web.routes import (
 from mofang.web.statistics import Statistics
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
-# one line for each protocol: its module's rows
-ROUTES: tuple[Route, ...] = (
-    *plain.ROUTES, *account.ROUTES, *openai.ROUTES, *oip.ROUTES, *metrics.ROUTES, *openapi.ROUTES,
-)
+# one line for each protocol: its module's ROUTES
+ROUTES: tuple[Route, ...] = (*plain.ROUTES, *account.ROUTES, *openai.ROUTES, *oip.ROUTES, *metrics.ROUTES, *openapi.ROUTES)
 
 
 class Door(Protocol):

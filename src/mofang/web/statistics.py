@@ -59,7 +59,7 @@ class Statistics:
 
     def __init__(self, folder: Path | None = None, models: Sequence[str] = (), waiting: Callable[[], int] = none_waiting) -> None:
         self._lock = threading.Lock()
-        self.path = folder / f"serving-{os.getpid()}.json" if folder else None
+        self.path = folder / f"serving-{socket.gethostname()}-{os.getpid()}.json" if folder else None
         self.models = list(models)
         self.waiting = waiting
         self.address = ""
