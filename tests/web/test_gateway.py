@@ -172,3 +172,10 @@ def test_remotes_come_and_go_and_are_checked(client: openai.OpenAI, sold: Shop) 
     else:
         raise AssertionError("still sold")
     assert "soon" not in {one.id for one in client.models.list()}
+
+
+def test_the_page_is_true(tmp_path: Any) -> None:
+    from tests.new.test_pages import walk
+    from tests.stories.terminal import Inside
+
+    walk("gateway.md", Inside(tmp_path), {})
