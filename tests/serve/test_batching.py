@@ -231,7 +231,7 @@ def test_who_holds_most_of_a_long_queue_is_refused_and_others_are_not(make):
 
 def test_a_few_full_batches_may_always_wait_however_slow_the_model(make):
     batcher, gate, _ = held(make, batch_max=8, streams=1)
-    batcher._record_s = 100.0
+    batcher._record_s = 1.0
     assert 17 <= fill(batcher, Box(10**9), 100)[0] <= 25, "two batches and one more in the queue, one or none with the engine"
     gate.set()
 
