@@ -99,7 +99,8 @@ def _queue(shop: Shop, found: Answered, predictor: Any, records: list[dict[str, 
     if kind is None or len(records) != 1 or any(one["role"] == "image" for one in predictor.signature["inputs"]):
         raise MofangError("correction-not-queued", model=found.model)
     if correct not in predictor.labels:
-        raise MofangError("correction-label", label=correct, labels=", ".join(predictor.labels), nearest=nearest(correct, predictor.labels))
+        raise MofangError("correction-label", label=correct, labels=", ".join(predictor.labels),
+                          nearest=nearest(correct, predictor.labels))
     base = found.model.partition("@")[0]
     project = PROJECT.format(model=base)
     with tempfile.TemporaryDirectory(dir=_scratch(shop), prefix="correct-") as folder:

@@ -37,7 +37,8 @@ def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: 
 
 
 def serve_many(shop: Shop, names: Sequence[str], workers: int, host: str = "127.0.0.1", port: int = 8000, *,
-               ready: Callable[[str], None] = say_nothing, certificate: Path | None = None, private_key: Path | None = None) -> int:
+               ready: Callable[[str], None] = say_nothing, certificate: Path | None = None,
+               private_key: Path | None = None) -> int:
     """The same by several processes behind one address, watched and replaced by this one; the exit status.
 
     Each worker is this command again, with the handles by which connections reach it.

@@ -116,7 +116,8 @@ def import_(context: Context, file: Path, name: str | None, pinned: str, yes: bo
                  f"mofang trace {model}")
 
 
-def take_in(context: Context, file: Path, name: str | None, pinned: str, yes: bool, *, quiet: bool) -> tuple[dict[str, Any], Any]:
+def take_in(context: Context, file: Path, name: str | None, pinned: str, yes: bool, *,
+            quiet: bool) -> tuple[dict[str, Any], Any]:
     """Check a file, show what it says of itself, ask, and take it in; what it said, and what it is here."""
     from mofang.core.progress import progress
     from mofang.serve.admit import admit, check_shops

@@ -87,7 +87,8 @@ def _check_only(context: Context, file: Path, service: Service) -> None:
         inside.mkdir()
         parcel = open_parcel(file, inside, lambda _n: None)
         said = verify(service, Path(folder))
-    context.say("{name} of shop {shop} ({fingerprint}): every signature and digest holds", "{name}，来自模坊 {shop}（{fingerprint}）：签名与摘要全部核对无误",
+    context.say("{name} of shop {shop} ({fingerprint}): every signature and digest holds",
+                "{name}，来自模坊 {shop}（{fingerprint}）：签名与摘要全部核对无误",
                 name=parcel.name, shop=parcel.shop["name"], fingerprint=parcel.shop["fingerprint"])
     click.echo(f"\n# {service.place}\n{service.text()}")
     if said is None:

@@ -58,7 +58,8 @@ def fold_deploy(db: Database, rows: list[Row]) -> None:
                    (body["trial"], body["release"], *(body.get(name, 0) for name in COUNTS)))
             db.many("""insert into deploy_latency values(?,?,?,?) on conflict(trial, release, step) do update set
                 requests=deploy_latency.requests+excluded.requests""",
-                    [(body["trial"], body["release"], int(step), count) for step, count in sorted(body.get("latency", {}).items())])
+                    [(body["trial"], body["release"], int(step), count)
+                     for step, count in sorted(body.get("latency", {}).items())])
 
 
 def routes(db: Database) -> list[Route]:
@@ -191,7 +192,8 @@ def _next(before: Route, releases: list[str], weights: Sequence[float], mode: Mo
         return Route(before.model, (Share(before.stable, WHOLE - weight), Share(first, weight)), "canary", history=before.history)
     if mode == "ab":
         if len(releases) < 2 or len(set(releases)) != len(releases) or abs(sum(weights) - 100) > 0.01 or min(weights) < 0:
-            raise MofangError("release-weights", given=", ".join(f"{name}={w:g}" for name, w in zip(releases, weights, strict=False)))
+            given = ", ".join(f"{name}={weight:g}" for name, weight in zip(releases, weights, strict=False))
+            raise MofangError("release-weights", given=given)
         counted = [round(one * WHOLE / 100) for one in weights]
         counted[0] += WHOLE - sum(counted)
         shares = tuple(Share(name, weight) for name, weight in zip(releases, counted, strict=True))

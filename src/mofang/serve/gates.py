@@ -127,7 +127,8 @@ def weigh(old: Seen, new: Seen, rule: Rule, looks: int) -> Verdict:
     """What to do with a canary at its look number ``looks`` (from 0)."""
     alpha = rule.alpha / ((looks + 1) * (looks + 2))
     asked, asked_old = new.requests + new.errors, old.requests + old.errors
-    tests = {"errors": fisher(new.errors, asked, old.errors, asked_old) if asked_old else binomial(new.errors, asked, rule.errors)}
+    failing = fisher(new.errors, asked, old.errors, asked_old) if asked_old else binomial(new.errors, asked, rule.errors)
+    tests = {"errors": failing}
     before = old.quantile_ms(1 - TAIL)
     late = new.slower_than(before * rule.slower) if before is not None else 0
     tests["latency"] = binomial(late, new.requests, TAIL) if before is not None else 1.0

@@ -47,7 +47,8 @@ class Releases(Protocol):
 class Rollout:
     """One per serving process, with a connection and a thread of its own."""
 
-    def __init__(self, db: Database, router: Router, releases: Releases, models: Sequence[str] = (), *, poll_s: float = POLL_S) -> None:
+    def __init__(self, db: Database, router: Router, releases: Releases, models: Sequence[str] = (), *,
+                 poll_s: float = POLL_S) -> None:
         self.db = db
         self.router = router
         self.releases = releases

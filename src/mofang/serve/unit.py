@@ -82,7 +82,8 @@ class Service:
         """The unit file."""
         port = "" if self.own or self.port >= 1024 else ("AmbientCapabilities=CAP_NET_BIND_SERVICE\n"
                                                          "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n")
-        return TEMPLATE.format(domain=self.domain, start=" ".join(quoted(one) for one in self.command()), stop_s=STOP_S, port=port,
+        start = " ".join(quoted(one) for one in self.command())
+        return TEMPLATE.format(domain=self.domain, start=start, stop_s=STOP_S, port=port,
                                tmp="" if self.shop.is_relative_to("/tmp") else "PrivateTmp=yes\n",
                                folder=quoted(str(self.shop)), user=f"User={self.user}\n" if self.user and not self.own else "",
                                target="default.target" if self.own else "multi-user.target")

@@ -93,8 +93,8 @@ def kept_of(shop: Shop, request_id: str) -> dict[str, Any] | None:
     """What was asked and answered in a request, if that is kept still."""
     if "kept_text" not in tables_of(shop.control):
         return None
-    found = shop.control.rows("select request_id, account, at_us, until_us, body from kept_text where request_id=? and until_us>?",
-                              (request_id, now_us()))
+    sql = "select request_id, account, at_us, until_us, body from kept_text where request_id=? and until_us>?"
+    found = shop.control.rows(sql, (request_id, now_us()))
     return Cabinet(shop).open(_kept(found[0])) if found else None
 
 

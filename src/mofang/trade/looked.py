@@ -52,7 +52,8 @@ class Marks:
         self.cabinet = cabinet
         self.days_of = days_of
 
-    def put(self, charge: Charge, customer: Customer, records: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]]) -> None:
+    def put(self, charge: Charge, customer: Customer, records: Sequence[dict[str, Any]],
+            answers: Sequence[dict[str, Any]]) -> None:
         """Mark one charge."""
         charge.marks = {"input": self.of_records(records), "said": self.of_answers(answers)}
         days = self.days_of(customer.id)
@@ -86,4 +87,5 @@ def answered(shop: Shop, request: str) -> Answered:
         raise MofangError("request-unknown", request=request)
     id, account, at_us, text = found[0]
     body = json.loads(text)
-    return Answered(id, account, body["model"], body["package"], at_us, body["units"], body.get("input", ""), body.get("said", ""))
+    return Answered(id, account, body["model"], body["package"], at_us, body["units"], body.get("input", ""),
+                    body.get("said", ""))

@@ -21,7 +21,9 @@ def status_rows(shop: Shop) -> list[dict[str, Any]]:
         for release in route.releases:
             weight = next((one.weight for one in route.shares if one.release == release), 0)
             role = "shadow" if release == route.shadow else "canary" if release == route.challenger else "stable"
-            decision, reasons = (looks[1], list(looks[2])) if role == "canary" and looks[0] else last if role == "stable" else ("", [])
+            decision, reasons = last if role == "stable" else ("", [])
+            if role == "canary" and looks[0]:
+                decision, reasons = looks[1], list(looks[2])
             found.append({"model": route.model, "release": release, "role": role, "share": weight / 100,
                           **summary(seen.get(release, Seen())), "decision": decision, "reasons": reasons,
                           "by": route.by, "why": route.why, "since_us": route.at_us})
