@@ -86,6 +86,7 @@ class Batcher:
         self.wait_max_s = wait_max_s
         self.sizes: Counter[int] = Counter()  # batches by the number of their records
         self.refused: Counter[str] = Counter()
+        self.newest = 0                       # callers in the batch that was answered last
         self.busy_s = 0.0                     # of all streams, in the engine
         self._record_s = 0.0                  # time for one record, all streams at work, lately
         self._tokens: SimpleQueue[bool | None] = SimpleQueue()  # one for each queued ticket; None ends one thread
@@ -239,6 +240,7 @@ class Batcher:
                 "engine-failed", detail=f"{type(fault).__name__}: {fault}")
             self._run_alone(batch, refusal)
             return
+        self.newest = len(batch)
         start = 0
         for ticket in batch:
             end = start + len(ticket.records)

@@ -282,7 +282,10 @@ class Desk:
                 charge = self._charge(call, quote, {**told, **answers_of(outcome, many)}, future)
                 if self.marks is not None:
                     self.marks.put(charge, quote.who.customer, records, outcome)
-                self.meter.submit(charge)
+                feed = quote.served.batcher
+                lonely = isinstance(feed, Batcher) and feed.newest == 1 and not feed.waiting
+                if not (lonely and self.meter.settle_alone(charge)):
+                    self.meter.submit(charge)
                 return
             except MofangError as error:
                 refusal = error
