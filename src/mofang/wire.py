@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from mofang.core.errors import MofangError
 from mofang.core.shop import Named, Shop
 
 if TYPE_CHECKING:
+    from mofang.serve.models import Offer
     from mofang.trade.desk import Desk, Served
 
 MIRROR_WAITING_MOST = 32
@@ -72,6 +74,7 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "") -> Desk:
     the newest version where nothing was.
     """
     from mofang.serve.deploy import standing_routes
+    from mofang.serve.models import Models
     from mofang.serve.rollout import Rollout
     from mofang.serve.routing import Router
     from mofang.trade.accounts import shop_offset
@@ -89,14 +92,17 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "") -> Desk:
     released = [shop.named(release, "package") for one in routes.values() for release in one.releases]
     if not named and not released:
         raise MofangError("nothing-to-serve")
-    served = [serve_model(shop, one, engine) for one in {str(one): one for one in [*named, *released]}.values()]
+    own = shop.again()  # models are opened on other threads
+    offers = [offer_of(own, one, engine) for one in {str(one): one for one in [*named, *released]}.values()]
+    models = Models(offers=offers)
+    models.wake_all()
     directory = Directory(shop.control.again(), shop.secret("keys"))
     router = Router(routes.values())
-    marks = Marks(shop.secret(SECRET), Cabinet(shop.again()), lambda account: directory.picture.keep.get(account, 0))
-    desk = Desk(directory, Meter(shop.control.again(), utc_offset=shop_offset(shop)), served, shop.control.again(),
+    marks = Marks(shop.secret(SECRET), Cabinet(own), lambda account: directory.picture.keep.get(account, 0))
+    desk = Desk(directory, Meter(shop.control.again(), utc_offset=shop_offset(shop)), models, shop.control.again(),
                 router=router, marks=marks)
     if followed or not names:
-        desk.rollout = Rollout(shop.control.again(), router, Opened(shop.again(), desk, engine), sorted(followed))
+        desk.rollout = Rollout(shop.control.again(), router, Opened(own, desk, engine), sorted(followed))
     return desk
 
 
@@ -110,12 +116,22 @@ class Opened:
 
     def ready(self, release: str) -> None:
         """Open a release if it is not open."""
-        if release not in self.desk.served:
-            self.desk.served[release] = serve_model(self.shop, self.shop.named(release, kind="package"), self.engine)
+        from mofang.serve.boundary import attempt
+
+        models = self.desk.served
+        if release not in models.offers:
+            models.offers[release] = offer_of(self.shop, self.shop.named(release, kind="package"), self.engine)
+        fault = attempt(partial(models.wake, release))
+        if fault is not None:
+            del models.offers[release]
+            raise fault
 
     def ask(self, release: str, records: list[dict[str, Any]], done: Callable[[Any], None]) -> None:
         """Put records to a release, unless customers wait there: a mirrored request is the first to be left out."""
-        batcher = self.desk.served[release].batcher
+        found = self.desk.served.get(release)
+        if found is None:
+            raise MofangError("busy", waiting=0)
+        batcher = found.batcher
         if batcher.waiting > MIRROR_WAITING_MOST:
             raise MofangError("busy", waiting=batcher.waiting)
         batcher.submit(records, done, deadline_s=time.monotonic() + MIRROR_S)
@@ -127,6 +143,14 @@ def newest_packages(shop: Shop) -> list[Named]:
     for one in shop.names(kind="package"):
         newest.setdefault(one.name, one)
     return list(newest.values())
+
+
+def offer_of(shop: Shop, named: Named, engine: str = "") -> Offer:
+    """A release that can be opened, and how much of it there is."""
+    from mofang.serve.models import Offer
+
+    size_bytes = sum(part.size_bytes for part in shop.artifact(shop.ledger.get(named.entry)).parts)
+    return Offer(str(named), size_bytes, partial(serve_model, shop, named, engine))
 
 
 def serve_model(shop: Shop, named: Named, engine: str = "") -> Served:

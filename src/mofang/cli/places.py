@@ -34,7 +34,7 @@ COMMANDS: dict[str, Access] = {
     "deploy report": LOOK, "replay": TRAIN, "package": Access("remote", "release", ("*.mofang",)),
     "sell": MONEY,
     "customer new": MONEY, "customer limit": MONEY, "customer list": MONEY, "customer top-up": MONEY,
-    "customer credit-note": MONEY, "customer keep": MONEY,
+    "customer credit-note": MONEY, "customer priority": MONEY, "customer keep": MONEY,
     "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,
     "price set": MONEY, "price list": MONEY,
     "invoice": Access("remote", "money", ("INV-*.pdf",)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
@@ -17,7 +17,7 @@ from mofang.core.identity import now_us
 from mofang.core.journal import Journals
 from mofang.core.token import Pepper
 from mofang.serve.boundary import attempt
-from mofang.trade.customers import Customer, customers, kept_days
+from mofang.trade.customers import Customer, customers, kept_days, priorities
 from mofang.trade.keys import Key, check_key, keys
 from mofang.trade.prices import Price, price_at, prices
 
@@ -36,6 +36,7 @@ class Picture:
     keys: dict[str, Key]
     prices: dict[str, tuple[Price, ...]]
     keep: dict[str, int]
+    priorities: dict[str, int] = field(default_factory=dict)  # of customers that do not stand in the middle line
 
 
 class Directory:
@@ -110,4 +111,4 @@ class Directory:
         for price in prices(self.db):
             by_model[price.model] = (*by_model.get(price.model, ()), price)
         return Picture({one.id: one for one in customers(self.db)}, {one.id: one for one in keys(self.db)}, by_model,
-                       kept_days(self.db))
+                       kept_days(self.db), priorities(self.db))
