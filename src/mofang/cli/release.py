@@ -28,7 +28,7 @@ DECISIONS = {"promote": ("promoted", "已转正"), "rollback": ("taken back", "�
 
 @click.command()
 @click.argument("releases", nargs=-1, metavar="[MODEL@VERSION]")
-@click.option("--canary", metavar="SHARE", 
+@click.option("--canary", metavar="SHARE",
               help="Beside the old one with this share of requests, e.g. 5%; promoted or taken back by itself.")
 @click.option("--shadow", is_flag=True, help="Asked with every request, never answering and never charged.")
 @click.option("--ab", metavar="A=50,B=50", help="Several releases with fixed shares, e.g. reviews@1=50,reviews@2=50.")
