@@ -70,7 +70,8 @@ def package(context: Context, model: str, out: Path | None, as_json: bool) -> No
         _json({"file": str(sent.path), "model": sent.name, "sha256": sent.digest, "size_bytes": sent.size_bytes,
                "fingerprint": sent.fingerprint, "entries": sent.entries})
         return
-    context.say("{name} is in {path} ({size}), signed by this shop ({fingerprint})", "{name} 已写入 {path}（{size}），由本店签名（{fingerprint}）",
+    context.say("{name} is in {path} ({size}), signed by this shop ({fingerprint})",
+                "{name} 已写入 {path}（{size}），由本店签名（{fingerprint}）",
                 name=sent.name, path=sent.path, size=_size(sent.size_bytes), fingerprint=sent.fingerprint)
     context.say("Copy it to the server and type there:", "复制到服务器，然后在那里输入：")
     context.next(f"mofang up {sent.path.name} --from {sent.fingerprint} --domain YOUR.DOMAIN --behind-proxy")
