@@ -18,6 +18,8 @@ STEP = 3.0  # the larger part has so many times its rows
 POWERS = (0.05, 0.5)  # of rows, by which errors of texts fall
 HOPE = 0.1  # added to the power for what a curve may reach at most
 PART_MOST = 0.25
+DEAR_ROWS, DEAR_BUDGET_S, DEAR_SHARE = 2000, 60.0, 0.1  # from which a learning curve pays
+AHEAD_ROWS = 500  # from which a pretrained encoder is given what is left, shortened
 
 
 @dataclass(frozen=True)
@@ -88,3 +90,9 @@ def rung(family: Family, size: Size, rate: float, seconds: float) -> tuple[float
     part = min(PART_MOST, seconds / max(1e-9, whole - none))  # what it takes to start is spent in any case
     part = min(1.0, max(part, STEP * ROWS_LEAST / size.rows))
     return part / STEP, part
+
+
+def is_dear(family: Family, estimate_s: float, size: Size, budget_s: float) -> bool:
+    """Whether to look at a family's learning curve before its whole training is paid for."""
+    rows = min(AHEAD_ROWS, DEAR_ROWS) if family.starts_ahead else DEAR_ROWS
+    return family.shortens and size.rows >= rows and budget_s >= DEAR_BUDGET_S and estimate_s > DEAR_SHARE * budget_s

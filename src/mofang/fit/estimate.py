@@ -45,7 +45,7 @@ TORCH_S = 2.5
 TORCH = ("mlp", "resnet", "averaged", "rnn", "encoder", "pretrained")
 LINEAR_TEXT = 1.3
 TOKENS_A_CHARACTER = {"zh": 1.0, "en": 0.25}
-HEADROOM, FIRST_REACH = 4.0, 10.0  # as in select.py
+HEADROOM, FIRST_REACH, FIRST_SHARE = 4.0, 10.0, 0.05  # as in select.py
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,14 @@ def search(
 ) -> tuple[float, tuple[str, ...], bool]:
     """(seconds, kinds tried, whether the budget ends it) of ``select`` by its own rules: cheap to dear, what does not fit
     into what is left is passed over, the first is shortened to the budget."""
+    from mofang.fit.curve import is_dear
     from mofang.fit.tasks import candidates
 
     proposed = candidates(task, size)
     told = {family: family.estimate(size).seconds(machine.rate) for family in proposed}
+    if any(one.starts_ahead and is_dear(one, told[one], size, budget_s) for one in proposed):  # it gets all that is left
+        early = [one for one in sorted(proposed, key=lambda one: told[one]) if told[one] <= FIRST_SHARE * budget_s]
+        return budget_s, tuple(dict.fromkeys([*(one.tag for one in early), "pretrained"])), True
     left, spent = budget_s, 0.0
     tried: list[str] = []
     binds = loaded = False

@@ -105,6 +105,7 @@ class Family(Variant):
     tasks: ClassVar[tuple[str, ...]] = ()
     loops: ClassVar[bool] = True  # whether the training loop fits it, so that the settings of learning reach it
     shortens: ClassVar[bool] = False  # whether ``select`` may try it on a part of the rows first, and shorten it to a budget
+    starts_ahead: ClassVar[bool] = False  # whether it starts from weights that were pretrained elsewhere
     learns_shares: ClassVar[bool] = False  # whether it can learn a teacher's shares of each class
     varies: ClassVar[bool] = False  # whether it learns in epochs, each of which may see other variants
     takes_base: ClassVar[bool] = False  # whether it can start from a base that was pretrained here

@@ -109,10 +109,19 @@ def part_of(material: Material, share: float, seed: int) -> Material:
         ranks = np.empty(len(rows), dtype=np.float64)
         ranks[by_class] = np.concatenate([np.arange(count) / max(1, count) for count in counts])
         order = order[np.argsort(ranks, kind="stable")]
-    kept = np.sort(order[: max(1, len(material.labels), round(share * len(rows)))])
+    return replace(material, train=_chosen(rows, np.sort(order[: max(1, len(material.labels), round(share * len(rows)))])))
+
+
+def rated_on(material: Material, most: int) -> Material:
+    """The material with at most so many of its validation rows, evenly from first to last."""
+    rows = material.validation
+    kept = np.unique(np.linspace(0, max(0, len(rows) - 1), min(most, len(rows))).round().astype(np.int64))
+    return replace(material, validation=_chosen(rows, kept))
+
+
+def _chosen(rows: Rows, kept: Array) -> Rows:
     targets = rows.targets[kept] if isinstance(rows.targets, np.ndarray) else [rows.targets[place] for place in kept]
-    chosen = Rows([rows.ids[place] for place in kept], [rows.records[place] for place in kept], targets)
-    return replace(material, train=chosen)
+    return Rows([rows.ids[place] for place in kept], [rows.records[place] for place in kept], targets)
 
 
 def read_material(snapshot: Artifact, headline: str) -> Material:

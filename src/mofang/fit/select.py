@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -17,10 +17,11 @@ from mofang.data.records import RecordReader
 from mofang.data.snapshot import Snapshot
 from mofang.engine.task import read_columns
 from mofang.fit.asking import weigh
-from mofang.fit.curve import Curve, longer, rung
+from mofang.fit.curve import Curve, is_dear, longer, rung
 from mofang.fit.family import Family
 from mofang.fit.loop.deadline import deadline_in
 from mofang.fit.loop.machine import multiply_rate
+from mofang.fit.loop.probe import known_choices, probe
 from mofang.fit.size import Size, size_of
 from mofang.fit.tasks import candidates
 from mofang.fit.train import Model, train
@@ -29,17 +30,20 @@ HEADROOM = 4.0  # a first candidate is trained whole where its estimate fits so 
 FIRST_REACH = 10.0  # and tried at all up to an estimate of so many budgets
 SHORTEST_S = 0.1
 ANNOUNCED_S = 60.0  # a longer search is announced
-DEAR_ROWS, DEAR_BUDGET_S, DEAR_SHARE = 2000, 60.0, 0.1  # from which a learning curve pays
 RUNG_SHARE = 0.05  # of the budget, for the larger of the two parts of a curve
 OVERRUN_SHARE = 0.3  # of the budget, that a network with a small estimate may take before dearer ones are looked at
 STEADY = 1.5  # a network is trained without a limit where its estimate fits so often into what is left
 EXPLORED_SHARE = 0.12  # of the budget, that each part of a curve may take
 LIMIT_SHARE = 0.85  # of what is left, for a shortened training: its last validation comes on top
 SHORTEST_SHARE = 0.04  # of its estimate: with less a shortened training would learn nothing
+FIRST_SHARE = 0.05  # of the budget, that a network from nothing may be estimated at to come before a pretrained encoder
+RACE_FROM_S, RACE_SHARE, RATED = 240.0, 0.07, 400  # pretrained encoders race for so much of the budget, rated on so many rows
+AHEAD_SHARE = 0.83  # of what is left, for the one that won: its last verdict takes longer than a small network's
+AHEAD_LEAST = 0.01  # as SHORTEST_SHARE, for an encoder that knows the language already
 WEIGHED, WEIGHED_LEFT_S = 24, 10.0  # records asked to time an answer, where so much time is left
 
 
-@stage(version=4, depends="machine")
+@stage(version=5, depends="machine")
 def select(
     run: Run,
     snapshot: Snapshot,
@@ -55,8 +59,10 @@ def select(
     goes on from there. The first one is shortened to the budget where it would take longer, so that there is
     a model at the end. ``families`` names the candidates; left empty, the task proposes them.
 
-    Dear networks for texts are first tried on two small parts of the training rows: the curve through both says what all rows
-    would give, those that cannot reach the best model so far are stopped, and the most promising ones get the time, shortened
+    Where a pretrained encoder that reads the texts' language is installed, the machine is probed, and it comes after the cheapest
+    families and before dear networks from nothing; of several each is given the same short time, and the rest goes to
+    the one that reached most in it. Dear networks from nothing are first tried on two small parts of the training rows: the
+    curve through both says what all rows would give, those that cannot reach the best model so far are stopped, and the most promising ones get the time, shortened
     to what is left. The table shows quality beside seconds, size and the time of one answer.
     """
     size = size_of(snapshot)
@@ -75,8 +81,17 @@ def select(
         )
     trial = Trial(run, snapshot, seed, budget_s)
     later = [family for family in ordered if is_dear(family, estimates[family], size, budget_s)]
+    ahead = [family for family in later if family.starts_ahead]
+    if ahead:
+        trial.probe()
+        waiting = [one for one in ordered if one.shortens and one not in later and estimates[one] > FIRST_SHARE * budget_s]
+        later = [*later, *waiting]
     for family in ordered:
         if family not in later or not trial.models:
+            trial.attempt(family, estimates[family])
+    trial.race([family for family in ahead if family not in trial.tried], estimates)
+    for family in later:
+        if family not in trial.tried and not is_dear(family, estimates[family], size, budget_s):
             trial.attempt(family, estimates[family])
     promising = [trial.explore(family, size, rate) for family in later if family not in trial.tried]
     for curve in sorted((one for one in promising if one is not None), key=lambda one: -one.whole):
@@ -93,11 +108,6 @@ def select(
         validation=trial.table[chosen]["validation"],
     )
     return trial.models[chosen]
-
-
-def is_dear(family: Family, estimate_s: float, size: Size, budget_s: float) -> bool:
-    """Whether to look at a family's learning curve before its whole training is paid for."""
-    return family.shortens and size.rows >= DEAR_ROWS and budget_s >= DEAR_BUDGET_S and estimate_s > DEAR_SHARE * budget_s
 
 
 def expected(estimates_s: Sequence[float], budget_s: float) -> float:
@@ -150,6 +160,51 @@ class Trial:
             row["limit_s"] = max(SHORTEST_S, round(self.left_s, 1))
             self._train(f"spent-short-{place}", row, family, limit_s=row["limit_s"])
 
+    def probe(self) -> None:
+        """Let the shop know what this machine does fastest, where it does not yet: a large network is worth it."""
+        if self.run.once("probed", lambda: known_choices(self.run.shop) is not None):
+            return
+        began = time.monotonic()
+        self.run.call(probe)
+        seconds = self.run.once("probe-spent", lambda: round(time.monotonic() - began, 2))
+        self.left_s = max(0.0, self.left_s - seconds)
+
+    def race(self, ahead: Sequence[Family], estimates: Mapping[Family, float]) -> None:
+        """Train a pretrained encoder for as long as is left; of several, the one that reaches most in the same short time.
+
+        Where the budget is too small for a race the one with the smallest estimate is taken.
+        """
+        places: dict[Family, int] = {}
+        for family in ahead:
+            self.tried.add(family)
+            places[family] = len(self.table)
+            self.table.append({"family": family.tag, "settings": family.to_dict(), "estimate_s": round(estimates[family], 1)})
+        reached: dict[Family, float] = {}
+        for family in ahead if len(ahead) > 1 and self.budget_s >= RACE_FROM_S else ():
+            row, seen = self.table[places[family]], dict[str, Any]()
+            self._train(f"race-spent-{places[family]}", seen, family, limit_s=round(RACE_SHARE * self.budget_s, 1), rated=RATED,
+                        kept=False)
+            row["seconds"] = seen.pop("seconds")
+            if "validation" in seen:
+                reached[family] = row["raced"] = seen["validation"]
+            else:
+                row |= seen
+        if not ahead or len(ahead) > 1 and self.budget_s >= RACE_FROM_S and not reached:
+            return
+        best = max(reached, key=lambda one: reached[one]) if reached else ahead[0]
+        for family in ahead:
+            row = self.table[places[family]]
+            if family != best and "status" not in row:
+                row |= {"status": "stopped", "code": "race", "reason": self._why_lost(row, reached.get(best))}
+        self._pursue(best, places[best], estimates[best], AHEAD_SHARE, AHEAD_LEAST)
+
+    @staticmethod
+    def _why_lost(row: Mapping[str, Any], best: float | None) -> str:
+        if best is None:
+            return say("there is time for one pretrained encoder", "时间只够训练一个预训练编码器")
+        return say("reaches {reached} where another reaches {best} in the same time", "相同时间内达到 {reached}，另一个达到 {best}",
+                   reached=f"{row['raced']:.3f}", best=f"{best:.3f}")
+
     def explore(self, family: Family, size: Size, rate: float) -> Curve | None:
         """Train on two parts of the rows; None where there is no time for it or its curve stays below the best model."""
         self.tried.add(family)
@@ -157,6 +212,9 @@ class Trial:
         row["estimate_s"] = round(family.estimate(size).seconds(rate), 1)
         self.table.append(row)
         place = len(self.table) - 1
+        if not self.run.once(f"take-{place}", lambda: self.left_s > RUNG_SHARE * self.budget_s):
+            row |= self._skipped(row["estimate_s"])
+            return None
         meant_s = min(RUNG_SHARE * self.budget_s, self.left_s / 3)
         tried = self.run.once(f"rung-{place}", lambda: rung(family, size, rate, meant_s))
         points, spent = [], []
@@ -186,19 +244,22 @@ class Trial:
 
     def pursue(self, curve: Curve) -> None:
         """Train the family of a curve on all rows, shortened to what is left where that is less than it needs."""
-        row, estimate_s = self.table[curve.place], curve.whole_s
-        row["estimate_s"] = round(estimate_s, 1)
-        if not self.run.once(f"take-{curve.place}", lambda: self.left_s > SHORTEST_SHARE * estimate_s):
+        self.table[curve.place]["estimate_s"] = round(curve.whole_s, 1)
+        self._pursue(curve.family, curve.place, curve.whole_s, LIMIT_SHARE, SHORTEST_SHARE)
+
+    def _pursue(self, family: Family, place: int, estimate_s: float, share: float, least: float) -> None:
+        row = self.table[place]
+        if not self.run.once(f"pursue-{place}", lambda: self.left_s > least * estimate_s):
             row |= self._skipped(estimate_s)
             return
-        whole = self.run.once(f"whole-{curve.place}", lambda: estimate_s * STEADY <= self.left_s)
+        whole = self.run.once(f"whole-{place}", lambda: estimate_s * STEADY <= self.left_s)
         limit_s = 0.0
         if not whole:
-            limit_s = self.run.once(f"limit-{curve.place}", lambda: max(SHORTEST_S, round(LIMIT_SHARE * self.left_s, 1)))
+            limit_s = self.run.once(f"limit-{place}", lambda: max(SHORTEST_S, round(share * self.left_s, 1)))
         if limit_s:
             row["limit_s"] = limit_s
-        self._train(f"spent-{curve.place}", row, curve.family, deadline_s=self.left_s if whole else float("inf"),
-                    limit_s=limit_s, place=curve.place)
+        self._train(f"spent-{place}", row, family, deadline_s=self.left_s if whole else float("inf"), limit_s=limit_s,
+                    place=place)
 
     def _skipped(self, estimate_s: float) -> dict[str, Any]:
         reason = say("needs about {needs} s, {left} s are left", "约需 {needs} 秒，剩余 {left} 秒",
@@ -226,6 +287,7 @@ class Trial:
         deadline_s: float = float("inf"),
         limit_s: float = 0.0,
         part: float = 1.0,
+        rated: int = 0,
         place: int = -1,
         kept: bool = True,
     ) -> None:
@@ -233,7 +295,8 @@ class Trial:
         began = time.monotonic()
         try:
             with deadline_in(deadline_s):
-                model = self.run.call(train, self.snapshot, family=family, seed=self.seed, seconds=limit_s, part=part)
+                model = self.run.call(train, self.snapshot, family=family, seed=self.seed, seconds=limit_s, part=part,
+                                      rated=rated)
             row |= {
                 "status": "trained",
                 "metric": model.measures["metric"],

@@ -31,7 +31,7 @@ from mofang.fit.guidance import Guidance, learnt
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.probe import choosing, known_choices, with_choices
-from mofang.fit.material import Material, part_of, read_material
+from mofang.fit.material import Material, part_of, rated_on, read_material
 from mofang.fit.planning.ahead import foresee
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def train(
     augment: tuple[str, ...] = (),
     strength: Annotated[float, Field(gt=0, le=1)] = 0.5,
     part: Annotated[float, Field(gt=0, le=1)] = 1.0,
+    rated: Annotated[int, Field(ge=0)] = 0,
     folds: Annotated[int, Field(ge=0, le=50)] = 0,
     learning: Learning = Learning(),
     guidance: Guidance = Guidance(),
@@ -101,7 +102,8 @@ def train(
     validation rows are never varied. ``folds`` trains so many times on parts of the training part first and
     tells mean and spread of the headline. ``learning`` are the flags of the loop (``--optimizer``, ``--schedule`` …).
     A ``base`` (of ``pretrain``) is what a family that starts from pretrained weights starts from, in place of its own.
-    ``part`` learns from this share of the training rows only, classes alike.
+    ``part`` learns from this share of the training rows only, classes alike, and ``rated`` rates on at most so many of the
+    validation rows (0: all of them), for a first impression.
     A ``teacher``, another model of the same question, says what else to learn of the training texts: its shares of each class,
     softened by ``temperature``, count ``share`` beside the labels. ``unlabelled`` records get the teacher's answers, or, without
     one, the model's own where it is sure (``confidence``, ``rounds``); what did not help on validation is not kept.
@@ -115,6 +117,8 @@ def train(
     material = read_material(snapshot, headline)
     if part < 1:
         material = part_of(material, part, seed)
+    if rated:
+        material = rated_on(material, rated)
     variation = Variation(augment, strength) if augment else None
     conditions = Conditions(seed, seconds, run.scratch, run.progress, variation, start, learning=learning)
     with choosing(known_choices(run.shop)):

@@ -75,6 +75,20 @@ def unpacked(package: str, source: Path, cache: Path) -> Path:
     return folder
 
 
+def packed_config(package: str, source: Path) -> dict[str, Any]:
+    """The configuration of a packed base model, read from its head alone: {} where it is not there or of another format."""
+    try:
+        with (source / PACKED[package]).open("rb") as file:
+            head = file.read(8 + struct.calcsize(HEAD))
+    except OSError:
+        return {}
+    if head[:4] != MAGIC or len(head) < 8 + struct.calcsize(HEAD):
+        return {}
+    width, layers, heads, inner, *_ = struct.unpack_from(HEAD, head, 8)
+    return {"model_type": "bert", "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads,
+            "intermediate_size": inner, "vocab_size": 3 * LATIN_PIECES}
+
+
 def lay_out(data: bytes, package: str) -> dict[str, bytes]:
     """The files of the folder: config.json, model.safetensors, tokenizer.json and a card with the licence.
 

@@ -13,7 +13,7 @@ from mofang.core.language import say
 from mofang.data.firstlook.finding import Finding
 from mofang.data.firstlook.sniff import sniff
 from mofang.new.text import UNKNOWN, recipe_text
-from mofang.new.words import cost_line, describe
+from mofang.new.words import cost_line, describe, encoder_lines
 
 BUDGET_S = 300.0  # what `mofang run` may take unless it is told otherwise
 
@@ -37,6 +37,7 @@ class Made:
         return [
             *describe(self.finding),
             f"  {cost_line(self.estimate)}",
+            *encoder_lines(self.finding),
             *([_licence_line()] if self.licence == UNKNOWN else []),
             say(
                 "Wrote {recipe}: each guess is one line of it, yours to edit.",

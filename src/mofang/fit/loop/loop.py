@@ -38,7 +38,7 @@ from mofang.fit.loop.schedule import rate_at
 
 __all__ = ["Cursor", "Loop", "Outcome", "Plan"]
 
-MEASURED_STEPS = 8
+MEASURED_STEPS, LEFT_SHARE = 8, 0.93  # of the time left: the last verdict comes on top
 SEED_STRIDE = 1_000_003
 
 
@@ -61,13 +61,16 @@ class Loop:
         self.cursor = Cursor(steps=plan.epochs * len(self._groups(0)))
         if plan.steps:
             self.cursor.steps = min(self.cursor.steps, plan.steps)
+        self._planned = self.cursor.steps
         self.average = Average(self.placement.weights(self.network), plan.ema) if plan.ema else None
         self.best = self._weights()
         self.refused = 0
+        self._final: Judged | None = None  # the verdict on the best weights, where there was only one
         self.resumed = self._resume()
         self.journal = Journal(scratch, self.cursor.step, plan.tensorboard, self.placement.is_first)
         self.meter = Meter(lambda: peak_rate(self.precision, self.device))
         self.operations = Operations(network)
+        self._timed = self.cursor.step, self.cursor.elapsed_s
         self._began = time.monotonic() - self.cursor.elapsed_s
         self._saved = time.monotonic()
 
@@ -82,7 +85,9 @@ class Loop:
             self.journal.close()
         self.placement.put(self.network, self.best)
         self.network.eval()
-        judged, cursor = self.objective.judge(self.network, self.device), self.cursor  # float32, as an exported graph
+        cursor, judged = self.cursor, self._final
+        if judged is None:
+            judged = self.objective.judge(self.network, self.device)  # float32, as an exported graph
         steps = read_steps(self.scratch)
         return Outcome(
             judged, cursor.curves, cursor.best_epoch, cursor.stopped or "finished", self.resumed, self.device.type,
@@ -103,7 +108,8 @@ class Loop:
                 self._verdict(bar)
                 self.network.train()
             self._checkpoint_when_due()
-        if not self.plan.judge_steps or (cursor.count and (self._over() or cursor.epoch + 1 == self.plan.epochs)):
+        last = bool(self._over()) or cursor.epoch + 1 == self.plan.epochs
+        if (cursor.count and last) if self.plan.judge_steps else (last or not self._soon_over(len(groups))):
             self._verdict(bar)
         if self._over() and not cursor.stopped and cursor.epoch + 1 < self.plan.epochs:
             cursor.stopped = self._over()
@@ -112,7 +118,10 @@ class Loop:
 
     def _verdict(self, bar: Bar) -> None:
         """Validate, remember the best weights, and decide whether to go on."""
-        cursor, judged = self.cursor, self._judge()
+        cursor = self.cursor
+        only = cursor.best_epoch < 0 and not self.plan.judge_steps and (
+            bool(self._over()) or cursor.epoch + 1 == self.plan.epochs)
+        judged = self._judge("fp32" if only else self.precision)
         row = {
             "epoch": cursor.epoch + 1,
             "step": cursor.step,
@@ -126,7 +135,7 @@ class Loop:
         self.journal.verdict(row)
         bar.note(f"loss {row['loss']:.3f} · {judged.score:.3f}")
         if cursor.take(judged, self.plan.patience, self.plan.improvement):
-            self.best = self._weights()
+            self.best, self._final = self._weights(), judged if only else None
         if self.plan.target is not None and judged.score >= self.plan.target:
             cursor.stopped = "target reached"
         cursor.loss_sum, cursor.count = 0.0, 0.0
@@ -191,30 +200,38 @@ class Loop:
         plan, cursor = self.plan, self.cursor
         return rate_at(cursor.step, cursor.steps, plan.learning_rate, plan.warm_up, plan.schedule)
 
-    def _judge(self) -> Judged:
+    def _judge(self, precision: str) -> Judged:
         """The verdict on the weights as they are, or on their average where one is kept."""
         self.network.eval()
         if self.average is None:
-            return self._verdict_of()
+            return self._verdict_of(precision)
         kept = {name: value.clone() for name, value in self.placement.weights(self.network).items()}
         self.placement.put(self.network, self.average.weights)
-        judged = self._verdict_of()
+        judged = self._verdict_of(precision)
         self.placement.put(self.network, kept)
         return judged
 
-    def _verdict_of(self) -> Judged:
-        with casting(self.precision, self.device):
+    def _verdict_of(self, precision: str) -> Judged:
+        with casting(precision, self.device):
             return self.objective.judge(self.network, self.device)
 
     def _keep_to_time(self) -> None:
-        """Once the first steps are timed, shorten the schedule so that the rate reaches zero within the
-        limit.
+        """Once the first steps are timed, shorten the schedule so that the rate reaches zero within the limit; look again
+        after twice as many steps, because the first ones are slow and others may come to use the machine.
         """
         cursor, limit = self.cursor, self.plan.seconds
         cursor.elapsed_s = self.placement.total(time.monotonic() - self._began) / self.placement.ranks
-        if limit and cursor.step == MEASURED_STEPS:
-            possible = int(0.9 * limit / (cursor.elapsed_s / MEASURED_STEPS))
-            cursor.steps = max(MEASURED_STEPS, min(cursor.steps, possible))
+        number = cursor.step // MEASURED_STEPS
+        if not limit or cursor.step % MEASURED_STEPS or number & (number - 1) or cursor.step > 0.6 * cursor.steps:
+            return
+        steps, spent = cursor.step - self._timed[0], cursor.elapsed_s - self._timed[1]
+        possible = cursor.step + int(LEFT_SHARE * (limit - cursor.elapsed_s) * steps / spent)
+        cursor.steps = max(MEASURED_STEPS, min(self._planned, possible))
+        self._timed = cursor.step, cursor.elapsed_s
+
+    def _soon_over(self, groups: int) -> bool:
+        """Whether a shortened plan ends within half an epoch: its last verdict then stands for this one, too."""
+        return bool(self.plan.seconds) and self.cursor.steps - self.cursor.step < groups / 2
 
     def _over(self) -> str:
         """Why there are no more steps; "" while there are."""

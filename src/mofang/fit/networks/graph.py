@@ -69,7 +69,7 @@ def network_graph(
     """
     end = "identity" if named else end
     output = named or ENDS[end][1]
-    names = list(sample)
+    names = sorted(sample)  # as files give them they come in any order
     if (taken := _CAPTURED.get()) is not None:
         taken.append(Captured(_Answers(network, names, end, centre, spread).eval(), sample, output))
     ragged = {array.shape for array in sample.values() if array.dtype == "int64"}  # ids, and what stands beside them

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mofang.fit.loop.objective import Batch
-from mofang.fit.networks.encoder import EncoderBody, load_encoder, unsuited
+from mofang.fit.networks.encoder import EncoderBody, load_encoder, take_weights, unsuited
 
 OWN = "auto"  # our own body where it suits; any other word is transformers' name for its kind of attention
 LIBRARY = "eager"  # for short texts on a CPU faster than the library's default
@@ -30,11 +30,14 @@ class TransformerNetwork(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits [B, K] of ids and mask int64 [B, L]."""
+        logits: Tensor = self.head(self.dropout(self.pooled(input_ids, attention_mask)))
+        return logits
+
+    def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The mean of the last hidden states over a text's own positions, [B, H]."""
         states = states_of(self.body(input_ids=input_ids, attention_mask=attention_mask))
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
-        pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
-        logits: Tensor = self.head(self.dropout(pooled))
-        return logits
+        return (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
     def operations(self, batch: Batch) -> float:
         """Floating-point operations of a training step on this batch; 0 where the body is not ours (the loop then counts)."""
@@ -67,15 +70,24 @@ def from_config(
 
 
 def from_folder(
-    folder: Path, classes: int, dropout: float, attention: str = OWN
+    folder: Path, classes: int, dropout: float, attention: str = OWN, *, layers: int = 0, inner: float | None = None
 ) -> tuple[TransformerNetwork, dict[str, Any]]:
-    """A pretrained body with a new head, and its configuration.
+    """A pretrained body with a new head, and its configuration; of the body the first ``layers`` (0: all).
 
-    Reads safetensors only; no code from the folder is run.
+    ``inner`` replaces both dropouts of the body. Reads safetensors only; no code from the folder is run.
     """
     known = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    changed: dict[str, Any] = {}
+    if 0 < layers < known.get("num_hidden_layers", 0):
+        changed["num_hidden_layers"] = layers
+    if inner is not None and (known.get("model_type") == "bert" or "hidden_dropout_prob" in known):
+        changed |= {"hidden_dropout_prob": inner, "attention_probs_dropout_prob": inner}
+    known |= changed
     if attention == OWN and not unsuited(known):
-        own = load_encoder(folder)
+        from safetensors.torch import load_file
+
+        own = load_encoder(known)
+        take_weights(own, load_file(folder / "model.safetensors"))
         return TransformerNetwork(own, own.shape.width, classes, dropout), known
     from transformers import AutoModel
     from transformers.utils import logging
@@ -88,6 +100,7 @@ def from_folder(
         trust_remote_code=False,
         attn_implementation=_library(attention),
         dtype=torch.float32,
+        **changed,
     )
     config = body.config.to_diff_dict() | {"model_type": body.config.model_type}
     return TransformerNetwork(_without_pooler(body), int(body.config.hidden_size), classes, dropout), config

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from mofang.core.errors import MofangError
 from mofang.fit.families.averaged import Averaged
 from mofang.fit.families.encoder import Encoder
 from mofang.fit.families.linear import Linear
-from mofang.fit.families.pretrained import Pretrained, base_folder
+from mofang.fit.families.pretrained import Pretrained, base_config
 from mofang.fit.families.rnn import Rnn
 from mofang.fit.families.static import Static
 from mofang.fit.family import Family
@@ -21,17 +20,15 @@ def candidates(size: Size) -> tuple[Family, ...]:
     that are installed and read the texts' language.
     """
     found: list[Family] = [Linear(), Static(), Averaged(), Rnn(), Encoder(), Encoder(layers=4, width=256, learning_rate=3e-4)]
-    if size.language != "zh" and is_installed(Pretrained().base):
-        found.append(Pretrained())
-    if is_installed(PACKED):
-        found.append(Pretrained(base=PACKED, learning_rate=RATE))
-    return tuple(found)
+    return (*found, *(one for one in pretrained(size.language) if is_installed(one.base)))
+
+
+def pretrained(language: str) -> tuple[Pretrained, ...]:
+    """The pretrained encoders that packages ship and that read a language, installed or not; the one for both comes last."""
+    both = Pretrained(base=PACKED, learning_rate=RATE)
+    return (both,) if language == "zh" else (Pretrained(), both)
 
 
 def is_installed(base: str) -> bool:
-    """Whether a base model is at hand."""
-    try:
-        base_folder(base)
-    except MofangError:
-        return False
-    return True
+    """Whether a base model is at hand; what is packed is not unpacked for that."""
+    return bool(base_config(base))
