@@ -33,7 +33,7 @@ CELLS_MAX = 1 << 20      # ids at once: bounds memory when a batch holds very lo
 
 
 class Package(Artifact):
-    """A model ready to answer: package.json, signature.json, canonical.jsonl, card.md, ``graph/`` and ``encoder/``; where
+    """A model ready to answer: package.json, schema.json, canonical.jsonl, card.md, ``graph/`` and ``encoder/``; where
     they were asked for, ``weights/`` as they were trained and ``torch/``, the program that torch runs."""
 
     kind = "package"
