@@ -35,7 +35,6 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "release": ("release", "put a version on sale: at once, as canary, in the shadow, A/B", "上线一个版本：直接、金丝雀、影子或 A/B"),
         "rollback": ("release", "go back to the release before", "回到上一个发布版"),
         "deploy": ("release", "which release answers, and what was seen of it", "由哪个发布版应答，以及观察到的情况"),
-        "package": ("packing", "make a model ready to serve, or write it into one signed file", "把模型打包上线，或写成一个带签名的文件"),
         "sell": ("offer", "sell a model to a customer: customer, price and key in one", "把模型卖给客户：客户、价格、密钥一步完成"),
         "customer": ("sell", "add, list and top up customers", "添加、查看客户，给客户充值"),
         "key": ("sell", "issue, list, rotate and revoke keys", "签发、查看、轮换和吊销密钥"),
@@ -60,6 +59,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     ("More", "更多"): {
         "demo": ("more", "a model's whole life on real reviews", "用真实评论走完模型的一生"),
         "export": ("travel", "write a model, or records, for another shop or other tools", "把模型或记录写成文件，带到另一个模坊或其他工具"),
+        "package": ("travel", "write a model into the file that a server starts from", "把模型写成服务器可直接启动的文件"),
         "up": ("up", "from a model's file to a service that survives reboot", "从模型文件到重启后仍在运行的服务"),
         "import": ("travel", "take in a model from another shop's file", "导入另一个模坊的模型文件"),
         "fingerprint": ("travel", "this shop's key, to compare by telephone", "本店公钥的指纹，供对方核对"),

@@ -41,7 +41,6 @@ COMMANDS: dict[str, Access] = {
     "invoice": Access("remote", "money", ("INV-*.pdf",)),
     "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "verify": LOOK, "diff": TRAIN, "costs": MONEY,
     "backup": SERVER, "restore": SERVER, "sweep": SERVER,
-    "package": Access("remote", "release", ("*.mofang",)),
     "export": Access("remote", "release", ("*.mofang",)), "import": RELEASE, "fingerprint": LOOK,
     "invite": PEOPLE, "people list": PEOPLE, "people remove": PEOPLE, "people roles": PEOPLE, "join": HERE,
     "erase": PEOPLE,

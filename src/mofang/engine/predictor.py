@@ -193,6 +193,8 @@ def package_about(source: str | Path | Artifact, files: Mapping[str, Path], pack
     name = "package.json" if packaged else "about.json"
     if name not in files:
         raise MofangError("package-unreadable", path=where, reason="it has no package.json and no about.json")
+    if isinstance(source, Artifact) and file_digest(files[name]) != source.part(name).digest:
+        raise MofangError("package-damaged", part=name)
     try:
         about: dict[str, Any] = json.loads(files[name].read_bytes())
         missing = {"format", "task", "inputs", "labels", "encoder"} - set(about)
