@@ -67,7 +67,7 @@ def _spans(columns: Mapping[str, Sequence[Any]], texts: Sequence[str], given: Gi
     for label in labels:
         for text in given.inputs or [name for name in columns if name != label and _is_words(columns[name])]:
             read = reading(target_of("token_classification"), (text,))
-            cells = [read(_json(value), {text: words}) for value, words in zip(columns[label], columns[text], strict=True)
+            cells = [read(written(value), {text: words}) for value, words in zip(columns[label], columns[text], strict=True)
                      if not is_missing(value)]
             good = [one for one in cells if not one.reason]
             if len(cells) >= ROWS_LEAST and len(good) >= PROVEN * len(cells):
@@ -85,7 +85,7 @@ def _answers(columns: Mapping[str, Sequence[Any]], given: Given) -> Aim | None:
     question, context, label = asks[0], reads[0], labels[0]
     read = reading(target_of("question_answering"), (context, question))
     rows = zip(columns[label], columns[context], columns[question], strict=True)
-    cells = [read("" if is_missing(value) else _json(value), {context: text, question: asked}) for value, text, asked in rows]
+    cells = [read("" if is_missing(value) else written(value), {context: text, question: asked}) for value, text, asked in rows]
     good = sum(not one.reason for one in cells)
     answered = sum(bool(one.written) and '"text":""' not in (one.written or "") for one in cells if not one.reason)
     if len(cells) < ROWS_LEAST or good < PROVEN * len(cells) or answered < len(cells) / 4:
@@ -203,7 +203,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _json(value: Any) -> Any:
+def written(value: Any) -> Any:
     """A value as collecting will write it: lists and objects as JSON."""
     return orjson.dumps(value).decode() if isinstance(value, list | dict) else value
 
