@@ -26,7 +26,7 @@ from mofang.engine.task import TASKS, task_named
 from mofang.matrix import matrix_rows
 from tests.contract.conftest import WHOLE
 from tests.fit.placing import INPUTS, MAKE, THINGS, written
-from tests.stories.terminal import Server, Terminal
+from tests.stories.terminal import Inside, Server, Terminal
 
 ELSEWHERE = {"text_generation": "tests/contract/test_generator_stages.py"}
 FAMILIES: dict[str, Any] = {
@@ -97,7 +97,7 @@ def server(line: Line) -> Iterator[tuple[Server, Terminal, str]]:
     place = line.folder / "sold"
     shutil.copytree(line.shop.path, place / "shop")
     Shop(place / "shop").name("line", Shop(place / "shop").find(line.made["package"].entry, "package"))
-    terminal = Terminal(place)
+    terminal = Inside(place)
     terminal.type("customer", "new", "tester")
     token = terminal.token("tester", "--test")
     with Server(terminal, "line") as running:
