@@ -72,7 +72,8 @@ def bring(task: str, shop: Shop, folder: Path, rows: list[dict[str, Any]]) -> di
     family, inputs = FAMILIES[task], rows_of(task)[1]
     label = "share" if task == "pair_regression" else "label"
     source = str(written(folder, rows))
-    made: dict[str, Artifact] = {"collect": shop.run(collect, source=source, licence="CC0-1.0", origin="tests", label=label, text=inputs)}
+    read = {"source": source, "licence": "CC0-1.0", "origin": "tests", "label": label, "text": inputs}
+    made: dict[str, Artifact] = {"collect": shop.run(collect, **read)}
     made["snapshot"] = shop.run(snapshot, made["collect"], task=task, label=label, inputs=inputs, validation=0.2, test=0.2)
     made["train"] = shop.run(train, made["snapshot"], family=family)
     made["select"] = shop.run(select, made["snapshot"], families=(family,))

@@ -1,4 +1,4 @@
-"""``mofang new`` on rows that are for more than one class of a record: told where the values prove it, else as before or unsure."""
+"""``mofang new`` on rows that are for more than one class of a record: told where the values prove it, else as before."""
 
 from __future__ import annotations
 
@@ -28,8 +28,14 @@ def listed(chance: random.Random, number: int) -> Row:
     return {"正文": row["text"], "实体": json.loads(row["label"])}
 
 
+def asked(chance: random.Random, number: int) -> Row:
+    row = question(chance, number)
+    return {"context": row["context"], "question": row["question"], "answer": row["label"]}
+
+
 def told(chance: random.Random, number: int) -> Row:
-    return {"messages": [{"role": "user", "content": f"What is {number}?"}, {"role": "assistant", "content": f"It is {number + 1}."}]}
+    return {"messages": [{"role": "user", "content": f"What is {number}?"},
+                         {"role": "assistant", "content": f"It is {number + 1}."}]}
 
 
 def answered(chance: random.Random, number: int) -> Row:
@@ -60,7 +66,8 @@ def same(chance: random.Random, number: int) -> Row:
 def plain(chance: random.Random, number: int) -> Row:
     good = number % 2
     words = "lovely clean quiet" if good else "dirty loud broken"
-    return {"title": f"stay {number}", "body": f"the {chance.choice(THINGS)} was {words} and number {number}", "label": "good" if good else "bad"}
+    body = f"the {chance.choice(THINGS)} was {words} and number {number}"
+    return {"title": f"stay {number}", "body": body, "label": "good" if good else "bad"}
 
 
 def outside(chance: random.Random, number: int) -> Row:
@@ -68,14 +75,14 @@ def outside(chance: random.Random, number: int) -> Row:
 
 
 def elsewhere(chance: random.Random, number: int) -> Row:
-    return {"context": f"nothing of it here, {number}", "question": f"What is it {number}?", "answer": f"quite another thing {number}"}
+    return {"context": f"nothing of it here, {number}", "question": f"What is it {number}?",
+            "answer": f"quite another thing {number}"}
 
 
 SHAPES: dict[str, tuple[Callable[[random.Random, int], Row], str, str, tuple[str, ...]]] = {
     "spans as text": (entity, "token_classification", "label", ("text",)),
     "spans as lists": (listed, "token_classification", "实体", ("正文",)),
-    "answers": (lambda chance, number: {("answer" if name == "label" else name): value for name, value in
-                                        question(chance, number).items()}, "question_answering", "answer", ("context", "question")),
+    "answers": (asked, "question_answering", "answer", ("context", "question")),
     "messages": (told, "text_generation", "messages", ("messages",)),
     "instructions": (answered, "text_generation", "response", ("instruction",)),
     "numbers of texts": (rated, "text_regression", "score", ("review",)),
@@ -121,22 +128,28 @@ def test_what_does_not_hold_is_not_claimed(
 
 @pytest.mark.parametrize("shape", ["spans as lists", *(pytest.param(one, marks=pytest.mark.cluster) for one in (
     "labels with bars", "numbers of texts"))])
-def test_the_recipe_that_is_written_runs(shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    new(tmp_path, of(SHAPES[shape][0]) + [{**row, **{name: f"{value} more" for name, value in row.items() if name in SHAPES[shape][3]}}
-                                          for row in of(SHAPES[shape][0])], capsys)
+def test_the_recipe_that_is_written_runs(
+    shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, _, _, inputs = SHAPES[shape]
+    rows = of(make)
+    new(tmp_path, rows + [{**row, **{name: f"{row[name]} more" for name in inputs}} for row in rows], capsys)
     monkeypatch.setenv("MOFANG_SHOP", str(tmp_path / "shop"))
     assert run(["run", str(tmp_path / "r.py"), "--budget", "1s", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert "error" not in said, said
 
 
-def test_in_chinese_with_commas_and_a_csv_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_chinese_and_a_csv_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MOFANG_LANG", "zh")
     with (tmp_path / "对.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["句子1", "句子2", "标签"])
         for number in range(ROWS):
-            writer.writerow([f"第{number}间房很干净", f"房间{number}挺干净" if number % 2 else f"今天第{number}次下雨", "同" if number % 2 else "异"])
+            other, label = (f"房间{number}挺干净", "同") if number % 2 else (f"今天第{number}次下雨", "异")
+            writer.writerow([f"第{number}间房很干净", other, label])
     run(["new", str(tmp_path / "对.csv"), "--out", str(tmp_path / "r.py"), "--licence", "own"])
     assert "文本对分类" in capsys.readouterr().out
     assert 'inputs=("句子1", "句子2"),' in (tmp_path / "r.py").read_text(encoding="utf-8")

@@ -22,6 +22,7 @@ from mofang.data.snapshots.targets import QUESTIONS, reading, target_of
 PROVEN = 0.95       # the share of values that must be what a task needs
 ROWS_LEAST = 10
 LABELS_MOST = 200
+SEVERAL_LEAST = 0.05     # of the rows must name more than one label
 CONTEXTS = re.compile(r"^(context|passage|paragraph|document|article|material|上下文|原文|段落|文章|材料)", re.I)
 PROMPTS = re.compile(r"^(prompt|instruction|query|question|input|user|问题|提问|指令|输入)s?$", re.I)
 COMPLETIONS = re.compile(r"^(completion|response|answer|output|reply|assistant|chosen|回答|答案|回复|输出)s?$", re.I)
@@ -34,6 +35,9 @@ TASKS = ("token_classification", "question_answering", "pair_classification", "p
          "text_regression", "text_generation")
 
 
+Columns = Mapping[str, Sequence[Any]]
+
+
 @dataclass(frozen=True)
 class Aim:
     """What the rows are for: task, label column, inputs in order, and how often each label is named (empty: none are)."""
@@ -44,8 +48,9 @@ class Aim:
     named: Counter[str] = field(default_factory=Counter)
 
 
-def aim_of(columns: Mapping[str, Sequence[Any]], found: Mapping[str, Profile], texts: Sequence[str], given: Given) -> Aim | None:
-    """The one aim that the values prove, or None. ``columns`` may hold lists and objects; ``texts`` are the columns of free text."""
+def aim_of(columns: Columns, found: Mapping[str, Profile], texts: Sequence[str], given: Given) -> Aim | None:
+    """The one aim that the values prove, or None. ``columns`` may hold lists and objects; ``texts`` are the columns of free
+    text."""
     if given.task and given.task not in TASKS:
         return None
     wanted = (given.task,) if given.task else TASKS
@@ -54,7 +59,8 @@ def aim_of(columns: Mapping[str, Sequence[Any]], found: Mapping[str, Profile], t
         "text_generation": lambda: _written(columns, found, given),
         "pair_classification": lambda: _pair(columns, found, given, False),
         "pair_regression": lambda: _pair(columns, found, given, True),
-        "text_multilabel": lambda: _several(columns, found, texts, given), "text_regression": lambda: _number(columns, found, texts, given),
+        "text_multilabel": lambda: _several(columns, texts, given),
+        "text_regression": lambda: _number(columns, found, texts, given),
     }
     proven = [aim for task in wanted if (aim := proofs[task]()) is not None]
     if len(proven) > 1 and proven[0].task in ("token_classification", "question_answering"):
@@ -62,8 +68,9 @@ def aim_of(columns: Mapping[str, Sequence[Any]], found: Mapping[str, Profile], t
     return proven[0] if len(proven) == 1 else None
 
 
-def _spans(columns: Mapping[str, Sequence[Any]], texts: Sequence[str], given: Given) -> Aim | None:
-    labels = [given.label] if given.label else [name for name in columns if _share(columns[name], _is_list_of("start", "end")) >= PROVEN]
+def _spans(columns: Columns, texts: Sequence[str], given: Given) -> Aim | None:
+    spans = [name for name, values in columns.items() if _share(values, _is_list_of("start", "end")) >= PROVEN]
+    labels = [given.label] if given.label else spans
     for label in labels:
         for text in given.inputs or [name for name in columns if name != label and _is_words(columns[name])]:
             read = reading(target_of("token_classification"), (text,))
@@ -76,7 +83,7 @@ def _spans(columns: Mapping[str, Sequence[Any]], texts: Sequence[str], given: Gi
     return None
 
 
-def _answers(columns: Mapping[str, Sequence[Any]], given: Given) -> Aim | None:
+def _answers(columns: Columns, given: Given) -> Aim | None:
     asks = [name for name in given.inputs or columns if name.strip().lower() in QUESTIONS]
     reads = [name for name in given.inputs or columns if CONTEXTS.match(name)]
     labels = [given.label] if given.label else [name for name in columns if name not in asks + reads and COMPLETIONS.match(name)]
@@ -93,7 +100,7 @@ def _answers(columns: Mapping[str, Sequence[Any]], given: Given) -> Aim | None:
     return Aim("question_answering", label, (context, question))
 
 
-def _written(columns: Mapping[str, Sequence[Any]], found: Mapping[str, Profile], given: Given) -> Aim | None:
+def _written(columns: Columns, found: Mapping[str, Profile], given: Given) -> Aim | None:
     talks = [name for name in columns if TALKS.match(name) and _share(columns[name], _is_list_of("role", "content")) >= PROVEN]
     if len(talks) == 1 and given.label in ("", talks[0]):
         return Aim("text_generation", talks[0], (talks[0],))
@@ -107,7 +114,7 @@ def _written(columns: Mapping[str, Sequence[Any]], found: Mapping[str, Profile],
     return Aim("text_generation", answers[0], (prompts[0],))
 
 
-def _pair(columns: Mapping[str, Sequence[Any]], found: Mapping[str, Profile], given: Given, number: bool) -> Aim | None:
+def _pair(columns: Columns, found: Mapping[str, Profile], given: Given, number: bool) -> Aim | None:
     inputs = given.inputs if len(given.inputs) == 2 else _twins([name for name in found if _is_words(columns[name])])
     if len(inputs) != 2:
         return None
@@ -136,14 +143,16 @@ def _twins(names: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def _several(columns: Mapping[str, Sequence[Any]], found: Mapping[str, Profile], texts: Sequence[str], given: Given) -> Aim | None:
+def _several(columns: Columns, texts: Sequence[str], given: Given) -> Aim | None:
     """Labels with bars between them, or lists of labels: each of few, and many of them met more than once."""
-    for name in [given.label] if given.label else [one for one in columns if one not in given.inputs and not CONTEXTS.match(one)]:
+    usual = [one for one in columns if one not in given.inputs and not CONTEXTS.match(one)]
+    for name in [given.label] if given.label else usual:
         inputs = given.inputs or tuple(one for one in texts if one != name)
         values = [value for value in columns[name] if not is_missing(value)]
         parts = [_parts(value) for value in values]
         several = sum(len(one) > 1 for one in parts if one)
-        if len(values) < ROWS_LEAST or not inputs or any(one is None for one in parts) or (several < 0.05 * len(values) and not given.task):
+        few = several < SEVERAL_LEAST * len(values) and not given.task
+        if few or len(values) < ROWS_LEAST or not inputs or any(one is None for one in parts):
             continue
         counts = Counter(one for row in parts for one in dict.fromkeys(row or ()))
         if 2 <= len(counts) <= min(LABELS_MOST, len(values) // 4) and max(map(len, counts)) <= 40:
@@ -161,7 +170,7 @@ def _parts(value: Any) -> list[str] | None:
     return None
 
 
-def _number(columns: Mapping[str, Sequence[Any]], found: Mapping[str, Profile], texts: Sequence[str], given: Given) -> Aim | None:
+def _number(columns: Columns, found: Mapping[str, Profile], texts: Sequence[str], given: Given) -> Aim | None:
     """One column of fractions or of very many numbers whose name says label or score, beside texts."""
     inputs = given.inputs or tuple(name for name in texts if name != given.label)
     names = [given.label] if given.label else [name for name in found if name not in inputs and name_score(name, True) >= 2.0]
