@@ -61,9 +61,11 @@ def select(
 
     Where a pretrained encoder that reads the texts' language is installed, the machine is probed, and it comes after the cheapest
     families and before dear networks from nothing; of several each is given the same short time, and the rest goes to
-    the one that reached most in it. Dear networks from nothing are first tried on two small parts of the training rows: the curve through both says what all rows
-    would give, those that cannot reach the best model so far are stopped, and the most promising ones get the time, shortened
-    to what is left. The table shows quality beside seconds, size and the time of one answer.
+    the one that reached most in it.
+
+    Dear networks from nothing are first tried on two small parts of the training rows: the curve through both says what all
+    rows would give, those that cannot reach the best model so far are stopped, and the most promising ones get the time,
+    shortened to what is left. The table shows quality beside seconds, size and the time of one answer.
     """
     size = size_of(snapshot)
     rate = run.once("rate", multiply_rate)
@@ -258,7 +260,8 @@ class Trial:
             limit_s = self.run.once(f"limit-{place}", lambda: max(SHORTEST_S, round(share * self.left_s, 1)))
         if limit_s:
             row["limit_s"] = limit_s
-        self._train(f"spent-{place}", row, family, deadline_s=self.left_s if whole else float("inf"), limit_s=limit_s, place=place)
+        self._train(f"spent-{place}", row, family, deadline_s=self.left_s if whole else float("inf"), limit_s=limit_s,
+                    place=place)
 
     def _skipped(self, estimate_s: float) -> dict[str, Any]:
         reason = say("needs about {needs} s, {left} s are left", "约需 {needs} 秒，剩余 {left} 秒",
