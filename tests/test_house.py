@@ -25,7 +25,7 @@ from mofang.core.language import current_language, set_language
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("requirements/lock.txt", "requirements/files.txt")
-GPU = re.compile(r"^(nvidia-|cuda-|triton|pytorch-triton|torch\b)", re.IGNORECASE)
+GPU = re.compile(r"^(nvidia-|cuda-|triton\b|pytorch-triton|torch\b)", re.IGNORECASE)
 
 
 def project() -> dict[str, Any]:
@@ -98,7 +98,7 @@ def test_no_cuda_library_lies_beside_a_cpu_build() -> None:
     if "+cpu" not in metadata.version("torch"):
         pytest.skip("this machine took its own build of torch")
     names = {one.metadata["Name"] or "" for one in metadata.distributions()}
-    assert [name for name in names if re.match(r"nvidia-(cu|nccl)|triton", name)] == []
+    assert [name for name in names if re.match(r"nvidia-(cu|nccl)|triton$", name)] == []
 
 
 def test_versions_agree() -> None:

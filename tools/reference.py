@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import os
 import sys
@@ -21,13 +20,6 @@ PAGE = ROOT / "docs" / "reference.md"
 sys.path.insert(0, str(ROOT / "src"))
 os.environ["MOFANG_LANG"] = "en"
 
-# method, path, who may ask, what it does; test_docs.py compares the paths with those in web/predict.py
-ENDPOINTS = (
-    ("POST", "/v1/predict/MODEL", "a key", ("Answer one record (`{\"text\": …}`, column names as keys) or many "
-      "(`{\"records\": [{…}, …]}`). `MODEL` is `reviews` (newest) or `reviews@1`.")),
-    ("GET", "/v1/usage", "a key", "The caller's running month: use by day and model, credit, what is left."),
-    ("GET", "/health", "anybody", "200 and the models' names while requests are answered; 503 otherwise."),
-)
 HEADERS = (
     ("Authorization: Bearer KEY", "Who asks. Without it everything but `/health` is 401."),
     ("Idempotency-Key: TEXT", ("1 to 200 printable ASCII characters. The same key and body within 24 hours get the first "
@@ -181,7 +173,11 @@ def http() -> Iterator[str]:
     """Endpoints and headers."""
     yield from ("## HTTP", "", ("Whatever is not listed is 404. "
                  "Errors are `{\"error\": {\"code\", \"what\", \"fix\", \"request_id\"}}`."), "")
-    yield from table(("request", "who", "meaning"), [(f"`{method} {path}`", who, words) for method, path, who, words in ENDPOINTS])
+    from mofang.web.predict import ROUTES
+    from mofang.web.routes import Table
+
+    who = {"key": "a key", "open": "anybody", "admin": "the admin listener"}
+    yield from table(("request", "who", "meaning"), [(f"`{one.method} {one.path}`", who[one.scope], one.en) for one in Table(ROUTES)])
     yield from ("", "### The console's API", "", ("`mofang console` answers it to people who have joined, with "
                  "`Authorization: Bearer TOKEN`. What streams are lines of JSON until `{\"exit\": status}`."), "")
     from mofang.web import api, pages
@@ -191,16 +187,6 @@ def http() -> Iterator[str]:
     yield from table(("request", "role", "meaning"), [(f"`{one.method} {one.path}`", one.who, one.en) for one in pages.ROUTES])
     yield ""
     yield from table(("header", "meaning"), [(f"`{name}`", words) for name, words in HEADERS])
-
-
-def routes_in_code() -> set[str]:
-    """The paths that web/predict.py itself compares with."""
-    tree = ast.parse((PACKAGE / "web" / "predict.py").read_text(encoding="utf-8"))
-    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    docs = {id(node.body[0].value) for node in ast.walk(tree)
-            if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)}
-    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
-            and node.value.startswith("/") and id(node) not in docs}
 
 
 def errors() -> Iterator[str]:

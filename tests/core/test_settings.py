@@ -15,7 +15,7 @@ from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.core.shop import Shop
-from mofang.core.stage import STAGES, OnDisk, Settings, spec_of, stage
+from mofang.core.stage import STAGES, NotInKey, OnDisk, Settings, spec_of, stage
 from mofang.core.variant import Variant
 
 
@@ -79,6 +79,31 @@ def test_they_reach_the_stage_together_and_decide_its_key(told: object, tmp_path
     assert shop.run(told, share=0.25, shape=Polygon(sides=(5, 6))).digest == chosen.digest
     body = shop.ledger.get(chosen.entry).body
     assert set(body["settings"]) == {"shape", "share"}, "only what is not the default"
+
+
+def test_a_setting_that_changes_no_byte_is_in_the_ledger_and_not_in_the_key(tmp_path: Path) -> None:
+    from mofang.fit.train import train
+
+    silent = {one.name for one in spec_of(train).settings if not one.in_key}
+    assert silent == {"checkpoint_s", "checkpoint_steps", "tensorboard"}
+
+    @stage(version=1)
+    def tell_often(run: Run, *, often: Annotated[int, Field(ge=1), NotInKey()] = 1, much: int = 1) -> Told:
+        """Write down one of two settings."""
+        run.write_json("told.json", much)
+        return run.result(Told)
+
+    try:
+        shop = Shop.open(tmp_path / "shop")
+        first = shop.run(tell_often, often=3)
+        assert shop.ledger.get(first.entry).body["settings"] == {"often": 3}
+        entries = [shop.ledger.get(shop.run(tell_often, often=often, much=much).entry)
+                   for often, much in ((1, 1), (7, 1), (3, 2))]
+        assert [one.kind for one in entries] == ["reuse", "reuse", "done"]
+        with pytest.raises(MofangError, match="often"):
+            shop.run(tell_often, often=0)
+    finally:
+        STAGES.pop("tell_often")
 
 
 def test_a_stages_own_setting_stands_in_for_the_groups(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
-"""One of several processes that train a tiny network: ``torchrun … -m tests.fit.ranked HOW FOLDER EPOCHS``.
+"""One of several processes that train tiny networks, one after the other: ``torchrun … -m tests.fit.ranked WORKS``.
 
-The first writes ``figures.json``: losses, gradient norms and the sum of the weights' magnitudes.
+``WORKS`` is JSON: rows of (how, folder, epochs, settings). The first process writes ``figures.json`` into each folder:
+losses, gradient norms and the sum of the weights' magnitudes.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,8 @@ def train(how: How, folder: Path, epochs: int, **settings: Any) -> dict[str, Any
 
 if __name__ == "__main__":
     dist.init_process_group("gloo")
-    told = train(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), **json.loads(os.environ.get("RANKED", "{}")))  # type: ignore[arg-type]
-    if dist.get_rank() == 0:
-        (Path(sys.argv[2]) / "figures.json").write_text(json.dumps(told))
+    for how, folder, epochs, settings in json.loads(sys.argv[1]):
+        told = train(how, Path(folder), epochs, **settings)
+        if dist.get_rank() == 0:
+            (Path(folder) / "figures.json").write_text(json.dumps(told))
     dist.destroy_process_group()

@@ -21,6 +21,7 @@ from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.data.snapshot import Snapshot
 from mofang.fit.loop.ranks import How, layers_of, pairs_of
+from mofang.fit.loop.spread import STANDALONE, on_loopback
 from mofang.recipe import train
 from tests.fit.ranked import Stack
 from tests.fit.ranked import train as train_alone
@@ -29,19 +30,22 @@ from tests.stories.terminal import Terminal
 
 MLP: dict[str, Any] = {"tag": "mlp", "epochs": 3, "dropout": 0.0}
 ROOT = Path(__file__).resolve().parents[2]
+WAYS: tuple[How, ...] = ("ddp", "fsdp", "tensor")
+HARDER: dict[str, Any] = {"l1": 0.001, "ema": 0.9, "clip_norm": 0.05}
 
 
-def by_two(how: How, folder: Path, epochs: int = 4, **settings: Any) -> dict[str, Any]:
-    """The figures of two processes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1",
-                   "RANKED": json.dumps(settings)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.fit.ranked",
-               how, str(folder), str(epochs)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads((folder / "figures.json").read_text())
-    return found
+def by_two(*works: tuple[How, Path, int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The figures of two processes for each of several works: how, where, epochs, settings. They meet on this machine's loopback,
+    so that no name is looked up and no other interface is needed.
+    """
+    for _, folder, _, _ in works:
+        folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1"} | on_loopback()
+    command = [sys.executable, "-m", "torch.distributed.run", *STANDALONE, "--nproc-per-node", "2", "-m", "tests.fit.ranked",
+               json.dumps(works, default=str)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=170, check=False, cwd=ROOT)
+    assert done.returncode == 0, f"{done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+    return [json.loads((folder / "figures.json").read_text()) for _, folder, _, _ in works]
 
 
 def by_one(folder: Path, epochs: int = 4, **settings: Any) -> dict[str, Any]:
@@ -57,36 +61,60 @@ def close(left: dict[str, Any], right: dict[str, Any], within: float = 1e-6) -> 
         assert right["weights"][name] == pytest.approx(value, rel=1e-5), name
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture(scope="module")
+def by_ranks(place: Path) -> dict[How, dict[str, Any]]:
+    """What two processes came to; beside that they leave the first epoch's checkpoints of each way."""
+    whole: list[Any] = [(how, place / how, 4, HARDER) for how in WAYS]
+    begun: list[Any] = [(how, place / f"moved-{how}", 1, {}) for how in WAYS]
+    return dict(zip(WAYS, by_two(*whole, *begun, ("fsdp", place / "altered", 1, {})), strict=False))
+
+
+@pytest.fixture(scope="module")
+def moved(place: Path, by_ranks: dict[How, dict[str, Any]]) -> dict[How, dict[str, Any]]:
+    """The first epoch by two processes, the second by one, the others by two again."""
+    for how in WAYS:
+        assert by_one(place / f"moved-{how}", 2)["resumed"]
+    works: list[Any] = [(how, place / f"moved-{how}", 4, {}) for how in WAYS]
+    return dict(zip(WAYS, by_two(*works), strict=True))
+
+
+@pytest.fixture(scope="module")
+def alone(place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    return by_one(place / "one", **HARDER), by_one(place / "plain")
+
+
 @pytest.mark.cluster
-@pytest.mark.parametrize("how", ["ddp", "fsdp", "tensor"])
-def test_two_ranks_train_as_one_process(how: How, tmp_path: Path) -> None:
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("how", WAYS)
+def test_two_ranks_train_as_one_process(how: How, by_ranks: dict[How, Any], alone: tuple[Any, Any]) -> None:
     """With L1, an average of the weights, and gradients that are clipped."""
-    settings = {"l1": 0.001, "ema": 0.9, "clip_norm": 0.05}
-    close(by_one(tmp_path / "one", **settings), by_two(how, tmp_path / "two", **settings))
+    close(alone[0], by_ranks[how])
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("how", ["ddp", "fsdp", "tensor"])
-def test_a_checkpoint_goes_from_two_ranks_to_one_and_back(how: How, tmp_path: Path) -> None:
-    whole, place = by_one(tmp_path / "one"), tmp_path / "moved"
-    by_two(how, place, 1)
-    assert by_one(place, 2)["resumed"]
-    moved = by_two(how, place, 4)
-    assert moved["resumed"]
-    close({**whole, "validation": []}, {**moved, "validation": []}, 3e-6)
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("how", WAYS)
+def test_a_checkpoint_goes_from_two_ranks_to_one_and_back(how: How, moved: dict[How, Any], alone: tuple[Any, Any]) -> None:
+    assert moved[how]["resumed"]
+    close({**alone[1], "validation": []}, {**moved[how], "validation": []}, 3e-6)
 
 
 @pytest.mark.cluster
-def test_parts_of_a_checkpoint_that_were_altered_are_refused(tmp_path: Path) -> None:
-    by_two("fsdp", tmp_path, 1)
-    newest = max(tmp_path.glob("checkpoint-*/"), key=lambda path: int(path.name.partition("-")[2]))
+@pytest.mark.timeout(400)
+def test_parts_of_a_checkpoint_that_were_altered_are_refused(place: Path, by_ranks: dict[How, Any]) -> None:
+    newest = max((place / "altered").glob("checkpoint-*/"), key=lambda path: int(path.name.partition("-")[2]))
     part = next(newest.glob("__0_*"))
     data = bytearray(part.read_bytes())
     data[len(data) // 2] ^= 1
     part.write_bytes(data)
     from mofang.fit.loop.checkpoint import read_checkpoint
 
-    found = read_checkpoint(tmp_path)
+    found = read_checkpoint(place / "altered")
     assert found is not None and found.refused == 1
 
 
@@ -126,7 +154,7 @@ def test_a_killed_worker_resumes(fit_shop: Shop, snapshots: dict[str, Snapshot])
     thread.start()
     made = fit_shop.run(train, snapshots["table_classification"], family=family, **given)
     thread.join()
-    again = fit_shop.run(train, snapshots["table_classification"], family=family, **{**given, "seed": 3, "checkpoint_s": 20.0})
+    again = fit_shop.run(train, snapshots["table_classification"], family=family, **{**given, "patience": 98})
     assert killed
     assert [row["loss"] for row in made.read_json("curves.json")] == [row["loss"] for row in again.read_json("curves.json")]
 

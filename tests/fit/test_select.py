@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import orjson
@@ -156,7 +158,12 @@ def test_a_learning_curve_stops_what_cannot_win(fit_shop: Shop, monkeypatch: pyt
     from mofang.fit import curve
     from mofang.fit import select as selecting
     from mofang.fit.families import Rnn
+    from mofang.fit.loop import deadline
 
+    ticks = count()  # time is a millisecond for every look at the clock, whatever else this machine does
+    for module in (selecting, deadline):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 1000))
+    monkeypatch.setattr(selecting, "multiply_rate", lambda: 1e11)  # sizes of the parts follow from it
     monkeypatch.setattr(curve, "DEAR_ROWS", 50)
     monkeypatch.setattr(curve, "DEAR_SHARE", 0.0)
     monkeypatch.setattr(curve, "ROWS_LEAST", 5)

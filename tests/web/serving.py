@@ -21,6 +21,7 @@ from mofang.trade.meter import Meter
 from mofang.web.predict import PredictApp
 from mofang.web.protocol import server_settings
 from mofang.web.server import listen
+from mofang.web.statistics import Statistics
 
 
 class Fixed(Noop):
@@ -38,10 +39,10 @@ class InThread:
         self.socket = listen("127.0.0.1", 0)
         self.port: int = self.socket.getsockname()[1]
 
-    def begin(self, app: Any, **settings: Any) -> None:
+    def begin(self, app: Any, also: Sequence[Any] = (), **settings: Any) -> None:
         """Serve until ``stop``; it answers when this returns."""
         self.server = uvicorn.Server(uvicorn.Config(app, **server_settings(timeout_graceful_shutdown=5, **settings)))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket, *also]}, daemon=True)
         self.thread.start()
         until = time.monotonic() + 20
         while not self.server.started and time.monotonic() < until:
@@ -60,15 +61,23 @@ class Serving(InThread):
     """One running server."""
 
     def __init__(self, shop: Shop, models: dict[str, Any], *, deadline_s: float = 30.0, queue_max: int = 2048,
-                 body_bytes_max: int = 1 << 20) -> None:
+                 body_bytes_max: int = 1 << 20, grpc: bool = False, admin: bool = False) -> None:
         again = shop.journals.db.again
         served = [Served(name, f"run_{name}", model, Batcher(model.predict, queue_max=queue_max, batch_max=4))
                   for name, model in models.items()]
         self.desk = Desk(Directory(again(), shop.secret("keys")), Meter(again()), served, again(),
                          deadline_s=deadline_s)
         super().__init__()
-        app = PredictApp(self.desk, body_bytes_max=body_bytes_max)
-        self.begin(app)
+        self.admin = listen("127.0.0.1", 0) if admin else None
+        statistics = Statistics()
+        self.grpc = None
+        if grpc:
+            from mofang.web.grpc import GrpcDoor
+
+            self.grpc = GrpcDoor(self.desk, statistics, "127.0.0.1", 0)
+        self.app = PredictApp(self.desk, body_bytes_max=body_bytes_max, statistics=statistics, beside=[self.grpc] if self.grpc else [],
+                              admin_port=self.admin.getsockname()[1] if self.admin else 0)
+        self.begin(self.app, also=[self.admin] if self.admin else [])
 
     def call(self, method: str, path: str, body: Any = None, *, key: str = "", **headers: str) -> Answer:
         """One request on a connection of its own."""

@@ -32,7 +32,7 @@ COMMANDS: dict[str, Access] = {
                                            "order", "export")},
     "serve": SERVER, "console": SERVER, "sell": MONEY,
     "customer new": MONEY, "customer limit": MONEY, "customer list": MONEY, "customer top-up": MONEY,
-    "customer credit-note": MONEY,
+    "customer credit-note": MONEY, "customer priority": MONEY,
     "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,
     "price set": MONEY, "price list": MONEY,
     "invoice": Access("remote", "money", ("INV-*.pdf",)),

@@ -60,6 +60,19 @@ def customer_limit(context: Context, customer: str, credit: str) -> None:
     _show_customer(context, context.shop.act(customers.customer_limit, customer=customer, credit=credit))
 
 
+@customer.command("priority")
+@click.argument("customer")
+@click.argument("priority", type=click.Choice(["high", "normal", "low"]))
+@pass_context
+def customer_priority(context: Context, customer: str, priority: str) -> None:
+    """Say whose requests go first where a server is busy."""
+    from mofang.trade import customers
+
+    made = context.shop.act(customers.customer_priority, customer=customer, priority=priority)
+    context.say("Requests of {customer} wait in the line {priority}; running servers follow within a second.",
+                "{customer} 的请求排在“{priority}”队列；运行中的服务在一秒内生效。", customer=made.name, priority=priority)
+
+
 def _show_customer(context: Context, made: Any) -> None:
     from mofang.core.money import format_micros
 

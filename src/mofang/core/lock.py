@@ -64,7 +64,7 @@ def code_of(spec: Spec) -> dict[str, str]:
 
 @cache
 def _own_code(source: Path, _changed_ns: int) -> str:
-    return sha256(_without_docstrings(source.read_text(encoding="utf-8")).encode())
+    return sha256(_without_docstrings(ast.parse(source.read_text(encoding="utf-8"))).encode())
 
 
 def import_stage(name: str) -> Spec | None:
@@ -147,10 +147,16 @@ def closure(module: str, apart: set[str]) -> str:
             continue
         if name.startswith("mofang.core") and name not in CORE_THAT_SHAPES_BYTES:
             continue
-        text = path.read_text(encoding="utf-8")
-        seen[name] = sha256(_without_docstrings(text).encode())
-        waiting += _imports(ast.parse(text))
+        seen[name], imported = _looked_at(path, path.stat().st_mtime_ns)
+        waiting += imported
     return digest_of(seen)
+
+
+@cache
+def _looked_at(path: Path, _changed_ns: int) -> tuple[str, list[str]]:
+    """Digest of a module's code, and what it imports; most modules are part of many closures."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return sha256(_without_docstrings(tree).encode()), _imports(tree)
 
 
 def _file(module: str) -> Path | None:
@@ -172,8 +178,7 @@ def _imports(tree: ast.Module) -> list[str]:
     return found
 
 
-def _without_docstrings(text: str) -> str:
-    tree = ast.parse(text)
+def _without_docstrings(tree: ast.Module) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]

@@ -33,7 +33,7 @@ def identity(shop: Shop, spec: Spec, settings: dict[str, Any], bound: list[list[
         "stage": spec.name,
         "version": spec.version,
         "code": lock.code_of(spec).get("own", ""),
-        "settings": spec.changed(settings),
+        "settings": spec.keyed(settings),
         "variants": {name: [value.tag, type(value).version] for name, value in settings.items() if isinstance(value, Variant)},
         "inputs": [[lineage_of(shop, one) if by_reference else one.digest for one in values] for values in bound],
     }
@@ -57,7 +57,7 @@ def lineage_of(shop: Shop, artifact: Artifact) -> str:
 def lineage(shop: Shop, spec: Spec, settings: dict[str, Any], bound: list[list[Artifact]], licences: tuple[str, ...],
             output: str) -> str:
     """The lineage digest of a run's output."""
-    return digest_of({"stage": spec.name, "version": spec.version, "settings": spec.changed(settings), "output": output,
+    return digest_of({"stage": spec.name, "version": spec.version, "settings": spec.keyed(settings), "output": output,
                       "licences": licences, "inputs": [[lineage_of(shop, one) for one in values] for values in bound]})
 
 

@@ -28,6 +28,12 @@ class OnDisk:
     """Marks a text setting that names a place on the disk: from another machine only uploads may stand there."""
 
 
+class NotInKey:
+    """Marks a setting that changes no byte of what is made (how often a checkpoint is written): runs that differ in it alone
+    are the same run. The ledger still says what was chosen.
+    """
+
+
 class Settings:
     """Base of settings that several stages share: each field of the frozen dataclass is a setting (and a flag) of its own.
 
@@ -63,6 +69,11 @@ class Setting:
     def on_disk(self) -> bool:
         """True if the setting names a place on the disk."""
         return any(isinstance(one, OnDisk) for one in typing.get_args(self.annotation)[1:])
+
+    @property
+    def in_key(self) -> bool:
+        """False if the setting changes no byte of what is made."""
+        return not any(isinstance(one, NotInKey) for one in typing.get_args(self.annotation)[1:])
 
     @property
     def variant(self) -> type[Variant] | None:
@@ -138,13 +149,18 @@ class Spec:
         return {name: getattr(checked, name) for name in known}
 
     def changed(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """The settings that differ from their defaults, as JSON: they alone are in the memo key and the ledger."""
+        """The settings that differ from their defaults, as JSON: they alone are in the ledger."""
         found = {}
         dumped = self.model.model_construct(**settings).model_dump(mode="json")
         for setting in self.settings:
             if setting.required or settings[setting.name] != setting.default:
                 found[setting.name] = dumped[setting.name]
         return found
+
+    def keyed(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Those of the changed settings that decide what is made: they alone are in the memo key and the lineage."""
+        silent = {one.name for one in self.settings if not one.in_key}
+        return {name: value for name, value in self.changed(settings).items() if name not in silent}
 
     def places(self, settings: dict[str, Any]) -> dict[str, str]:
         """Every place on the disk that these settings name, by ``setting`` or ``setting.field`` of a variant."""

@@ -62,7 +62,7 @@ class Bodied(Family):
     epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(ge=0)] = 0.0
     tokens: Annotated[int, Field(ge=64)] = 2048
-    attention: str = "eager"
+    attention: str = "auto"
 
     def body(self, records: Sequence[Record], columns: Sequence[str], conditions: Conditions) -> Body:
         """Tokenizer and shape; refused where the base's vocabulary does not cover the texts."""

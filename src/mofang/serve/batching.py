@@ -1,8 +1,11 @@
 """Batches for the engine without an artificial delay: whatever waits when an engine thread is free goes together.
 
 Waiting for a fuller batch costs every caller time and, on processors, buys little (bench/serve.py), so nobody waits for
-company. The queue is bounded, requests whose caller has gone or whose time has passed are dropped before a batch is
-made, and a record that breaks a batch fails alone: the others of its batch are run again without it.
+company. The queue is bounded twice: by records, and by the time that a new record would wait, which is told from how fast
+the last ones were answered. Beyond that time whoever holds most of the queue is refused at once, and cheaply, so that
+answers come no later under ten times the load that can be answered. Requests whose caller has gone or whose time has
+passed are dropped before a batch is made, and a record that breaks a batch fails alone: the others of its batch are run
+again without it.
 """
 
 from __future__ import annotations
@@ -10,7 +13,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -23,6 +28,12 @@ Answers = list[dict[str, Any]]
 Predict = Callable[[list[dict[str, Any]]], Answers]
 Done = Callable[[Answers | MofangError], None]
 
+WAIT_MAX_S = 0.5     # a record that would wait longer is not taken from who has most of the queue
+FLOOR = 2            # so many full batches for each stream may always wait
+LEARN = 0.2          # how much the newest batch says about the pace
+HIGH, NORMAL, LOW = 0, 1, 2
+TURN = 8             # every so many tickets the lines are looked at in the opposite order, so that none starves
+
 
 def never() -> bool:
     """Nobody has gone away."""
@@ -32,10 +43,12 @@ def never() -> bool:
 class Ticket:
     """One caller's records in the queue. Whoever claims the ticket first decides its outcome; all others are late."""
 
-    __slots__ = ("_claim", "deadline_s", "done", "gone", "records")
+    __slots__ = ("_claim", "account", "deadline_s", "done", "gone", "records")
 
-    def __init__(self, records: list[dict[str, Any]], done: Done, deadline_s: float, gone: Callable[[], bool]) -> None:
+    def __init__(self, records: list[dict[str, Any]], done: Done, deadline_s: float, gone: Callable[[], bool],
+                 account: str = "") -> None:
         self.records = records
+        self.account = account
         self.done = done
         self.deadline_s = deadline_s
         self.gone = gone
@@ -57,19 +70,29 @@ class Ticket:
 
 
 class Batcher:
-    """Threads that feed an engine from one bounded queue.
+    """Threads that feed an engine from one bounded queue with three lines: high, normal and low.
 
     ``predict`` takes a list of records and returns one answer for each, in order; it is called from ``streams`` threads
     at a time with at most ``batch_max`` records. ``queue_max`` counts records.
     """
 
-    def __init__(self, predict: Predict, *, streams: int = 1, batch_max: int = 32, queue_max: int = 2048) -> None:
+    def __init__(self, predict: Predict, *, streams: int = 1, batch_max: int = 32, queue_max: int = 2048,
+                 wait_max_s: float = WAIT_MAX_S) -> None:
         assert streams > 0 and batch_max > 0 and queue_max > 0
         self.predict = predict
+        self.streams = streams
         self.batch_max = batch_max
         self.queue_max = queue_max
-        self._queue: SimpleQueue[Ticket | None] = SimpleQueue()  # None ends one thread
+        self.wait_max_s = wait_max_s
+        self.sizes: Counter[int] = Counter()  # batches by the number of their records
+        self.refused: Counter[str] = Counter()
+        self.busy_s = 0.0                     # of all streams, in the engine
+        self._record_s = 0.0                  # time for one record, all streams at work, lately
+        self._tokens: SimpleQueue[bool | None] = SimpleQueue()  # one for each queued ticket; None ends one thread
+        self._lines: tuple[deque[Ticket], ...] = (deque(), deque(), deque())
+        self._taken = 0
         self._waiting = 0  # records in the queue
+        self._by_account: dict[str, int] = {}  # the same by who sent them
         self._closing = False
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._work, name=f"engine-{n}", daemon=True) for n in range(streams)]
@@ -77,26 +100,60 @@ class Batcher:
             thread.start()
 
     def submit(
-        self, records: list[dict[str, Any]], done: Done, *, deadline_s: float, gone: Callable[[], bool] = never
+        self, records: list[dict[str, Any]], done: Done, *, deadline_s: float, gone: Callable[[], bool] = never,
+        account: str = "", priority: int = NORMAL,
     ) -> Ticket:
         """Queue one caller's records; ``done`` is called once, from another thread, with the answers or the error.
 
-        ``deadline_s`` is on the clock of ``time.monotonic``. A full queue refuses at once with ``busy``.
+        ``deadline_s`` is on the clock of ``time.monotonic``. Refuses at once as ``check`` does.
         """
-        ticket = Ticket(records, done, deadline_s, gone)
+        ticket = Ticket(records, done, deadline_s, gone, account)
+        count = len(records)
         with self._lock:
-            if self._closing:
-                raise MofangError("closing")
-            if self._waiting and self._waiting + len(records) > self.queue_max:
-                raise MofangError("busy", waiting=self._waiting)
-            self._waiting += len(records)
-            self._queue.put(ticket)
+            self._check(count, account, deadline_s)
+            self._waiting += count
+            self._by_account[account] = self._by_account.get(account, 0) + count
+            self._lines[priority].append(ticket)
+            self._tokens.put(True)
         return ticket
+
+    def check(self, account: str, deadline_s: float) -> None:
+        """Refuse one record more of this account where ``submit`` would: before anything is spent on reading it.
+
+        ``busy`` (503) where the queue is full, ``waiting-too-many`` (429) where it is long and most of it is this account's
+        own, ``too-late`` where the deadline would pass in it, ``closing``.
+        """
+        with self._lock:
+            self._check(1, account, deadline_s)
 
     @property
     def waiting(self) -> int:
         """Records in the queue."""
         return self._waiting
+
+    @property
+    def wait_s(self) -> float:
+        """How long a record that comes now would wait, by the pace of the last batches."""
+        return self._waiting * self._record_s
+
+    def _check(self, count: int, account: str, deadline_s: float) -> None:
+        if self._closing:
+            raise MofangError("closing")
+        if not self._waiting:
+            return
+        if self._waiting + count > self.queue_max:
+            self._refuse("busy", waiting=self._waiting)
+        wait_s = self._waiting * self._record_s
+        if wait_s > self.wait_max_s and self._waiting > FLOOR * self.streams * self.batch_max:
+            own = self._by_account.get(account, 0)
+            if 2 * own >= self._waiting:
+                self._refuse("waiting-too-many", waiting=own)
+        if wait_s and 0 < deadline_s - time.monotonic() < wait_s:
+            self._refuse("too-late")
+
+    def _refuse(self, code: str, **values: Any) -> None:
+        self.refused[code] += 1
+        raise MofangError(code, **values)
 
     def close(self, drain_s: float = 10.0) -> None:
         """Take nothing new, finish what is queued within the time, refuse the rest, end the threads."""
@@ -104,40 +161,58 @@ class Batcher:
             first, self._closing = not self._closing, True
         if first:
             for _ in self._threads:
-                self._queue.put(None)
+                self._tokens.put(None)
         until = time.monotonic() + drain_s
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
-        for ticket in self._at_hand():
+        while (ticket := self._at_hand()) is not None:
             ticket.finish(MofangError("closing"))
 
     def _work(self) -> None:
         """One engine thread: wait for a ticket, take what else is there, run it, until told to end."""
-        while (ticket := self._queue.get()) is not None:
-            batch = [ticket]
-            size = len(ticket.records)
-            for another in self._at_hand():
+        while self._tokens.get() is not None:
+            batch = [self._next()]
+            size = len(batch[0].records)
+            while size < self.batch_max and (another := self._at_hand()) is not None:
                 batch.append(another)
                 size += len(another.records)
-                if size >= self.batch_max:
-                    break
-            with self._lock:
-                self._waiting -= size
+            self._left(batch)
             fault = attempt(partial(self._serve, batch))
             if fault is not None:
                 log.error("a batch of %d could not be handed over", len(batch), exc_info=fault)
 
-    def _at_hand(self) -> Iterator[Ticket]:
-        """Tickets that are queued now."""
+    def _left(self, batch: Sequence[Ticket]) -> None:
+        """These wait no longer."""
+        with self._lock:
+            for ticket in batch:
+                count = len(ticket.records)
+                self._waiting -= count
+                left = self._by_account[ticket.account] - count
+                if left:
+                    self._by_account[ticket.account] = left
+                else:
+                    del self._by_account[ticket.account]
+
+    def _next(self) -> Ticket:
+        """The ticket whose turn it is; called with a token in hand, so there is one."""
+        self._taken += 1
+        lines = self._lines if self._taken % TURN else self._lines[::-1]
         while True:
-            try:
-                ticket = self._queue.get_nowait()
-            except Empty:
-                return
-            if ticket is None:
-                self._queue.put(None)  # the end is for later, or for another thread
-                return
-            yield ticket
+            for line in lines:
+                if line:
+                    with suppress(IndexError):  # another stream was quicker
+                        return line.popleft()
+
+    def _at_hand(self) -> Ticket | None:
+        """The next ticket if one is queued now."""
+        try:
+            token = self._tokens.get_nowait()
+        except Empty:
+            return None
+        if token is None:
+            self._tokens.put(None)  # the end is for later, or for another thread
+            return None
+        return self._next()
 
     def _serve(self, batch: list[Ticket]) -> None:
         """Refuse those whom nobody waits for, run the rest."""
@@ -156,7 +231,9 @@ class Batcher:
     def _run(self, batch: Sequence[Ticket]) -> None:
         records = batch[0].records if len(batch) == 1 else [record for ticket in batch for record in ticket.records]
         answers: Answers = []
+        began_s = time.perf_counter()
         fault = attempt(partial(self._answer, records, answers))
+        self._learn(len(records), time.perf_counter() - began_s)
         if fault is not None:
             refusal = fault if isinstance(fault, MofangError) else MofangError(
                 "engine-failed", detail=f"{type(fault).__name__}: {fault}")
@@ -167,6 +244,14 @@ class Batcher:
             end = start + len(ticket.records)
             ticket.finish(answers[start:end])
             start = end
+
+    def _learn(self, count: int, took_s: float) -> None:
+        """Remember the pace."""
+        with self._lock:
+            self.sizes[count] += 1
+            self.busy_s += took_s
+            newest_s = took_s / count / self.streams
+            self._record_s = newest_s if not self._record_s else self._record_s + LEARN * (newest_s - self._record_s)
 
     def _run_alone(self, batch: Sequence[Ticket], error: MofangError) -> None:
         """A batch of one keeps its error; of several, each is run by itself, so that only the culprit fails."""

@@ -6,7 +6,10 @@ means for those who wait.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def attempt(step: Callable[[], None]) -> Exception | None:
@@ -16,3 +19,11 @@ def attempt(step: Callable[[], None]) -> Exception | None:
     except Exception as fault:  # noqa: BLE001 - this is the boundary
         return fault
     return None
+
+
+async def attempt_async(step: Awaitable[T]) -> T | Exception:
+    """Wait for something; what it gives, or the fault that ended it."""
+    try:
+        return await step
+    except Exception as fault:  # noqa: BLE001 - this is the boundary
+        return fault

@@ -7,7 +7,7 @@ What a customer may spend now is what was topped up and is unspent, and beyond i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from mofang.core import lock
 from mofang.core.action import Act, action, turn
@@ -29,7 +29,9 @@ TABLES = (
         at_us bigint not null, primary key(account, reference))""",
     """create table if not exists credit_note(id text primary key, account text not null, reason text not null,
         micros bigint not null, at_us bigint not null, unique(account, reason))""",
+    "create table if not exists priority(account text primary key, line bigint not null)",
 )
+LINES = {"high": 0, "normal": 1, "low": 2}  # the lines of serve.batching
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,9 @@ def fold_customers(db: Database, rows: list[Row]) -> None:
         elif row.kind == "top-up":
             db.run("insert into topup values(?,?,?,?)", (row.account, body["reference"], body["micros"], row.at_us))
             _pay_in(db, row)
+        elif row.kind == "priority":
+            db.run("insert into priority values(?,?) on conflict(account) do update set line=excluded.line",
+                   (row.account, body["line"]))
         elif row.kind == "credit-note":
             db.run("insert into credit_note values(?,?,?,?,?)", (row.id, row.account, body["reason"], body["micros"], row.at_us))
             _pay_in(db, row)
@@ -103,6 +108,11 @@ COLUMNS = "account, name, currency, credit_micros, topped_up_micros, test, creat
 def customers(db: Database) -> list[Customer]:
     """All customers, oldest first."""
     return [_customer(row) for row in db.rows(f"select {COLUMNS} from account order by account")]
+
+
+def priorities(db: Database) -> dict[str, int]:
+    """In which line the requests of a customer wait, where it is not the middle one."""
+    return {account: int(line) for account, line in db.rows("select account, line from priority") if line != LINES["normal"]}
 
 
 def find_customer(db: Database, name: str) -> Customer:
@@ -153,6 +163,15 @@ def customer_limit(act: Act, *, customer: str, credit: str) -> Customer:
         micros = parse_amount(credit, found.currency)
         act.record("customers", NewRow("limit", {"credit_micros": micros}, account=found.id))
     return find_customer(db, found.id)
+
+
+@action(may="money")
+def customer_priority(act: Act, *, customer: str, priority: Literal["high", "normal", "low"]) -> Customer:
+    """Say in which line a customer's requests wait where a server is busy; running servers follow within a second."""
+    with turn(act, "customers") as db:
+        found = find_customer(db, customer)
+        act.record("customers", NewRow("priority", {"line": LINES[priority]}, account=found.id))
+    return found
 
 
 @action(may="money")

@@ -23,7 +23,8 @@ from mofang.core.identity import now_us
 from mofang.core.nearest import nearest
 from mofang.engine.arrays import Arrays, arrays_digest
 from mofang.engine.request import decode_body
-from mofang.serve.batching import Batcher, Ticket
+from mofang.serve.batching import NORMAL, Batcher, Done, Ticket
+from mofang.serve.models import Models
 from mofang.trade.balance import usage_report
 from mofang.trade.commit import Charge, Draw, Find, Work, most_for
 from mofang.trade.customers import Customer
@@ -88,7 +89,11 @@ class Who:
 
 @dataclass(slots=True)
 class Call:
-    """One prediction asked for. ``gone`` tells whether the caller has hung up meanwhile."""
+    """One prediction asked for. ``gone`` tells whether the caller has hung up meanwhile.
+
+    Another protocol than plain JSON brings how its body is read and its answer written. ``deadline_ms`` is the caller's
+    own, where it is shorter than the server's; 0: none.
+    """
 
     request_id: str
     model: str
@@ -96,6 +101,9 @@ class Call:
     retry_key: str | None
     arrays: bool
     gone: Callable[[], bool]
+    read: Callable[[Model, bytes], tuple[list[Record], bool]] | None = None
+    write: Callable[[dict[str, Any], Model], bytes] | None = None
+    deadline_ms: float = 0
 
 
 @dataclass(slots=True)
@@ -149,15 +157,14 @@ class Outbox:
 class Desk:
     """Sells predictions of the served models. One per server process; its coroutines run on one event loop."""
 
-    def __init__(self, directory: Directory, meter: Meter, served: Sequence[Served], reader: Database, *,
+    def __init__(self, directory: Directory, meter: Meter, served: Sequence[Served] | Models, reader: Database, *,
                  deadline_s: float = DEADLINE_S) -> None:
         self.directory = directory
         self.meter = meter
         self.reader = reader
         self.deadline_s = deadline_s
-        self.served = {one.name: one for one in served}
-        for one in sorted(served, key=lambda one: int(one.name.partition("@")[2] or 0)):
-            self.served[one.base] = one  # the newest version answers to the plain name
+        self.served = served if isinstance(served, Models) else Models(served)
+        self.closing = False
         self.running: set[tuple[str, str]] = set()  # retry keys being answered now
         self.repeats = Repeats()
         self.pending: dict[asyncio.Future[Any], tuple[Ticket | None, float]] = {}
@@ -174,8 +181,8 @@ class Desk:
     async def close(self) -> None:
         """Finish queued work, return allotments, end the threads."""
         self._sweeper.cancel()
-        for batcher in {one.batcher for one in self.served.values()}:
-            await asyncio.to_thread(batcher.close)
+        self.closing = True
+        await asyncio.to_thread(self.served.close)
         await asyncio.to_thread(self.meter.close)
         await asyncio.to_thread(self.directory.close)
         self.reader.close()
@@ -183,11 +190,11 @@ class Desk:
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether answers can be given; tells no more than names of models."""
         well = self.meter.state == "running"
-        return well, {"status": "ok" if well else self.meter.state, "models": sorted(n for n in self.served if "@" in n)}
+        return well, {"status": "ok" if well else self.meter.state, "models": self.served.names()}
 
     def waiting(self) -> int:
         """Records that wait for an engine."""
-        return sum(batcher.waiting for batcher in {one.batcher for one in self.served.values()})
+        return sum(one.batcher.waiting for one in self.served.values())
 
     def admit(self, token: str) -> Who:
         """Who this key belongs to."""
@@ -197,9 +204,15 @@ class Desk:
         """This month of the caller's own account."""
         return await asyncio.to_thread(usage_report, self.reader, who.customer, now_us(), self.meter.utc_offset)
 
+    async def find(self, who: Who, model: str) -> Served:
+        """The model of a name, opened where it is not; refused as ``predict`` refuses it."""
+        found: Served = self.served.get(model) or await self._wake(model, who.key)
+        check_scope(who.key, found.name)
+        return found
+
     async def predict(self, who: Who, call: Call) -> Reply:
         """Answer one request and charge it once; a repeated one gets the first answer again."""
-        served = self._served(who.key, call.model)
+        served = await self.find(who, call.model)
         if call.retry_key is None:
             return await self._sell(who, served, call, "")
         name = (who.customer.id, check_retry_key(call.retry_key))
@@ -215,17 +228,20 @@ class Desk:
         finally:
             self.running.discard(name)
 
-    def _served(self, key: Key, model: str) -> Served:
-        served = self.served.get(model)
-        if served is None:
-            raise MofangError("model-unknown", model=model, nearest=nearest(model, self.served))
-        if key.models and served.base not in key.models and served.name not in key.models:
-            raise MofangError("key-scope", key=key.id, model=served.base, models=", ".join(key.models))
-        return served
+    async def _wake(self, model: str, key: Key) -> Served:
+        """Open a model that is on offer, or refuse its name."""
+        if model in self.served:
+            check_scope(key, self.served.release(model))
+        found: Served | None = await asyncio.to_thread(self.served.wake, model) if model in self.served else None
+        if found is None:
+            raise MofangError("model-unknown", model=model, nearest=nearest(model, list(self.served)))
+        return found
 
     async def _sell(self, who: Who, served: Served, call: Call, digest: str) -> Reply:
+        deadline_s = time.monotonic() + min(self.deadline_s, call.deadline_ms / 1000 or self.deadline_s)
+        served.batcher.check(who.customer.id, deadline_s)  # a full queue refuses before a body is parsed
         price = self.directory.price(served.base, who.key, who.customer)
-        records, many = served.model.parse(decode_body(call.body))
+        records, many = call.read(served.model, call.body) if call.read else served.model.parse(decode_body(call.body))
         told: dict[str, Any] = {}
         if call.arrays:
             told["arrays_sha256"] = arrays_digest(await asyncio.to_thread(served.model.encode, records))
@@ -234,14 +250,26 @@ class Desk:
         quote = Quote(who, served, price, units, most_for(units, price), digest, repeat)
         await self._reserve(who.customer.id, quote.reserved)
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
-        deadline_s = time.monotonic() + self.deadline_s
         answered = partial(self._answered, call, quote, many, told, future)
         try:
-            ticket = served.batcher.submit(records, answered, deadline_s=deadline_s, gone=call.gone)
+            ticket = await self._submit(served, records, answered, call, who, deadline_s)
         except MofangError:
             self.meter.release(who.customer.id, quote.reserved)
             raise
         return reply_of(await self._outcome(future, ticket, deadline_s))
+
+    async def _submit(self, served: Served, records: list[Record], answered: Done, call: Call, who: Who,
+                      deadline_s: float) -> Ticket:
+        """Queue the records; where the model has just been put away for another, it is opened again."""
+        priority = self.directory.picture.priorities.get(who.customer.id, NORMAL)
+        while True:
+            try:
+                return served.batcher.submit(records, answered, deadline_s=deadline_s, gone=call.gone,
+                                             account=who.customer.id, priority=priority)
+            except MofangError as refusal:
+                if refusal.code != "closing" or self.closing or served.name not in self.served:
+                    raise
+            served = await self._wake(served.name, who.key)
 
     def _answered(self, call: Call, quote: Quote, many: bool, told: dict[str, Any], future: asyncio.Future[Any],
                   outcome: list[dict[str, Any]] | MofangError) -> None:
@@ -258,11 +286,11 @@ class Desk:
 
     def _charge(self, call: Call, quote: Quote, told: dict[str, Any], future: asyncio.Future[Any]) -> Charge:
         who, served, price = quote.who, quote.served, quote.price
+        answer = {"request_id": call.request_id, "model": served.name, "units": quote.units,
+                  "price": price.exact(quote.units) if price else "0", "currency": who.customer.currency,
+                  "test": who.key.test, **told}
         try:
-            body = orjson.dumps({
-                "request_id": call.request_id, "model": served.name, "units": quote.units,
-                "price": price.exact(quote.units) if price else "0", "currency": who.customer.currency,
-                "test": who.key.test, **told}, option=orjson.OPT_SERIALIZE_NUMPY)
+            body = call.write(answer, served.model) if call.write else orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
         except TypeError as error:
             raise MofangError("engine-failed", detail=f"its answer is no JSON: {error}") from error
         return Charge(call.request_id, who.customer.id, who.key.id, served.name, served.package, quote.units, price,
@@ -311,6 +339,13 @@ class Desk:
             if now > ticked_s + TICK_S:
                 ticked_s = now
                 self.meter.tick()
+
+
+def check_scope(key: Key, name: str) -> None:
+    """Refuse a key that is limited to other models than this release."""
+    base = name.partition("@")[0]
+    if key.models and base not in key.models and name not in key.models:
+        raise MofangError("key-scope", key=key.id, model=base, models=", ".join(key.models))
 
 
 def answers_of(answers: list[dict[str, Any]], many: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
@@ -17,7 +17,7 @@ from mofang.core.identity import now_us
 from mofang.core.journal import Journals
 from mofang.core.token import Pepper
 from mofang.serve.boundary import attempt
-from mofang.trade.customers import Customer, customers
+from mofang.trade.customers import Customer, customers, priorities
 from mofang.trade.keys import Key, check_key, keys
 from mofang.trade.prices import Price, price_at, prices
 
@@ -35,6 +35,7 @@ class Picture:
     customers: dict[str, Customer]
     keys: dict[str, Key]
     prices: dict[str, tuple[Price, ...]]
+    priorities: dict[str, int] = field(default_factory=dict)  # of customers that do not stand in the middle line
 
 
 class Directory:
@@ -108,4 +109,5 @@ class Directory:
         by_model: dict[str, tuple[Price, ...]] = {}
         for price in prices(self.db):
             by_model[price.model] = (*by_model.get(price.model, ()), price)
-        return Picture({one.id: one for one in customers(self.db)}, {one.id: one for one in keys(self.db)}, by_model)
+        return Picture({one.id: one for one in customers(self.db)}, {one.id: one for one in keys(self.db)}, by_model,
+                       priorities(self.db))

@@ -34,7 +34,7 @@ from mofang.web import labels
 from mofang.web.entrance import Who
 from mofang.web.gate import MEGA, Route
 from mofang.web.jobs import Job, Jobs
-from mofang.web.predict import Receive, Scope, Send, refusal
+from mofang.web.routes import AsgiScope, Receive, Send, refusal
 
 CHUNK_BYTES_MAX = MEGA
 ROUTES = (
@@ -124,7 +124,7 @@ class Events(Response):
         super().__init__(media_type="application/x-ndjson")
         self.jobs, self.job = jobs, job
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:  # type: ignore[override]
         headers = [(b"content-type", b"application/x-ndjson"), (b"x-accel-buffering", b"no")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         pump = asyncio.create_task(self._pump(send))

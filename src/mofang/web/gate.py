@@ -25,7 +25,7 @@ from mofang.core.shop import Shop
 from mofang.manage.visits import Visit, record_visit
 from mofang.web.entrance import Entrance, Who
 from mofang.web.forms import read_form
-from mofang.web.predict import Body, CallerGone, Receive, Scope, Send, refusal
+from mofang.web.routes import AsgiScope, Body, CallerGone, Receive, Send, refusal
 
 COOKIE, LANGUAGE_COOKIE = "mofang_session", "mofang_language"
 KILO, MEGA = 1 << 10, 1 << 20
@@ -78,7 +78,7 @@ class Gate:
         self.journals = Journals(shop.control.again())
         self.page_error = page_error
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -99,7 +99,7 @@ class Gate:
 class _Exchange:
     """One request on its way through the gate."""
 
-    def __init__(self, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, gate: Gate, scope: AsgiScope, receive: Receive, send: Send) -> None:
         self.gate, self.scope, self._receive, self._send = gate, scope, receive, send
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.began = time.monotonic()

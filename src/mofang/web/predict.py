@@ -1,6 +1,6 @@
-"""The prediction API, raw ASGI: ``POST /v1/predict/{model}``, ``GET /v1/usage``, ``GET /health``, and nothing else.
+"""The prediction API, raw ASGI: what stands in the table of routes, and nothing else.
 
-Whatever is not a route is 404, and every route that is not declared open needs a key, at one place. This face parses
+Whatever is not a route is 404, and who may ask is decided here, at one place, before any handler runs. This face parses
 the request, calls the desk and renders the outcome; prices, keys and queues are not its business. Raw ASGI because a
 framework's routing and validation cost more than the whole metering (bench/serve.py).
 """
@@ -8,50 +8,38 @@ framework's routing and validation cost more than the whole metering (bench/serv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable, Sequence
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
-
-import orjson
+from typing import Any, Protocol
 
 from mofang.core.errors import MofangError
-from mofang.core.identity import new_id
-from mofang.core.language import Language, language_of
-from mofang.trade.desk import Call, Reply
+from mofang.serve.boundary import attempt_async
+from mofang.trade.desk import Reply
+from mofang.web import oip, plain
+from mofang.web.routes import (
+    JSON,
+    AsgiScope,
+    CallerGone,
+    Desk,
+    Exchange,
+    Receive,
+    Refuse,
+    Route,
+    Send,
+    Table,
+    refuse_plainly,
+)
 from mofang.web.statistics import Statistics
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
-DRAIN_BYTES_MAX = 65_536
-PREDICT = "/v1/predict/"
-RETRY_AFTER = {409: b"1", 429: b"1", 503: b"1"}
-
-Who = TypeVar("Who")
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+ROUTES: tuple[Route, ...] = (*plain.ROUTES, *oip.ROUTES)  # one line for each protocol: its module's ROUTES
 
 
-class Desk(Protocol[Who]):
-    """Where a request is served: the composition root's part."""
-
-    def admit(self, token: str) -> Who:
-        """Who this key belongs to, or MofangError."""
-        ...
-
-    async def predict(self, who: Who, call: Call) -> Reply:
-        """Answer and charge, or MofangError."""
-        ...
-
-    async def usage(self, who: Who) -> dict[str, Any]:
-        """The caller's own account."""
-        ...
-
-    def health(self) -> tuple[bool, dict[str, Any]]:
-        """Whether requests can be served, and what stands to be told to anybody."""
-        ...
+class Door(Protocol):
+    """Another protocol's listener, on the same event loop."""
 
     async def open(self) -> None:
-        """Begin, on the running event loop."""
+        """Begin to answer."""
         ...
 
     async def close(self) -> None:
@@ -59,105 +47,97 @@ class Desk(Protocol[Who]):
         ...
 
 
-class CallerGone(Exception):
-    """The caller hung up before the request was complete; there is nobody to answer."""
-
-
-class Body:
-    """A request's body: counted while it comes, and got out of the way where nobody wants it."""
-
-    __slots__ = ("_length", "_most", "_receive", "_unread")
-
-    def __init__(self, headers: dict[bytes, bytes], receive: Receive, most: int) -> None:
-        length = headers.get(b"content-length", b"0" if b"transfer-encoding" not in headers else b"")
-        self._length = int(length) if length.isdigit() else None  # what the caller says; None if nothing
-        self._receive = receive
-        self._most = most
-        self._unread = True
-
-    async def read(self) -> bytes:
-        """The whole body; ``body-too-large`` as soon as that is known."""
-        if self._length is not None and self._length > self._most:
-            raise MofangError("body-too-large", most=self._most)
-        parts, size = [], 0
-        while self._unread:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                raise CallerGone
-            self._unread = bool(message.get("more_body"))
-            parts.append(message["body"])
-            size += len(message["body"])
-            if size > self._most:
-                raise MofangError("body-too-large", most=self._most)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def drain(self) -> bool:
-        """Read and forget a small unread body, so that the refusal arrives; False: rather close the connection."""
-        if self._unread and self._length == 0:
-            return True
-        if self._unread and (self._length is None or self._length > DRAIN_BYTES_MAX):
-            return False
-        while self._unread:
-            message = await self._receive()
-            self._unread = message["type"] == "http.request" and bool(message.get("more_body"))
-        return True
-
-
 class PredictApp:
-    """The ASGI application over a desk, and the statistics of what it answered."""
+    """The ASGI application over a desk and a table of routes, and the statistics of what it answered.
 
-    def __init__(self, desk: Desk[Any], *, body_bytes_max: int = BODY_BYTES_MAX, statistics: Statistics | None = None) -> None:
+    ``admin_port`` is the port whose listener answers the routes of scope ``admin``, and no customer; 0: there is none.
+    ``beside`` are doors of other protocols, opened and closed with this one.
+    """
+
+    def __init__(self, desk: Desk[Any], *, body_bytes_max: int = BODY_BYTES_MAX, statistics: Statistics | None = None,
+                 routes: Iterable[Route] = ROUTES, admin_port: int = 0, beside: Sequence[Door] = ()) -> None:
         self.desk = desk
         self.body_bytes_max = body_bytes_max
         self.statistics = statistics or Statistics()
+        self.table = Table(routes)
+        self.admin_port = admin_port
+        self.beside = tuple(beside)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
         assert scope["type"] == "http"
-        headers = dict(scope["headers"])
-        began_s = perf_counter()
-        request_id = new_id("req")
-        body = Body(headers, receive, self.body_bytes_max)
-        exchange = scope.get("extensions", {}).get("mofang")
-        try:
-            reply = await self._answer(scope, headers, body, request_id, exchange.gone if exchange else never)
-            if scope["path"].startswith(PREDICT):
-                self.statistics.took(perf_counter() - began_s)
-        except MofangError as error:
-            self.statistics.refuse(error.code, error.status)
-            reply = refusal(error, request_id, language_of(headers.get(b"accept-language", b"").decode("latin-1")))
-            if not await body.drain():
-                reply = Reply(reply.status, reply.body, (*reply.headers, (b"connection", b"close")))
-        except CallerGone:
+        connection = scope.get("extensions", {}).get("mofang")
+        call = Exchange(self.desk, self.statistics, scope, receive, send, connection.gone if connection else never,
+                        self.body_bytes_max)
+        refuse: list[Refuse] = [refuse_plainly]
+        outcome = await attempt_async(self._answer(call, scope, refuse))
+        if isinstance(outcome, CallerGone) or (outcome is None and call.stream_open is None):
             return
-        size = (b"content-length", str(len(reply.body)).encode())
-        answer = [(b"content-type", b"application/json"), size, *reply.headers]
-        if exchange is None or not exchange.respond(reply.status, answer, reply.body):
+        if call.stream_open is not None:
+            await self._end_stream(call, outcome, connection)
+            return
+        if not isinstance(outcome, Reply):
+            outcome = await self._refused(call, outcome, refuse[0])
+        await self._send(call, outcome, connection, send)
+
+    async def _answer(self, call: Exchange, scope: AsgiScope, refuse: list[Refuse]) -> Reply | None:
+        """Find the route, let in who may ask, and have the handler answer."""
+        found, named = self.table.find(call.path)
+        one = next(iter(found.values()))
+        at_admin = bool(self.admin_port) and (scope.get("server") or ("", 0))[1] == self.admin_port
+        if one.scope != "open" and (one.scope == "admin") != at_admin:
+            raise MofangError("route-unknown", path=call.path)
+        refuse[0] = one.refuse
+        if one.scope == "key":
+            call.who = self.desk.admit(bearer(call.headers.get(b"authorization", b"")))
+        route = found.get(call.method)
+        if route is None:
+            raise MofangError("method-wrong", method=call.method, wanted=" or ".join(sorted(found)))
+        refuse[0] = route.refuse
+        if named:
+            call.params = dict(zip(route.named, named, strict=True))
+        reply = await route.handler(call)
+        if route.scope == "key" and route.method == "POST":
+            self.statistics.took(perf_counter() - call.began_s)
+        return reply
+
+    async def _refused(self, call: Exchange, fault: Any, refuse: Refuse) -> Reply:
+        """A refusal as the protocol words it; a fault that nobody foresaw is our own mistake, and is kept."""
+        error = fault if isinstance(fault, MofangError) else MofangError("server-fault", request=call.request_id)
+        if error is not fault:
+            self.statistics.fault(call.request_id, fault)
+        self.statistics.refuse(error.code, error.status)
+        reply = refuse(error, call)
+        if not await call.drain():
+            reply = Reply(reply.status, reply.body, (*reply.headers, (b"connection", b"close")))
+        return reply
+
+    async def _end_stream(self, call: Exchange, outcome: Any, connection: Any) -> None:
+        """A stream that broke is cut off, so that nobody takes it for a complete answer."""
+        assert call.stream_open is not None
+        if outcome is None:
+            await call.stream_open.end()
+            return
+        code, status = (outcome.code, outcome.status) if isinstance(outcome, MofangError) else ("server-fault", 500)
+        self.statistics.refuse(code, status)
+        if not isinstance(outcome, MofangError):
+            self.statistics.fault(call.request_id, outcome)
+        if connection is not None:
+            connection.abort()
+
+    async def _send(self, call: Exchange, reply: Reply, connection: Any, send: Send) -> None:
+        took_ms = (perf_counter() - call.began_s) * 1000
+        answer = [JSON, (b"content-length", b"%d" % len(reply.body)), (b"mofang-request-id", call.request_id.encode()),
+                  (b"server-timing", b"total;dur=%.2f" % took_ms)]
+        if reply.headers:
+            answer += reply.headers
+            if any(name == b"content-type" for name, _ in reply.headers):
+                del answer[0]
+        if connection is None or not connection.respond(reply.status, answer, reply.body):
             await send({"type": "http.response.start", "status": reply.status, "headers": answer})
             await send({"type": "http.response.body", "body": reply.body})
-
-    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], body: Body, request_id: str,
-                      gone: Callable[[], bool]) -> Reply:
-        method, path = scope["method"], scope["path"]
-        if path == "/health":
-            require(method, "GET")
-            well, told = self.desk.health()
-            return Reply(200 if well else 503, orjson.dumps(told))
-        known = path == "/v1/usage" or (path.startswith(PREDICT) and len(path) > len(PREDICT))
-        if not known:
-            raise MofangError("route-unknown", path=path)
-        who = self.desk.admit(bearer(headers.get(b"authorization", b"")))  # everything below belongs to a key
-        if path == "/v1/usage":
-            require(method, "GET")
-            return Reply(200, orjson.dumps({"request_id": request_id, **await self.desk.usage(who)}))
-        require(method, "POST")
-        retry_key = headers.get(b"idempotency-key")
-        call = Call(request_id, path[len(PREDICT):], await body.read(),
-                    None if retry_key is None else retry_key.decode("latin-1"),
-                    headers.get(b"mofang-arrays") == b"1", gone)
-        return await self.desk.predict(who, call)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         telling: asyncio.Task[None] | None = None
@@ -165,11 +145,15 @@ class PredictApp:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 await self.desk.open()
+                for door in self.beside:
+                    await door.open()
                 telling = asyncio.create_task(self.statistics.tell())
                 await send({"type": "lifespan.startup.complete"})
             else:
                 if telling is not None:
                     telling.cancel()
+                for door in self.beside:
+                    await door.close()
                 await self.desk.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -180,24 +164,9 @@ def never() -> bool:
     return False
 
 
-def require(method: str, wanted: str) -> None:
-    """Refuse another method."""
-    if method != wanted:
-        raise MofangError("method-wrong", method=method, wanted=wanted)
-
-
 def bearer(header: bytes) -> str:
     """The key in ``Authorization: Bearer …``."""
     scheme, _, token = header.decode("latin-1").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise MofangError("key-missing")
     return token.strip()
-
-
-def refusal(error: MofangError, request_id: str, language: Language) -> Reply:
-    """An error as it is sent: code, what happened, what to do, and the id to ask about."""
-    what, fix = error.worded(language)
-    body = {"error": {"code": error.code, "what": what, "fix": fix, "request_id": request_id}}
-    after = RETRY_AFTER.get(error.status)
-    extra = ((b"www-authenticate", b"Bearer"),) if error.status == 401 else ()
-    return Reply(error.status, orjson.dumps(body), (*extra, (b"retry-after", after)) if after else extra)

@@ -29,7 +29,7 @@ BAD_BODY = (b'{"error":{"code":"http-malformed","what":"This is no valid HTTP/1.
             b'"fix":"Use an ordinary HTTP client.","request_id":""}}')
 
 
-class Exchange:
+class Connection:
     """What an application may ask of its connection beyond ASGI; it stands in the scope's ``extensions``."""
 
     __slots__ = ("_cycle",)
@@ -40,6 +40,10 @@ class Exchange:
     def gone(self) -> bool:
         """True once the caller has hung up."""
         return self._cycle.disconnected
+
+    def abort(self) -> None:
+        """Cut the connection off, whatever is still to be sent."""
+        self._cycle.transport.abort()
 
     def respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
         """Send a whole answer in one write; False where it must go through ASGI, because the caller reads too slowly.
@@ -143,7 +147,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_headers = False
         super().on_headers_complete()
-        self.scope["extensions"] = {"mofang": Exchange(self.cycle)}  # type: ignore[dict-item]
+        self.scope["extensions"] = {"mofang": Connection(self.cycle)}  # type: ignore[dict-item]
         if self._timer is not None:  # the headers came late: the body has a time of its own
             self._disarm()
 

@@ -55,6 +55,10 @@ class Statistics:
         self.refused[code] += 1
         self.failed += status >= 500
 
+    def fault(self, request_id: str, fault: BaseException) -> None:
+        """Keep what nobody foresaw, with the id that the caller was told."""
+        log.error("request %s failed", request_id, exc_info=fault)
+
     async def tell(self) -> None:
         """Write the file once a second until cancelled, then take it away."""
         if self.path is None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from mofang.engine.arrays import Array, Arrays
+from mofang.engine.decode.chain import Chain
 from mofang.engine.encode import Files, Record
 from mofang.engine.encode.pieces import piece_of_each, pieces
 
@@ -56,6 +57,7 @@ class PlaceEncoder:
     max_length: int = 128
     padding_id: int = 0
     types: bool = True
+    chain: Chain | None = None      # how tags follow each other, where that was learnt
 
     @property
     def size(self) -> int:
@@ -152,7 +154,7 @@ class PlaceEncoder:
         made = np.zeros((len(counts), most, outputs["probabilities"].shape[-1]), np.float32)
         made[np.arange(most)[None, :] < counts[:, None], 0] = 1
         made[owner[order], place[order]] = outputs["probabilities"][window[order], token[order]]
-        return {"probabilities": made}
+        return {"probabilities": made if self.chain is None else self.chain.marginals(made, counts)}
 
     def _places(self, arrays: Mapping[str, Array], logits: Array, at: tuple[Array, ...], most: int) -> Array:
         owner, place, window, token = at
@@ -176,11 +178,11 @@ class PlaceEncoder:
         return self.tokenizer.decode(ids.tolist(), skip_special_tokens=True).strip() or "a"
 
     def save(self) -> Files:
-        """places.json and tokenizer.json."""
+        """places.json and tokenizer.json, and chain.npy where tags follow each other."""
         settings = {"text": self.text, "question": self.question, "max_length": self.max_length, "padding_id": self.padding_id,
                     "types": self.types}
         return {"places.json": json.dumps(settings, ensure_ascii=False).encode(),
-                "tokenizer.json": self.tokenizer_json.encode()}
+                "tokenizer.json": self.tokenizer_json.encode(), **(self.chain.save() if self.chain else {})}
 
     @classmethod
     def load(cls, files: Mapping[str, bytes]) -> Self:
@@ -189,7 +191,7 @@ class PlaceEncoder:
         tokenizer_json = files["tokenizer.json"].decode()
         json.loads(tokenizer_json)     # refused here, in words, and not by the first request
         return cls(settings["text"], tokenizer_json, settings["question"], int(settings["max_length"]),
-                   int(settings["padding_id"]), bool(settings["types"]))
+                   int(settings["padding_id"]), bool(settings["types"]), Chain.load(files))
 
 
 def _between(special: Sequence[int]) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from mofang.engine.arrays import Array, Arrays, from_npy, to_npy
+from mofang.engine.decode.chain import Chain
 from mofang.engine.encode import Files, Record
 from mofang.engine.encode.pieces import pieces
 
@@ -38,6 +39,7 @@ class SurroundingsEncoder:
     keys: Array            # uint32 [V], sorted: the names' hashes
     words: tuple[str, ...]
     none: float = FAR
+    chain: Chain | None = None      # how tags follow each other, where that was learnt
 
     @property
     def size(self) -> int:
@@ -84,7 +86,7 @@ class SurroundingsEncoder:
         if "probabilities" in outputs:
             made = np.zeros((len(counts), most, outputs["probabilities"].shape[-1]), np.float32)
             made[record[kept], place] = outputs["probabilities"][kept]
-            return {"probabilities": made}
+            return {"probabilities": made if self.chain is None else self.chain.marginals(made, counts)}
         logits = np.full((len(counts), 1 + most, 2), FAR, np.float64)
         logits[record[kept], 1 + place] = outputs["number"][kept]
         logits[:, 0] = self.none
@@ -125,9 +127,10 @@ class SurroundingsEncoder:
         return made
 
     def save(self) -> Files:
-        """surroundings.json and keys.npy."""
+        """surroundings.json and keys.npy, and chain.npy where tags follow each other."""
         settings = {"text": self.text, "question": self.question, "words": self.words, "none": self.none}
-        return {"surroundings.json": json.dumps(settings, ensure_ascii=False).encode(), "keys.npy": to_npy(self.keys)}
+        return {"surroundings.json": json.dumps(settings, ensure_ascii=False).encode(), "keys.npy": to_npy(self.keys),
+                **(self.chain.save() if self.chain else {})}
 
     @classmethod
     def load(cls, files: Mapping[str, bytes]) -> Self:
@@ -136,7 +139,8 @@ class SurroundingsEncoder:
         keys = from_npy(files["keys.npy"])
         if keys.dtype != np.uint32 or keys.ndim != 1:
             raise ValueError("keys are no list of hashes")
-        return cls(settings["text"], settings["question"], keys, tuple(map(str, settings["words"])), float(settings["none"]))
+        return cls(settings["text"], settings["question"], keys, tuple(map(str, settings["words"])), float(settings["none"]),
+                   Chain.load(files))
 
 
 _SLOTS = ("0", "-1", "-2", "+1", "+2", "-1 0", "0 +1", "-1 +1", "-2 -1", "+1 +2", "-1 0 +1", "shape", "shapes", "begin", "end")

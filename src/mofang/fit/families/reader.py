@@ -68,4 +68,5 @@ class Reader(Placed):
     """
 
     tag: ClassVar[str] = "reader"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("question_answering",)

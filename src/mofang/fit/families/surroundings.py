@@ -32,6 +32,7 @@ class Surroundings(Family):
     """
 
     tag: ClassVar[str] = "surroundings"
+    version: ClassVar[int] = 2
     loops: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("token_classification", "question_answering")
 
@@ -45,7 +46,7 @@ class Surroundings(Family):
         from mofang.data.snapshots.targets import question_and_context
         from mofang.engine.encode.surroundings import SurroundingsEncoder
         from mofang.fit.logistic import Logistic
-        from mofang.fit.placed import Asked
+        from mofang.fit.placed import Asked, chained
 
         ends = time.monotonic() + conditions.seconds if conditions.seconds else float("inf")
         columns = material.columns("text")
@@ -66,13 +67,18 @@ class Surroundings(Family):
         if asks:
             encoder = replace(encoder, none=_none(encoder, solution, material, csr_array))
         run = _runner(solution, encoder, csr_array, asks)
-        score = Asked(material, validation, encoder).score(run)
+        asked = Asked(material, validation, encoder)
+        if asks:
+            score = asked.score(run)
+        else:
+            encoder, score = chained(asked, encoder, run, np.split(wanted, np.cumsum(arrays["@pieces"])[:-1]))
         sample, outputs = _sample(encoder, validation.records, run)
         from safetensors.numpy import save
 
         tensors = {"weight": np.ascontiguousarray(solution.weights), "bias": np.ascontiguousarray(solution.bias)}
         notes = {"pieces": int(matrix.shape[0]), "names": encoder.size - 1, "uneven_spans": uneven,
                  "stopped": "finished" if solution.finished else "time limit"}
+        notes |= {"chain_weight": encoder.chain.weight} if encoder.chain else {}
         return Fitted(encoder, {"weights.safetensors": save(tensors)}, {"asks": asks, "c": self.c}, None, sample,
                       [{"c": self.c, "loss": solution.loss, "validation_score": score}], notes, outputs=outputs, score=score)
 

@@ -41,6 +41,7 @@ class TextVectors(Family):
     """
 
     tag: ClassVar[str] = "textvectors"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_embedding",)
     takes_base: ClassVar[bool] = True
 
@@ -56,7 +57,7 @@ class TextVectors(Family):
     epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(ge=0)] = 0.0
     batch: Annotated[int, Field(ge=2)] = 64
-    attention: str = "eager"
+    attention: str = "auto"
 
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Learn which texts belong together, all weights at once."""

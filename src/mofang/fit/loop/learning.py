@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from mofang.core.stage import OnDisk, Settings
+from mofang.core.stage import NotInKey, OnDisk, Settings
 from mofang.core.variant import Variant
 from mofang.fit.loop.plan import Plan
 
@@ -150,9 +150,9 @@ class Learning(Settings):
     target: float | None = None
     improvement: Amount = 0.0
     steps: Count = 0
-    checkpoint_s: Amount = 30.0
-    checkpoint_steps: Count = 0
-    tensorboard: Annotated[str, OnDisk()] = ""
+    checkpoint_s: Annotated[Amount, NotInKey()] = 30.0
+    checkpoint_steps: Annotated[Count, NotInKey()] = 0
+    tensorboard: Annotated[str, OnDisk(), NotInKey()] = ""
     devices: Annotated[int, Field(ge=1, le=4096)] = 1
     placement: Literal["ddp", "fsdp", "tensor"] = "ddp"
 

@@ -23,7 +23,7 @@ from mofang.fit.loop.objective import Batch, Judged, tensors
 from mofang.fit.loop.plan import Plan
 from mofang.fit.loop.start import WEIGHTS, fit_network, notes_of, weights_file
 from mofang.fit.material import Material, Rows
-from mofang.fit.placed import Asked
+from mofang.fit.placed import Asked, chained
 
 NO_TAG = -100          # of a token that begins no piece: it counts nothing
 TAGS, FIRST, LAST = "tags", "first", "last"
@@ -44,6 +44,7 @@ class Windows:
         columns = material.columns("text")
         text = question_and_context(columns)[1] if self.asks else columns[0]
         wanted, self.uneven = _tags(rows, text, self.asks)
+        self.wanted = wanted     # the tags of each record's pieces
         offsets = np.cumsum([0, *(len(row.ids) for row in found)]).astype(np.int64)
         flat = {name: np.zeros(int(offsets[-1]), np.int64) for name in ("input_ids", "token_type_ids", TAGS)}
         self.ends = np.zeros((len(found), 2), np.int64)
@@ -136,14 +137,18 @@ def fit_places(
     """Teach the network that ``build`` makes where the material's spans or answers are; ``windows`` are the training part's."""
     plan = conditions.learning.plan(plan)
     validation = Windows(encoder, material, material.validation)
-    objective = Placewise(windows, validation, Asked(material, material.validation, encoder), plan)
-    network, outcome = fit_network(build, objective, plan, conditions)
+    asked, score = Asked(material, material.validation, encoder), 0.0
+    network, outcome = fit_network(build, Placewise(windows, validation, asked, plan), plan, conditions)
     network.eval()
-    sample = _sample(encoder, material.validation)
-    outputs = runner(network, next(network.parameters()).device, windows.asks)(sample)
+    sample, run = _sample(encoder, material.validation), runner(network, next(network.parameters()).device, windows.asks)
     notes = notes_of(network, outcome) | {"windows": len(windows.rows.lengths), "uneven_spans": windows.uneven}
-    return Fitted(encoder, {WEIGHTS: weights_file(network)}, architecture, None, sample, outcome.curves, notes, outputs=outputs,
-                  score=outcome.judged.score, steps=outcome.steps, measures=outcome.speed)
+    if windows.asks:
+        score = outcome.judged.score
+    else:
+        encoder, score = chained(asked, encoder, run, windows.wanted)
+        notes |= {"chain_weight": encoder.chain.weight} if encoder.chain else {}
+    return Fitted(encoder, {WEIGHTS: weights_file(network)}, architecture, None, sample, outcome.curves, notes,
+                  outputs=run(sample), score=score, steps=outcome.steps, measures=outcome.speed)
 
 
 def placed_plan(plan: Plan, windows: Windows, outputs: int, outside: float) -> Plan:

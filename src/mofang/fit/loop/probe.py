@@ -112,7 +112,7 @@ def software(shop: Shop, settings: dict[str, Any]) -> str:
     return digest_of({"torch": version("torch"), "threads": threads(), "environment": os.environ.get("ONEDNN_MAX_CPU_ISA", "")})
 
 
-@stage(version=1, depends="machine", source_digest=software)
+@stage(version=2, depends="machine", source_digest=software)
 def probe(run: Run, *, seconds: Annotated[float, Field(gt=0, le=60)] = 15.0) -> Probe:
     """Measure what this machine trains fastest with: precision, attention, GELU, dropout; once for a machine.
 

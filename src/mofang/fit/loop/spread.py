@@ -45,6 +45,7 @@ FOLDER, CALL, ERROR, LOG = "spread", "call.json", "error.json", "log.txt"
 WEIGHTS, OUTCOME = "fitted.safetensors", "fitted.json"
 RESTARTS = 3
 LOOK_S = 0.3
+STANDALONE = ("--standalone", "--local-addr", "127.0.0.1")  # by itself torchrun asks for the address of this machine's name
 TAIL = 300
 
 
@@ -171,11 +172,12 @@ def _by_torchrun(folder: Path, devices: int, scratch: Path, bar: Bar) -> str:
 
     ``MOFANG_TORCHRUN`` stands in for its flags where workers run on several machines that share the shop's folder.
     """
-    flags = shlex.split(os.environ.get("MOFANG_TORCHRUN", "")) or ["--standalone", "--nproc-per-node", str(devices)]
+    told = shlex.split(os.environ.get("MOFANG_TORCHRUN", ""))
+    flags = told or [*STANDALONE, "--nproc-per-node", str(devices)]
     command = [sys.executable, "-m", "torch.distributed.run", *flags, "--max-restarts", str(RESTARTS),
                "--monitor-interval", "0.2", "-m", "mofang.fit.loop.worker", str(folder / CALL)]
     each = str(max(1, threads() // devices))
-    environment = {**os.environ, "OMP_NUM_THREADS": each, "MOFANG_THREADS": each}
+    environment = {**({} if told else on_loopback()), **os.environ, "OMP_NUM_THREADS": each, "MOFANG_THREADS": each}
     with (folder / LOG).open("wb") as log:
         agent = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
                                  start_new_session=True)
@@ -193,6 +195,11 @@ def _by_torchrun(folder: Path, devices: int, scratch: Path, bar: Bar) -> str:
                     os.killpg(agent.pid, signal.SIGKILL)
                 agent.wait()
     return (folder / LOG).read_text(encoding="utf-8", errors="replace")
+
+
+def on_loopback() -> dict[str, str]:
+    """What keeps workers of one machine off its name and its other interfaces: a machine without a network has neither."""
+    return {"GLOO_SOCKET_IFNAME": "lo"} if any(name == "lo" for _, name in socket.if_nameindex()) else {}
 
 
 def _follow(journal: Path, bar: Bar) -> None:

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from mofang.core.progress import Bar
 from mofang.fit.loop.machine import threads
+from mofang.fit.loop.probe import Choices
 from mofang.fit.networks.attention import VARIANTS, attend, causal_bias, document_bias, padding_bias
-from mofang.fit.networks.kernels import cheap_dropout, gelu
+from mofang.fit.networks.kernels import Masks, gelu
+from mofang.fit.networks.mixing import Stretch, mixed
 
 ROWS, WIDTH, INNER, HEADS = 1024, 384, 1536, 12  # a small encoder's step
+DROPOUTS = 12  # of a pass through six layers
 LENGTHS = (16, 32, 64, 128, 256, 512)
 DTYPES = (torch.float32, torch.bfloat16)
 ROUNDS_LEAST, ROUNDS_MOST = 1, 12
@@ -123,7 +126,12 @@ def _attentions(name: str, dtype: torch.dtype, length: int, tokens: int) -> Iter
     mask[:, length - max(1, length // 8):] = 0
     halves = (torch.arange(length) * 2 // length).expand(rows, length)
     documents = causal_bias(apart[0].detach(), length, document_bias(halves, dtype))
-    for kind, bias in (("full", None), ("padded", padding_bias(mask, dtype)), ("causal", None), ("documents", documents)):
+    joint = torch.randn(rows * length, 3 * heads * width).to(dtype).requires_grad_()
+    for kind, bias in (("full", None), ("padded", padding_bias(mask, dtype))):
+        part = Stretch(rows, length, rows * length, None, bias)
+        for way in VARIANTS[:2]:
+            yield ("attention", f"{name}/{kind}/{length}/{way}"), (_mixing(joint, part, heads, way), 0.0)
+    for kind, bias in (("causal", None), ("documents", documents)):
         for way in VARIANTS if kind == "causal" else VARIANTS[:2]:
             yield ("attention", f"{name}/{kind}/{length}/{way}"), (_attention(apart, slope, way, bias, kind == "causal"), 0.0)
 
@@ -133,6 +141,18 @@ def _attention(apart: list[Tensor], slope: Tensor, way: str, bias: Tensor | None
         attend(*apart, variant=way, bias=bias, causal=causal).backward(slope)  # type: ignore[no-untyped-call]
         for one in apart:
             one.grad = None
+    return work
+
+
+def _mixing(joint: Tensor, part: Stretch, heads: int, way: str) -> Work:
+    """Attention as an encoder computes it."""
+    kind = "full" if part.bias is None else "padded"
+    chosen = Choices(attention_by={f"{str(joint.dtype).removeprefix('torch.')}/{kind}/{part.length}": way})
+    slope = torch.randn(len(joint), joint.shape[1] // 3).to(joint.dtype)
+
+    def work() -> None:
+        mixed(joint, (part,), heads, 0.0, chosen, Masks("bytes", True)).backward(slope)  # type: ignore[no-untyped-call]
+        joint.grad = None
     return work
 
 
@@ -148,7 +168,12 @@ def _norm(states: Tensor, weight: Tensor) -> Work:
 
 
 def _dropout(values: Tensor, way: str) -> Work:
-    return lambda: cheap_dropout(values, 0.1, True, way)
+    """The dropouts of one pass through some layers: a pool of masks is drawn once for all of them."""
+    def work() -> None:
+        masks = Masks(way, True)
+        for _ in range(DROPOUTS):
+            masks.drop(values, 0.1)
+    return work
 
 
 def _table(table: Tensor, ids: Tensor, sparse: bool) -> Work:

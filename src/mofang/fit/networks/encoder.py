@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from mofang.core.errors import MofangError
 from mofang.fit.loop.probe import Choices, choices
 from mofang.fit.networks.attention import attend, padding_bias
 from mofang.fit.networks.kernels import Frozen, Masks, gelu, layer_norm, tracing, working_dtype
+from mofang.fit.networks.mixing import Stretch, mixed, stretches
 from mofang.fit.networks.projection import project
 
 GELUS = {"gelu": "exact", "gelu_python": "exact", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
-RUNS_MAX = 8  # runs of equally long rows in a batch up to which attention goes run by run, without a mask
 PADDING_LEAST = 0.02  # below this share of padding, leaving it out costs more than it saves
 INITIAL = 0.02
 
@@ -82,41 +82,37 @@ def unsuited(config: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the positions of a batch lie: [B, L] padded, or end to end without padding.
+    """How the positions of a batch lie: [B, L] padded, or end to end without padding, from short rows to long ones.
 
-    ``places`` (None: padded, all positions are worked on) are the texts' own places in the padded batch, ``runs`` pairs
-    of (rows, length) of equally long neighbours, () where there are too many of them.
+    ``places`` (None: padded, all positions are worked on) are the texts' own places in the padded batch, ``parts`` the rows that
+    attend together (() where a graph is exported or a card computes: then all do, with ``bias``).
     """
 
     rows: int
     length: int
     places: Tensor | None = None
-    runs: tuple[tuple[int, int], ...] = ()
+    parts: tuple[Stretch, ...] = ()
     bias: Tensor | None = None
 
     @classmethod
-    def of(cls, mask: Tensor | None, rows: int, length: int, dtype: torch.dtype) -> Layout:
-        """The cheapest layout for a mask [B, L] that is 1 where a position counts."""
+    def of(cls, mask: Tensor | None, ids: Tensor, heads: int, dtype: torch.dtype) -> Layout:
+        """The cheapest layout for ids [B, L] and a mask [B, L] that is 1 where a position counts."""
+        rows, length = ids.shape
+        if tracing() or torch.compiler.is_compiling() or ids.device.type != "cpu":
+            return cls(rows, length, bias=None if mask is None else padding_bias(mask, dtype))
+        whole = (Stretch(rows, length, rows * length),)
         if mask is None:
-            return cls(rows, length)
-        if tracing() or torch.compiler.is_compiling() or mask.device.type != "cpu":
-            return cls(rows, length, bias=padding_bias(mask, dtype))
-        counts = mask.sum(dim=1).tolist()
-        own = sum(counts)
+            return cls(rows, length, parts=whole)
+        counts = mask.sum(dim=1)
+        own = int(counts.sum())
         if own == rows * length:
-            return cls(rows, length)
+            return cls(rows, length, parts=whole)
         if own == 0 or own > (1 - PADDING_LEAST) * rows * length:
-            return cls(rows, length, bias=padding_bias(mask, dtype))
-        places = mask.reshape(-1).nonzero().squeeze(1)
-        runs: list[tuple[int, int]] = []
-        for count in filter(None, counts):
-            if runs and runs[-1][1] == count:
-                runs[-1] = runs[-1][0] + 1, count
-            else:
-                runs.append((1, count))
-        if len(runs) <= RUNS_MAX:
-            return cls(rows, length, places, tuple(runs))
-        return cls(rows, length, places, (), padding_bias(mask, dtype))
+            return cls(rows, length, parts=(replace(whole[0], bias=padding_bias(mask, dtype)),))
+        order = counts.argsort(stable=True)
+        found = (mask[order] != 0).nonzero()
+        places = order[found[:, 0]] * length + found[:, 1]
+        return cls(rows, length, places, stretches([one for one in counts[order].tolist() if one], heads, dtype))
 
 
 class SelfAttention(nn.Module):
@@ -177,30 +173,17 @@ class Layer(nn.Module):
 
     def _mixed(self, joint: Tensor, layout: Layout, chosen: Choices, masks: Masks) -> Tensor:
         """What attention makes of queries, keys and values joined [..., 3H]."""
-        if layout.places is None:
-            return self._attended(joint, layout.rows, layout.length, layout.bias, chosen, masks).view(*joint.shape[:-1], -1)
-        if layout.runs:
-            parts = joint.split_with_sizes([rows * length for rows, length in layout.runs])
-            found = [
-                self._attended(part, rows, length, None, chosen, masks)
-                for part, (rows, length) in zip(parts, layout.runs, strict=True)
-            ]
-            return found[0] if len(found) == 1 else torch.cat(found)
-        padded = joint.new_zeros((layout.rows * layout.length, joint.shape[-1])).index_copy(0, layout.places, joint)
-        return self._attended(padded, layout.rows, layout.length, layout.bias, chosen, masks)[layout.places]
-
-    def _attended(self, joint: Tensor, rows: int, length: int, bias: Tensor | None, chosen: Choices,
-                  masks: Masks) -> Tensor:
-        """Attention of rows of one length [rows * length, H]."""
         shape = self.shape
-        apart = joint.view(rows, length, 3, shape.heads, shape.width // shape.heads).permute(2, 0, 3, 1, 4)
+        if layout.parts:
+            flat = joint.view(-1, joint.shape[-1])
+            return mixed(flat, layout.parts, shape.heads, shape.attention_dropout, chosen, masks).view(*joint.shape[:-1], -1)
+        apart = joint.view(layout.rows, layout.length, 3, shape.heads, shape.width // shape.heads).permute(2, 0, 3, 1, 4)
         query, key, value = apart.unbind(0)
-        variant = "plain" if tracing() else chosen.attention(
-            "full" if bias is None else "padded", length, False, joint.dtype
-        )
+        kind = "full" if layout.bias is None else "padded"
+        variant = "plain" if tracing() else chosen.attention(kind, layout.length, False, joint.dtype)
         dropout = shape.attention_dropout if self.training else 0.0
-        found = attend(query, key, value, variant=variant, bias=bias, dropout=dropout, masks=masks)
-        return found.transpose(1, 2).reshape(rows * length, shape.width)
+        found = attend(query, key, value, variant=variant, bias=layout.bias, dropout=dropout, masks=masks)
+        return found.transpose(1, 2).reshape(*joint.shape[:-1], -1)
 
 
 class Embeddings(nn.Module):
@@ -257,7 +240,7 @@ class EncoderBody(nn.Module):
             raise MofangError("text-too-long-for-network", length=length, most=self.shape.positions)
         dtype, chosen = working_dtype(input_ids.device), choices()
         with torch.autocast(input_ids.device.type, enabled=False):
-            layout = Layout.of(attention_mask, rows, length, dtype)
+            layout = Layout.of(attention_mask, input_ids, self.shape.heads, dtype)
             states = self.embeddings(input_ids, token_type_ids, layout)
             masks = Masks(chosen.dropout, self.training)
             states = masks.drop(states.to(dtype), self.shape.hidden_dropout)

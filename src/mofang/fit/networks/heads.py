@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mofang.fit.networks.transformer import from_config, from_folder
+from mofang.fit.loop.objective import Batch
+from mofang.fit.networks.encoder import EncoderBody
+from mofang.fit.networks.transformer import from_config, from_folder, states_of
 
 
 class Headed(nn.Module):
@@ -22,12 +24,19 @@ class Headed(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Logits of ids, mask and types int64 [B, L]."""
         given = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        states = self.body(input_ids=input_ids, attention_mask=attention_mask, **given).last_hidden_state
+        states = states_of(self.body(input_ids=input_ids, attention_mask=attention_mask, **given))
+        mask = attention_mask.unsqueeze(-1).to(states.dtype)
+        states = states * mask     # what a body says of padding differs between ways to compute it
         if not self.each:
-            mask = attention_mask.unsqueeze(-1).to(states.dtype)
-            states = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+            states = states.sum(dim=1) / mask.sum(dim=1).clamp(min=1)
         found: Tensor = self.head(self.dropout(states))
         return found
+
+    def operations(self, batch: Batch) -> float:
+        """Floating-point operations of a training step on this batch; 0 where the body is not ours (the loop then counts)."""
+        if not isinstance(self.body, EncoderBody):
+            return 0.0
+        return self.body.operations(batch.arrays["attention_mask"].sum(dim=1))
 
 
 def headed(

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mofang.fit.networks.transformer import from_config, from_folder, states_of
+
 
 class TermVectors(nn.Module):
     """The weighted sum of a text's n-gram embeddings, projected; row 0 of the table is padding."""
@@ -38,7 +40,7 @@ class TextVectors(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Vectors float32 [B, D] of ids and mask int64 [B, L]."""
-        states = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        states = states_of(self.body(input_ids=input_ids, attention_mask=attention_mask))
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
         return nn.functional.normalize(self.projection(pooled).float(), dim=1)
@@ -46,7 +48,5 @@ class TextVectors(nn.Module):
 
 def body_of(config: dict[str, Any], folder: Path | None, attention: str) -> tuple[nn.Module, int]:
     """An encoder's body and its width: with the weights of a folder, or of this shape and randomly initialised."""
-    from mofang.fit.networks.transformer import from_config, from_folder
-
     whole = from_config(config, 1, 0.0, attention) if folder is None else from_folder(folder, 1, 0.0, attention)[0]
     return whole.body, int(whole.head.in_features)
