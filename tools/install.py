@@ -34,6 +34,7 @@ FILES = ROOT / "requirements" / "files.txt"
 # Each profile holds the one before it. `files` are packages taken for the files inside them, and no more.
 PROFILES: dict[str, dict[str, tuple[str, ...]]] = {
     "serve": {"extras": ("serve",), "files": ("font",)},
+    "image": {"extras": ("serve", "postgres"), "files": ("font",)},
     "full": {"extras": ("data", "train", "serve", "postgres", "test"), "files": ("font", "demo")},
     "cluster": {"extras": ("data", "train", "serve", "postgres", "test", "privacy", "ray", "spark"), "files": ("font", "demo")},
 }

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mofang.core.errors import MofangError
 from mofang.core.shop import Named, Shop
 
 if TYPE_CHECKING:
+    from mofang.serve.models import Offer
     from mofang.trade.desk import Desk, Served
+
+MIRROR_WAITING_MOST = 32
+MIRROR_S = 10.0
 
 
 def say_nothing(_address: str) -> None:
@@ -17,29 +24,108 @@ def say_nothing(_address: str) -> None:
 
 
 def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: int = 8000, *,
-          ready: Callable[[str], None] = say_nothing, engine: str = "") -> None:
+          ready: Callable[[str], None] = say_nothing, engine: str = "", certificate: Path | None = None,
+          private_key: Path | None = None, admin_port: int | None = None, grpc_port: int | None = None, memory_mb: int = 0) -> None:
     """Sell predictions of these models (all packages, where none is named) until told to stop.
 
     Key, quota, prediction, charge: ``trade.desk``. Ends with SIGTERM or Ctrl-C, after what has begun is finished.
     """
     from mofang.web.server import run_server
 
-    run_server(desk_of(shop, names, engine), host, port, ready=ready, folder=shop.path / "scratch")
+    run_server(desk_of(shop, names, engine, memory_mb), host, port, ready=ready, folder=shop.path / "scratch",
+               certificate=certificate, private_key=private_key, admin_port=admin_port, grpc_port=grpc_port)
 
 
-def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "") -> Desk:
-    """The desk over this shop's customers, keys, prices and meter; every thread gets a connection of its own."""
+def serve_many(shop: Shop, names: Sequence[str], workers: int, host: str = "127.0.0.1", port: int = 8000, *,
+               ready: Callable[[str], None] = say_nothing, certificate: Path | None = None,
+               private_key: Path | None = None) -> int:
+    """The same by several processes behind one address, watched and replaced by this one; the exit status.
+
+    Each worker is this command again, with the handles by which connections reach it.
+    """
+    from mofang.web.listening import listen, shown_address
+    from mofang.web.supervisor import supervise
+
+    bound = listen(host, port)
+    address = shown_address(bound, host, tls=certificate is not None)
+    given = [["--tls-cert", str(certificate), "--tls-key", str(private_key)] if certificate else []][0]
+
+    def command(channel: int, slots: int) -> list[str]:
+        return [sys.executable, "-m", "mofang", "--shop", str(shop.path), "serve", *names, *given,
+                "--worker", f"{channel},{slots},{address}"]
+
+    return supervise(bound, workers, command, tls=certificate is not None, ready=lambda: ready(address))
+
+
+def serve_handed(shop: Shop, names: Sequence[str], channel: int, slots: int, address: str, *, engine: str = "",
+                 certificate: Path | None = None, private_key: Path | None = None) -> None:
+    """The same as one of several workers: connections come from a supervisor (``web/supervisor.py``) by a channel."""
+    from mofang.web.handed import run_worker
+
+    run_worker(desk_of(shop, names, engine), channel, slots, address, folder=shop.path / "scratch", certificate=certificate,
+               private_key=private_key)
+
+
+def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: int = 0) -> Desk:
+    """The desk over this shop's customers, keys, prices, releases and meter; every thread gets a connection of its own.
+
+    A model named with its version is served as it is; a plain name follows what was released (``mofang release``), and is
+    the newest version where nothing was. Models that do not fit into ``memory_mb`` (0: most of what is free) open when they
+    are asked for.
+    """
+    from mofang.serve.deploy import standing_routes
+    from mofang.serve.models import MB, Models
+    from mofang.serve.rollout import Rollout
+    from mofang.serve.routing import Router
     from mofang.trade.accounts import shop_offset
     from mofang.trade.desk import Desk
     from mofang.trade.directory import Directory
+    from mofang.trade.kept import Cabinet
+    from mofang.trade.looked import SECRET, Marks
     from mofang.trade.meter import Meter
 
+    followed = {name for name in names if "@" not in name}
+    routes = {one.model: one for one in standing_routes(shop)
+              if one.model in followed or (not names and "@" not in one.model)}
     named = [shop.named(name, kind="package") for name in names] or newest_packages(shop)
-    if not named:
+    named = [one for one in named if one.name not in routes or (str(one) in names)]
+    released = [shop.named(release, "package") for one in routes.values() for release in one.releases]
+    if not named and not released:
         raise MofangError("nothing-to-serve")
-    served = [serve_model(shop, one, engine) for one in named]
-    meter = Meter(shop.control.again(), utc_offset=shop_offset(shop))
-    return Desk(Directory(shop.control.again(), shop.secret("keys")), meter, served, shop.control.again())
+    opener = shop.again()
+    served = Models(offers=[offer_of(opener, one, engine) for one in {str(one): one for one in [*named, *released]}.values()],
+                    memory_bytes=memory_mb * MB)
+    served.wake_all()
+    directory = Directory(shop.control.again(), shop.secret("keys"))
+    router = Router(routes.values())
+    marks = Marks(shop.secret(SECRET), Cabinet(shop.again()), lambda account: directory.picture.keep.get(account, 0))
+    desk = Desk(directory, Meter(shop.control.again(), utc_offset=shop_offset(shop)), served, shop.control.again(),
+                router=router, marks=marks)
+    if followed or not names:
+        desk.rollout = Rollout(shop.control.again(), router, Opened(shop.again(), desk, engine), sorted(followed))
+    return desk
+
+
+class Opened:
+    """The releases that a desk has open; one that a route names is opened before requests go to it."""
+
+    def __init__(self, shop: Shop, desk: Desk, engine: str) -> None:
+        self.shop = shop
+        self.desk = desk
+        self.engine = engine
+
+    def ready(self, release: str) -> None:
+        """Open a release if it is not open."""
+        if release not in self.desk.served:
+            self.desk.served.add(offer_of(self.shop, self.shop.named(release, kind="package"), self.engine))
+        self.desk.served.wake(release)
+
+    def ask(self, release: str, records: list[dict[str, Any]], done: Callable[[Any], None]) -> None:
+        """Put records to a release, unless customers wait there: a mirrored request is the first to be left out."""
+        batcher = self.desk.served[release].batcher
+        if batcher.waiting > MIRROR_WAITING_MOST:
+            raise MofangError("busy", waiting=batcher.waiting)
+        batcher.submit(records, done, deadline_s=time.monotonic() + MIRROR_S)
 
 
 def newest_packages(shop: Shop) -> list[Named]:
@@ -50,15 +136,31 @@ def newest_packages(shop: Shop) -> list[Named]:
     return list(newest.values())
 
 
+def offer_of(shop: Shop, named: Named, engine: str = "") -> Offer:
+    """A package that can be opened, and how many bytes of it an engine reads."""
+    from mofang.serve.models import Offer
+
+    parts = shop.find(str(named), kind="package").parts
+    size = sum(part.size_bytes for part in parts if part.name.startswith(("graph/", "decoder/", "encoder/")))
+    return Offer(str(named), size, lambda: serve_model(shop, named, engine))
+
+
 def serve_model(shop: Shop, named: Named, engine: str = "") -> Served:
     """Open a package and put it behind a batcher, as its measurements at packaging chose."""
-    from mofang.engine.measure import cores
     from mofang.engine.predictor import Predictor
     from mofang.serve.batching import Batcher
+    from mofang.serve.remeasure import current
     from mofang.trade.desk import Served
 
-    predictor = Predictor(shop.find(str(named), kind="package"), engine=engine)
+    package = shop.find(str(named), kind="package")
+    if any(part.name.startswith("decoder/") for part in package.parts):
+        from mofang.engine.generation.opened import Generator
+        from mofang.serve.generation import Driver
+
+        generator = Generator(package)
+        driver = Driver(generator)
+        return Served(str(named), named.entry, generator, driver, driver)
+    predictor = Predictor(current(shop, package), engine=engine)
     chosen = predictor.engine
-    streams = max(1, cores() // int(chosen["threads"]))
-    return Served(str(named), named.entry, predictor, Batcher(predictor.predict, streams=streams,
+    return Served(str(named), named.entry, predictor, Batcher(predictor.predict, streams=int(chosen["streams"]),
                                                               batch_max=int(chosen["batch"])))

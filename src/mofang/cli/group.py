@@ -31,7 +31,10 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "label": ("label", "have people label records, and make one answer out of many", "请人标注记录，并把多人的回答合成一个"),
     },
     ("Sell", "销售"): {
-        "serve": ("sell", "answer requests over HTTP, metered", "通过 HTTP 应答请求并计量"),
+        "serve": ("serve", "answer requests over HTTP, metered", "通过 HTTP 应答请求并计量"),
+        "release": ("release", "put a version on sale: at once, as canary, in the shadow, A/B", "上线一个版本：直接、金丝雀、影子或 A/B"),
+        "rollback": ("release", "go back to the release before", "回到上一个发布版"),
+        "deploy": ("release", "which release answers, and what was seen of it", "由哪个发布版应答，以及观察到的情况"),
         "sell": ("offer", "sell a model to a customer: customer, price and key in one", "把模型卖给客户：客户、价格、密钥一步完成"),
         "customer": ("sell", "add, list and top up customers", "添加、查看客户，给客户充值"),
         "key": ("sell", "issue, list, rotate and revoke keys", "签发、查看、轮换和吊销密钥"),
@@ -44,6 +47,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "runs": ("look", "list runs, also failed and unfinished ones", "列出运行记录，含失败和未完成的"),
         "trace": ("look", "from a result back to data, licence and cost", "从结果追溯到数据、许可和成本"),
         "diff": ("data", "what changed between two sets of records or two snapshots", "两份记录或两个快照之间的变化"),
+        "replay": ("replay", "repeat one answer on the release that gave it", "用当时的发布版重放一次应答"),
         "costs": ("money", "what was earned, what it cost, what is left", "收入、成本和毛利"),
         "verify": ("look", "check the ledger, the journals and every file", "核对账本、日志和每一个文件"),
         "private": ("privacy", "counts and means with noise, on one privacy budget", "带噪声的计数和均值，共用一份隐私预算"),
@@ -54,6 +58,8 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     ("More", "更多"): {
         "demo": ("more", "a model's whole life on real reviews", "用真实评论走完模型的一生"),
         "export": ("travel", "write a model, or records, for another shop or other tools", "把模型或记录写成文件，带到另一个模坊或其他工具"),
+        "package": ("travel", "write a model into the file that a server starts from", "把模型写成服务器可直接启动的文件"),
+        "up": ("up", "from a model's file to a service that survives reboot", "从模型文件到重启后仍在运行的服务"),
         "import": ("travel", "take in a model from another shop's file", "导入另一个模坊的模型文件"),
         "fingerprint": ("travel", "this shop's key, to compare by telephone", "本店公钥的指纹，供对方核对"),
         "erase": ("erase", "erase a person out of everything, and see what was made from them", "从一切数据中抹除一个人，并列出由其数据得到的内容"),

@@ -1,9 +1,8 @@
-"""Sell: serve, customer, key, invoice."""
+"""Sell: customer, key, invoice."""
 
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,6 @@ import click
 
 from mofang.cli.context import Context, Names, NewFile, listing, pass_context, when
 from mofang.core.language import say
-
-
-@click.command()
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback unless you say otherwise.")
-@click.option("--port", default=8080, show_default=True, help="Port; 0 takes a free one and prints it.")
-@pass_context
-def serve(context: Context, models: tuple[str, ...], host: str, port: int) -> None:
-    """Answer requests over HTTP behind keys, every answer metered. Without a MODEL, the newest of each name."""
-    from mofang.wire import serve as serve_http
-
-    def ready(address: str) -> None:
-        click.echo(say("Serving on {address}  (Ctrl-C stops, after finishing what has begun)",
-                       "服务已启动：{address} （Ctrl-C 停止，会先完成已开始的请求）", address=address))
-        sys.stdout.flush()
-
-    serve_http(context.shop, list(models), host=host, port=port, ready=ready)
 
 
 @click.group(cls=Names)
@@ -71,6 +53,23 @@ def customer_priority(context: Context, customer: str, priority: str) -> None:
     made = context.shop.act(customers.customer_priority, customer=customer, priority=priority)
     context.say("Requests of {customer} wait in the line {priority}; running servers follow within a second.",
                 "{customer} 的请求排在“{priority}”队列；运行中的服务在一秒内生效。", customer=made.name, priority=priority)
+
+
+@customer.command("keep")
+@click.argument("customer")
+@click.option("--days", type=click.IntRange(0, 3660), required=True, help="For so many days; 0 keeps nothing from now on.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_context
+def customer_keep(context: Context, customer: str, days: int, yes: bool) -> None:
+    """Keep what a customer asks and is answered, encrypted, for some days. Otherwise nothing of it is kept."""
+    from mofang.trade import customers
+
+    if days:
+        context.confirm([say("The texts of {customer}'s requests will be kept for {days} days; their plan must say so.",
+                             "将保存客户 {customer} 的请求内容 {days} 天；其合同必须写明这一点。", customer=customer, days=days)], yes)
+    made = context.shop.act(customers.customer_keep, customer=customer, days=days)
+    context.say("texts of {name}: kept for {days} days" if days else "texts of {name}: not kept",
+                "{name} 的请求内容：保存 {days} 天" if days else "{name} 的请求内容：不保存", name=made.name, days=days)
 
 
 def _show_customer(context: Context, made: Any) -> None:

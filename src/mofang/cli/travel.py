@@ -55,6 +55,27 @@ def export(context: Context, model: str | None, everything: bool, out: Path | No
     context.next(f"mofang import {sent.path.name} --from {sent.fingerprint}")
 
 
+@click.command()
+@click.argument("model")
+@click.option("--out", type=NewPlace(), help="The file (default: NAME-VERSION.mofang here).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def package(context: Context, model: str, out: Path | None, as_json: bool) -> None:
+    """Write a model into the one file that a server starts from (mofang up); it holds no records.
+
+    The stage of this name, which makes a package of a graph, is `mofang stage package`.
+    """
+    sent = _send(context, model, out)
+    if as_json:
+        _json({"file": str(sent.path), "model": sent.name, "sha256": sent.digest, "size_bytes": sent.size_bytes,
+               "fingerprint": sent.fingerprint, "entries": sent.entries})
+        return
+    context.say("{name} is in {path} ({size}), signed by this shop ({fingerprint})", "{name} 已写入 {path}（{size}），由本店签名（{fingerprint}）",
+                name=sent.name, path=sent.path, size=_size(sent.size_bytes), fingerprint=sent.fingerprint)
+    context.say("Copy it to the server and type there:", "复制到服务器，然后在那里输入：")
+    context.next(f"mofang up {sent.path.name} --from {sent.fingerprint} --domain YOUR.DOMAIN --behind-proxy")
+
+
 def _send(context: Context, model: str, out: Path | None) -> Any:
     from mofang.core.progress import progress
     from mofang.serve.parcel import default_file, export_parcel, package_named
@@ -79,6 +100,25 @@ def import_(context: Context, file: Path, name: str | None, pinned: str, yes: bo
 
     It answers here exactly as it did there or is refused. The shop's key is remembered; another key is refused later.
     """
+    facts, admitted = take_in(context, file, name, pinned, yes, quiet=as_json)
+    if as_json:
+        _json({**facts, "model": str(admitted.named), "entry": admitted.entry, "again": admitted.again,
+               "remeasured": admitted.remeasured})
+        return
+    if admitted.again:
+        context.say("This package was here already: {name}.", "这个模型包本来就在：{name}。", name=admitted.named)
+    else:
+        context.say("{name} is here.", "{name} 已导入。", name=admitted.named)
+    if admitted.remeasured:
+        context.say("It came from another machine; its engines were measured again here.", "它来自另一台机器；引擎已在本机重新测量。")
+    model = admitted.named.name
+    context.next(f"mofang predict {model} …", f"mofang sell {model} --to CUSTOMER --price 5.00/1000", f"mofang serve {model}",
+                 f"mofang trace {model}")
+
+
+def take_in(context: Context, file: Path, name: str | None, pinned: str, yes: bool, *,
+            quiet: bool) -> tuple[dict[str, Any], Any]:
+    """Check a file, show what it says of itself, ask, and take it in; what it said, and what it is here."""
     from mofang.core.progress import progress
     from mofang.serve.admit import admit, check_shops
     from mofang.serve.border import open_parcel
@@ -97,24 +137,12 @@ def import_(context: Context, file: Path, name: str | None, pinned: str, yes: bo
         with progress(say("Asking the model its canonical requests", "正在用标准请求核对模型")):
             tried = trial(parcel.folder)
         facts = _facts(parcel, shops, tried)
-        if not as_json:
+        if not quiet:
             _show(context, facts)
         wanted = name or parcel.name.partition("@")[0]
         context.confirm([say("It would be taken in as {name}.", "将导入为 {name}。", name=wanted)], yes)
         admitted = admit(shop, parcel, tried, name or "")
-    if as_json:
-        _json({**facts, "model": str(admitted.named), "entry": admitted.entry, "again": admitted.again,
-               "remeasured": admitted.remeasured})
-        return
-    if admitted.again:
-        context.say("This package was here already: {name}.", "这个模型包本来就在：{name}。", name=admitted.named)
-    else:
-        context.say("{name} is here.", "{name} 已导入。", name=admitted.named)
-    if admitted.remeasured:
-        context.say("It came from another machine; its engines were measured again here.", "它来自另一台机器；引擎已在本机重新测量。")
-    model = admitted.named.name
-    context.next(f"mofang predict {model} …", f"mofang sell {model} --to CUSTOMER --price 5.00/1000", f"mofang serve {model}",
-                 f"mofang trace {model}")
+    return facts, admitted
 
 
 def _facts(parcel: Any, shops: list[Any], tried: dict[str, Any]) -> dict[str, Any]:

@@ -75,12 +75,12 @@ class Shop:
 
     @classmethod
     def open(cls, path: str | Path, *, make: bool = True, actor: Actor | None = None, database: str = "") -> Shop:
-        """Open the shop in this folder; make it first if it is not there."""
+        """Open the shop in this folder; make it first if it is not there (in PostgreSQL where MOFANG_DATABASE names one)."""
         path = Path(path)
         if not (path / SETTINGS).exists():
             if not make:
                 raise MofangError("shop-missing", path=str(path))
-            cls.make(path, database)
+            cls.make(path, database or os.environ.get("MOFANG_DATABASE", ""))
         return cls(path, actor)
 
     @staticmethod

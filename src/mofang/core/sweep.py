@@ -30,7 +30,7 @@ YOUNG_S = 24 * 3600.0  # a file may wait so long for the entry that will mention
 TORN_S = 3600.0
 CACHE_S = 30 * 24 * 3600.0
 DIGEST = re.compile(r"[0-9a-f]{64}")
-SERVING = re.compile(r"serving-(\d+)\.json")
+SERVING = re.compile(r"serving-(?:[\w.-]*-)?(\d+)\.json")
 ASIDE = ".swept-"
 
 Kind = Literal["finished", "abandoned", "unmentioned", "torn", "cache", "older"]

@@ -30,6 +30,7 @@ TABLES = (
     """create table if not exists credit_note(id text primary key, account text not null, reason text not null,
         micros bigint not null, at_us bigint not null, unique(account, reason))""",
     "create table if not exists priority(account text primary key, line bigint not null)",
+    "create table if not exists keep_texts(account text primary key, days integer not null)",
 )
 LINES = {"high": 0, "normal": 1, "low": 2}  # the lines of serve.batching
 
@@ -89,10 +90,18 @@ def fold_customers(db: Database, rows: list[Row]) -> None:
         elif row.kind == "credit-note":
             db.run("insert into credit_note values(?,?,?,?,?)", (row.id, row.account, body["reason"], body["micros"], row.at_us))
             _pay_in(db, row)
+        elif row.kind == "keep":
+            db.run("insert into keep_texts values(?,?) on conflict(account) do update set days=excluded.days",
+                   (row.account, body["days"]))
 
 
 def _pay_in(db: Database, row: Row) -> None:
     db.run("update account set topped_up_micros=topped_up_micros+? where account=?", (row.body["micros"], row.account))
+
+
+def kept_days(db: Database) -> dict[str, int]:
+    """For how many days the texts of a customer's requests are kept, for those whose plan says so."""
+    return {row[0]: int(row[1]) for row in db.rows("select account, days from keep_texts where days>0")}
 
 
 def credit_notes(db: Database, account: str = "") -> list[CreditNote]:
@@ -224,3 +233,15 @@ def credit_note(act: Act, *, customer: str, amount: str,
             raise MofangError("credit-note-too-large", customer=found.name, left=format_micros(max(0, left), found.currency))
         row = act.record("customers", NewRow("credit-note", {"reason": reason.strip(), "micros": micros}, account=found.id))[0]
     return CreditNote(row.id, found.id, reason.strip(), micros, row.at_us)
+
+
+@action(may="money")
+def customer_keep(act: Act, *, customer: str, days: Annotated[int, Rule(ge=0, le=3660)]) -> Customer:
+    """Keep what a customer asks and is answered, encrypted, for so many days; 0 keeps nothing from now on.
+
+    What is kept already goes at its own time. Without this, no text of a request is kept beyond its answer.
+    """
+    with turn(act, "customers") as db:
+        found = find_customer(db, customer)
+        act.record("customers", NewRow("keep", {"days": days}, account=found.id))
+    return found

@@ -17,7 +17,7 @@ from mofang.core.identity import now_us
 from mofang.core.journal import Journals
 from mofang.core.token import Pepper
 from mofang.serve.boundary import attempt
-from mofang.trade.customers import Customer, customers, priorities
+from mofang.trade.customers import Customer, customers, kept_days, priorities
 from mofang.trade.keys import Key, check_key, keys
 from mofang.trade.prices import Price, price_at, prices
 
@@ -30,11 +30,12 @@ log = logging.getLogger("mofang.directory")
 
 @dataclass(frozen=True)
 class Picture:
-    """Customers by id, keys by id, price versions by model, all of one moment."""
+    """Customers by id, keys by id, price versions by model, days that texts are kept by customer, all of one moment."""
 
     customers: dict[str, Customer]
     keys: dict[str, Key]
     prices: dict[str, tuple[Price, ...]]
+    keep: dict[str, int]
     priorities: dict[str, int] = field(default_factory=dict)  # of customers that do not stand in the middle line
 
 
@@ -82,6 +83,11 @@ class Directory:
             raise MofangError("price-other-currency", model=model, currency=found.currency, own=customer.currency)
         return found
 
+    def output(self, model: str) -> int:
+        """How many units a token counts as that this model writes; test keys count as live ones do."""
+        found = price_at(self.picture.prices.get(model, ()), now_us())
+        return found.output if found else 1
+
     def look(self) -> None:
         """Look once for changes; the thread does so four times a second."""
         heads = self._heads()
@@ -110,4 +116,4 @@ class Directory:
         for price in prices(self.db):
             by_model[price.model] = (*by_model.get(price.model, ()), price)
         return Picture({one.id: one for one in customers(self.db)}, {one.id: one for one in keys(self.db)}, by_model,
-                       priorities(self.db))
+                       kept_days(self.db), priorities(self.db))

@@ -25,8 +25,8 @@ from mofang.web.client import checked_address
 from mofang.web.entrance import Entrance
 from mofang.web.gate import Gate, Rules
 from mofang.web.jobs import Jobs
+from mofang.web.listening import listen
 from mofang.web.protocol import server_settings
-from mofang.web.server import listen
 
 Said = Callable[[str], None]
 

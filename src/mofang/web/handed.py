@@ -1,0 +1,189 @@
+"""One of several workers: it is handed connections by its supervisor, and shows it how far each of them is.
+
+A worker listens to nothing. Connections come as open sockets over a channel (SCM_RIGHTS), the supervisor keeps a second
+handle of each, and a byte of shared memory says whether a request has begun on it. So when a worker dies, its idle
+connections go on in another, and a request that was under way is refused in words instead of a broken connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import mmap
+import socket
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from mofang.trade.desk import Desk
+from mofang.web.handed_words import (
+    ANSWERING,
+    BEATS,
+    BEGUN,
+    CLOSED,
+    IDLE,
+    KEPT,
+    LOST,
+    MESSAGE,
+    READY,
+    RETURNED,
+    SLOTS,
+)
+from mofang.web.predict import BODY_BYTES_MAX, PredictApp
+from mofang.web.protocol import DeadlineProtocol, server_settings
+from mofang.web.server import GARBAGE
+from mofang.web.statistics import Statistics
+
+BEAT_S = 2.0
+
+
+class Channel:
+    """The worker's end: open sockets come in, words about them go out."""
+
+    def __init__(self, number: int, slots: int) -> None:
+        self.socket = socket.socket(fileno=number)
+        self.board = mmap.mmap(slots, SLOTS)
+        self.draining = False
+
+    def tell(self, what: bytes, slot: int = 0) -> None:
+        """Say something to the supervisor; it always listens, and where it has died nobody is left to be told."""
+        try:
+            self.socket.sendall(MESSAGE.pack(what, slot))
+        except OSError:
+            self.draining = True
+
+    def take(self) -> tuple[bytes, int, socket.socket] | None:
+        """The next connection: whether it is new, its slot and its socket; None where the supervisor has gone."""
+        message, handles, _, _ = socket.recv_fds(self.socket, MESSAGE.size, 1, socket.MSG_DONTWAIT)
+        if len(message) < MESSAGE.size or not handles:
+            return None
+        kind, slot = MESSAGE.unpack(message)
+        return kind, slot, socket.socket(fileno=handles[0])
+
+
+class HandedProtocol(DeadlineProtocol):
+    """A connection that notes on the board how far its request is, and can be given back while it is idle."""
+
+    def __init__(self, *, slot: int, kept: bool, channel: Channel, **more: Any) -> None:
+        super().__init__(**more)
+        self.slot, self._kept, self._channel = slot, kept, channel
+        self._ends = CLOSED
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        write, board, slot = self._lingering.write, self._channel.board, self.slot
+
+        def noted(data: bytes | bytearray | memoryview[Any]) -> None:
+            board[slot] = ANSWERING
+            write(data)
+
+        self._lingering.write = noted
+        if self._kept:  # it has waited before, and may go on waiting as any idle connection
+            self._disarm()
+            self._unfinished = self._in_headers = False
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def data_received(self, data: bytes) -> None:
+        """Note that a request has begun before anything is read of it."""
+        if self._channel.board[self.slot] == IDLE:
+            self._channel.board[self.slot] = BEGUN
+        super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        """Note that the connection is idle again, once the answer is out and nothing of a next request is here."""
+        super().on_response_complete()
+        if not self.transport.is_closing() and not self.pipeline:
+            sent = not self.transport.get_write_buffer_size()
+            self._channel.board[self.slot] = ANSWERING if not sent else BEGUN if self._unfinished else IDLE
+
+    def shutdown(self) -> None:
+        """The worker ends: an idle connection is given back, one with a begun request is refused by the supervisor."""
+        if self.scheme == "http" and (self.cycle is None or self.cycle.response_complete):  # type: ignore[redundant-expr]
+            self._ends = RETURNED if self._channel.board[self.slot] == IDLE else LOST
+        super().shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._channel.tell(self._ends if exc is None else CLOSED, self.slot)
+
+
+class Worker(uvicorn.Server):
+    """uvicorn without a listener: its connections come through the channel."""
+
+    channel: Channel
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then take connections."""
+        await super().startup(sockets)
+        if self.started:
+            asyncio.get_running_loop().add_reader(self.channel.socket.fileno(), self._take)
+            self.channel.tell(READY)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: a sign of life now and then, the end where the supervisor has gone."""
+        if counter % int(BEAT_S * 10) == 0:
+            self.channel.tell(BEATS)
+        ends = await super().on_tick(counter)
+        if self.channel.draining:
+            return True
+        return ends
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nothing more, give idle connections back, finish the rest."""
+        asyncio.get_running_loop().remove_reader(self.channel.socket.fileno())
+        self._taken(again=True)
+        await asyncio.sleep(0)
+        await super().shutdown(sockets)
+
+    def _take(self) -> None:
+        self._taken(again=False)
+
+    def _taken(self, *, again: bool) -> None:
+        """Take what is on its way; ``again``: give it back at once."""
+        while True:
+            try:
+                found = self.channel.take()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                found = None
+            if found is None:
+                self.channel.draining = True
+                asyncio.get_running_loop().remove_reader(self.channel.socket.fileno())
+                return
+            kind, slot, handle = found
+            if again:
+                handle.close()
+                self.channel.tell(RETURNED, slot)
+                continue
+            task = asyncio.create_task(self._connect(kind == KEPT, slot, handle))
+            self.server_state.tasks.add(task)
+            task.add_done_callback(self.server_state.tasks.discard)
+
+    async def _connect(self, kept: bool, slot: int, handle: socket.socket) -> None:
+        handle.setblocking(False)
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> HandedProtocol:
+            return HandedProtocol(slot=slot, kept=kept, channel=self.channel, config=self.config,
+                                  server_state=self.server_state, app_state=self.lifespan.state, _loop=loop)
+
+        try:
+            await loop.connect_accepted_socket(protocol, handle, ssl=self.config.ssl)
+        except (OSError, ConnectionError):  # it hung up meanwhile, or speaks no TLS
+            self.channel.tell(CLOSED, slot)
+
+
+def run_worker(desk: Desk, channel: int, slots: int, address: str, *, folder: Path | None = None,
+               certificate: Path | None = None, private_key: Path | None = None) -> None:
+    """Serve what the supervisor hands over, until SIGTERM or until it is gone."""
+    statistics = Statistics(folder, desk.health()[1]["models"], desk.waiting)
+    statistics.address = address
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
+    app = PredictApp(desk, body_bytes_max=BODY_BYTES_MAX, statistics=statistics)
+    worker = Worker(uvicorn.Config(app, **server_settings(ssl_certfile=certificate, ssl_keyfile=private_key)))
+    worker.channel = Channel(channel, slots)
+    worker.run(sockets=[])
