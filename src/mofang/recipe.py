@@ -40,7 +40,7 @@ HOMES = {
     "aggregate": "mofang.data.label", "tokenizer": "mofang.fit.tokenizer", "shard": "mofang.fit.tokenizer",
     "pretrain": "mofang.fit.pretrain",
     "generate": "mofang.fit.generate", "prefer": "mofang.fit.prefer", "reinforce": "mofang.fit.reinforce",
-    "index": "mofang.serve.index",
+    "index": "mofang.serve.index", "adopt": "mofang.fit.adopt",
     "probe": "mofang.fit.loop.probe",
 }
 __all__ = ["Budget", "Outcome", "Shop", "run_recipe"]  # and every name of HOMES, by __getattr__

@@ -26,15 +26,15 @@ def say_nothing(_address: str) -> None:
 
 def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: int = 8000, *,
           ready: Callable[[str], None] = say_nothing, engine: str = "", certificate: Path | None = None,
-          private_key: Path | None = None) -> None:
+          private_key: Path | None = None, admin_port: int | None = None, grpc_port: int | None = None, memory_mb: int = 0) -> None:
     """Sell predictions of these models (all packages, where none is named) until told to stop.
 
     Key, quota, prediction, charge: ``trade.desk``. Ends with SIGTERM or Ctrl-C, after what has begun is finished.
     """
     from mofang.web.server import run_server
 
-    run_server(desk_of(shop, names, engine), host, port, ready=ready, folder=shop.path / "scratch",
-               certificate=certificate, private_key=private_key)
+    run_server(desk_of(shop, names, engine, memory_mb), host, port, ready=ready, folder=shop.path / "scratch",
+               certificate=certificate, private_key=private_key, admin_port=admin_port, grpc_port=grpc_port)
 
 
 def serve_many(shop: Shop, names: Sequence[str], workers: int, host: str = "127.0.0.1", port: int = 8000, *,
@@ -67,14 +67,15 @@ def serve_handed(shop: Shop, names: Sequence[str], channel: int, slots: int, add
                private_key=private_key)
 
 
-def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "") -> Desk:
+def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: int = 0) -> Desk:
     """The desk over this shop's customers, keys, prices, releases and meter; every thread gets a connection of its own.
 
     A model named with its version is served as it is; a plain name follows what was released (``mofang release``), and is
-    the newest version where nothing was.
+    the newest version where nothing was. Models that do not fit into ``memory_mb`` (0: most of what is free) open when they
+    are asked for.
     """
     from mofang.serve.deploy import standing_routes
-    from mofang.serve.models import Models
+    from mofang.serve.models import MB, Models
     from mofang.serve.rollout import Rollout
     from mofang.serve.routing import Router
     from mofang.trade.accounts import shop_offset
@@ -94,7 +95,7 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "") -> Desk:
         raise MofangError("nothing-to-serve")
     own = shop.again()  # models are opened on other threads
     offers = [offer_of(own, one, engine) for one in {str(one): one for one in [*named, *released]}.values()]
-    models = Models(offers=offers)
+    models = Models(offers=offers, memory_bytes=memory_mb * MB)
     models.wake_all()
     directory = Directory(shop.control.again(), shop.secret("keys"))
     router = Router(routes.values())
@@ -146,22 +147,30 @@ def newest_packages(shop: Shop) -> list[Named]:
 
 
 def offer_of(shop: Shop, named: Named, engine: str = "") -> Offer:
-    """A release that can be opened, and how much of it there is."""
+    """A package that can be opened, and how many bytes of it an engine reads."""
     from mofang.serve.models import Offer
 
-    size_bytes = sum(part.size_bytes for part in shop.artifact(shop.ledger.get(named.entry)).parts)
-    return Offer(str(named), size_bytes, partial(serve_model, shop, named, engine))
+    parts = shop.find(str(named), kind="package").parts
+    size = sum(part.size_bytes for part in parts if part.name.startswith(("graph/", "decoder/", "encoder/")))
+    return Offer(str(named), size, partial(serve_model, shop, named, engine))
 
 
 def serve_model(shop: Shop, named: Named, engine: str = "") -> Served:
     """Open a package and put it behind a batcher, as its measurements at packaging chose."""
-    from mofang.engine.measure import cores
     from mofang.engine.predictor import Predictor
     from mofang.serve.batching import Batcher
+    from mofang.serve.remeasure import current
     from mofang.trade.desk import Served
 
-    predictor = Predictor(shop.find(str(named), kind="package"), engine=engine)
+    package = shop.find(str(named), kind="package")
+    if any(part.name.startswith("decoder/") for part in package.parts):
+        from mofang.engine.generation.opened import Generator
+        from mofang.serve.generation import Driver
+
+        generator = Generator(package)
+        driver = Driver(generator)
+        return Served(str(named), named.entry, generator, driver, driver)
+    predictor = Predictor(current(shop, package), engine=engine)
     chosen = predictor.engine
-    streams = max(1, cores() // int(chosen["threads"]))
-    return Served(str(named), named.entry, predictor, Batcher(predictor.predict, streams=streams,
+    return Served(str(named), named.entry, predictor, Batcher(predictor.predict, streams=int(chosen["streams"]),
                                                               batch_max=int(chosen["batch"])))

@@ -20,7 +20,7 @@ from mofang.engine.arrays import arrays_digest
 from mofang.engine.predictor import Predictor
 from mofang.engine.task import read_columns
 from tests.contract.test_parity import encoder_of
-from tests.stories.terminal import Server, Terminal
+from tests.stories.terminal import Inside, Server
 
 RAW = ("编号", "年龄", "收入", "欠款", "城市", "门店", "开户日", "包裹", "单价")
 NUMBERS = ("编号", "年龄", "收入", "欠款")
@@ -86,7 +86,7 @@ def sold(shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("sold")
     shutil.copytree(shipped.shop.path, folder / "shop")
     Shop(folder / "shop").name("loans", Shop(folder / "shop").find(shipped.made["package"].entry, "package"))
-    terminal = Terminal(folder)
+    terminal = Inside(folder)
     terminal.type("customer", "new", "tester")
     token = terminal.token("tester", "--test")
     with Server(terminal, "loans") as server:

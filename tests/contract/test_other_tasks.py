@@ -6,8 +6,11 @@ Stages that do not look at the task keep their contract in the worlds of the thr
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +25,16 @@ from mofang.engine.predictor import Predictor
 from mofang.engine.task import TASKS, task_named
 from mofang.matrix import matrix_rows
 from tests.contract.conftest import WHOLE
-from tests.fit.placing import INPUTS, MAKE, collected
-from tests.stories.terminal import Server, Terminal
+from tests.fit.placing import INPUTS, MAKE, THINGS, written
+from tests.stories.terminal import Inside, Server, Terminal
 
-ELSEWHERE = {"text_generation": "tests/fit/test_generation.py", "text_embedding": "tests/serve/test_search.py",
-             "text_regression": "tests/fit/test_row_targets.py", "text_multilabel": "tests/fit/test_row_targets.py"}
-HERE = ("pair_classification", "pair_regression", "question_answering", "token_classification")
+ELSEWHERE = {"text_generation": "tests/contract/test_generator_stages.py"}
+FAMILIES: dict[str, Any] = {
+    "pair_classification": "overlap", "pair_regression": "overlap", "question_answering": "surroundings",
+    "token_classification": "surroundings", "text_regression": "linear", "text_multilabel": "linear",
+    "text_embedding": {"tag": "termvectors", "width": 16, "epochs": 2, "batch": 32},
+}
+WITHOUT_BASELINE = ("text_embedding",)  # its cheapest family is what there is to compare with
 ROWS = 80
 
 
@@ -42,28 +49,45 @@ class Line:
     made: dict[str, Artifact]
 
 
+def rated(chance: random.Random, number: int) -> dict[str, Any]:
+    """A text about some things: how many, which, and the same in other words."""
+    named = [thing for thing in THINGS if chance.random() < 0.5]
+    return {"text": f"note {number}: {' and '.join(named)}", "share": 10 * len(named), "label": "|".join(named) or "[]",
+            "next": f"{' '.join(reversed(named))} of {number}"}
+
+
+def rows_of(task: str) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """Rows with a planted signal, and the columns that are read."""
+    chance = random.Random(7)
+    label = {"text_regression": "share", "text_embedding": "next"}.get(task, "label")
+    if task in MAKE:
+        return [MAKE[task](chance, number) for number in range(ROWS)], INPUTS[task]
+    return [{"text": one["text"], "label": one[label]} for one in (rated(chance, number) for number in range(ROWS))], ("text",)
+
+
 def bring(task: str, shop: Shop, folder: Path, rows: list[dict[str, Any]]) -> dict[str, Artifact]:
     """Every stage that depends on the task."""
-    from mofang.recipe import baseline, compare, evaluate, export, package, select, snapshot, train
+    from mofang.recipe import baseline, collect, compare, evaluate, export, package, select, snapshot, train
 
-    made: dict[str, Artifact] = {"collect": collected(shop, folder, task, rows)}
-    made["snapshot"] = shop.run(snapshot, made["collect"], task=task, inputs=INPUTS[task], validation=0.2, test=0.2)
-    family = "overlap" if task.startswith("pair") else "surroundings"
+    family, inputs = FAMILIES[task], rows_of(task)[1]
+    label = "share" if task == "pair_regression" else "label"
+    source = str(written(folder, rows))
+    made: dict[str, Artifact] = {"collect": shop.run(collect, source=source, licence="CC0-1.0", origin="tests", label=label, text=inputs)}
+    made["snapshot"] = shop.run(snapshot, made["collect"], task=task, label=label, inputs=inputs, validation=0.2, test=0.2)
     made["train"] = shop.run(train, made["snapshot"], family=family)
     made["select"] = shop.run(select, made["snapshot"], families=(family,))
     made["export"] = shop.run(export, made["train"])
-    made["baseline"] = shop.run(baseline, made["snapshot"])
+    made["baseline"] = made["export"] if task in WITHOUT_BASELINE else shop.run(baseline, made["snapshot"])
     made["evaluate"] = shop.run(evaluate, made["export"], made["snapshot"] / "test", made["baseline"], resamples=20)
     made["compare"] = shop.run(compare, made["export"], made["baseline"], made["snapshot"] / "test", resamples=20)
     made["package"] = shop.run(package, made["export"], made["evaluate"], seconds=0.02, requests=18)
     return made
 
 
-@pytest.fixture(scope="session", params=HERE)
+@pytest.fixture(scope="session", params=sorted(FAMILIES))
 def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Line:
     folder = tmp_path_factory.mktemp(request.param)
-    chance = random.Random(7)
-    rows = [MAKE[request.param](chance, number) for number in range(ROWS)]
+    rows, _ = rows_of(request.param)
     shop = Shop.open(folder / "shop")
     return Line(request.param, shop, folder, rows, bring(request.param, shop, folder, rows))
 
@@ -73,7 +97,7 @@ def server(line: Line) -> Iterator[tuple[Server, Terminal, str]]:
     place = line.folder / "sold"
     shutil.copytree(line.shop.path, place / "shop")
     Shop(place / "shop").name("line", Shop(place / "shop").find(line.made["package"].entry, "package"))
-    terminal = Terminal(place)
+    terminal = Inside(place)
     terminal.type("customer", "new", "tester")
     token = terminal.token("tester", "--test")
     with Server(terminal, "line") as running:
@@ -81,7 +105,7 @@ def server(line: Line) -> Iterator[tuple[Server, Terminal, str]]:
 
 
 def test_every_task_has_its_contract() -> None:
-    assert {*WHOLE, *HERE, *ELSEWHERE} == set(TASKS)
+    assert {*WHOLE, *FAMILIES, *ELSEWHERE} == set(TASKS)
     rows, tasks = matrix_rows()
     trained = next(row for row in rows if row["verb"] == "train")
     assert set(tasks) == set(TASKS) and all(trained[task] for task in tasks), "some family learns every task"
@@ -102,7 +126,7 @@ def test_the_second_run_is_reused_and_another_shop_gives_the_same_bytes(line: Li
 def test_http_command_line_and_predictor_give_one_answer(line: Line, server: tuple[Server, Terminal, str]) -> None:
     running, terminal, token = server
     predictor = Predictor(line.made["package"])
-    asked = [{name: row[name] for name in INPUTS[line.task]} for row in line.rows[:5]]
+    asked = [{name: row[name] for name in rows_of(line.task)[1]} for row in line.rows[:5]]
     answers = predictor.predict(predictor.parse({"records": asked})[0])
     for answer in answers:
         jsonschema.validate(answer, task_named(line.task).answer_schema(predictor.signature))
@@ -114,3 +138,34 @@ def test_http_command_line_and_predictor_give_one_answer(line: Line, server: tup
     assert {name: answer[name] for name in answers[0]} == answers[0]
     assert running.predict("line", dict.fromkeys(asked[0], ""), token).code == "text-empty"
     assert running.predict("line", {"nothing": "x"}, token).code == "input-unknown"
+
+
+def test_the_exported_example_answers_without_the_house(line: Line, tmp_path: Path) -> None:
+    from mofang.takeout import take_out
+
+    shutil.copytree(line.shop.path, tmp_path / "shop")
+    shop = Shop.open(tmp_path / "shop")
+    shop.name("sold", shop.find(line.made["package"].entry))
+    place = take_out(shop, tmp_path / "out").place / "models" / "sold@1"
+    assert not [path for path in place.rglob("*.py") if "import mofang" in path.read_text() or "from mofang" in path.read_text()]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    asked = {name: line.rows[3][name] for name in rows_of(line.task)[1]}
+    given = next(iter(asked.values())) if len(asked) == 1 else json.dumps(asked)
+    for words, wanted in (((), "questions answered as recorded"), ((given,), "")):
+        done = subprocess.run([sys.executable, "example.py", *words], cwd=place, env=environment, capture_output=True, text=True,
+                              timeout=60, check=False)
+        assert done.returncode == 0 and wanted in done.stdout, done.stderr + done.stdout
+    (answer,) = Predictor(line.made["package"]).predict([asked])
+    if line.task != "pair_classification":
+        assert same(json.loads(done.stdout), answer, 1e-4)
+    else:
+        assert done.stdout.startswith(answer["label"])
+
+
+def same(one: Any, other: Any, apart: float) -> bool:
+    """Whether two answers say the same, their numbers within ``apart``."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name], apart) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(same(*both, apart) for both in zip(one, other, strict=True))
+    return abs(one - other) <= apart * max(1, abs(other)) if isinstance(one, float) and other is not None else bool(one == other)

@@ -28,7 +28,7 @@ from mofang.engine.arrays import arrays_digest
 from mofang.engine.encode import Encoder, load_encoder
 from mofang.engine.predictor import Predictor
 from tests.contract.world import World
-from tests.stories.terminal import Server, Terminal
+from tests.stories.terminal import Inside, Server, Terminal
 
 MANY = 12
 TRAINING_ONLY = ("torch", "sklearn", "transformers", "pandas", "scipy", "mofang.fit", "mofang.judge")
@@ -102,7 +102,7 @@ def sold(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sol
     folder = tmp_path_factory.mktemp("sold")
     shutil.copytree(world.shop.path, folder / "shop")
     Shop(folder / "shop").name("parity", Shop(folder / "shop").find(world.made["package"].entry, "package"))
-    terminal = Terminal(folder)
+    terminal = Inside(folder)
     terminal.type("customer", "new", "tester")
     token = terminal.token("tester", "--test")
     with Server(terminal, "parity") as server:

@@ -26,6 +26,7 @@ FEATURES: dict[str, dict[str, Any]] = {
 
 SMALL = {"architecture": {"tag": "gpt", "depth": 1, "width": 16, "heads": 1}, "context": 32, "steps": 4, "batch_tokens": 256,
          "lines": 1, "checks": 2}
+SHORT = {"seconds": 0.02, "requests": 18}  # of a package: a short look at each engine
 
 
 @dataclass
@@ -142,7 +143,7 @@ def make_world(task: str, folder: Path, shop: Shop) -> World:
     made["baseline"] = shop.run(baseline, made["snapshot"])
     made["evaluate"] = shop.run(evaluate, made["export"], made["snapshot"] / "test", made["baseline"], resamples=50)
     made["compare"] = shop.run(compare, made["export"], made["baseline"], made["snapshot"] / "test", resamples=50)
-    made["package"] = shop.run(package, made["export"], made["evaluate"])
+    made["package"] = shop.run(package, made["export"], made["evaluate"], **SHORT)
     made["plan"] = shop.run(plan, made["snapshot"], families=(family,))
     made["texts"] = made["collect"] if task == "text_classification" else some_texts(shop, folder)
     made["tokenizer"] = shop.run(tokenizer, (made["texts"],), size=400)
@@ -210,7 +211,7 @@ def calls(world: World) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "baseline": ((made["snapshot"],), {}),
         "evaluate": ((made["export"], made["snapshot"] / "test", made["baseline"]), {"resamples": 50}),
         "compare": ((made["export"], made["baseline"], made["snapshot"] / "test"), {"resamples": 50}),
-        "package": ((made["export"], made["evaluate"]), {}),
+        "package": ((made["export"], made["evaluate"]), SHORT),
         "plan": ((made["snapshot"],), {"families": (world.family,)}),
         "tokenizer": (((made["texts"],),), {"size": 400}),
         "shard": (((made["texts"],), made["tokenizer"]), {"validation": 0.2}),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from mofang.core.shop import Shop
-from tests.stories.terminal import Done, Terminal
+from tests.stories.terminal import Done, Inside
 
 settings.register_profile("busy machine", deadline=None)  # a shared machine must not decide on a property
 settings.load_profile("busy machine")
@@ -29,4 +29,4 @@ def shop_factory(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], tuple
 @pytest.fixture
 def typed() -> Callable[..., Done]:
     """Types a command in a folder, as a person does."""
-    return lambda folder, *words: Terminal(folder).type(*words, status=None)
+    return lambda folder, *words: Inside(folder).type(*words, status=None)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.new.test_pages import walk
-from tests.stories.terminal import Terminal
+from tests.stories.terminal import Inside
 
 
 @pytest.mark.parametrize("page", ["assess.md", "snapshot.md"])
 def test_the_page_is_true(page: str, tmp_path: Path) -> None:
-    walk(page, Terminal(tmp_path), {})
+    walk(page, Inside(tmp_path), {})

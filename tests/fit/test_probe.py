@@ -12,7 +12,7 @@ from mofang.core.shop import Shop
 from mofang.fit.loop.probe import Choices, choices, choose, choosing, known_choices, noise_of, probe
 from mofang.fit.loop.timing import measure_machine
 from tests.new.test_pages import steps
-from tests.stories.terminal import Terminal
+from tests.stories.terminal import Inside
 
 
 def case(best: float, spread: float = 0.1, rate: float = 0.0) -> dict[str, float]:
@@ -78,5 +78,5 @@ def test_the_page_is_true(tmp_path: Path) -> None:
     commands = [command for command, _ in steps("probe.md")]
     assert ["mofang", "probe"] in [list(command) for command in commands]
     for command in commands:
-        done = Terminal(tmp_path).type(*command[1:], "--seconds", "0.1")
+        done = Inside(tmp_path).type(*command[1:], "--seconds", "0.1")
         assert "probe" in done.out

@@ -197,3 +197,43 @@ def test_a_part_of_the_rows_has_all_classes_and_nests(fit_shop: Shop, snapshots:
     small, large = (part_of(material, share, 3).train for share in (0.1, 0.4))
     assert set(small.ids) < set(large.ids) < set(material.train.ids)
     assert abs(float(large.labels.mean()) - float(material.train.labels.mean())) < 0.1 and set(small.labels) == {0, 1}
+
+
+def test_pretrained_encoders_race_and_the_winner_gets_what_is_left(
+    fit_shop: Shop, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mofang.fit import curve
+    from mofang.fit import select as selecting
+
+    monkeypatch.setattr(curve, "AHEAD_ROWS", 50)
+    monkeypatch.setattr(curve, "DEAR_SHARE", 0.0)
+    monkeypatch.setattr(selecting, "RACE_FROM_S", 1.0)
+    monkeypatch.setattr(selecting.Trial, "probe", lambda trial: None)
+    english = fit_shop.run(planted, task=TEXT, english=True)
+    usual = {"base": str(tiny_base), "max_length": 32, "tokens": 512, "epochs": 4}
+    able, slow = Pretrained(**usual, learning_rate=5e-3), Pretrained(**usual, learning_rate=1e-6)
+    model = fit_shop.run(selecting.select, english, families=(Linear(c=1e-9, terms=1), slow, able), budget_s=90.0)
+    table = model.measures["candidates"]
+    won, lost = (next(row for row in table if row["settings"].get("learning_rate") == rate) for rate in (5e-3, 1e-6))
+    assert won["status"] == "chosen" and won["raced"] > lost["raced"]
+    assert lost["status"] == "stopped" and lost["code"] == "race" and f"{won['raced']:.3f}" in lost["reason"]
+    assert model.read_json("about.json")["rows"]["validation"] > 0 and table[0]["family"] == "linear"
+
+
+def test_one_pretrained_encoder_needs_no_race_and_comes_before_dear_networks_from_nothing(
+    fit_shop: Shop, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mofang.fit import curve
+    from mofang.fit import select as selecting
+    from mofang.fit.families import Averaged
+
+    monkeypatch.setattr(curve, "AHEAD_ROWS", 50)
+    monkeypatch.setattr(curve, "DEAR_SHARE", 0.0)
+    monkeypatch.setattr(selecting, "FIRST_SHARE", 0.0)
+    monkeypatch.setattr(selecting.Trial, "probe", lambda trial: None)
+    english = fit_shop.run(planted, task=TEXT, english=True)
+    able = Pretrained(base=str(tiny_base), max_length=32, tokens=512, learning_rate=5e-3, layers=1, epochs=1)
+    families = (Linear(c=1e-9, terms=1), Averaged(width=8, hidden=8, epochs=2), able)
+    model = fit_shop.run(selecting.select, english, families=families, budget_s=90.0)
+    assert [row["family"] for row in model.measures["candidates"]] == ["linear", "pretrained", "averaged"]
+    assert model.read_json("about.json")["architecture"]["config"]["num_hidden_layers"] == 1

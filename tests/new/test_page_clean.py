@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tests.new.pages import comments
 from tests.new.test_pages import walk
-from tests.stories.terminal import Terminal
+from tests.stories.terminal import Inside
 
 
 def test_the_walk_through_cleaning(tmp_path: Path) -> None:
     comments(tmp_path / "comments.csv")
-    walk("clean.md", Terminal(tmp_path), {})
+    walk("clean.md", Inside(tmp_path), {})

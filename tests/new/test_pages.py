@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.new.pages import customers, parcels
 from tests.stories.conftest import hasten
-from tests.stories.terminal import Terminal
+from tests.stories.terminal import Inside, Terminal
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -52,7 +52,7 @@ def walk(page: str, terminal: Terminal, between: dict[str, Callable[[], None]]) 
 
 
 def test_the_walk_from_a_workbook_to_a_model(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path)
+    terminal = Inside(tmp_path)
     customers(tmp_path / "customers.xlsx", 600)
     customers(tmp_path / "december.xlsx", 640, first=600)
     walk("tables.md", terminal, {
@@ -63,4 +63,4 @@ def test_the_walk_from_a_workbook_to_a_model(tmp_path: Path) -> None:
 
 def test_the_walk_from_photos_to_a_model(tmp_path: Path) -> None:
     parcels(tmp_path / "快递照片")
-    walk("photos.md", Terminal(tmp_path), {"mofang run parcels.py": lambda: hasten(tmp_path / "parcels.py")})
+    walk("photos.md", Inside(tmp_path), {"mofang run parcels.py": lambda: hasten(tmp_path / "parcels.py")})

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 from tests.new.test_pages import walk
-from tests.stories.terminal import Terminal
+from tests.stories.terminal import Inside
 
 
 def write_customers(path: Path, rows: int = 240) -> None:
@@ -25,4 +25,4 @@ def write_customers(path: Path, rows: int = 240) -> None:
 
 def test_the_walk_from_customers_to_private_answers(tmp_path: Path) -> None:
     write_customers(tmp_path / "customers.csv")
-    walk("protect.md", Terminal(tmp_path), {})
+    walk("protect.md", Inside(tmp_path), {})

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from mofang.core.errors import MofangError
-from mofang.serve.batching import Batcher
+from mofang.serve.batching import HIGH, LOW, NORMAL, Batcher
 
 SOON = 60.0
 
@@ -55,7 +55,7 @@ def by_and_by():
 
 def test_ten_thousand_callers_each_get_their_own_answer(make):
     """Batched answers handed to the wrong caller: lessons.md."""
-    batcher = make(doubled, streams=3, batch_max=17, queue_max=100_000)
+    batcher = make(doubled, streams=3, batch_max=17, queue_max=100_000, wait_max_s=SOON)
     box = Box(10_000)
 
     def call(start):
@@ -186,3 +186,76 @@ def test_closing_drains_and_then_refuses(make):
     with pytest.raises(MofangError) as caught:
         batcher.submit([{"n": 1}], box.of("after"), deadline_s=by_and_by())
     assert caught.value.code == "closing"
+
+
+def held(make, **settings):
+    """A batcher whose engine stands still until the gate opens, and its pace is known: a hundredth of a second a record."""
+    gate, seen = threading.Event(), []
+
+    def predict(records):
+        gate.wait(SOON)
+        seen.extend(record["n"] for record in records)
+        return doubled(records)
+
+    batcher = make(predict, **settings)
+    batcher._record_s = 0.01
+    return batcher, gate, seen
+
+
+def fill(batcher, box, count, account="", **more):
+    """Queue single records until one is refused; how many were taken, and the refusal."""
+    for n in range(count):
+        try:
+            batcher.submit([{"n": n}], box.of((account, n, len(box.outcomes), id(object()))), deadline_s=by_and_by(), account=account, **more)
+        except MofangError as error:
+            return n, error
+    return count, None
+
+
+def test_who_holds_most_of_a_long_queue_is_refused_and_others_are_not(make):
+    """Ten times what can be answered: the queue stays as short as the time that anybody may wait."""
+    batcher, gate, _ = held(make, batch_max=4, wait_max_s=0.5)
+    box = Box(10**9)
+    taken, refusal = fill(batcher, box, 1000, "loud")
+    assert 45 <= taken <= 60 and (refusal.code, refusal.status) == ("waiting-too-many", 429)
+    assert fill(batcher, box, 5, "quiet") == (5, None), "a small customer is served while a loud one is refused"
+    with pytest.raises(MofangError):
+        batcher.check("loud", by_and_by())
+    batcher.check("quiet", by_and_by())
+    assert batcher.refused["waiting-too-many"] == 2 and 0.4 < batcher.wait_s < 0.8
+    gate.set()
+    while batcher.waiting:
+        time.sleep(0.001)
+    assert fill(batcher, box, 1, "loud") == (1, None)
+
+
+def test_a_few_full_batches_may_always_wait_however_slow_the_model(make):
+    batcher, gate, _ = held(make, batch_max=8, streams=1)
+    batcher._record_s = 100.0
+    assert 17 <= fill(batcher, Box(10**9), 100)[0] <= 25, "two batches and one more in the queue, one or none with the engine"
+    gate.set()
+
+
+def test_who_cannot_be_answered_in_time_is_told_at_once(make):
+    batcher, gate, _ = held(make, batch_max=4)
+    fill(batcher, Box(10**9), 20)
+    with pytest.raises(MofangError) as caught:
+        batcher.submit([{"n": 1}], lambda outcome: None, deadline_s=time.monotonic() + 0.01)
+    assert caught.value.code == "too-late"
+    gate.set()
+
+
+def test_high_goes_before_normal_before_low_and_low_does_not_starve(make):
+    batcher, gate, seen = held(make, batch_max=1, wait_max_s=SOON)
+    box = Box(10**9)
+    batcher.submit([{"n": "first"}], box.of("first"), deadline_s=by_and_by())
+    while batcher.waiting:
+        time.sleep(0.001)
+    for line, name in ((LOW, "low"), (NORMAL, "normal"), (HIGH, "high")):
+        for n in range(16):
+            batcher.submit([{"n": name}], box.of((name, n)), deadline_s=by_and_by(), priority=line)
+    gate.set()
+    batcher.close(SOON)
+    assert len(seen) == 49 and seen[1:7] == ["high"] * 6
+    assert 1 <= seen[:24].count("low") <= 4 and seen[-6:] == ["low"] * 6
+    assert max(at for at, name in enumerate(seen) if name == "high") < max(at for at, name in enumerate(seen) if name == "normal")

@@ -8,12 +8,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.stories.terminal import Server, Terminal
+from tests.stories.terminal import Inside, Server, Terminal
 
 AT_THE_SHOP = ("serve", "console")
 
 
-class Away(Terminal):
+class Away(Inside):
     """``home`` is the terminal at the shop; what can be typed only there is typed there."""
 
     def __init__(self, folder: Path, home: Terminal, address: str, config: Path, language: str = "en") -> None:
@@ -57,7 +57,7 @@ class Company:
 
     def __init__(self, made: Path, folder: Path) -> None:
         shutil.copytree(made, folder / "home")
-        self.home = Terminal(folder / "home")
+        self.home = Inside(folder / "home")
         self.console = Server(self.home, command="console")
         self.folder = folder
         self.away = invited(self.home, folder / "away", self.console.address, "owner's laptop", "owner")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.terminal import Done, Terminal
+from tests.stories.terminal import Done, Inside, Terminal
 
 GOOD = ("很好", "喜欢", "满意", "推荐", "干净", "热情", "漂亮", "值得")
 BAD = ("很差", "失望", "糟糕", "退货", "肮脏", "冷漠", "难看", "后悔")
@@ -49,7 +49,7 @@ def hasten(recipe: Path) -> None:
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """``mofang new`` and ``mofang run``, once a session."""
-    terminal = Terminal(tmp_path_factory.mktemp("founder"))
+    terminal = Inside(tmp_path_factory.mktemp("founder"))
     write_reviews(terminal.folder / "reviews.csv")
     new = terminal.type("new", "reviews.csv", "--licence", "own", "--origin", "our own shop")
     hasten(terminal.folder / "reviews.py")
@@ -62,7 +62,7 @@ def copied(made: Made, tmp_path: Path) -> Callable[[str], Terminal]:
 
     def copy(language: str = "en") -> Terminal:
         shutil.copytree(made.folder, tmp_path / "company")
-        return Terminal(tmp_path / "company", language)
+        return Inside(tmp_path / "company", language)
 
     return copy
 

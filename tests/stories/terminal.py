@@ -100,7 +100,8 @@ class Inside(Terminal):
         os.environ.clear()
         os.environ.update(self.environment)
         os.chdir(self.folder)
-        streams = (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), mock.patch("sys.stdin", io.StringIO(given)))
+        streams = (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
+                   mock.patch("sys.stdin", io.TextIOWrapper(io.BytesIO(given.encode()), encoding="utf-8")))
         try:
             with streams[0], streams[1], streams[2]:
                 ended = run(list(words))

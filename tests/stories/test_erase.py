@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.new.test_pages import walk
-from tests.stories.terminal import Terminal
+from tests.stories.terminal import Inside, Terminal
 
 NOTE = "青铜钥匙只有我有"
 
@@ -37,13 +37,13 @@ def collect(terminal: Terminal, *more: str) -> None:
 
 
 def test_the_page_is_true(folder: Path) -> None:
-    walk("erase.md", Terminal(folder), {})
-    terminal = Terminal(folder)
+    walk("erase.md", Inside(folder), {})
+    terminal = Inside(folder)
     assert "0 records" in terminal.type("erase", "c-017", "--yes").out
 
 
 def test_nothing_is_erased_without_a_yes_or_for_a_stranger(folder: Path) -> None:
-    terminal = Terminal(folder)
+    terminal = Inside(folder)
     collect(terminal)
     assert "yes-needed" in terminal.type("erase", "c-017", status=1).err
     assert "erase-nobody" in terminal.type("erase", "c-999", "--yes", status=1).err
@@ -52,7 +52,7 @@ def test_nothing_is_erased_without_a_yes_or_for_a_stranger(folder: Path) -> None
 
 
 def test_in_chinese_it_says_what_stays_in_the_weights(folder: Path) -> None:
-    terminal = Terminal(folder, "zh")
+    terminal = Inside(folder, "zh")
     collect(terminal)
     said = terminal.type("erase", "c-017", "--yes").out
     assert "已抹除：2 条记录" in said and "请也在那里删除此人" in said
@@ -61,7 +61,7 @@ def test_in_chinese_it_says_what_stays_in_the_weights(folder: Path) -> None:
 
 
 def test_what_is_past_its_day_is_listed_and_erased(folder: Path) -> None:
-    terminal = Terminal(folder)
+    terminal = Inside(folder)
     collect(terminal, "--retain-until", "2001-02-03")
     terminal.type("clean", "visits", "--name", "clean")
     assert "60 records are past the day" in terminal.type().out

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stories.terminal import Server, Terminal, eventually
+from tests.stories.terminal import Inside, Server, Terminal, eventually
 
 REVOKED_WITHIN_S = 1.0
 BODY = {"text": "房间很好"}
@@ -64,7 +64,7 @@ def test_a_key_lives(terminal: Terminal, server: Server) -> None:
 
 
 def test_a_key_of_another_shop_is_unknown(terminal: Terminal, server: Server) -> None:
-    other = Terminal(terminal.folder / "elsewhere")
+    other = Inside(terminal.folder / "elsewhere")
     other.type("--shop", "shop", "customer", "new", "somebody")
     shown = other.type("--shop", "shop", "key", "new", "somebody", "--test").out
     token = next(word for word in shown.split() if word.startswith("mf_"))

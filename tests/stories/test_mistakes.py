@@ -14,7 +14,7 @@ import pytest
 
 from mofang.cli.group import run
 from tests.stories.conftest import Made
-from tests.stories.terminal import Server, Terminal
+from tests.stories.terminal import Inside, Server, Terminal
 
 WRONG_NAMES = [
     (("modles",), "command-unknown", "'models'"),
@@ -66,7 +66,7 @@ def office(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
     """One shop for all mistakes: none of them changes it."""
     folder = tmp_path_factory.mktemp("office") / "company"
     shutil.copytree(made.folder, folder)
-    terminal = Terminal(folder)
+    terminal = Inside(folder)
     terminal.type("customer", "new", "Book Shop")
     return terminal
 

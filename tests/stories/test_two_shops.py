@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.stories.terminal import Server, Terminal
+from tests.stories.terminal import Inside, Server, Terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = "房间很好，早餐满意！"
@@ -44,7 +44,7 @@ def nodes(tree: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_trained_here_sold_there_traced_back(terminal: Terminal, file: Path, tmp_path: Path) -> None:
-    seller = Terminal(tmp_path / "server", "zh")
+    seller = Inside(tmp_path / "server", "zh")
     shutil.copy(file, seller.folder / "from-the-office.mofang")
     refused = seller.type("import", "from-the-office.mofang", status=1)
     assert refused.code == "yes-needed" and "--yes" in refused.err
@@ -75,7 +75,7 @@ def test_trained_here_sold_there_traced_back(terminal: Terminal, file: Path, tmp
 def test_a_changed_table_of_the_other_shop_is_named(terminal: Terminal, file: Path, tmp_path: Path) -> None:
     from tests.stories.test_tamper import change
 
-    seller = Terminal(tmp_path / "server")
+    seller = Inside(tmp_path / "server")
     seller.type("import", str(file), "--yes")
     assert change(seller.folder / "shop" / "ledger.db", "update foreign_entry set view=replace(view, '\"own\"', '\"CC0\"')")
     assert "other shops' entries" in seller.type("verify", status=3).out
@@ -84,7 +84,7 @@ def test_a_changed_table_of_the_other_shop_is_named(terminal: Terminal, file: Pa
 def test_the_page_about_two_shops_does_what_it_says(copied: Callable[[str], Terminal], tmp_path: Path) -> None:
     """The commands of docs/two-shops.md, in order, each block in the shop that its first line names."""
     page = (ROOT / "docs" / "two-shops.md").read_text(encoding="utf-8").partition("## 中文")[0]
-    office, server = copied("en"), Terminal(tmp_path / "server")
+    office, server = copied("en"), Inside(tmp_path / "server")
     done = 0
     fingerprint = ""
     for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL):
@@ -106,7 +106,7 @@ def test_the_page_about_two_shops_does_what_it_says(copied: Callable[[str], Term
 def test_into_a_shop_that_lies_in_postgresql(terminal: Terminal, file: Path, tmp_path: Path, postgres_url: str) -> None:
     from mofang.core.shop import Shop
 
-    seller = Terminal(tmp_path / "server")
+    seller = Inside(tmp_path / "server")
     Shop.make(seller.folder / "shop", postgres_url)
     shown = seller.type("import", str(file), "--yes").out
     assert "reviews@1 is here" in shown

@@ -61,11 +61,12 @@ class Serving(InThread):
     """One running server."""
 
     def __init__(self, shop: Shop, models: dict[str, Any], *, deadline_s: float = 30.0, queue_max: int = 2048,
-                 body_bytes_max: int = 1 << 20, grpc: bool = False, admin: bool = False) -> None:
+                 body_bytes_max: int = 1 << 20, extra: Sequence[Served] = (),
+                 grpc: bool = False, admin: bool = False) -> None:
         again = shop.journals.db.again
         served = [Served(name, f"run_{name}", model, Batcher(model.predict, queue_max=queue_max, batch_max=4))
                   for name, model in models.items()]
-        self.desk = Desk(Directory(again(), shop.secret("keys")), Meter(again()), served, again(),
+        self.desk = Desk(Directory(again(), shop.secret("keys")), Meter(again()), [*served, *extra], again(),
                          deadline_s=deadline_s)
         super().__init__()
         self.admin = listen("127.0.0.1", 0) if admin else None

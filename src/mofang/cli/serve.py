@@ -19,12 +19,16 @@ from mofang.core.language import say
               help="So many processes behind one address; one that dies is replaced.")
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TLS certificate (PEM).")
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The certificate's key (PEM).")
+@click.option("--admin-port", type=click.IntRange(0, 65535), help="A second port, on loopback only, for /metrics.")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="A port for the Open Inference Protocol over gRPC.")
+@click.option("--memory", "memory_mb", type=click.IntRange(1), help="Megabytes for models; what does not fit opens when asked for.")
 @click.option("--ray", is_flag=True, help="The workers are replicas of Ray Serve (docs/deploy.md).")
 @click.option("--ray-address", default="local", show_default=True, help="A cluster to join instead of starting one here.")
 @click.option("--worker", hidden=True, help="Handles that a supervisor gave.")
 @pass_context
 def serve(context: Context, models: tuple[str, ...], host: str, port: int, workers: int, tls_cert: Path | None,
-          tls_key: Path | None, ray: bool, ray_address: str, worker: str | None) -> None:
+          tls_key: Path | None, ray: bool, ray_address: str, worker: str | None, admin_port: int | None, grpc_port: int | None,
+          memory_mb: int | None) -> None:
     """Answer requests over HTTP behind keys, every answer metered. Without a MODEL, all of the shop.
 
     A plain name follows what `mofang release` says; NAME@2 stays with that version.
@@ -35,6 +39,8 @@ def serve(context: Context, models: tuple[str, ...], host: str, port: int, worke
 
     if (tls_cert is None) != (tls_key is None):
         raise MofangError("tls-half")
+    if (workers > 1 or ray) and (admin_port, grpc_port) != (None, None):
+        raise MofangError("ports-of-one-process")
     shop = context.shop
     if worker is not None:
         channel, slots, address = worker.split(",", 2)
@@ -52,7 +58,8 @@ def serve(context: Context, models: tuple[str, ...], host: str, port: int, worke
         serve_on_ray(shop, models, workers, host, port, address=ray_address, ready=ready)
         return
     if workers == 1:
-        serve_one(shop, list(models), host=host, port=port, ready=ready, certificate=tls_cert, private_key=tls_key)
+        serve_one(shop, list(models), host=host, port=port, ready=ready, certificate=tls_cert, private_key=tls_key, admin_port=admin_port,
+                  grpc_port=grpc_port, memory_mb=memory_mb or 0)
     elif status := serve_many(shop, list(models), workers, host=host, port=port, ready=ready, certificate=tls_cert,
                               private_key=tls_key):
         sys.exit(status)

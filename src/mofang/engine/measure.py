@@ -1,15 +1,16 @@
-"""Measure engines on this machine: the graph's own requests, every engine, thread count and batch size.
+"""Measure engines on this machine: the graph's own requests, every engine, precision, thread count, streams and batch size.
 
-An engine whose probabilities leave the reference by more than the tolerance, or that changes a label, does
-not pass, however fast it is. One that cannot load the graph stands in the table with its reason.
+An engine whose probabilities leave the reference by more than its precision's tolerance, or that changes a label, does
+not pass, however fast it is. One that cannot load the graph stands in the table with its reason. Whether int8 serves is
+not decided here: it needs a quality on labelled records (serve/lossy.py).
 """
 
 from __future__ import annotations
 
-import os
-import platform
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,137 +18,171 @@ from typing import Any, Literal
 
 import numpy as np
 
-import mofang
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array, Arrays
 from mofang.engine.encode import Encoder, Record
+from mofang.engine.machine import cores, machine_facts
 from mofang.engine.outputs import run_graph, stacked, widened
-from mofang.engine.runtimes import RUNTIMES, Runtime, runtime_named
+from mofang.engine.runtimes import LOSSY, RUNTIMES, Runtime, runtime_named
+
+__all__ = ["cores", "machine_facts"]  # and what is defined here
 
 TOLERANCE = 1e-4      # largest absolute difference of a probability between float32 engines
-CALLS_MIN = 5
+BF16_TOLERANCE = 2e-2  # bfloat16 keeps 8 bits of a number
+INT8_TOLERANCE_MAX = 0.25  # whatever a table says: beyond it, it is another model
+CALLS_MIN = 3
 BATCHES = (1, 8, 32)
+SPOT = 64             # canonical requests that every row of the table answers; the first of an engine answers all
+TIMED = 32            # records that are timed
+LOSSY_GAIN = 1.2      # a precision that loses something must win at least so much
 
 Objective = Literal["throughput", "latency", "size"]
 Row = dict[str, Any]
+Encode = Callable[[Sequence[Record]], Arrays]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far probabilities are from the reference."""
+    """How far probabilities are from the reference, and how far they may be."""
 
     max_abs_difference: float
     label_agreement: float
+    tolerance: float = TOLERANCE
 
     @property
     def passes(self) -> bool:
         """Within the tolerance and every label the same."""
-        return self.max_abs_difference <= TOLERANCE and self.label_agreement == 1.0
+        return self.max_abs_difference <= self.tolerance and self.label_agreement == 1.0
 
 
-def compare(found: Array, reference: Array) -> Parity:
+def tolerance_of(row: Mapping[str, Any]) -> float:
+    """How far an engine of the table may be from the reference: by its precision; of int8 what its own quality allowed."""
+    precision = row.get("precision", "fp32")
+    if precision == "fp32":
+        return TOLERANCE
+    if precision == "bf16":
+        return BF16_TOLERANCE
+    said = row.get("tolerance", 0.0)
+    return min(INT8_TOLERANCE_MAX, float(said)) if isinstance(said, int | float) else 0.0
+
+
+def compare(found: Array, reference: Array, tolerance: float = TOLERANCE) -> Parity:
     """Compare probabilities float32 [B, K]. A label that the reference itself holds within the tolerance of
     the likeliest counts as agreeing; a NaN agrees with nothing."""
     if found.shape != reference.shape:
-        return Parity(float("inf"), 0.0)
+        return Parity(float("inf"), 0.0, tolerance)
     difference = np.abs(found.astype(np.float64) - reference).max(initial=0.0)
     chosen = np.take_along_axis(reference, found.argmax(axis=1)[:, None], axis=1)[:, 0]
-    agree = chosen >= reference.max(axis=1, initial=0.0) - TOLERANCE
+    agree = chosen >= reference.max(axis=1, initial=0.0) - tolerance
     worst = float("inf") if np.isnan(difference) else float(difference)
-    return Parity(worst, float(agree.mean()) if len(agree) else 1.0)
+    return Parity(worst, float(agree.mean()) if len(agree) else 1.0, tolerance)
 
 
-def compare_outputs(found: Mapping[str, Array], reference: Mapping[str, Array]) -> Parity:
+def compare_outputs(found: Mapping[str, Array], reference: Mapping[str, Array], tolerance: float = TOLERANCE) -> Parity:
     """Compare all outputs by name: probabilities absolutely and by what is likeliest, others against the largest of
     their values (at least 1). Rows of different length may be padded to another length."""
     if set(found) != set(reference):
-        return Parity(float("inf"), 0.0)
-    each = [_compare_one(name, found[name], reference[name]) for name in sorted(reference)]
-    return Parity(max(one.max_abs_difference for one in each), min(one.label_agreement for one in each))
+        return Parity(float("inf"), 0.0, tolerance)
+    each = [_compare_one(name, found[name], reference[name], tolerance) for name in sorted(reference)]
+    return Parity(max(one.max_abs_difference for one in each), min(one.label_agreement for one in each), tolerance)
 
 
-def _compare_one(name: str, found: Array, reference: Array) -> Parity:
+def _compare_one(name: str, found: Array, reference: Array, tolerance: float) -> Parity:
     if found.ndim != reference.ndim or (found.ndim == 2 and found.shape != reference.shape):
-        return Parity(float("inf"), 0.0)
+        return Parity(float("inf"), 0.0, tolerance)
     if found.ndim > 2:     # [B, L, K] as [B x L, K]
         shape = tuple(map(max, zip(found.shape, reference.shape, strict=True)))
         found, reference = (widened(one, shape).reshape(-1, shape[-1]) for one in (found, reference))
     if name == "probabilities" and found.ndim == 2:
-        return compare(found, reference)
+        return compare(found, reference, tolerance)
     scale = max(1.0, float(np.abs(reference).max(initial=0.0)))
     difference = np.abs(found.astype(np.float64) - reference).max(initial=0.0) / scale
-    return Parity(float("inf") if np.isnan(difference) else float(difference), 1.0)
+    return Parity(float("inf") if np.isnan(difference) else float(difference), 1.0, tolerance)
 
 
-def measure(folder: Path, about: Mapping[str, Any], records: Sequence[Record],
-            encode: Callable[[Sequence[Record]], Arrays], reference: Arrays, *, encoder: Encoder, seconds: float = 0.3,
-            batches: Sequence[int] = BATCHES, tick: Callable[[], None] = lambda: None) -> list[Row]:
-    """The engines' table: one row per engine, threads and batch, with p50_ms, samples_per_s,
-    max_abs_difference, label_agreement and passes; a row with "reason" for an engine that could not be
-    measured.
+def measure(folder: Path, about: Mapping[str, Any], records: Sequence[Record], encode: Encode, reference: Arrays, *,
+            encoder: Encoder, seconds: float = 0.2, batches: Sequence[int] = BATCHES, precisions: Sequence[str] = ("fp32",),
+            tick: Callable[[], None] = lambda: None) -> list[Row]:
+    """The engines' table: one row per engine, precision, threads, streams and batch, with p50_ms, samples_per_s,
+    max_abs_difference, label_agreement and passes; a row with "reason" for an engine that could not be measured.
 
-    Parity is taken on all `records` in batches of each size; time on their second half, `seconds` per row at
-    least.
+    ``streams`` calls run at a time, each with ``threads`` threads. Each engine and precision answers all ``records`` once,
+    and the first 64 in every row; time is taken on up to 32 of the second half, ``seconds`` per row at least.
     """
     rows: list[Row] = []
-    refused: set[str] = set()
-    for name, threads in planned(folder):
-        if name in refused:
+    refused: set[tuple[str, str]] = set()
+    trial = _Trial(records, encode, reference, encoder, seconds)
+    for name, precision, threads, streams in planned(folder, precisions):
+        if (name, precision) in refused:
             continue
         began = time.perf_counter()
         try:
-            engine = start(name, folder, about, threads)
+            engine = start(name, folder, about, threads, precision, streams)
         except MofangError as error:
-            rows.append({"engine": name, "passes": False, "reason": str(error.values["reason"])})
-            refused.add(name)
+            rows.append({"engine": name, "precision": precision, "passes": False, "reason": str(error.values["reason"])})
+            refused.add((name, precision))
             continue
-        known = {"engine": name, "threads": threads, "load_s": round(time.perf_counter() - began, 3),
-                 "size_bytes": (folder / engine.file).stat().st_size}
-        for batch in batches:
-            run = partial(run_graph, engine, encoder)
-            found = _measure_batch(run, records, encode, reference, batch, seconds)
-            rows.append({**known, "batch": batch, **found})
+        known = {"engine": name, "precision": precision, "threads": threads, "streams": streams,
+                 "load_s": round(time.perf_counter() - began, 3),
+                 "size_bytes": (folder / engine.files[precision]).stat().st_size}
+        whole = not any(row["engine"] == name and row["precision"] == precision for row in rows)
+        for batch in sorted(batches, reverse=True):
+            parity = trial.parity(engine, batch, precision, whole=whole and batch == max(batches))
+            rows.append({**known, "batch": batch, **trial.time(engine, batch, streams), **parity})
             tick()
+    return _agreed(rows)
+
+
+def _agreed(rows: list[Row]) -> list[Row]:
+    """An engine that failed on all requests at one setting does not pass at another that answered fewer."""
+    failed = {(row["engine"], row["precision"]) for row in rows if not row["passes"] and row.get("requests", 0) > SPOT}
+    for row in rows:
+        row["passes"] = row["passes"] and (row["engine"], row["precision"]) not in failed
     return rows
 
 
-def planned(folder: Path) -> list[tuple[str, int]]:
-    """What is measured: (engine, threads) for each engine whose file is there, on one core and on all."""
-    counts = sorted({1, cores()})
-    there = [name for name in RUNTIMES if (folder / runtime_named(name).file).exists()]
-    return [(name, count) for name in there for count in counts]
+def planned(folder: Path, precisions: Sequence[str] = ("fp32",)) -> list[tuple[str, str, int, int]]:
+    """What is measured: (engine, precision, threads, streams) for each engine whose file for that precision is there."""
+    there = [(name, precision) for name in RUNTIMES for precision in precisions
+             if (folder / runtime_named(name).files.get(precision, "-")).exists()]
+    return [(*one, threads, streams) for one in there for threads, streams in layouts(cores())]
 
 
-def start(name: str, folder: Path, about: Mapping[str, Any], threads: int) -> Runtime:
+def layouts(count: int) -> list[tuple[int, int]]:
+    """Threads of a call, and calls at a time: all cores for one call, a core for each of many, and two calls that overlap."""
+    if count == 1:
+        return [(1, 1)]
+    found = [(count, 1), (1, count), (count, 2)]
+    return [*found, (count // 4, 4)] if count >= 8 else found
+
+
+def start(name: str, folder: Path, about: Mapping[str, Any], threads: int, precision: str = "fp32",
+          streams: int = 1) -> Runtime:
     """Load a graph on an engine; raises MofangError engine-refuses if it is not installed or cannot."""
     runtime = runtime_named(name)
     if reason := runtime.available():
         raise MofangError("engine-refuses", engine=name, reason=reason)
-    return runtime.load(folder, about, threads)
+    return runtime.load(folder, about, threads, precision, streams)
 
 
 def choose(rows: Sequence[Row], objective: Objective) -> Row | None:
-    """The best row that passes: most samples per second, or the smallest p50 at batch 1, or the smallest
-    file."""
+    """The best row that passes: most samples per second, or the smallest p50 at batch 1, or the smallest file.
+
+    A precision that loses something is taken for its speed only where it is at least 1.2 times as fast as float32.
+    """
     passing = [row for row in rows if row["passes"]]
     if objective == "latency":
-        passing.sort(key=lambda row: (row["batch"], row["p50_ms"]))
+        passing.sort(key=lambda row: (row["batch"], row["p50_ms"], row.get("streams", 1)))
     elif objective == "size":
         passing.sort(key=lambda row: (row["size_bytes"], -row["samples_per_s"]))
     else:
         passing.sort(key=lambda row: -row["samples_per_s"])
+    exact = [row for row in passing if row.get("precision", "fp32") not in LOSSY]
+    if objective != "size" and exact and passing[0] is not exact[0]:
+        rate = "p50_ms" if objective == "latency" else "samples_per_s"
+        gain = passing[0][rate] / exact[0][rate] if rate == "samples_per_s" else exact[0][rate] / max(1e-9, passing[0][rate])
+        return passing[0] if gain >= LOSSY_GAIN else exact[0]
     return passing[0] if passing else None
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def machine_facts() -> dict[str, Any]:
-    """What a table of engines says of the machine it was measured on."""
-    return {"processor": platform.machine(), "system": platform.system(), "cores": cores(),
-            "mofang": mofang.__version__}
 
 
 def chunks(records: Sequence[Record], size: int) -> list[Sequence[Record]]:
@@ -155,23 +190,60 @@ def chunks(records: Sequence[Record], size: int) -> list[Sequence[Record]]:
     return [records[begin:begin + size] for begin in range(0, len(records), size)]
 
 
-def _measure_batch(run: Callable[[Arrays], Arrays], records: Sequence[Record],
-                   encode: Callable[[Sequence[Record]], Arrays], reference: Arrays, batch: int, seconds: float) -> Row:
-    parity = compare_outputs(stacked([run(encode(part)) for part in chunks(records, batch)]), reference)
-    parts = chunks(records[len(records) // 2:], batch)
-    arrays = [encode(part) for part in parts]
-    for each in arrays:       # a second pass, so that no shape is met for the first time
-        run(each)
-    spent_s: list[float] = []
-    samples = 0
-    total_s = 0.0
-    while total_s < seconds or len(spent_s) < max(CALLS_MIN, len(arrays)):
-        number = len(spent_s) % len(arrays)
-        began = time.perf_counter()
-        run(arrays[number])
-        spent_s.append(time.perf_counter() - began)
-        total_s += spent_s[-1]
-        samples += len(parts[number])
-    return {"p50_ms": round(float(np.median(spent_s)) * 1e3, 4), "samples_per_s": round(samples / total_s, 1),
-            "max_abs_difference": parity.max_abs_difference, "label_agreement": parity.label_agreement,
-            "passes": parity.passes}
+class _Trial:
+    """The requests that every engine answers, encoded once for each batch size where they are small."""
+
+    def __init__(self, records: Sequence[Record], encode: Encode, reference: Arrays, encoder: Encoder, seconds: float) -> None:
+        self.records, self.encode, self.reference, self.encoder, self.seconds = records, encode, reference, encoder, seconds
+        self._late = records[len(records) // 2:][:TIMED]
+        self._timed: dict[int, list[tuple[Arrays, int]]] = {}
+        self._spot: dict[int, list[Arrays]] = {}
+
+    def parity(self, engine: Runtime, batch: int, precision: str, *, whole: bool) -> Row:
+        """How far the answers are from the reference: to all records, or to the first 64."""
+        if whole:
+            parts = (self.encode(part) for part in chunks(self.records, batch))
+            found = stacked([run_graph(engine, self.encoder, part) for part in parts])
+            wanted = self.reference
+        else:
+            if batch not in self._spot:
+                self._spot[batch] = [self.encode(part) for part in chunks(self.records[:SPOT], batch)]
+            found = stacked([run_graph(engine, self.encoder, part) for part in self._spot[batch]])
+            wanted = {name: array[:SPOT] for name, array in self.reference.items()}
+        known = BF16_TOLERANCE if precision == "bf16" else TOLERANCE
+        parity = compare_outputs(found, wanted, known)
+        return {"requests": len(next(iter(wanted.values()))), "max_abs_difference": parity.max_abs_difference,
+                "label_agreement": parity.label_agreement, "passes": parity.passes}
+
+    def time(self, engine: Runtime, batch: int, streams: int) -> Row:
+        """The median of a call and the records a second, over ``streams`` threads that call at a time."""
+        if batch not in self._timed:
+            self._timed[batch] = [(self.encode(part), len(part)) for part in chunks(self._late, batch)]
+        parts, run, ready = self._timed[batch], partial(run_graph, engine, self.encoder), threading.Barrier(streams)
+
+        def work(place: int) -> tuple[float, float, list[float], int]:
+            spent_s: list[float] = []
+            rows, warm = 0, False
+            try:
+                for arrays, _ in parts:  # so that no shape is met for the first time
+                    run(arrays)
+                ready.wait()
+                warm = True
+            finally:
+                if not warm:
+                    ready.abort()
+            began = now = time.perf_counter()
+            while now - began < self.seconds or len(spent_s) < CALLS_MIN:
+                arrays, count = parts[(place + len(spent_s)) % len(parts)]
+                run(arrays)
+                before, now = now, time.perf_counter()
+                spent_s.append(now - before)
+                rows += count
+            return began, now, spent_s, rows
+
+        with ThreadPoolExecutor(streams) as pool:
+            done = list(pool.map(work, range(streams)))
+        total_s = max(one[1] for one in done) - min(one[0] for one in done)
+        spent = [one for each in done for one in each[2]]
+        return {"p50_ms": round(float(np.median(spent)) * 1e3, 4),
+                "samples_per_s": round(sum(one[3] for one in done) / total_s, 1)}

@@ -12,9 +12,11 @@ from mofang.core.run import Run
 from mofang.data.operators import apply_operators
 from mofang.data.records import RecordReader, Records
 from mofang.engine.arrays import Array, Arrays
-from mofang.engine.encode import load_encoder
-from mofang.engine.measure import cores, start
+from mofang.engine.encode import Encoder, load_encoder
+from mofang.engine.machine import cores
+from mofang.engine.measure import start
 from mofang.engine.outputs import run_graph, stacked
+from mofang.engine.runtimes import Runtime
 from mofang.engine.task import task_named
 from mofang.fit.targets import labels_named, read_targets
 
@@ -66,10 +68,10 @@ def outputs_of(run: Run, name: str, graph: Artifact, records: Records, rows: int
 
 
 def answers_of(run: Run, folder: Path, about: dict[str, Any], encoder: dict[str, bytes], records: Records,
-               rows: int) -> Arrays:
-    """The same for a folder with model.onnx, its about and its encoder's files."""
+               rows: int, runtime: Runtime | None = None) -> Arrays:
+    """The same for a folder with model.onnx, its about and its encoder's files; or by another engine that is loaded."""
     loaded = load_encoder(about["encoder"], encoder)
-    runtime = start("onnx", folder, about, cores())
+    runtime = runtime or start("onnx", folder, about, cores())
     wanted: Sequence[str] = [one["name"] for one in about["inputs"]]
     specs = about["operators"][about["features"]["begin"]:] if "features" in about else []
     found = []
@@ -80,3 +82,14 @@ def answers_of(run: Run, folder: Path, about: dict[str, Any], encoder: dict[str,
             found.append(run_graph(runtime, loaded, arrays))
             bar.advance(len(batch))
     return stacked(found)
+
+
+def arrays_of(about: dict[str, Any], encoder: Encoder, records: Records, count: int) -> list[Arrays]:
+    """What the encoder makes of up to ``count`` labelled records, one by one and spread over the first batch."""
+    wanted: Sequence[str] = [one["name"] for one in about["inputs"]]
+    specs = about["operators"][about["features"]["begin"]:] if "features" in about else []
+    for batch in RecordReader(records).batches(BATCH_ROWS, columns=wanted):
+        rows = batch.rows(wanted)
+        rows = rows[:: max(1, len(rows) // count)][:count]
+        return [encoder.encode([row]) for row in (apply_operators(specs, rows) if specs else rows)]
+    return []

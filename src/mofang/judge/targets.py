@@ -60,6 +60,18 @@ def judged(run: Run, graphs: Sequence[Artifact], test: Records) -> tuple[list[st
     return ids, records, found
 
 
+def measured(about: dict[str, Any], truth: Any, records: list[Record], outputs: Arrays) -> Measured | None:
+    """One model's outputs on the test records, measured; None where outputs alone do not tell (a text that is written,
+    vectors that are compared)."""
+    task = task_named(about["task"])
+    module = import_module(f"mofang.judge.{JUDGES[task.target]}")
+    if hasattr(module, "ask"):
+        return None
+    signature = cast(Signature, {name: about[name] for name in SIGNED if name in about})
+    found: Measured = module.Measured(about, records, truth, outputs, task.answer(signature, outputs, records))
+    return found
+
+
 def records_of(test: Records, about: dict[str, Any]) -> list[Record]:
     """The inputs of all test records; media are left out."""
     names = [one["name"] for one in about["inputs"]]

@@ -19,7 +19,7 @@ from mofang.core.ledger import Entry
 from mofang.core.run import Cost, leased
 from mofang.core.shop import Named, Shop
 from mofang.core.signing import fingerprint, public_key, same_fingerprint
-from mofang.engine.measure import machine_facts
+from mofang.engine.machine import machine_facts
 from mofang.serve.border import Parcel
 from mofang.serve.remeasure import fits, remeasure
 

@@ -30,8 +30,9 @@ from mofang.serve.parcel import ANCESTRY, OWN, PIECE, SIGNATURE
 
 PARTS_MAX = 10_000
 FIXED = ("package.json", "canonical.jsonl", "card.md")
-NAME = re.compile(r"(?:graph|encoder)/[A-Za-z0-9][\w.-]{0,99}|ancestry/[0-9a-f]{64}\.json"
+NAME = re.compile(r"(?:graph|encoder|decoder|weights|torch)/[A-Za-z0-9][\w.-]{0,99}|ancestry/[0-9a-f]{64}\.json"
                   r"|[A-Za-z0-9][\w-]{0,60}\.(?:json|jsonl|md|txt)", re.ASCII)
+MODEL = ("graph/", "encoder/", "decoder/", "weights/", "torch/")  # the model itself, which nobody on the way may change
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 FROM_IMPORT = ("import", "remeasure")  # stages that hand a package on without making another model
 
@@ -269,7 +270,7 @@ def _check_handed_on(document: Document, package: dict[str, Any], carried: dict[
     made = carried[brought["document"]]["files"]
 
     def model(files: dict[str, Any]) -> dict[str, Any]:
-        return {name: about for name, about in files.items() if name.startswith(("graph/", "encoder/", "canonical"))}
+        return {name: about for name, about in files.items() if name.startswith((*MODEL, "canonical"))}
 
     if model(made) != model(document["files"]):
         raise MofangError("ancestry-other")
@@ -281,14 +282,14 @@ def _described(document: Document, folder: Path) -> dict[str, Any]:
     try:
         licences = set(described["licences"])
         figures = described["evaluation"]
-        value = figures["metrics"][figures["headline"]]["value"]
+        value = figures["metrics"][figures["headline"]]["value"] if figures["rows"] else 0.0
         whole = isinstance(value, int | float) and isinstance(described["files"], dict)
         told = all(one.keys() <= set(SAID) and all(isinstance(value, str) for value in one.values())
                    for one in described.get("sources", []))
         named = {name for name, digest in described["files"].items() if document["files"][name][1] == digest}
     except (KeyError, TypeError, AttributeError):
         raise MofangError("parcel-json", name="package.json") from None
-    model = {name for name in document["files"] if name.startswith(("graph/", "encoder/"))}
+    model = {name for name in document["files"] if name.startswith(MODEL)}
     if not whole or not told or not model <= named or "canonical.jsonl" not in named:
         raise MofangError("parcel-json", name="package.json")
     package = next(one for one in document["entries"] if one["id"] == document["package"]["entry"])

@@ -3,7 +3,7 @@ what licence."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mofang.core.trace import LABELS
@@ -26,14 +26,18 @@ def _english(package: Card) -> list[str]:
         f"- **Family**: {_family(package, ', from ')}.",
         f"- **Licences of what it was made from**: {', '.join(package['licences']) or 'none stated'}.",
         *_sources(package, "Records", False),
-        f"- **Test part**: {figures['rows']} records that training never saw; 95 % bootstrap intervals.", "",
-        *_table(figures, ("figure", "this model", "baseline")), "",
+        *_tested(package, f"- **Test part**: {figures['rows']} records that training never saw; 95 % bootstrap intervals.",
+                 "- **Test part**: none. This model came from elsewhere and was not evaluated here; measure it on your own "
+                 "records before you rely on it.", ("figure", "this model", "baseline")), "",
         *_found(package, "Of 100 test records that are `{positive}` it finds {found} [{low}, {high}]; "
                 "of 100 that are `{other}` it falsely alarms at {alarms}.",
                 "It answers `{positive}` from a probability of {threshold:.3g} on."),
-        f"Served by {engine['engine']} on {engine['threads']} thread(s), in batches of {engine['batch']}:",
+        f"Served by {engine['engine']} ({engine.get('precision', 'fp32')}) on {engine['threads']} thread(s),",
+        f"{engine.get('streams', 1)} call(s) at a time, in batches of {engine['batch']}:",
         f"median {engine['p50_ms']} ms a batch, {engine['samples_per_s']} records a second",
         f"({machine['processor']}, {machine['cores']} cores).", "",
+        *_engines(package, ("engine", "precision", "ms, one record", "records a second", "largest difference", "quality", "serves"),
+                  "yes", "no"),
         "**Limits.** The figures hold for records like those of the test part. Probabilities are the",
         "model's own and are not calibrated. For other languages, sources or times, measure again.",
     ]
@@ -47,16 +51,41 @@ def _chinese(package: Card) -> list[str]:
         f"- **模型族**：{_family(package, '，基于 ')}。",
         f"- **训练材料的许可证**：{', '.join(package['licences']) or '未注明'}。",
         *_sources(package, "数据来源", True),
-        f"- **测试集**：{figures['rows']} 条训练中从未用过的记录；95% 自助法区间。", "",
-        *_table(figures, ("指标", "本模型", "基线")), "",
+        *_tested(package, f"- **测试集**：{figures['rows']} 条训练中从未用过的记录；95% 自助法区间。",
+                 "- **测试集**：无。本模型来自外部，未在此评测；使用前请用自己的记录评测。", ("指标", "本模型", "基线")), "",
         *_found(package, "测试集中每 100 条 `{positive}` 能找出 {found} 条 [{low}, {high}]；"
                 "每 100 条 `{other}` 误报 {alarms} 条。", "概率达到 {threshold:.3g} 即答 `{positive}`。"),
-        f"由 {engine['engine']} 提供服务（{engine['threads']} 线程，批量 {engine['batch']}）：",
+        f"由 {engine['engine']}（{engine.get('precision', 'fp32')}）提供服务（{engine['threads']} 线程，",
+        f"并行 {engine.get('streams', 1)} 路，批量 {engine['batch']}）：",
         f"每批中位延迟 {engine['p50_ms']} 毫秒，每秒 {engine['samples_per_s']} 条",
         f"（{machine['processor']}，{machine['cores']} 核）。", "",
+        *_engines(package, ("引擎", "精度", "单条毫秒", "每秒条数", "最大差异", "质量", "可用"), "是", "否"),
         "**局限**：以上指标只适用于与测试集相似的记录；概率未经校准；",
         "用于其他语言、来源或时期之前，请重新评测。",
     ]
+
+
+def _tested(package: Card, told: str, untold: str, head: tuple[str, str, str]) -> list[str]:
+    """The figures of the test part, or that there are none."""
+    figures = package["evaluation"]
+    return [told, "", *_table(figures, head)] if figures["rows"] else [untold]
+
+
+def _engines(package: Card, head: Sequence[str], yes: str, no: str) -> list[str]:
+    """The table of engines: one line for each engine and precision, its best row for one record and for many."""
+    rows = [row for row in package.get("engines", []) if "reason" not in row]
+    pairs = list(dict.fromkeys((row["engine"], row.get("precision", "fp32")) for row in rows))
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for engine, precision in pairs:
+        own = [row for row in rows if (row["engine"], row.get("precision", "fp32")) == (engine, precision)]
+        quality = package.get("quality", {}).get(f"{engine} {precision}")
+        change = quality["difference"] if quality else None
+        said = "-" if change is None else f"{change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}]"
+        quick = min((row["p50_ms"] for row in own if row["batch"] == 1), default=0.0)
+        lines.append(f"| {engine} | {precision} | {quick:.3g} | {max(row['samples_per_s'] for row in own):.4g} | "
+                     f"{max(row['max_abs_difference'] for row in own):.2g} | {said} | "
+                     f"{yes if any(row['passes'] for row in own) else no} |")
+    return [*lines, ""] if pairs else []
 
 
 def _found(package: Card, counted: str, decided: str) -> list[str]:

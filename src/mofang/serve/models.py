@@ -151,6 +151,12 @@ class Models(MutableMapping[str, Any]):
             else:
                 self._check_alone(offer)
 
+    def add(self, offer: Offer) -> None:
+        """Put one release more on offer; it opens when it is asked for."""
+        with self._lock:
+            self.offers[offer.name] = offer
+            self._name_newest()
+
     def replace(self, offers: Sequence[Offer]) -> dict[str, MofangError]:
         """Serve these releases from now on; each is open before the one that it follows is put away.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from mofang.core.shop import Shop
 from mofang.core.trace import ancestors, walk
 from mofang.data.collecting.provenance import sources_of
 from mofang.engine.arrays import Arrays
-from mofang.engine.encode import Record
+from mofang.engine.encode import Encoder, Record, load_encoder
+from mofang.engine.fuzz import CHARACTERS, fuzz_digest
 from mofang.engine.measure import TOLERANCE, Objective, Row, choose
 from mofang.engine.outputs import run_graph, stacked
 from mofang.engine.predictor import Predictor
@@ -21,13 +23,14 @@ from mofang.engine.runtimes.onnx import OnnxRuntime
 from mofang.engine.runtimes.xgboost import XgboostRuntime
 from mofang.engine.task import read_columns
 
+REFERENCE_S, LEAST = 30.0, 64
 SNAPSHOT = "snapshot"     # the kind whose operators a graph must carry
 
 
 def reference(folder: Path, predictor: Predictor, records: Sequence[Record]) -> tuple[Arrays, str]:
     """What the model gives, by name (probabilities float32 [N, K] for classes), and where it comes from.
 
-    Records go one by one, so that nothing is padded. A boosted model is run by XGBoost itself; any other
+    Records go one by one, so that nothing is padded; of a slow model those that 30 seconds suffice for, at least 64. A boosted model is run by XGBoost itself; any other
     graph node by node as it was exported, without an engine's rewriting. (The export proved that graph equal
     to the trained network.)
     """
@@ -36,7 +39,30 @@ def reference(folder: Path, predictor: Predictor, records: Sequence[Record]) -> 
         runtime, source = XgboostRuntime(folder / XgboostRuntime.file, 1), "xgboost"
     else:
         runtime, source = OnnxRuntime(folder / OnnxRuntime.file, 1, optimise=False), "graph as exported"
-    return stacked([run_graph(runtime, predictor.encoder, predictor.encode([record])) for record in records]), source
+    found, until_s = list[Arrays](), time.monotonic() + REFERENCE_S
+    for number, record in enumerate(records):
+        if number >= LEAST and time.monotonic() > until_s:
+            break
+        found.append(run_graph(runtime, predictor.encoder, predictor.encode([record])))
+    return stacked(found), source
+
+
+def check_tokens(encoder: Encoder, model: Artifact | None) -> dict[str, Any]:
+    """That the tokenizer of training cuts a million characters as that of serving does; raises ``parity-mismatch``.
+
+    The digest of the ids travels, and a machine with another version of a library compares it again.
+    """
+    found = fuzz_digest(encoder)
+    if not found:
+        return {}
+    files = {} if model is None else {part.name.removeprefix("encoder/"): model.path(part.name).read_bytes()
+                                      for part in model.parts if part.name.startswith("encoder/")}
+    if model is not None and files != encoder.save():  # equal states of one class are the same tokenizer
+        trained = fuzz_digest(load_encoder(model.read_json("about.json")["encoder"], files))
+        if trained != found:
+            raise MofangError("parity-mismatch", where=f"{CHARACTERS:,} characters", what="token ids", found=found[:12],
+                              allowed=trained[:12])
+    return {"characters": CHARACTERS, "digest": found}
 
 
 def gate(rows: Sequence[Row], objective: Objective) -> Row:

@@ -12,6 +12,7 @@ from mofang.core.artifact import Part, manifest_digest
 from mofang.core.database import Database
 from mofang.data import operators
 from mofang.takeout.folder import Folder, moment_of
+from mofang.takeout.parts import WITH, encoder_parts, filled_with, parts_of
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -25,7 +26,22 @@ SPELLED = ('    record = {**record, **{name: spelled(record[name]) for one in AB
            'for name in one["columns"]}}\n')
 RECORD_KINDS = ("records", "cleaned", "snapshot")
 NEEDS = {"ngrams": "onnxruntime numpy", "tokens": "onnxruntime numpy tokenizers", "table": "onnxruntime numpy",
-         "image": "onnxruntime numpy pillow"}
+         "image": "onnxruntime numpy pillow", **WITH}
+# what answers each task whose answer is no class: modules that go along, imports, the lines, and what of an answer must be as recorded
+ANSWERS: dict[str, tuple[tuple[str, ...], str, str, tuple[str, ...]]] = {
+    "text_regression": ((), "", '    return {"value": float(found["number"][0])}', ()),
+    "text_multilabel": ((), "", """    scores, cuts = found["probabilities"].tolist(), ABOUT.get("thresholds", {})
+    named = [one for one in sorted(range(len(scores)), key=lambda one: -scores[one]) if scores[one] >= cuts.get(ABOUT["labels"][one], 0.5)]
+    return {"labels": [ABOUT["labels"][one] for one in named], "scores": dict(zip(ABOUT["labels"], scores))}""", ("labels",)),
+    "text_embedding": ((), "", '    return {"embedding": found["embedding"].tolist()}', ()),
+    "token_classification": (("engine.decode.spans",), "from parts.pieces import pieces\nfrom parts.spans import spans_of\n",
+                             """    text = record.get(ABOUT["inputs"][0]["name"]) or ""
+    return {"spans": spans_of(text, pieces(text), found["probabilities"], ABOUT["labels"])}""", ("spans",)),
+    "question_answering": (("engine.decode.answer",), "from parts.answer import answer_of\nfrom parts.pieces import pieces\n",
+                           """    text = record.get(SETTINGS["text"]) or ""
+    return answer_of(text, pieces(text), found["places"])""", ("text", "start", "end")),
+}
+ANSWERS["pair_regression"] = ANSWERS["text_regression"]
 
 
 def write_models(folder: Folder, shop: Shop, ledger: Database) -> None:
@@ -59,9 +75,18 @@ def programs(about: dict[str, Any]) -> dict[str, str]:
         usage = "picture.png"
         given = f'{{{orjson.dumps(inputs[0]["name"]).decode()}: base64.b64encode(open(sys.argv[1], "rb").read()).decode()}}'
     filled = {"needs": NEEDS[kind], "settings": f"{kind}.json", "usage": usage.replace("\\", ""), "given": given}
-    head, own, tail = ((EXAMPLES / f"{name}.txt").read_text(encoding="utf-8").format(**filled) for name in ("head", kind, "tail"))
+    named = ("head", "engine" if kind in WITH else kind)
+    beside, last = (encoder_parts(kind) if kind in WITH else {}), "tail"
+    filled |= filled_with(kind) if kind in WITH else {}
+    if answering := ANSWERS.get(about["task"]):
+        modules, imports, answer, same = answering
+        beside |= parts_of(modules) if modules else {}
+        filled |= {"imports": imports, "answer": answer + "\n", "names": repr(same)}
+        named, last = (*named, *(() if kind in WITH else ("plain",))), "answer"
+    head, *rest, tail = ((EXAMPLES / f"{name}.txt").read_text(encoding="utf-8").format(**filled) for name in (*named, last))
+    own = "".join(rest)
     if "features" not in about:
-        return {"encode.py": head + own, "example.py": tail}
+        return {"encode.py": head + own, "example.py": tail, **beside}
     made = (EXAMPLES / "features.txt").read_text(encoding="utf-8").format(steps=STEPS)
     assert SPELLED in head, "an example begins with one spelling"
     return {"encode.py": head.replace(SPELLED, "    record = prepared(record)\n") + own + made, "example.py": tail, **_steps()}

@@ -70,6 +70,8 @@ class Charge:
     retry_key: str = ""
     digest: str = ""
     repeat: bool = False  # an equal body came within the minute before, without a retry key
+    tokens: tuple[int, int] | None = None  # of a generator: read and written
+    keep: bool = True  # a retry gets this answer; False for one that broke off
     marks: dict[str, str] | None = None  # keyed digests of what was asked and said
     kept: Kept | None = None  # what was asked and said, sealed, where the customer's plan keeps it
 
@@ -190,7 +192,7 @@ class Plan:
                 self._give_back(work.account)
         if self.rows:
             self.journals.append("usage", self.rows)
-        answers = ((replay_name(c.account, c.retry_key), kept[id(c)]) for c in self.fresh if c.retry_key)
+        answers = ((replay_name(c.account, c.retry_key), kept[id(c)]) for c in self.fresh if c.retry_key and c.keep)
         store_answers(self.db, answers, self.now_us)
         keep_texts(self.db, [c.kept for c in self.fresh if c.kept is not None])
 
@@ -325,7 +327,9 @@ class Plan:
             body = {"request_id": one.request_id, "key": one.key, "model": one.model, "package": one.package,
                     "units": one.units, "price": one.price.version if one.price else None,
                     "rate": one.price.rate if one.price else 0, "micros": amount, "test": one.test, **day,
-                    **(REPEAT if one.repeat else {}), **(one.marks or {})}
+                    **(REPEAT if one.repeat else {}),
+                    **({"tokens_in": one.tokens[0], "tokens_out": one.tokens[1]} if one.tokens else {}),
+                    **(one.marks or {})}
             self.rows.append(NewRow("use", body, id=one.request_id, account=one.account))
             covered.append(one)
         self.fresh = covered

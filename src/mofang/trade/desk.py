@@ -8,7 +8,6 @@ happens on the way, the reservation ends in exactly one place, and nobody gets a
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from mofang.core.nearest import nearest
 from mofang.engine.arrays import Arrays, arrays_digest
 from mofang.engine.request import decode_body
 from mofang.serve.batching import NORMAL, Batcher, Done, Ticket
+from mofang.serve.generation import Driver
 from mofang.serve.models import Models
 from mofang.serve.rollout import Rollout
 from mofang.serve.routing import Router
@@ -34,9 +34,13 @@ from mofang.trade.directory import Directory
 from mofang.trade.keys import Key
 from mofang.trade.looked import Marks
 from mofang.trade.meter import Meter
+from mofang.trade.opened import Asked, Opened, begin
+from mofang.trade.outbox import Outbox
 from mofang.trade.prices import Price
+from mofang.trade.queries import costs_page, read_asked, usage_page
 from mofang.trade.repeats import Repeats
 from mofang.trade.replay import Stored, check_retry_key, request_digest, same_request
+from mofang.trade.writing import predict_text
 
 DEADLINE_S = 30.0  # for the prediction
 GRACE_S = 5.0  # beyond it for the commit
@@ -74,7 +78,8 @@ class Served:
     name: str
     package: str
     model: Model
-    batcher: Batcher
+    batcher: Batcher | Driver
+    writer: Driver | None = None  # of a generator: it is the batcher too
 
     @property
     def base(self) -> str:
@@ -116,6 +121,7 @@ class Reply:
     status: int
     body: bytes
     headers: tuple[Header, ...] = ()
+    model: str = ""  # the release that answered
 
 
 @dataclass(slots=True)
@@ -129,32 +135,6 @@ class Quote:
     reserved: int
     digest: str
     repeat: bool
-
-
-class Outbox:
-    """Brings outcomes from other threads to the event loop, many with one wake-up."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self._lock = threading.Lock()
-        self._waiting: list[tuple[asyncio.Future[Any], Any, Callable[[], None] | None]] = []
-
-    def put(self, future: asyncio.Future[Any], outcome: Any, late: Callable[[], None] | None = None) -> None:
-        """Hand over an outcome; ``late`` is called instead if nobody waits for it any more."""
-        with self._lock:
-            self._waiting.append((future, outcome, late))
-            first = len(self._waiting) == 1
-        if first:
-            self.loop.call_soon_threadsafe(self._deliver)
-
-    def _deliver(self) -> None:
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-        for future, outcome, late in waiting:
-            if not future.done():
-                future.set_result(outcome)
-            elif late is not None:
-                late()
 
 
 class Desk:
@@ -214,19 +194,25 @@ class Desk:
         """This month of the caller's own account."""
         return await asyncio.to_thread(usage_report, self.reader, who.customer, now_us(), self.meter.utc_offset)
 
-    async def find(self, who: Who, model: str, request: str = "") -> Served:
-        """The model of a name, opened where it is not; refused as ``predict`` refuses it.
+    async def query(self, who: Who, kind: str, given: dict[str, list[str]]) -> dict[str, Any]:
+        """The caller's own use (``usage``) or costs (``costs``) in buckets of time."""
+        asked = read_asked(kind, given, self.meter.utc_offset)
+        if kind == "usage":
+            return await asyncio.to_thread(usage_page, self.reader, who.customer, asked)
+        return await asyncio.to_thread(costs_page, self.reader, who.customer, asked, self.meter.utc_offset)
 
-        ``request`` is what one caller's request is known by, so that a retry meets the same release.
-        """
-        model = self.router.choose(model, who.customer.id, request or new_id("req"))
-        found: Served = self.served.get(model) or await self._wake(model, who.key)
+    async def find(self, who: Who, model: str, request: str = "") -> Served:
+        """The model that answers to a name for this caller and request, opened where it is not; refused as ``predict`` does."""
+        name = self.router.choose(model, who.customer.id, request or new_id("req"))
+        found: Served = self.served.get(name) or await self._wake(name, who.key)
         check_scope(who.key, found.name)
         return found
 
     async def predict(self, who: Who, call: Call) -> Reply:
         """Answer one request and charge it once; a repeated one gets the first answer again."""
         served = await self.find(who, call.model, call.retry_key or call.request_id)
+        if served.writer is not None:
+            return await predict_text(self, who, served, call)
         if call.retry_key is None:
             return await self._sell(who, served, call, "")
         name = (who.customer.id, check_retry_key(call.retry_key))
@@ -235,9 +221,9 @@ class Desk:
         self.running.add(name)
         try:
             digest = request_digest(call.model, call.body)  # what was asked for, whichever release answers
-            found = await self._ask(partial(Find, *name))
+            found = await self.ask(partial(Find, *name))
             if isinstance(found, Stored):
-                return reply_of(same_request(found, digest))
+                return reply_of(same_request(found, digest), served.name)
             return await self._sell(who, served, call, digest)
         finally:
             self.running.discard(name)
@@ -262,7 +248,7 @@ class Desk:
         units = served.model.units(records)
         repeat = call.retry_key is None and self.repeats.seen(who.key.id, served.name, call.body)
         quote = Quote(who, served, price, units, most_for(units, price), digest, repeat)
-        await self._reserve(who.customer.id, quote.reserved)
+        await self.reserve(who.customer.id, quote.reserved)
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
         answered: Done = partial(self._answered, call, quote, many, told, future, records)
         if self.rollout is not None:
@@ -272,7 +258,7 @@ class Desk:
         except MofangError:
             self.meter.release(who.customer.id, quote.reserved)
             raise
-        return reply_of(await self._outcome(future, ticket, deadline_s))
+        return reply_of(await self.outcome(future, ticket, deadline_s), served.name)
 
     async def _submit(self, served: Served, records: list[Record], answered: Done, call: Call, who: Who,
                       deadline_s: float) -> Ticket:
@@ -316,15 +302,22 @@ class Desk:
                       who.key.test, quote.reserved, body, partial(self.outbox.put, future), call.retry_key or "",
                       quote.digest, quote.repeat)
 
-    async def _reserve(self, account: str, micros: int) -> None:
+    async def begin(self, who: Who, asked: Asked) -> Opened | Stored:
+        """Reserve the most that an answer can come to, before its first byte; or the answer that a retry key has already.
+
+        Whoever opens it must settle or abandon it. Raises what ``predict`` raises before the work begins.
+        """
+        return await begin(self, who, asked)
+
+    async def reserve(self, account: str, micros: int) -> None:
         """Reserve in memory, or wait for the database where this process has not set enough aside."""
         if self.meter.reserve(account, micros):
             return
-        refusal = await self._ask(partial(Draw, account, micros), lambda: self.meter.release(account, micros))
+        refusal = await self.ask(partial(Draw, account, micros), lambda: self.meter.release(account, micros))
         if refusal is not None:
             raise refusal
 
-    async def _ask(self, work: Callable[[Callable[[Any], None]], Work], late: Callable[[], None] | None = None) -> Any:
+    async def ask(self, work: Callable[[Callable[[Any], None]], Work], late: Callable[[], None] | None = None) -> Any:
         """Have the meter's thread do something and wait for it. ``late`` undoes what came too late to be used."""
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
 
@@ -332,12 +325,12 @@ class Desk:
             self.outbox.put(future, outcome, None if isinstance(outcome, MofangError) else late)
 
         self.meter.submit(work(done))
-        outcome = await self._outcome(future, None, time.monotonic() + self.deadline_s)
+        outcome = await self.outcome(future, None, time.monotonic() + self.deadline_s)
         if isinstance(outcome, MofangError):
             raise outcome
         return outcome
 
-    async def _outcome(self, future: asyncio.Future[Any], ticket: Ticket | None, deadline_s: float) -> Any:
+    async def outcome(self, future: asyncio.Future[Any], ticket: Ticket | None, deadline_s: float) -> Any:
         self.pending[future] = (ticket, deadline_s)
         try:
             return await future
@@ -372,8 +365,8 @@ def answers_of(answers: list[dict[str, Any]], many: bool) -> dict[str, Any]:
     return {"answers": answers} if many else {"answer": answers[0]}
 
 
-def reply_of(outcome: Stored | MofangError) -> Reply:
+def reply_of(outcome: Stored | MofangError, model: str = "") -> Reply:
     """A charged or replayed answer as a reply; a refusal is raised."""
     if isinstance(outcome, MofangError):
         raise outcome
-    return Reply(outcome.status, outcome.body, ((b"idempotent-replayed", b"true"),) if outcome.replayed else ())
+    return Reply(outcome.status, outcome.body, ((b"idempotent-replayed", b"true"),) if outcome.replayed else (), model)

@@ -83,6 +83,11 @@ class Directory:
             raise MofangError("price-other-currency", model=model, currency=found.currency, own=customer.currency)
         return found
 
+    def output(self, model: str) -> int:
+        """How many units a token counts as that this model writes; test keys count as live ones do."""
+        found = price_at(self.picture.prices.get(model, ()), now_us())
+        return found.output if found else 1
+
     def look(self) -> None:
         """Look once for changes; the thread does so four times a second."""
         heads = self._heads()

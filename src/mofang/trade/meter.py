@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
@@ -32,6 +33,7 @@ IDLE_S = 20.0  # an allotment not used for so long is given back by its owner
 SWEEP_S = 15.0  # between two looks for allotments of killed servers and outdated answers
 RETRY_S = 0.5  # after a full disk or a lost connection the database is tried again at most so often
 QUEUE_MAX = 20_000
+COMMITS_KEPT = 20_000  # figures of commits that nobody has looked at yet
 SQLITE_BUSY, SQLITE_FULL, POSTGRES_FULL = 5, 13, "53100"
 
 log = logging.getLogger("mofang.meter")
@@ -58,6 +60,7 @@ class Meter:
         self.state: State = "running"
         self.commits = 0
         self.commit_ms = 0.0  # of the newest commit
+        self.took: deque[tuple[float, int]] = deque(maxlen=COMMITS_KEPT)  # seconds and pieces of work of the last commits
         self._queue: SimpleQueue[Work | None] = SimpleQueue()  # None ends the thread
         self._lock = threading.Lock()
         self._closing = False
@@ -149,7 +152,9 @@ class Meter:
         plan.keep()
         self.state = "running"
         self.commits += 1
-        self.commit_ms = (time.perf_counter() - started_s) * 1000
+        took_s = time.perf_counter() - started_s
+        self.commit_ms = took_s * 1000
+        self.took.append((took_s, len(group)))
         return plan.outcomes
 
     def _write(self, plan: Plan) -> None:

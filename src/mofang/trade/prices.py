@@ -21,7 +21,10 @@ EXAMPLES = (1, 40_000)
 TABLES = (
     """create table if not exists price(model text not null, version bigint not null, rate bigint not null,
         currency text not null, from_us bigint not null, primary key(model, version))""",
+    """create table if not exists price_output(model text not null, version bigint not null, units bigint not null,
+        primary key(model, version))""",
 )
+OUTPUT_MAX = 1000
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Price:
     rate: int
     currency: str
     from_us: int
+    output: int = 1  # units that a token which the model writes counts as
 
     def cost(self, units: int) -> str:
         """What that many units cost, as people write it: ``¥0.005``."""
@@ -60,13 +64,16 @@ def fold_prices(db: Database, rows: list[Row]) -> None:
         body = row.body
         db.run("insert into price values(?,?,?,?,?)",
                (body["model"], body["version"], body["rate"], body["currency"], body["from_us"]))
+        if "output" in body:
+            db.run("insert into price_output values(?,?,?)", (body["model"], body["version"], body["output"]))
 
 
 def prices(db: Database, model: str = "") -> list[Price]:
     """All versions of all prices, or of one model's, oldest first."""
-    condition, params = (" where model=?", (model,)) if model else ("", ())
-    found = db.rows(f"select model, version, rate, currency, from_us from price{condition} order by model, version",
-                    params)
+    condition, params = (" where price.model=?", (model,)) if model else ("", ())
+    found = db.rows(f"""select price.model, price.version, rate, currency, from_us, coalesce(units, 1) from price
+        left join price_output on price_output.model=price.model and price_output.version=price.version{condition}
+        order by price.model, price.version""", params)
     return [Price(*row) for row in found]
 
 
@@ -79,12 +86,15 @@ def price_at(versions: tuple[Price, ...] | list[Price], at_us: int) -> Price | N
 
 
 @action(may="money")
-def price_set(act: Act, *, model: str, price: str, currency: str = "CNY", starts: str = "") -> Price:
+def price_set(act: Act, *, model: str, price: str, currency: str = "CNY", starts: str = "", output: int = 0) -> Price:
     """Set a model's price per unit from now on, or from a moment in the future.
 
     ``price`` is such as ``5.00/1000``; ``starts`` such as ``2026-01-01`` or ``2026-01-01T08:00+08:00`` (UTC where no
-    zone is given). Versions begin in their order, and none begins in the past: what was used keeps its price.
+    zone is given). Versions begin in their order, and none begins in the past: what was used keeps its price. ``output``
+    says how many units a token counts as that a generator writes (0: as many as before, at first 1).
     """
+    if not 0 <= output <= OUTPUT_MAX:
+        raise MofangError("price-output", output=output, most=OUTPUT_MAX)
     rate = parse_price(price, known(currency))
     base = model.partition("@")[0]
     with turn(act, "prices") as db:
@@ -97,8 +107,9 @@ def price_set(act: Act, *, model: str, price: str, currency: str = "CNY", starts
             raise MofangError("price-out-of-order", model=base, version=before[-1].version)
         if before and before[-1].currency != currency:
             raise MofangError("price-currency", model=base, currency=before[-1].currency)
-        new = Price(base, len(before) + 1, rate, currency, from_us)
-        body = {"model": base, "version": new.version, "rate": rate, "currency": currency, "from_us": from_us}
+        new = Price(base, len(before) + 1, rate, currency, from_us, output or (before[-1].output if before else 1))
+        body = {"model": base, "version": new.version, "rate": rate, "currency": currency, "from_us": from_us,
+                **({"output": new.output} if new.output != 1 else {})}
         act.record("prices", NewRow("price", body))
     return new
 

@@ -136,7 +136,7 @@ async def _timed(statistics: Any, answer: Awaitable[Any]) -> Any:
 
     began_s = perf_counter()
     reply = await answer
-    statistics.took(perf_counter() - began_s)
+    statistics.took(perf_counter() - began_s, reply.model)
     return reply
 
 
@@ -145,20 +145,20 @@ class Asked:
 
     def __init__(self, request: Any) -> None:
         self.id = request.id[:200]
-        raw = list(request.raw_input_contents)
-        if raw and len(raw) != len(request.inputs):
-            raise wrong("raw_input_contents", f"it holds {len(raw)} tensors for {len(request.inputs)} inputs")
-        self.tensors = [_tensor(one, raw[number] if raw else None, f"inputs[{number}]")
-                        for number, one in enumerate(request.inputs)]
+        self.request = request
         self.outputs = dict.fromkeys((one.name for one in request.outputs), True) or None
 
     def records(self, model: Model, _body: bytes) -> tuple[list[Record], bool]:
         """The records, and that they are many."""
+        raw, inputs = list(self.request.raw_input_contents), self.request.inputs
+        if raw and len(raw) != len(inputs):
+            raise wrong("raw_input_contents", f"it holds {len(raw)} tensors for {len(inputs)} inputs")
+        tensors = [_tensor(one, raw[number] if raw else None, f"inputs[{number}]") for number, one in enumerate(inputs)]
         names = {each["name"] for each in outputs_of(schema_of(model))}
         for name in self.outputs or {}:
             if name not in names:
                 raise wrong(f"outputs: {name}", f"this model gives {', '.join(sorted(names))}")
-        return model.parse(body_of(getattr(model, "signature", {"inputs": []}), self.tensors))[0], True
+        return model.parse(body_of(getattr(model, "signature", {"inputs": []}), tensors))[0], True
 
 
 def _tensor(given: Any, raw: bytes | None, at: str) -> Tensor:

@@ -20,8 +20,9 @@ from mofang.engine.encode import Record
 from mofang.engine.request import decode_body
 from mofang.trade.desk import Call, Model, Reply, Served
 from mofang.web.plain import deadline_ms
-from mofang.web.routes import Exchange, Route, refusal_headers
+from mofang.web.routes import Exchange, Method, Route, Scope, refusal_headers
 from mofang.web.tensors import (
+    DATATYPES,
     Tensor,
     body_of,
     checked,
@@ -36,6 +37,14 @@ from mofang.web.tensors import (
 
 LENGTH = b"inference-header-content-length"
 BINARY = (b"content-type", b"application/octet-stream")
+ERROR = {"type": "object", "required": ["error"], "properties": {name: {"type": "string"} for name in ("error", "code", "request_id")}}
+TENSOR = {"type": "object", "required": ["name", "datatype", "shape", "data"], "properties": {
+    "name": {"type": "string"}, "datatype": {"enum": list(DATATYPES)}, "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+    "data": {"type": "array"}, "parameters": {"type": "object"}}}
+INFER = {"requestBody": {"required": True, "content": {"application/json": {"schema": {
+    "type": "object", "required": ["inputs"], "properties": {
+        "id": {"type": "string"}, "inputs": {"type": "array", "minItems": 1, "items": TENSOR},
+        "outputs": {"type": "array", "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}}}}}}}}
 BYTES_OF_JSON = "binary_data_size"
 
 
@@ -93,7 +102,7 @@ async def model_ready(call: Exchange) -> Reply:
 async def infer(call: Exchange) -> Reply:
     """Answer tensors with tensors, and charge them."""
     body = await call.body()
-    asked = Asked(body, call.headers.get(LENGTH))
+    asked = Asked(call.headers.get(LENGTH))
     name = release_of(call.params["model"], call.params.get("version", ""))
     reply = await call.desk.predict(call.who, Call(
         call.request_id, name, body, call.retry_key, False, call.gone, asked.records, partial(write_json, asked),
@@ -105,10 +114,30 @@ async def infer(call: Exchange) -> Reply:
 
 
 class Asked:
-    """A request of the protocol, read: its tensors, its own id, and which outputs it wants, in binary or not."""
+    """A request of the protocol: its tensors, its own id, and which outputs it wants, in binary or not.
 
-    def __init__(self, body: bytes, length: bytes | None) -> None:
-        head, self.rest = body, b""
+    It is read once it is known that the caller may use the model.
+    """
+
+    def __init__(self, length: bytes | None) -> None:
+        self.length = length
+        self.id = ""
+        self.rest = b""
+        self.tensors: list[Tensor] = []
+        self.all_binary = False
+        self.outputs: dict[str, bool] | None = None
+
+    def records(self, model: Model, body: bytes) -> tuple[list[Record], bool]:
+        """The records, and that they are many."""
+        self._read(body)
+        names = {each["name"] for each in outputs_of(schema_of(model))}
+        for name in self.outputs or {}:
+            if name not in names:
+                raise wrong(f"outputs: {name}", f"this model gives {', '.join(sorted(names))}")
+        return model.parse(body_of(getattr(model, "signature", {"inputs": []}), self.tensors))[0], True
+
+    def _read(self, body: bytes) -> None:
+        head, length = body, self.length
         if length is not None:
             if not length.isdigit() or int(length) > len(body):
                 raise wrong("Inference-Header-Content-Length", "it says more bytes than the body has, or no number")
@@ -122,21 +151,12 @@ class Asked:
             raise wrong("the body", f"{len(self.rest)} bytes at its end belong to no input")
         self.all_binary = _flag(given, "binary_data_output")
         wanted = given.get("outputs")
-        self.outputs: dict[str, bool] | None = None
         if isinstance(wanted, list) and wanted:
             self.outputs = {}
             for number, one in enumerate(wanted):
                 if not isinstance(one, dict) or not isinstance(one.get("name"), str):
                     raise wrong(f"outputs[{number}]", "each must be an object with a name")
                 self.outputs[one["name"]] = _flag(one, "binary_data")
-
-    def records(self, model: Model, _body: bytes) -> tuple[list[Record], bool]:
-        """The records, and that they are many."""
-        names = {each["name"] for each in outputs_of(schema_of(model))}
-        for name in self.outputs or {}:
-            if name not in names:
-                raise wrong(f"outputs: {name}", f"this model gives {', '.join(sorted(names))}")
-        return model.parse(body_of(getattr(model, "signature", {"inputs": []}), self.tensors))[0], True
 
     def _tensor(self, given: Any, at: str) -> Tensor:
         if not isinstance(given, dict) or not isinstance(given.get("name"), str) or not isinstance(given.get("shape"), list):
@@ -209,7 +229,7 @@ def _flag(given: dict[str, Any], name: str) -> bool:
 
 def _routes() -> tuple[Route, ...]:
     path = "/v2/models/{model}"
-    rows: list[tuple[str, str, str, Callable[[Exchange], Any], str, str]] = [
+    rows: list[tuple[Method, str, Scope, Callable[[Exchange], Any], str, str]] = [
         ("GET", "/v2/health/live", "open", live, "200 while the process runs.", "进程在运行时返回 200。"),
         ("GET", "/v2/health/ready", "open", ready, "200 while requests are answered; 503 otherwise.", "可以应答时返回 200，否则 503。"),
         ("GET", "/v2", "open", server, "Name and version of the server.", "服务的名称与版本。")]
@@ -218,7 +238,8 @@ def _routes() -> tuple[Route, ...]:
                  ("GET", f"{place}/ready", "key", model_ready, "200 where the model answers.", "模型可以应答时返回 200。"),
                  ("POST", f"{place}/infer", "key", infer,
                   "Answer tensors with tensors (Open Inference Protocol v2, JSON or binary).", "以张量应答（开放推理协议 v2，JSON 或二进制）。")]
-    return tuple(Route(method, place, scope, handler, en, zh, refuse=refuse)  # type: ignore[arg-type]
+    return tuple(Route(method, place, scope, handler, en, zh, refuse=refuse, error=ERROR,
+                       about=INFER if handler is infer else {})
                  for method, place, scope, handler, en, zh in rows)
 
 

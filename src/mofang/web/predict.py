@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from mofang.core.errors import MofangError
 from mofang.serve.boundary import attempt_async
 from mofang.trade.desk import Reply
-from mofang.web import oip, plain
+from mofang.web import account, metrics, oip, openai, openapi, plain
 from mofang.web.routes import (
     JSON,
     AsgiScope,
@@ -32,7 +32,8 @@ from mofang.web.routes import (
 from mofang.web.statistics import Statistics
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
-ROUTES: tuple[Route, ...] = (*plain.ROUTES, *oip.ROUTES)  # one line for each protocol: its module's ROUTES
+# one line for each protocol: its module's ROUTES
+ROUTES: tuple[Route, ...] = (*plain.ROUTES, *account.ROUTES, *openai.ROUTES, *oip.ROUTES, *metrics.ROUTES, *openapi.ROUTES)
 
 
 class Door(Protocol):
@@ -71,6 +72,7 @@ class PredictApp:
         connection = scope.get("extensions", {}).get("mofang")
         call = Exchange(self.desk, self.statistics, scope, receive, send, connection.gone if connection else never,
                         self.body_bytes_max)
+        call.table = self.table
         refuse: list[Refuse] = [refuse_plainly]
         outcome = await attempt_async(self._answer(call, scope, refuse))
         if isinstance(outcome, CallerGone) or (outcome is None and call.stream_open is None):
@@ -100,7 +102,7 @@ class PredictApp:
             call.params = dict(zip(route.named, named, strict=True))
         reply = await route.handler(call)
         if route.scope == "key" and route.method == "POST":
-            self.statistics.took(perf_counter() - call.began_s)
+            self.statistics.took(perf_counter() - call.began_s, reply.model if reply else call.model)
         return reply
 
     async def _refused(self, call: Exchange, fault: Any, refuse: Refuse) -> Reply:

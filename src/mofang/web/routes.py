@@ -32,6 +32,7 @@ JSON = (b"content-type", b"application/json")
 
 Who = TypeVar("Who")
 Scope = Literal["open", "key", "admin"]
+Method = Literal["GET", "POST", "DELETE"]
 AsgiScope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -59,6 +60,10 @@ class Desk(Protocol[Who]):
 
     async def usage(self, who: Who) -> dict[str, Any]:
         """The caller's own account."""
+        ...
+
+    async def query(self, who: Who, kind: str, given: dict[str, list[str]]) -> dict[str, Any]:
+        """The caller's own use or costs in buckets of time."""
         ...
 
     def health(self) -> tuple[bool, dict[str, Any]]:
@@ -150,13 +155,14 @@ class Exchange:
     ``who`` is what ``Desk.admit`` gave, None on routes without a key; ``gone()`` is True once the caller has hung up.
     """
 
-    __slots__ = ("_body", "_send", "began_s", "desk", "gone", "headers", "method", "params", "path", "query", "request_id",
-                 "statistics", "stream_open", "who")
+    __slots__ = ("_body", "_send", "began_s", "desk", "gone", "headers", "method", "model", "params", "path", "query", "request_id",
+                 "statistics", "stream_open", "table", "who")
 
     def __init__(self, desk: Desk[Any], statistics: Any, scope: AsgiScope, receive: Receive, send: Send,
                  gone: Callable[[], bool], body_bytes_max: int) -> None:
         self.desk = desk
         self.statistics = statistics
+        self.table: Iterable[Route] = ()
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
@@ -165,6 +171,7 @@ class Exchange:
         self.request_id = new_id("req")
         self.params: dict[str, str] = {}
         self.who: Any = None
+        self.model = ""  # the release that answers a stream, for the figures of the server
         self.gone = gone
         self.stream_open: Stream | None = None
         self._body = Body(self.headers, receive, body_bytes_max)
@@ -213,6 +220,8 @@ def refusal_headers(error: MofangError) -> tuple[tuple[bytes, bytes], ...]:
     """What a refusal says beside its body: when to try again, how to show who one is."""
     after = RETRY_AFTER.get(error.status)
     extra = ((b"www-authenticate", b"Bearer"),) if error.status == 401 else ()
+    if error.status == 405:
+        extra = ((b"allow", str(error.values.get("wanted", "")).replace(" or ", ", ").encode()),)
     return (*extra, (b"retry-after", after)) if after else extra
 
 
@@ -229,7 +238,7 @@ class Route:
     request body, answers, parameters. ``refuse`` words errors as the protocol's clients expect them.
     """
 
-    method: Literal["GET", "POST", "DELETE"]
+    method: Method
     path: str
     scope: Scope
     handler: Handler
@@ -237,10 +246,11 @@ class Route:
     zh: str = ""
     about: dict[str, Any] = field(default_factory=dict)
     refuse: Refuse = refuse_plainly
+    error: dict[str, Any] | None = None  # the JSON Schema of what ``refuse`` makes, where it is not the house's own form
 
     def __post_init__(self) -> None:
         assert self.scope in get_args(Scope), f"{self.path}: nobody has said who may ask"
-        assert self.path.startswith("/") and self.method in ("GET", "POST", "DELETE")
+        assert self.path.startswith("/") and self.method in get_args(Method)
 
     @cached_property
     def named(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import uvicorn
 
 from mofang.trade.desk import Desk
 from mofang.web.listening import listen, shown_address
-from mofang.web.predict import BODY_BYTES_MAX, PredictApp
+from mofang.web.predict import BODY_BYTES_MAX, Door, PredictApp
 from mofang.web.protocol import server_settings
 from mofang.web.statistics import Statistics
 
@@ -20,13 +20,17 @@ GARBAGE = (20_000, 20, 50)
 
 def run_server(desk: Desk, host: str, port: int, *, ready: Callable[[str], None],
                body_bytes_max: int = BODY_BYTES_MAX, folder: Path | None = None,
-               certificate: Path | None = None, private_key: Path | None = None) -> None:
+               certificate: Path | None = None, private_key: Path | None = None, admin_port: int | None = None,
+               grpc_port: int | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C. ``ready`` is given the address once requests are answered.
 
-    What is being served, how much and how fast, is written each second below ``folder``.
+    What is being served, how much and how fast, is written each second below ``folder``. ``admin_port`` is a second
+    listener, on loopback, for ``/metrics``; ``grpc_port`` one for the Open Inference Protocol over gRPC; 0 takes a free one.
     """
-    bound = listen(host, port)
-    address = shown_address(bound, host, tls=certificate is not None)
+    listeners = [listen(host, port)]
+    if admin_port is not None:
+        listeners.append(listen("127.0.0.1", admin_port))
+    address = shown_address(listeners[0], host, tls=certificate is not None)
     statistics = Statistics(folder, desk.health()[1]["models"], desk.waiting)
     statistics.address = address
 
@@ -39,8 +43,16 @@ def run_server(desk: Desk, host: str, port: int, *, ready: Callable[[str], None]
     gc.collect()
     gc.freeze()  # models and modules stay; searching them for garbage over and over would only take time
     gc.set_threshold(*GARBAGE)
-    app = PredictApp(desk, body_bytes_max=body_bytes_max, statistics=statistics)
+    doors: list[Door] = []
+    if grpc_port is not None:
+        from mofang.web.grpc import GrpcDoor
+
+        doors.append(GrpcDoor(desk, statistics, host, grpc_port, certificate=certificate, private_key=private_key,
+                              body_bytes_max=body_bytes_max))
+    app = PredictApp(desk, body_bytes_max=body_bytes_max, statistics=statistics, beside=doors,
+                     admin_port=listeners[1].getsockname()[1] if admin_port is not None else 0)
     try:
-        Server(uvicorn.Config(app, **server_settings(ssl_certfile=certificate, ssl_keyfile=private_key))).run(sockets=[bound])
+        Server(uvicorn.Config(app, **server_settings(ssl_certfile=certificate, ssl_keyfile=private_key))).run(sockets=listeners)
     finally:
-        bound.close()
+        for bound in listeners:
+            bound.close()

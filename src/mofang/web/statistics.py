@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import socket
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,6 +26,8 @@ SECONDS = 60  # that p50 and p99 look back
 SHORTEST_S, STEP, BUCKETS = 50e-6, 1.05, 290  # up to a minute
 WAITING_MOST = 200_000  # latencies between two looks; more than any process answers in a second
 FORMAT = 1
+COMMIT_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 log = logging.getLogger("mofang.statistics")
 
@@ -34,10 +37,28 @@ def none_waiting() -> int:
     return 0
 
 
+class Histogram:
+    """Counts of values by their size, as Prometheus knows them: each edge counts what is at most as large."""
+
+    def __init__(self, edges: Sequence[float]) -> None:
+        self.edges = tuple(edges)
+        self.counts = [0] * (len(self.edges) + 1)
+        self.total = 0.0
+
+    def add_all(self, values: Sequence[float]) -> None:
+        """Count values."""
+        import numpy as np
+
+        found = np.bincount(np.searchsorted(self.edges, values), minlength=len(self.counts)).tolist()
+        self.counts = [old + new for old, new in zip(self.counts, found, strict=True)]
+        self.total += sum(values)
+
+
 class Statistics:
     """Counts of one serving process. Without a ``folder`` nothing is written."""
 
     def __init__(self, folder: Path | None = None, models: Sequence[str] = (), waiting: Callable[[], int] = none_waiting) -> None:
+        self._lock = threading.Lock()
         self.path = folder / f"serving-{socket.gethostname()}-{os.getpid()}.json" if folder else None
         self.models = list(models)
         self.waiting = waiting
@@ -46,9 +67,11 @@ class Statistics:
         self.requests = 0
         self.refused: Counter[str] = Counter()
         self.failed = 0  # refusals that were our own fault: 5xx
-        self._new: deque[float] = deque(maxlen=WAITING_MOST)
+        self.latencies: dict[str, Histogram] = {}  # of answered requests, by release
+        self.commits = Histogram(COMMIT_S)
+        self._new: deque[tuple[float, str]] = deque(maxlen=WAITING_MOST)
+        self._second: deque[float] = deque(maxlen=WAITING_MOST)
         self._seconds: deque[Any] = deque(maxlen=SECONDS)
-        self.took = self._new.append  # seconds of one answered request
 
     def refuse(self, code: str, status: int) -> None:
         """Count one refusal."""
@@ -84,12 +107,30 @@ class Statistics:
         beside.write_text(json.dumps(told), encoding="utf-8")
         os.replace(beside, self.path)
 
+    def took(self, seconds: float, model: str = "") -> None:
+        """One answered request, and the release that answered it."""
+        self._new.append((seconds, model))
+
+    def gather(self) -> None:
+        """Sort what was answered since the last time into its histograms."""
+        with self._lock:
+            fresh: dict[str, list[float]] = {}
+            for _ in range(len(self._new)):
+                seconds, model = self._new.popleft()
+                fresh.setdefault(model, []).append(seconds)
+            for model, values in fresh.items():
+                self.latencies.setdefault(model, Histogram(LATENCY_S)).add_all(values)
+                self._second.extend(values)
+                self.requests += len(values)
+
     def look(self) -> dict[str, Any]:
         """Close the running second and say everything that is known."""
         import numpy as np
 
-        seconds = [self._new.popleft() for _ in range(len(self._new))]
-        self.requests += len(seconds)
+        self.gather()
+        with self._lock:
+            seconds = list(self._second)
+            self._second.clear()
         steps = np.log(np.maximum(np.array(seconds), SHORTEST_S) / SHORTEST_S) / np.log(STEP)
         self._seconds.append(np.bincount(np.minimum(steps.astype(np.int64), BUCKETS - 1), minlength=BUCKETS))
         minute = np.sum(self._seconds, axis=0)

@@ -42,7 +42,7 @@ def wrong(at: str, reason: str) -> MofangError:
     return MofangError("tensor-wrong", at=at, reason=reason)
 
 
-def size_of(shape: Sequence[int], at: str) -> int:
+def size_of(shape: Sequence[Any], at: str) -> int:
     """How many values a shape holds."""
     count = 1
     for axis in shape:
@@ -66,7 +66,7 @@ def split_bytes(data: bytes, at: str) -> list[bytes]:
 
 def join_bytes(elements: Sequence[str]) -> bytes:
     """The same, written."""
-    parts = []
+    parts: list[bytes] = []
     for element in elements:
         data = element.encode()
         parts += (len(data).to_bytes(4, "little"), data)

@@ -1,7 +1,7 @@
 """Engines that run a graph: one protocol, one module each, found by name.
 
 A runtime that is not installed, or cannot load a graph, says why; it is left out of the table with that
-reason.
+reason. An engine may offer several precisions; int8 needs a file that packaging quantised, bf16 a processor that has it.
 """
 
 from __future__ import annotations
@@ -9,19 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, cast
+from typing import Any, ClassVar, Literal, Protocol, Self, cast
 
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Arrays
 
-RUNTIMES = {"onnx": "OnnxRuntime", "openvino": "OpenVinoRuntime", "xgboost": "XgboostRuntime"}
+RUNTIMES = {"onnx": "OnnxRuntime", "openvino": "OpenVinoRuntime", "xgboost": "XgboostRuntime", "torch": "TorchRuntime"}
+
+Precision = Literal["fp32", "bf16", "int8", "int4"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8", "int4")
+LOSSY: tuple[Precision, ...] = ("bf16", "int8", "int4")
 
 
 class Runtime(Protocol):
-    """A loaded graph. `run` may be called from several threads."""
+    """A loaded graph. `run` may be called from as many threads at a time as it was loaded with streams."""
 
     name: ClassVar[str]
-    file: ClassVar[str]      # the graph's file that it reads: model.onnx or model.ubj
+    file: ClassVar[str]      # the file that it reads at full precision: model.onnx, model.ubj or program.json
+    files: ClassVar[Mapping[str, str]]  # by precision, the file that it reads
 
     @classmethod
     def available(cls) -> str | None:
@@ -29,8 +34,11 @@ class Runtime(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, about: Mapping[str, Any], threads: int) -> Self:
-        """Load the graph in `folder`; raises MofangError engine-refuses with the reason."""
+    def load(cls, folder: Path, about: Mapping[str, Any], threads: int, precision: str = "fp32", streams: int = 1) -> Self:
+        """Load the graph in `folder`; raises MofangError engine-refuses with the reason.
+
+        Each of ``streams`` calls at a time is given ``threads`` threads.
+        """
         ...
 
     def run(self, arrays: Arrays) -> Arrays:
@@ -43,6 +51,16 @@ def runtime_named(name: str) -> type[Runtime]:
     if name not in RUNTIMES:
         raise MofangError("engine-unknown", name=name, known=", ".join(sorted(RUNTIMES)))
     return cast(type[Runtime], getattr(import_module(f"mofang.engine.runtimes.{name}"), RUNTIMES[name]))
+
+
+def file_of(runtime: type[Runtime], folder: Path, precision: str) -> Path:
+    """The file that an engine reads at a precision; raises ``engine-refuses`` where it has none or it is not there."""
+    name = runtime.files.get(precision)
+    if name is None:
+        raise MofangError("engine-refuses", engine=runtime.name, reason=f"it has no precision {precision}")
+    if not (folder / name).exists():
+        raise MofangError("engine-refuses", engine=runtime.name, reason=f"the graph has no {name}")
+    return folder / name
 
 
 def missing_package(module: str, package: str) -> str | None:

@@ -8,14 +8,18 @@ from typing import Any, ClassVar, Self
 
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Arrays
-from mofang.engine.runtimes import missing_package
+from mofang.engine.runtimes import file_of, missing_package
 
 
 class OnnxRuntime:
-    """A session with a fixed number of threads; `optimise=False` runs the graph node by node, as written."""
+    """A session with a fixed number of threads; `optimise=False` runs the graph node by node, as written.
+
+    Its int8 is the dynamic one: weights as bytes, activations scaled for each call, so that nothing has to be calibrated.
+    """
 
     name: ClassVar[str] = "onnx"
     file: ClassVar[str] = "model.onnx"
+    files: ClassVar[Mapping[str, str]] = {"fp32": file, "int8": "model.dynamic.onnx"}
 
     def __init__(self, path: Path, threads: int, *, optimise: bool = True) -> None:
         import onnxruntime as ort
@@ -38,9 +42,9 @@ class OnnxRuntime:
         return missing_package("onnxruntime", "onnxruntime")
 
     @classmethod
-    def load(cls, folder: Path, about: Mapping[str, Any], threads: int) -> Self:
-        """Open model.onnx in the folder."""
-        return cls(folder / cls.file, threads)
+    def load(cls, folder: Path, about: Mapping[str, Any], threads: int, precision: str = "fp32", streams: int = 1) -> Self:
+        """Open the graph of this precision in the folder. With several streams each call runs in its caller's thread."""
+        return cls(file_of(cls, folder, precision), threads)
 
     def run(self, arrays: Arrays) -> Arrays:
         """Run the graph once."""

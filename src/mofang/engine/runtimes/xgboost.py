@@ -10,7 +10,7 @@ import numpy as np
 
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Arrays
-from mofang.engine.runtimes import missing_package
+from mofang.engine.runtimes import file_of, missing_package
 
 
 class XgboostRuntime:
@@ -18,6 +18,7 @@ class XgboostRuntime:
 
     name: ClassVar[str] = "xgboost"
     file: ClassVar[str] = "model.ubj"
+    files: ClassVar[Mapping[str, str]] = {"fp32": file}
 
     def __init__(self, path: Path, threads: int) -> None:
         import xgboost
@@ -36,11 +37,9 @@ class XgboostRuntime:
         return missing_package("xgboost", "xgboost-cpu")
 
     @classmethod
-    def load(cls, folder: Path, about: Mapping[str, Any], threads: int) -> Self:
+    def load(cls, folder: Path, about: Mapping[str, Any], threads: int, precision: str = "fp32", streams: int = 1) -> Self:
         """Read model.ubj in the folder."""
-        if not (folder / cls.file).exists():
-            raise MofangError("engine-refuses", engine=cls.name, reason=f"the graph has no {cls.file}")
-        return cls(folder / cls.file, threads)
+        return cls(file_of(cls, folder, precision), threads)
 
     def run(self, arrays: Arrays) -> Arrays:
         """Class probabilities; NaN is a missing value."""

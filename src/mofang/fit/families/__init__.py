@@ -6,6 +6,7 @@ Importing them is light; what they need to work is imported when they do.
 from mofang.fit.families.averaged import Averaged
 from mofang.fit.families.cross import Cross
 from mofang.fit.families.encoder import Encoder
+from mofang.fit.families.frozen import Frozen
 from mofang.fit.families.generator import Generator
 from mofang.fit.families.labeller import Labeller
 from mofang.fit.families.linear import Linear
@@ -30,6 +31,7 @@ __all__ = [
     "Averaged",
     "Cross",
     "Encoder",
+    "Frozen",
     "Generator",
     "Labeller",
     "Linear",

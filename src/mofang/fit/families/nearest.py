@@ -49,6 +49,7 @@ class Nearest(Family):
         from mofang.fit.loop.rowwise import encode_texts
         from mofang.fit.loop.start import WEIGHTS, weights_file
         from mofang.fit.networks.transformer import from_folder
+        from mofang.fit.reading import read_vectors
 
         folder, train = conditions.base or base_folder(self.base), material.train
         sample = texts(train.records[:COVERAGE_ROWS], material.columns("text"))
@@ -62,10 +63,10 @@ class Nearest(Family):
         records = [train.records[place] for place in chosen]
         spoken = [dict.fromkeys(material.columns("text"), name) for name in _said(self.names, material.labels)]
         with conditions.progress("Reading", "读取中", total=3) as bar:
-            vectors = _vectors(network, encode_texts(encoder, [*spoken, *records]))
+            vectors = read_vectors(network.vectors, encode_texts(encoder, [*spoken, *records]))
             bar.advance()
             prototypes = _prototypes(vectors, train.labels[chosen], len(material.labels), self.named if self.shots else 1.0)
-            seen = _vectors(network, encode_texts(encoder, material.validation.records))
+            seen = read_vectors(network.vectors, encode_texts(encoder, material.validation.records))
             bar.advance()
             cosines = seen @ prototypes.T
             scale = min(SCALES, key=lambda one: _loss(cosines * one, material.validation.labels))
@@ -122,25 +123,6 @@ def _chosen(labels: Array, classes: int, shots: int, seed: int) -> Array:
     """Places of at most so many rows of each class, by lot."""
     order = np.random.default_rng((seed, shots)).permutation(len(labels))
     return np.sort(np.concatenate([order[labels[order] == place][:shots] for place in range(classes)])).astype(np.int64)
-
-
-def _vectors(network: Any, rows: Any) -> Array:
-    """Vectors of length 1 of encoded rows, float32 [N, H]."""
-    import torch
-
-    from mofang.fit.loop.batches import Batches
-    from mofang.fit.loop.machine import threads
-    from mofang.fit.loop.objective import tensors
-
-    torch.set_num_threads(threads())
-    made: Array | None = None
-    with torch.inference_mode():
-        for batch in Batches(rows.lengths, 64, 4096).in_order():
-            found = network.vectors(**tensors(rows.batch(batch))).float().numpy()
-            made = np.zeros((len(rows.lengths), found.shape[1]), np.float32) if made is None else made
-            made[batch] = found
-    assert made is not None
-    return made
 
 
 def _prototypes(vectors: Array, labels: Array, classes: int, named: float) -> Array:

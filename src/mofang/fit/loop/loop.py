@@ -108,7 +108,8 @@ class Loop:
                 self._verdict(bar)
                 self.network.train()
             self._checkpoint_when_due()
-        if not self.plan.judge_steps or (cursor.count and (self._over() or cursor.epoch + 1 == self.plan.epochs)):
+        last = bool(self._over()) or cursor.epoch + 1 == self.plan.epochs
+        if (cursor.count and last) if self.plan.judge_steps else (last or not self._soon_over(len(groups))):
             self._verdict(bar)
         if self._over() and not cursor.stopped and cursor.epoch + 1 < self.plan.epochs:
             cursor.stopped = self._over()
@@ -227,6 +228,10 @@ class Loop:
         possible = cursor.step + int(LEFT_SHARE * (limit - cursor.elapsed_s) * steps / spent)
         cursor.steps = max(MEASURED_STEPS, min(self._planned, possible))
         self._timed = cursor.step, cursor.elapsed_s
+
+    def _soon_over(self, groups: int) -> bool:
+        """Whether a shortened plan ends within half an epoch: its last verdict then stands for this one, too."""
+        return bool(self.plan.seconds) and self.cursor.steps - self.cursor.step < groups / 2
 
     def _over(self) -> str:
         """Why there are no more steps; "" while there are."""

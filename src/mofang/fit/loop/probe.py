@@ -38,13 +38,15 @@ class Choices:
     """The fastest measured ways on one machine.
 
     ``attention_by`` and ``gelu_by`` map "bfloat16/causal/256" and "bfloat16/tanh" to the name of a way, ``rates`` precisions
-    to floating-point operations per second of a matrix product. ``precision`` is "fp32" or "bf16".
+    to floating-point operations per second of a matrix product. ``precision`` is "fp32" or "bf16", ``bias`` "native" or "fused"
+    (added by oneDNN within a bfloat16 product).
     """
 
     precision: str = "fp32"
     attention_by: Mapping[str, str] = field(default_factory=dict)
     gelu_by: Mapping[str, str] = field(default_factory=dict)
     dropout: str = "bytes"
+    bias: str = "native"
     rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -73,13 +75,14 @@ class Choices:
             "attention": dict(self.attention_by),
             "gelu": dict(self.gelu_by),
             "dropout": self.dropout,
+            "bias": self.bias,
             "rates": dict(self.rates),
         }
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Choices:
         """What ``to_dict`` wrote."""
-        return cls(given["precision"], given["attention"], given["gelu"], given["dropout"], given["rates"])
+        return cls(given["precision"], given["attention"], given["gelu"], given["dropout"], given.get("bias", "native"), given["rates"])
 
 
 class Probe(Artifact):
@@ -143,6 +146,7 @@ def choose(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Choices:
         {case: _fastest(ways) for case, ways in _cases(found["attention"]).items()},
         {case: _fastest(ways) for case, ways in _cases(found["gelu"]).items()},
         _fastest(next(iter(_cases(found["dropout"]).values()))),
+        _fastest(next(iter(_cases(found["bias"]).values())), 1.0),
         rates,
     )
 
@@ -176,9 +180,9 @@ def _cases(found: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, floa
     return cases
 
 
-def _fastest(ways: Mapping[str, float]) -> str:
+def _fastest(ways: Mapping[str, float], worth: float = WORTH) -> str:
     first, best = next(iter(ways)), min(ways, key=ways.__getitem__)
-    return best if ways[first] > WORTH * ways[best] else first
+    return best if ways[first] > worth * ways[best] else first
 
 
 def _plain(dtype: Any) -> str:

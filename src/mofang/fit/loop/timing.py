@@ -16,6 +16,7 @@ from mofang.fit.loop.probe import Choices
 from mofang.fit.networks.attention import VARIANTS, attend, causal_bias, document_bias, padding_bias
 from mofang.fit.networks.kernels import Masks, gelu
 from mofang.fit.networks.mixing import Stretch, mixed
+from mofang.fit.networks.products import fused, fuses
 
 ROWS, WIDTH, INNER, HEADS = 1024, 384, 1536, 12  # a small encoder's step
 DROPOUTS = 12  # of a pass through six layers
@@ -101,6 +102,8 @@ def _works(lengths: tuple[int, ...], rows: int) -> Iterator[tuple[tuple[str, str
     values = torch.randn(rows, WIDTH).bfloat16()
     for way in ("bytes", "native"):
         yield ("dropout", f"bfloat16/{way}"), (_dropout(values, way), 0.0)
+    for way in ("native", "fused") if fuses() else ("native",):
+        yield ("bias", f"bfloat16/{way}"), (_bias(values, way), 0.0)
     table, ids = torch.randn(30 * rows, WIDTH, requires_grad=True), torch.randint(0, 30 * rows, (rows,))
     for way in ("dense", "sparse"):
         yield ("table", f"float32/{way}"), (_table(table, ids, way == "sparse"), 0.0)
@@ -174,6 +177,14 @@ def _dropout(values: Tensor, way: str) -> Work:
         for _ in range(DROPOUTS):
             masks.drop(values, 0.1)
     return work
+
+
+def _bias(values: Tensor, way: str) -> Work:
+    """A product with a bias, as a layer computes it."""
+    weight, bias = torch.randn(INNER, WIDTH).bfloat16(), torch.randn(INNER).bfloat16()
+    if way == "native":
+        return lambda: torch.nn.functional.linear(values, weight, bias)
+    return lambda: fused(values, weight, bias)
 
 
 def _table(table: Tensor, ids: Tensor, sparse: bool) -> Work:

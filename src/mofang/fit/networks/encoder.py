@@ -204,8 +204,8 @@ class Embeddings(nn.Module):
         """States [T, H] of a layout without padding, else [B, L, H]; float32."""
         positions = torch.arange(layout.length, device=ids.device)
         if layout.places is not None:
-            ids, positions = ids.reshape(-1)[layout.places], positions.repeat(layout.rows)[layout.places]
-            types = None if types is None else types.reshape(-1)[layout.places]
+            ids, positions = ids.reshape(-1).index_select(0, layout.places), layout.places % layout.length
+            types = None if types is None else types.reshape(-1).index_select(0, layout.places)
         words = functional.embedding(
             ids, self.word_embeddings.weight, self.word_embeddings.padding_idx, sparse=self.sparse
         )

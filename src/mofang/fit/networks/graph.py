@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +34,29 @@ class _Answers(nn.Module):
         return torch.sigmoid(found) if self.end == "sigmoid" else found * self.spread + self.centre
 
 
+@dataclass(frozen=True)
+class Captured:
+    """A network as it is about to be exported: by position in the order of ``sample``, its one output named."""
+
+    module: nn.Module
+    sample: Arrays
+    output: str
+
+
+_CAPTURED: ContextVar[list[Captured] | None] = ContextVar("captured", default=None)
+
+
+@contextmanager
+def capturing() -> Iterator[list[Captured]]:
+    """Every network that is exported inside this block, as torch has it."""
+    found: list[Captured] = []
+    token = _CAPTURED.set(found)
+    try:
+        yield found
+    finally:
+        _CAPTURED.reset(token)
+
+
 def network_graph(
     network: nn.Module, sample: Arrays, end: End = "softmax", centre: float = 0.0, spread: float = 1.0,
     named: str = "", each: bool = False,
@@ -42,7 +69,9 @@ def network_graph(
     """
     end = "identity" if named else end
     output = named or ENDS[end][1]
-    names = list(sample)
+    names = sorted(sample)  # as files give them they come in any order
+    if (taken := _CAPTURED.get()) is not None:
+        taken.append(Captured(_Answers(network, names, end, centre, spread).eval(), sample, output))
     ragged = {array.shape for array in sample.values() if array.dtype == "int64"}  # ids, and what stands beside them
     axes = {name: {0: "batch"} | ({1: "length"} if sample[name].shape in ragged else {}) for name in names}
     rows = tuple(torch.from_numpy(sample[name][:2].copy()) for name in names)

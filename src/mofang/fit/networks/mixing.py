@@ -26,14 +26,17 @@ SPARE = 32_768  # scores that cost as much as one more stretch does, so that mer
 class Stretch:
     """Neighbouring rows that attend together, padded to ``length`` for it where they differ.
 
-    ``positions`` of their own lie end to end; ``slots`` int64 [positions] are their places among rows * length and ``bias``
-    [rows, 1, 1, length] what keeps padding out; both None where all rows are equally long.
+    ``positions`` of their own lie end to end. Where rows differ, ``slots`` int64 [positions] are the places of these among
+    rows * length, ``source`` int64 [rows * length] is what is read for each place (for padding any position, for ``padding``
+    lists those places) and ``bias`` [rows, 1, 1, length] keeps padding out of sight.
     """
 
     rows: int
     length: int
     positions: int
     slots: Tensor | None = None
+    source: Tensor | None = None
+    padding: Tensor | None = None
     bias: Tensor | None = None
 
 
@@ -55,7 +58,9 @@ def _stretch(counts: Sequence[int], dtype: torch.dtype) -> Stretch:
     if counts[0] == longest:
         return Stretch(rows, longest, own)
     mask = torch.arange(longest) < torch.tensor(counts)[:, None]
-    return Stretch(rows, longest, own, mask.reshape(-1).nonzero().squeeze(1), padding_bias(mask, dtype))
+    flat = mask.view(-1)
+    source = (flat.cumsum(0) - 1).clamp_(min=0)
+    return Stretch(rows, longest, own, flat.nonzero().squeeze(1), source, (~flat).nonzero().squeeze(1), padding_bias(mask, dtype))
 
 
 def mixed(joint: Tensor, parts: Sequence[Stretch], heads: int, share: float, chosen: Choices, masks: Masks) -> Tensor:
@@ -68,12 +73,12 @@ def mixed(joint: Tensor, parts: Sequence[Stretch], heads: int, share: float, cho
     shares = joint.split_with_sizes([part.positions for part in parts])
     made = []
     for one, part, way in zip(shares, parts, ways, strict=True):
-        if part.slots is not None:
-            one = one.new_zeros((part.rows * part.length, one.shape[1])).index_copy(0, part.slots, one)
+        if part.source is not None:
+            one = one.index_select(0, part.source)
         apart = one.view(part.rows, part.length, 3, heads, -1).permute(2, 0, 3, 1, 4)
         found = attend(*apart.unbind(0), variant=way, bias=part.bias, dropout=share, masks=masks)
         found = found.transpose(1, 2).reshape(part.rows * part.length, -1)
-        made.append(found if part.slots is None else found[part.slots])
+        made.append(found if part.slots is None else found.index_select(0, part.slots))
     return made[0] if len(made) == 1 else torch.cat(made)
 
 
@@ -129,9 +134,11 @@ class _Mixed(torch.autograd.Function):
 
 
 def _apart(joint: Tensor, part: Stretch, count: int, heads: int) -> Tensor:
-    """Positions [T, count H] as [count, rows * heads, length, H / heads], padding 0."""
-    if part.slots is not None:
-        joint = joint.new_zeros((part.rows * part.length, joint.shape[1])).index_copy_(0, part.slots, joint)
+    """Positions [T, count H] as [count, rows * heads, length, H / heads]; slopes of padding are 0."""
+    if part.source is not None and part.padding is not None:
+        joint = joint.index_select(0, part.source)
+        if count == 1:
+            joint.index_fill_(0, part.padding, 0)
     found = joint.view(part.rows, part.length, count, heads, -1).permute(2, 0, 3, 1, 4)
     return found.clone(memory_format=torch.contiguous_format).view(count, part.rows * heads, part.length, -1)
 

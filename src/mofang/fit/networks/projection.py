@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mofang.fit.networks.kernels import Frozen, joined
+from mofang.fit.networks.products import Adapted, Trained, suits
 
 
 class LoraLinear(nn.Module):
@@ -61,11 +63,22 @@ class LoraLinear(nn.Module):
 def project(values: Tensor, layers: Sequence[nn.Module], frozen: Frozen) -> Tensor:
     """The outputs of several layers on one input, side by side [..., sum of their widths], in the input's precision."""
     dtype = values.dtype
-    weight = frozen.joined([layer.weight for layer in layers], dtype)  # type: ignore[misc]
+    weights: list[Any] = [layer.weight for layer in layers]
     biases: list[Any] = [layer.bias for layer in layers]
-    bias = None if biases[0] is None else frozen.joined(biases, dtype)
-    found = functional.linear(values, weight, bias)
     adapted = [layer for layer in layers if isinstance(layer, LoraLinear)]
+    by_hand = suits(values, [*weights, *(one for one in biases if one is not None)])
+    if by_hand and not adapted and None not in biases and all(one.requires_grad for one in (*weights, *biases)):
+        trained: Tensor = Trained.apply(values, len(layers), *weights, *biases)  # type: ignore[no-untyped-call]
+        return trained
+    weight = frozen.joined(weights, dtype)
+    bias = None if biases[0] is None else frozen.joined(biases, dtype)
+    if by_hand and not any(one.requires_grad for one in (*weights, *biases) if one is not None):
+        starts = dict(zip(map(id, layers), itertools.accumulate(map(len, weights), initial=0), strict=False))
+        places = [(starts[id(layer)], layer.scale) for layer in adapted]
+        pairs = [one for layer in adapted for one in (layer.lora_A.weight, layer.lora_B.weight)]
+        stayed: Tensor = Adapted.apply(values, weight, bias, places, *pairs)  # type: ignore[no-untyped-call]
+        return stayed
+    found = functional.linear(values, weight, bias)
     if not adapted:
         return found
     inner = functional.linear(values, joined([layer.lora_A.weight for layer in adapted], dtype))

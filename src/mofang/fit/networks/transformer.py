@@ -30,11 +30,14 @@ class TransformerNetwork(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits [B, K] of ids and mask int64 [B, L]."""
+        logits: Tensor = self.head(self.dropout(self.pooled(input_ids, attention_mask)))
+        return logits
+
+    def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The mean of the last hidden states over a text's own positions, [B, H]."""
         states = states_of(self.body(input_ids=input_ids, attention_mask=attention_mask))
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
-        pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
-        logits: Tensor = self.head(self.dropout(pooled))
-        return logits
+        return (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
     def operations(self, batch: Batch) -> float:
         """Floating-point operations of a training step on this batch; 0 where the body is not ours (the loop then counts)."""

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mofang.fit.loop.objective import Batch
+from mofang.fit.networks.encoder import EncoderBody
 from mofang.fit.networks.transformer import from_config, from_folder, states_of
 
 
@@ -44,6 +46,14 @@ class TextVectors(nn.Module):
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
         return nn.functional.normalize(self.projection(pooled).float(), dim=1)
+
+    def operations(self, batch: Batch) -> float:
+        """Floating-point operations of a training step on this batch of texts that belong together; 0 where the body is not
+        ours (the loop then estimates)."""
+        if not isinstance(self.body, EncoderBody):
+            return 0.0
+        masks = [value for name, value in batch.arrays.items() if name.endswith("attention_mask")]
+        return sum(self.body.operations(mask.sum(dim=1)) for mask in masks)
 
 
 def body_of(config: dict[str, Any], folder: Path | None, attention: str) -> tuple[nn.Module, int]:

@@ -1,0 +1,40 @@
+"""What a frozen encoder makes of texts: one vector for each, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mofang.core.progress import Bar
+from mofang.engine.arrays import Array
+
+ROWS, POSITIONS = 64, 4096  # of a batch
+
+
+def read_vectors(network: Callable[..., Any], rows: Any, bar: Bar | None = None, *, half: bool = False) -> Array:
+    """The vectors float32 [N, H] that ``network(**arrays)`` gives for encoded rows, in their order.
+
+    ``half`` computes them in half the bits where the machine's probe found that faster; ``bar`` advances by the share read.
+    """
+    import torch
+
+    from mofang.fit.loop.batches import Batches
+    from mofang.fit.loop.machine import threads
+    from mofang.fit.loop.objective import tensors
+    from mofang.fit.loop.precision import casting
+    from mofang.fit.loop.probe import choices
+
+    torch.set_num_threads(threads())
+    made: Array | None = None
+    precision = choices().precision if half else "fp32"
+    with torch.inference_mode(), casting(precision, torch.device("cpu")):
+        for batch in Batches(rows.lengths, ROWS, POSITIONS).in_order():
+            found = network(**tensors(rows.batch(batch))).float().numpy()
+            made = np.zeros((len(rows.lengths), found.shape[1]), np.float32) if made is None else made
+            made[batch] = found
+            if bar is not None:
+                bar.advance(len(batch) / len(rows.lengths))
+    assert made is not None
+    return made
