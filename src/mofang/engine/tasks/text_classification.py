@@ -15,10 +15,9 @@ EDGES = ("好", "a", "质量很差，不推荐。", "Would buy again!", "ＡＢ�
          "\u202eright to left\u202c", "好" * 3000, "never " * 600, "مرحبا नमस्ते")
 
 
-class TextClassification(Classification):
-    """One label for each text; a long text counts as one unit for each 1,000 characters begun."""
+class OneText:
+    """What every task that answers a text has: a long text counts as one unit for each 1,000 characters begun."""
 
-    name: ClassVar[str] = "text_classification"
     unit: ClassVar[str] = "text"
     input_roles: ClassVar[frozenset[str]] = frozenset({"text"})
 
@@ -30,6 +29,12 @@ class TextClassification(Classification):
         """Single characters, full width, combining marks, emoji, digits beside Chinese, right to left, very
         long."""
         return [{each["name"]: text for each in signature["inputs"]} for text in EDGES]
+
+
+class TextClassification(OneText, Classification):
+    """One label for each text."""
+
+    name: ClassVar[str] = "text_classification"
 
 
 def text_units(record: Record) -> int:

@@ -44,23 +44,14 @@ class Averaged(Family):
         """Learn the embeddings and the head together."""
         from mofang.engine.encode.ngrams import NgramEncoder
         from mofang.fit.loop.arrays import encode_ngrams
-        from mofang.fit.loop.plan import Plan
-        from mofang.fit.loop.rowwise import balance_of, fit_rows
+        from mofang.fit.loop.rowwise import fit_rows, plan_of
 
         train = material.train.records
         encoder = NgramEncoder.fit(train, material.columns("text"), max_terms=self.terms)
         encoded = encode_ngrams(encoder, train), encode_ngrams(encoder, material.validation.records)
         architecture = {"terms": encoder.size, "classes": outputs_of(material)}
-        plan = Plan(
-            self._epochs(len(train)),
-            self.learning_rate,
-            rows=self.batch,
-            positions=1024 * self.batch,
-            patience=2,
-            seed=conditions.seed,
-            seconds=conditions.seconds,
-            class_weights=balance_of(material, self.balance),
-        )
+        plan = plan_of(material, conditions, self._epochs(len(train)), self.learning_rate,
+                       rows=self.batch, positions=1024 * self.batch, balance=self.balance)
         return fit_rows(
             lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture
         )

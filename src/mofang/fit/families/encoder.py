@@ -53,8 +53,7 @@ class Encoder(Family):
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Learn the vocabulary, then the encoder and its head together."""
         from mofang.engine.encode.tokens import TokenEncoder
-        from mofang.fit.loop.plan import Plan
-        from mofang.fit.loop.rowwise import balance_of, encode_texts, fit_rows, windowed
+        from mofang.fit.loop.rowwise import encode_texts, fit_rows, plan_of, windowed
         from mofang.fit.scale import outputs_of
 
         train = material.train.records
@@ -76,16 +75,8 @@ class Encoder(Family):
             "pad_token_id": 0,
         }
         architecture = {"config": config, "classes": outputs_of(material)}
-        plan = Plan(
-            self._epochs(len(train), float(encoded[0].lengths.mean())),
-            self.learning_rate,
-            rows=64,
-            positions=self.tokens,
-            patience=2,
-            seed=conditions.seed,
-            seconds=conditions.seconds,
-            class_weights=balance_of(material, self.balance),
-        )
+        plan = plan_of(material, conditions, self._epochs(len(train), float(encoded[0].lengths.mean())), self.learning_rate,
+                       positions=self.tokens, balance=self.balance)
         build, told = partial(self._network, architecture), dict[str, Any]()
         if self.masked_steps:
             from mofang.fit.loop.masking import guess_first

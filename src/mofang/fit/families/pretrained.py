@@ -67,8 +67,7 @@ class Pretrained(Family):
         import dataclasses
 
         from mofang.engine.encode.tokens import TokenEncoder
-        from mofang.fit.loop.plan import Plan
-        from mofang.fit.loop.rowwise import balance_of, encode_texts, fit_rows, windowed
+        from mofang.fit.loop.rowwise import encode_texts, fit_rows, plan_of, windowed
         from mofang.fit.networks.adapt import adapt
         from mofang.fit.networks.transformer import from_folder
         from mofang.fit.scale import outputs_of
@@ -93,16 +92,8 @@ class Pretrained(Family):
             )
             return adapt(network, self.adapt, self.rank)
 
-        plan = Plan(
-            self._epochs(len(train), float(encoded[0].lengths.mean())),
-            self.learning_rate,
-            rows=64,
-            positions=self.tokens,
-            patience=2,
-            seed=conditions.seed,
-            seconds=conditions.seconds,
-            class_weights=balance_of(material, self.balance),
-        )
+        plan = plan_of(material, conditions, self._epochs(len(train), float(encoded[0].lengths.mean())), self.learning_rate,
+                       positions=self.tokens, balance=self.balance)
         fitted = fit_rows(build, encoder, encoded, material, plan, conditions, architecture)
         if conditions.base is not None:  # its licences came with the artifact
             return fitted

@@ -46,24 +46,15 @@ class Rnn(Family):
         """Learn the vocabulary, then the embeddings, the recurrent layers and the head together."""
         from mofang.engine.encode.tokens import TokenEncoder
         from mofang.fit.loop.arrays import encode_tokens
-        from mofang.fit.loop.plan import Plan
-        from mofang.fit.loop.rowwise import balance_of, fit_rows
+        from mofang.fit.loop.rowwise import fit_rows, plan_of
         from mofang.fit.scale import outputs_of
 
         train = material.train.records
         encoder = TokenEncoder.fit(train, material.columns("text"), vocabulary=self.vocabulary, max_length=self.max_length)
         encoded = encode_tokens(encoder, train), encode_tokens(encoder, material.validation.records)
         architecture = {"terms": encoder.size, "classes": outputs_of(material)}
-        plan = Plan(
-            self._epochs(len(train), float(encoded[0].lengths.mean())),
-            self.learning_rate,
-            rows=64,
-            positions=self.tokens,
-            patience=2,
-            seed=conditions.seed,
-            seconds=conditions.seconds,
-            class_weights=balance_of(material, self.balance),
-        )
+        plan = plan_of(material, conditions, self._epochs(len(train), float(encoded[0].lengths.mean())), self.learning_rate,
+                       positions=self.tokens, balance=self.balance)
         return fit_rows(lambda: self._network(architecture), encoder, encoded, material, plan, conditions, architecture)
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:

@@ -76,7 +76,7 @@ class Surroundings(Family):
         from safetensors.numpy import save
 
         tensors = {"weight": np.ascontiguousarray(solution.weights), "bias": np.ascontiguousarray(solution.bias)}
-        notes = {"pieces": int(matrix.shape[0]), "names": encoder.size - 1, "uneven_spans": uneven,
+        notes: dict[str, int | float | str] = {"pieces": int(matrix.shape[0]), "names": encoder.size - 1, "uneven_spans": uneven,
                  "stopped": "finished" if solution.finished else "time limit"}
         notes |= {"chain_weight": encoder.chain.weight} if encoder.chain else {}
         return Fitted(encoder, {"weights.safetensors": save(tensors)}, {"asks": asks, "c": self.c}, None, sample,

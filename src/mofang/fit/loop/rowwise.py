@@ -207,6 +207,13 @@ def cut_note(encoder: Encoder, train: Encoded) -> dict[str, int]:
     return {}
 
 
+def plan_of(material: Material, conditions: Conditions, epochs: int, learning_rate: float, *, positions: int, rows: int = 64,
+            patience: int = 2, balance: bool = False) -> Plan:
+    """The plan of a family that learns rows: what the run gives, and the usual patience."""
+    return Plan(epochs, learning_rate, rows=rows, positions=positions, patience=patience, seed=conditions.seed,
+                seconds=conditions.seconds, class_weights=balance_of(material, balance))
+
+
 def balance_of(material: Material, balance: bool) -> tuple[float, ...]:
     """What each class counts in the loss, where rows have one class each; () otherwise."""
     return weights_of(material, balance) if material.target == "class" else ()

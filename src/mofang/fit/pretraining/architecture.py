@@ -66,7 +66,18 @@ class Architecture(Variant):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bert(Architecture):
+class Dialled(Architecture):
+    """What every kind has: the dial, and the parts that it sets where they are 0."""
+
+    size: Dial = "mini"
+    depth: Annotated[int, Field(ge=0, le=200)] = 0
+    width: Annotated[int, Field(ge=0)] = 0
+    heads: Annotated[int, Field(ge=0)] = 0
+    inner: Annotated[int, Field(ge=0)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bert(Dialled):
     """An encoder of BERT's type, for classifying, labelling and searching texts."""
 
     tag: ClassVar[str] = "bert"
@@ -74,11 +85,6 @@ class Bert(Architecture):
     frame: ClassVar[Literal["none", "cls", "bos"]] = "cls"
     rate_share: ClassVar[float] = 0.5
 
-    size: Dial = "mini"
-    depth: Annotated[int, Field(ge=0, le=200)] = 0
-    width: Annotated[int, Field(ge=0)] = 0
-    heads: Annotated[int, Field(ge=0)] = 0
-    inner: Annotated[int, Field(ge=0)] = 0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     deviation: Annotated[float, Field(gt=0)] = 0.02
 
@@ -94,17 +100,12 @@ class Bert(Architecture):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gpt(Architecture):
+class Gpt(Dialled):
     """A generator of GPT-2's type."""
 
     tag: ClassVar[str] = "gpt"
     objectives: ClassVar[tuple[str, ...]] = ("clm",)
 
-    size: Dial = "mini"
-    depth: Annotated[int, Field(ge=0, le=200)] = 0
-    width: Annotated[int, Field(ge=0)] = 0
-    heads: Annotated[int, Field(ge=0)] = 0
-    inner: Annotated[int, Field(ge=0)] = 0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     deviation: Annotated[float, Field(gt=0)] = 0.02
 
@@ -119,18 +120,13 @@ class Gpt(Architecture):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Llama(Architecture):
+class Llama(Dialled):
     """A generator of Llama's type: rotary positions, RMS norms, gated units; ``groups`` are heads of keys and values."""
 
     tag: ClassVar[str] = "llama"
     objectives: ClassVar[tuple[str, ...]] = ("clm",)
 
-    size: Dial = "mini"
-    depth: Annotated[int, Field(ge=0, le=200)] = 0
-    width: Annotated[int, Field(ge=0)] = 0
-    heads: Annotated[int, Field(ge=0)] = 0
     groups: Annotated[int, Field(ge=0)] = 0
-    inner: Annotated[int, Field(ge=0)] = 0
     tied: bool = True
     deviation: Annotated[float, Field(gt=0)] = 0.02
 
@@ -145,17 +141,12 @@ class Llama(Architecture):
 
 
 @dataclass(frozen=True, kw_only=True)
-class T5(Architecture):
+class T5(Dialled):
     """An encoder with a decoder of T5's type; ``depth`` counts the layers of each."""
 
     tag: ClassVar[str] = "t5"
     objectives: ClassVar[tuple[str, ...]] = ("denoise",)
 
-    size: Dial = "mini"
-    depth: Annotated[int, Field(ge=0, le=200)] = 0
-    width: Annotated[int, Field(ge=0)] = 0
-    heads: Annotated[int, Field(ge=0)] = 0
-    inner: Annotated[int, Field(ge=0)] = 0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     factor: Annotated[float, Field(gt=0)] = 1.0
 
