@@ -42,7 +42,7 @@ EVALUATE = (0.5, 0.1, 0.1)
 PACKAGE_S = 4.5
 REFUSED_S = 1.0  # a pretrained model that does not know the language says so after loading
 TORCH_S = 2.5
-TORCH = ("mlp", "resnet", "averaged", "rnn", "encoder", "pretrained")
+TORCH = ("mlp", "resnet", "averaged", "rnn", "encoder", "pretrained", "blend")
 LINEAR_TEXT = 1.3
 TOKENS_A_CHARACTER = {"zh": 1.0, "en": 0.25}
 HEADROOM, FIRST_REACH, FIRST_SHARE = 4.0, 10.0, 0.05  # as in select.py
@@ -138,7 +138,8 @@ def search(
     told = {family: family.estimate(size).seconds(machine.rate) for family in proposed}
     if any(one.starts_ahead and is_dear(one, told[one], size, budget_s) for one in proposed):  # it gets all that is left
         early = [one for one in sorted(proposed, key=lambda one: told[one]) if told[one] <= FIRST_SHARE * budget_s]
-        return budget_s, tuple(dict.fromkeys([*(one.tag for one in early), "pretrained"])), True
+        ahead = [one.tag for one in proposed if one.starts_ahead]
+        return budget_s, tuple(dict.fromkeys([*(one.tag for one in early), *ahead])), True
     left, spent = budget_s, 0.0
     tried: list[str] = []
     binds = loaded = False
