@@ -27,7 +27,6 @@ from mofang.core.shop import Shop
 from mofang.data.records import RecordReader
 from mofang.data.snapshot import Snapshot
 from mofang.engine.predictor import Predictor
-from mofang.fit.body import bases
 from mofang.fit.export import Graph, export
 from mofang.fit.families import Cross, Labeller, Overlap, Reader, Surroundings, TermVectors, TextVectors
 from mofang.fit.family import Family
@@ -58,7 +57,7 @@ class UpToData:
 
     def run(self, stage: Any, *given: Any, **settings: Any) -> Any:
         """As the shop's own; a stage that trains ends the recipe."""
-        if stage.name in ("select", "train"):
+        if stage.__name__ in ("select", "train"):
             raise Frozen(given[0])
         return self.shop.run(stage, *given, **settings)
 
@@ -80,6 +79,8 @@ def data_of(shop: Shop, part: str) -> Snapshot:
 
 def families_of(part: str, data: Snapshot) -> dict[str, Family]:
     """The cheap family first, then what a pretrained encoder gives; the bases are those that ``select`` would propose."""
+    from mofang.fit.body import bases  # after the families, of which it is a part
+
     found = bases(size_of(data))
     if part == "entities":
         return {"cheap": Surroundings(), **{_called(one): Labeller(base=one) for one in found}}

@@ -76,8 +76,10 @@ class Surroundings(Family):
         from safetensors.numpy import save
 
         tensors = {"weight": np.ascontiguousarray(solution.weights), "bias": np.ascontiguousarray(solution.bias)}
-        notes: dict[str, int | float | str] = {"pieces": int(matrix.shape[0]), "names": encoder.size - 1, "uneven_spans": uneven,
-                 "stopped": "finished" if solution.finished else "time limit"}
+        notes: dict[str, Any] = {
+            "pieces": int(matrix.shape[0]), "names": encoder.size - 1, "uneven_spans": uneven,
+            "stopped": "finished" if solution.finished else "time limit",
+        }
         notes |= {"chain_weight": encoder.chain.weight} if encoder.chain else {}
         return Fitted(encoder, {"weights.safetensors": save(tensors)}, {"asks": asks, "c": self.c}, None, sample,
                       [{"c": self.c, "loss": solution.loss, "validation_score": score}], notes, outputs=outputs, score=score)
