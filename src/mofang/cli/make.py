@@ -113,10 +113,10 @@ def show(context: Context, model: str, as_json: bool) -> None:
 def predict(context: Context, model: str, given: str | None, out: Path | None, as_json: bool) -> None:
     """Ask a model from its package: a text, a file of records, an image, or - for one text a line from standard input."""
     from mofang.cli.answers import ask
-    from mofang.engine.predictor import Predictor
+    from mofang.engine.opening import open_package
 
     package = context.shop.find(model, "package")
     source = given if given is not None else ("-" if not sys.stdin.isatty() else "")
     if not source:
         raise MofangError("input-missing", model=model)
-    ask(context, model, Predictor(package), source, out, as_json)
+    ask(context, model, open_package(package), source, out, as_json)
