@@ -32,8 +32,7 @@ log = logging.getLogger("mofang.directory")
 @dataclass(frozen=True)
 class Picture:
     """Customers by id, keys by id, price versions by model, days that texts are kept by customer, engines elsewhere by name, all
-    of
-    one moment."""
+    of one moment."""
 
     customers: dict[str, Customer]
     keys: dict[str, Key]
