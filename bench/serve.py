@@ -134,7 +134,7 @@ def encoder_figures(rounds: Rounds) -> list[Figure]:
     return [
         Figure(f"encoder: requests/s, 32 clients, {best}, metered; peer FastAPI + torch fp32", median(rounds, f"{best} 32") or 0.0,
                median(rounds, "torch 32"), 10.0),
-        Figure("encoder: p99 of FastAPI + torch over ours (ms each), 32 clients", torch_p99 or 0.0, own_p99, 8.0),
+        Figure("encoder: p99 of FastAPI + torch over ours (ms each), 32 clients", torch_p99 or 0.0, own_p99 if torch_p99 else None, 8.0),
         *(Figure(f"encoder: requests/s, {clients} clients, ONNX Runtime int8, metered; peer LitServe, same graph, its better setting",
                  median(rounds, f"mofang-onnx {clients}") or 0.0, lit[clients], goal) for clients, goal in ((1, 2.0), (32, 1.3))),
         *(Figure(f"encoder: requests/s, 32 clients, {engine} int8; peer: the engine alone", median(rounds, f"mofang-{engine} 32") or 0.0,

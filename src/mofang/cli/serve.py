@@ -21,7 +21,8 @@ from mofang.core.language import say
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The certificate's key (PEM).")
 @click.option("--admin-port", type=click.IntRange(0, 65535), help="A second port, on loopback only, for /metrics.")
 @click.option("--grpc-port", type=click.IntRange(0, 65535), help="A port for the Open Inference Protocol over gRPC.")
-@click.option("--memory", "memory_mb", type=click.IntRange(1), help="Megabytes for models; what does not fit opens when asked for.")
+@click.option("--memory", "memory_mb", type=click.IntRange(1),
+              help="Megabytes for models; what does not fit opens when asked for.")
 @click.option("--ray", is_flag=True, help="The workers are replicas of Ray Serve (docs/deploy.md).")
 @click.option("--ray-address", default="local", show_default=True, help="A cluster to join instead of starting one here.")
 @click.option("--worker", hidden=True, help="Handles that a supervisor gave.")
@@ -58,8 +59,8 @@ def serve(context: Context, models: tuple[str, ...], host: str, port: int, worke
         serve_on_ray(shop, models, workers, host, port, address=ray_address, ready=ready)
         return
     if workers == 1:
-        serve_one(shop, list(models), host=host, port=port, ready=ready, certificate=tls_cert, private_key=tls_key, admin_port=admin_port,
-                  grpc_port=grpc_port, memory_mb=memory_mb or 0)
+        serve_one(shop, list(models), host=host, port=port, ready=ready, certificate=tls_cert, private_key=tls_key,
+                  admin_port=admin_port, grpc_port=grpc_port, memory_mb=memory_mb or 0)
     elif status := serve_many(shop, list(models), workers, host=host, port=port, ready=ready, certificate=tls_cert,
                               private_key=tls_key):
         sys.exit(status)

@@ -50,7 +50,8 @@ def read_asked(kind: str, given: dict[str, list[str]], utc_offset: str = UTC_OFF
     if width not in WIDTHS or (kind == "costs" and width != "1d"):
         raise MofangError("query-wrong", name="bucket_width", value=width, wanted="1d" if kind == "costs" else ", ".join(WIDTHS))
     seconds, usual, most = WIDTHS[width]
-    groups = tuple(dict.fromkeys(part for name in ("group_by", "group_by[]") for one in given.get(name, []) for part in one.split(",")))
+    named = [*given.get("group_by", []), *given.get("group_by[]", [])]
+    groups = tuple(dict.fromkeys(part for one in named for part in one.split(",")))
     for group in groups:
         if group not in GROUPS[kind]:
             raise MofangError("query-wrong", name="group_by", value=group, wanted=", ".join(GROUPS[kind]))

@@ -41,12 +41,14 @@ def _about(widths: list[str], groups: list[str]) -> dict[str, Any]:
     second = {"type": "integer", "minimum": 0, "maximum": 1 << 40}
     fields: list[tuple[str, bool, dict[str, Any]]] = [
         ("start_time", True, second), ("end_time", False, second), ("bucket_width", False, {"enum": widths}),
-        ("group_by", False, {"type": "array", "items": {"enum": groups}}), ("limit", False, {"type": "integer", "minimum": 1}),
+        ("group_by", False, {"type": "array", "items": {"enum": groups}}),
+        ("limit", False, {"type": "integer", "minimum": 1}),
         ("page", False, {"type": "string"})]
     page = {"type": "object", "required": ["object", "data", "has_more", "next_page"], "properties": {
         "object": {"const": "page"}, "data": {"type": "array"}, "has_more": {"type": "boolean"},
         "next_page": {"type": ["string", "null"]}}}
-    return {"parameters": [{"name": name, "in": "query", "required": needed, "schema": schema} for name, needed, schema in fields],
+    return {"parameters": [{"name": name, "in": "query", "required": needed, "schema": schema}
+                           for name, needed, schema in fields],
             "responses": {"200": {"description": "A page of buckets.", "content": {"application/json": {"schema": page}}}}}
 
 
@@ -54,7 +56,8 @@ ROUTES = (
     Route("GET", "/v1/usage", "key", usage,
           "The caller's running month: use by day and model, credit, what is left.", "调用方本月用量、额度与余额。"),
     Route("GET", "/v1/organization/usage/completions", "key", used,
-          "The caller's own use in buckets of a minute, an hour or a day (`start_time`, `bucket_width`, `group_by`, `limit`, `page`).",
+          "The caller's own use in buckets of a minute, an hour or a day (`start_time`, `bucket_width`, `group_by`, `limit`, "
+          "`page`).",
           "调用方自己的用量，按分钟、小时或天分组。", _about(["1m", "1h", "1d"], ["model", "api_key_id"])),
     Route("GET", "/v1/organization/costs", "key", costs,
           "What the caller's own use cost, by day (`start_time`, `group_by=line_item`, `limit`, `page`).", "调用方自己的费用，按天。",

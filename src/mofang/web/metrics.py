@@ -63,7 +63,8 @@ def told(desk: Any, statistics: Any) -> Iterator[str]:
                          [({"model": model}, found) for model, found in sorted(statistics.latencies.items())])
     yield from family("mofang_refused_total", "counter", "Requests that were refused, by code.",
                       [({"code": code}, count) for code, count in sorted(statistics.refused.items())])
-    yield from family("mofang_failed_total", "counter", "Refusals that were this server's own fault (5xx).", [({}, statistics.failed)])
+    yield from family("mofang_failed_total", "counter", "Refusals that were this server's own fault (5xx).",
+                      [({}, statistics.failed)])
     yield from _models(desk)
     yield from _meter(statistics, desk.meter)
     yield from family("process_resident_memory_bytes", "gauge", "Memory of this process.", [({}, resident_bytes())])
@@ -87,7 +88,8 @@ def _models(desk: Any) -> Iterator[str]:
         sizes.append((who, found))
     yield from histogram("mofang_batch_records", "Records that went to the engine together.", sizes)
     yield from family("mofang_models_open", "gauge", "Models that are open.", [({}, len(rows))])
-    yield from family("mofang_models_memory_bytes", "gauge", "What open models are expected to take.", [({}, desk.served.used_bytes)])
+    yield from family("mofang_models_memory_bytes", "gauge", "What open models are expected to take.",
+                      [({}, desk.served.used_bytes)])
     yield from family("mofang_models_put_away_total", "counter", "Models put away to make room.", [({}, desk.served.unloads)])
 
 

@@ -37,14 +37,17 @@ from mofang.web.tensors import (
 
 LENGTH = b"inference-header-content-length"
 BINARY = (b"content-type", b"application/octet-stream")
-ERROR = {"type": "object", "required": ["error"], "properties": {name: {"type": "string"} for name in ("error", "code", "request_id")}}
+ERROR = {"type": "object", "required": ["error"],
+         "properties": {name: {"type": "string"} for name in ("error", "code", "request_id")}}
 TENSOR = {"type": "object", "required": ["name", "datatype", "shape", "data"], "properties": {
-    "name": {"type": "string"}, "datatype": {"enum": list(DATATYPES)}, "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+    "name": {"type": "string"}, "datatype": {"enum": list(DATATYPES)},
+    "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
     "data": {"type": "array"}, "parameters": {"type": "object"}}}
 INFER = {"requestBody": {"required": True, "content": {"application/json": {"schema": {
     "type": "object", "required": ["inputs"], "properties": {
         "id": {"type": "string"}, "inputs": {"type": "array", "minItems": 1, "items": TENSOR},
-        "outputs": {"type": "array", "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}}}}}}}}
+        "outputs": {"type": "array", "items": {
+            "type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}}}}}}}}
 BYTES_OF_JSON = "binary_data_size"
 
 

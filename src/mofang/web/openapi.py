@@ -18,7 +18,8 @@ from mofang.web.routes import Exchange, Route
 FAULTS = {"400": "The request cannot be read.", "401": "No key, or none that is good.", "402": "The account's money is used up.",
           "403": "The key may not use this.", "404": "Nothing of that name.", "405": "Another method is served here.",
           "408": "The request came too slowly.", "409": "The first request with this Idempotency-Key is still being answered.",
-          "413": "The body is too large.", "415": "This type of content is not read here.", "422": "The body does not fit the model.",
+          "413": "The body is too large.", "415": "This type of content is not read here.",
+          "422": "The body does not fit the model.",
           "429": "More than may wait for you at once; see Retry-After.", "499": "The caller hung up.",
           "500": "The server's own fault; nothing was charged.", "503": "Busy or ending; see Retry-After.",
           "507": "The model does not fit into memory."}

@@ -155,7 +155,8 @@ class Exchange:
     ``who`` is what ``Desk.admit`` gave, None on routes without a key; ``gone()`` is True once the caller has hung up.
     """
 
-    __slots__ = ("_body", "_send", "began_s", "desk", "gone", "headers", "method", "model", "params", "path", "query", "request_id",
+    __slots__ = ("_body", "_send", "began_s", "desk", "gone", "headers", "method", "model", "params", "path", "query",
+                 "request_id",
                  "statistics", "stream_open", "table", "who")
 
     def __init__(self, desk: Desk[Any], statistics: Any, scope: AsgiScope, receive: Receive, send: Send,
