@@ -38,7 +38,7 @@ LIMIT_SHARE = 0.85  # of what is left, for a shortened training: its last valida
 SHORTEST_SHARE = 0.04  # of its estimate: with less a shortened training would learn nothing
 FIRST_SHARE = 0.05  # of the budget, that a network from nothing may be estimated at to come before a pretrained encoder
 RACE_FROM_S, RACE_SHARE, RATED = 240.0, 0.07, 400  # pretrained encoders race for so much of the budget, rated on so many rows
-AHEAD_SHARE = 0.83  # of what is left, for the one that won: its last verdict takes longer than a small network's
+AHEAD_SHARE = 0.9  # of what is left, for the one that won: its last verdict takes longer than a small network's
 AHEAD_LEAST = 0.01  # as SHORTEST_SHARE, for an encoder that knows the language already
 WEIGHED, WEIGHED_LEFT_S = 24, 10.0  # records asked to time an answer, where so much time is left
 
