@@ -162,7 +162,8 @@ def test_a_frozen_encoder_with_a_linear_model_teaches_a_small_student(fit_shop: 
     assert fit_shop.run(export, frozen).measures["max_abs_difference"] <= 1e-4
     assert frozen.read_json("about.json")["base_model"] == str(tiny_base) and "apache-2.0" in frozen.licences
     few = fit_shop.run(train, english, family=Frozen(base=str(tiny_base), max_length=32, layers=1, c=0.01), part=0.3, rated=9)
-    assert few.measures["validation_rows"] == 9 and few.read_json("about.json")["architecture"]["config"]["num_hidden_layers"] == 1
+    assert few.measures["validation_rows"] == 9
+    assert few.read_json("about.json")["architecture"]["config"]["num_hidden_layers"] == 1
     student = fit_shop.run(train, english, teacher=frozen, unlabelled=english / "train", family=Static(width=16, vocabulary=120),
                            part=0.3)
     told = student.read_json("about.json")["beside"]

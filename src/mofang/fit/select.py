@@ -38,7 +38,7 @@ LIMIT_SHARE = 0.85  # of what is left, for a shortened training: its last valida
 SHORTEST_SHARE = 0.04  # of its estimate: with less a shortened training would learn nothing
 FIRST_SHARE = 0.05  # of the budget, that a network from nothing may be estimated at to come before a pretrained encoder
 RACE_FROM_S, RACE_SHARE, RATED = 240.0, 0.07, 400  # pretrained encoders race for so much of the budget, rated on so many rows
-AHEAD_SHARE = 0.83  # of what is left, for the one that won: its last verdict takes longer than a small network's
+AHEAD_SHARE = 0.9  # of what is left, for the one that won: its last verdict takes longer than a small network's
 AHEAD_LEAST = 0.01  # as SHORTEST_SHARE, for an encoder that knows the language already
 WEIGHED, WEIGHED_LEFT_S = 24, 10.0  # records asked to time an answer, where so much time is left
 
@@ -82,22 +82,7 @@ def select(
             budget=f"{budget_s / 60:.1f}",
         )
     trial = Trial(run, snapshot, seed, budget_s)
-    later = [family for family in ordered if is_dear(family, estimates[family], size, budget_s)]
-    ahead = [family for family in later if family.starts_ahead]
-    if ahead:
-        trial.probe()
-        waiting = [one for one in ordered if one.shortens and one not in later and estimates[one] > FIRST_SHARE * budget_s]
-        later = [*later, *waiting]
-    for family in ordered:
-        if family not in later or not trial.models:
-            trial.attempt(family, estimates[family])
-    trial.race([family for family in ahead if family not in trial.tried], estimates)
-    for family in later:
-        if family not in trial.tried and not is_dear(family, estimates[family], size, budget_s):
-            trial.attempt(family, estimates[family])
-    promising = [trial.explore(family, size, rate) for family in later if family not in trial.tried]
-    for curve in sorted((one for one in promising if one is not None), key=lambda one: -one.whole):
-        trial.pursue(curve)
+    trial.search(ordered, estimates, size, rate)
     if not trial.models:
         trial.explain(ordered[0], estimates[ordered[0]])
     chosen = max(trial.models, key=lambda place: (trial.table[place]["validation"], -place))
@@ -133,6 +118,25 @@ class Trial:
         self.models: dict[int, Model] = {}
         self.refusals: list[MofangError] = []
         self.tried: set[Family] = set()
+
+    def search(self, ordered: Sequence[Family], estimates: Mapping[Family, float], size: Size, rate: float) -> None:
+        """Try the families, given from cheap to dear, in the order of the rules above."""
+        later = [one for one in ordered if is_dear(one, estimates[one], size, self.budget_s)]
+        ahead = [one for one in later if one.starts_ahead]
+        if ahead:
+            self.probe()
+            most_s = FIRST_SHARE * self.budget_s
+            later += [one for one in ordered if one.shortens and one not in later and estimates[one] > most_s]
+        for family in ordered:
+            if family not in later or not self.models:
+                self.attempt(family, estimates[family])
+        self.race([one for one in ahead if one not in self.tried], estimates)
+        for family in later:
+            if family not in self.tried and not is_dear(family, estimates[family], size, self.budget_s):
+                self.attempt(family, estimates[family])
+        promising = [self.explore(one, size, rate) for one in later if one not in self.tried]
+        for curve in sorted((one for one in promising if one is not None), key=lambda one: -one.whole):
+            self.pursue(curve)
 
     def attempt(self, family: Family, estimate_s: float) -> None:
         """Train one candidate if it fits into what is left; write down what happened.

@@ -75,7 +75,8 @@ class Blend(Family):
         encoder = BothEncoder(wide.encoder, deep.encoder)
         architecture = {"wide": wide.architecture, "deep": deep.architecture, "weight": weight, "sharpness": sharpness}
         truth = material.validation.labels
-        halves = {"wide_validation": material.score(wide.probabilities, truth), "deep_validation": material.score(deep.probabilities, truth)}
+        halves = {"wide_validation": material.score(wide.probabilities, truth),
+                  "deep_validation": material.score(deep.probabilities, truth)}
         return replace(
             deep,
             encoder=encoder,
