@@ -100,18 +100,18 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     released = [shop.named(release, "package") for one in routes.values() for release in one.releases]
     if not named and not released and not elsewhere:
         raise MofangError("nothing-to-serve")
-    opener = shop.again()
-    served = Models(offers=[offer_of(opener, one, engine) for one in {str(one): one for one in [*named, *released]}.values()],
-                    memory_bytes=memory_mb * MB)
-    served.wake_all()
+    own = shop.again()  # models are opened on other threads
+    offers = [offer_of(own, one, engine) for one in {str(one): one for one in [*named, *released]}.values()]
+    models = Models(offers=offers, memory_bytes=memory_mb * MB)
+    models.wake_all()
     directory = Directory(shop.control.again(), shop.secret("keys"))
     router = Router(routes.values())
-    marks = Marks(shop.secret(SECRET), Cabinet(shop.again()), lambda account: directory.picture.keep.get(account, 0))
-    desk = Desk(directory, Meter(shop.control.again(), utc_offset=shop_offset(shop)), served, shop.control.again(),
+    marks = Marks(shop.secret(SECRET), Cabinet(own), lambda account: directory.picture.keep.get(account, 0))
+    desk = Desk(directory, Meter(shop.control.again(), utc_offset=shop_offset(shop)), models, shop.control.again(),
                 router=router, marks=marks)
     desk.gateway = Gateway(directory, partial(secret_value, shop.again()))
     if followed or not (names or only_elsewhere):
-        desk.rollout = Rollout(shop.control.again(), router, Opened(shop.again(), desk, engine), sorted(followed))
+        desk.rollout = Rollout(shop.control.again(), router, Opened(own, desk, engine), sorted(followed))
     return desk
 
 
@@ -125,13 +125,22 @@ class Opened:
 
     def ready(self, release: str) -> None:
         """Open a release if it is not open."""
-        if release not in self.desk.served:
-            self.desk.served.add(offer_of(self.shop, self.shop.named(release, kind="package"), self.engine))
-        self.desk.served.wake(release)
+        from mofang.serve.boundary import attempt
+
+        models = self.desk.served
+        if release not in models.offers:
+            models.offers[release] = offer_of(self.shop, self.shop.named(release, kind="package"), self.engine)
+        fault = attempt(partial(models.wake, release))
+        if fault is not None:
+            del models.offers[release]
+            raise fault
 
     def ask(self, release: str, records: list[dict[str, Any]], done: Callable[[Any], None]) -> None:
         """Put records to a release, unless customers wait there: a mirrored request is the first to be left out."""
-        batcher = self.desk.served[release].batcher
+        found = self.desk.served.get(release)
+        if found is None:
+            raise MofangError("busy", waiting=0)
+        batcher = found.batcher
         if batcher.waiting > MIRROR_WAITING_MOST:
             raise MofangError("busy", waiting=batcher.waiting)
         batcher.submit(records, done, deadline_s=time.monotonic() + MIRROR_S)
@@ -151,7 +160,7 @@ def offer_of(shop: Shop, named: Named, engine: str = "") -> Offer:
 
     parts = shop.find(str(named), kind="package").parts
     size = sum(part.size_bytes for part in parts if part.name.startswith(("graph/", "decoder/", "encoder/")))
-    return Offer(str(named), size, lambda: serve_model(shop, named, engine))
+    return Offer(str(named), size, partial(serve_model, shop, named, engine))
 
 
 def serve_model(shop: Shop, named: Named, engine: str = "") -> Served:

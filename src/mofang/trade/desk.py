@@ -18,7 +18,7 @@ import orjson
 
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
-from mofang.core.identity import now_us
+from mofang.core.identity import new_id, now_us
 from mofang.core.nearest import nearest
 from mofang.engine.arrays import Arrays, arrays_digest
 from mofang.engine.request import decode_body
@@ -207,7 +207,7 @@ class Desk:
 
     async def find(self, who: Who, model: str, request: str = "") -> Served:
         """The model that answers to a name for this caller and request, opened where it is not; refused as ``predict`` does."""
-        name = self.router.choose(model, who.customer.id, request)
+        name = self.router.choose(model, who.customer.id, request or new_id("req"))
         found: Served = self.served.get(name) or await self._wake(name, who.key)
         check_scope(who.key, found.name)
         return found
@@ -286,7 +286,10 @@ class Desk:
                 charge = self._charge(call, quote, {**told, **answers_of(outcome, many)}, future)
                 if self.marks is not None:
                     self.marks.put(charge, quote.who.customer, records, outcome)
-                self.meter.submit(charge)
+                feed = quote.served.batcher
+                lonely = isinstance(feed, Batcher) and feed.newest == 1 and not feed.waiting
+                if not (lonely and self.meter.settle_alone(charge)):
+                    self.meter.submit(charge)
                 return
             except MofangError as error:
                 refusal = error

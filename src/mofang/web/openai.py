@@ -230,8 +230,16 @@ async def transcriptions(call: Exchange) -> Reply:
     raise MofangError("transcription-none")
 
 
+ERROR = {"type": "object", "required": ["error"], "properties": {"error": {
+    "type": "object", "required": ["message", "type", "param", "code"], "properties": {
+        "message": {"type": "string"}, "type": {"type": "string"}, "param": {"type": ["string", "null"]},
+        "code": {"type": ["string", "null"]}}}}}
+BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+
+
 def _route(method: Any, path: str, handler: Any, en: str, zh: str) -> Route:
-    return Route(method, path, "key", handler, en, zh, refuse=refuse)
+    return Route(method, path, "key", handler, en, zh, refuse=refuse, error=ERROR,
+                 about={"requestBody": BODY} if method == "POST" else {})
 
 
 ROUTES = (
