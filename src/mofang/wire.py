@@ -26,7 +26,8 @@ def say_nothing(_address: str) -> None:
 
 def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: int = 8000, *,
           ready: Callable[[str], None] = say_nothing, engine: str = "", certificate: Path | None = None,
-          private_key: Path | None = None, admin_port: int | None = None, grpc_port: int | None = None, memory_mb: int = 0) -> None:
+          private_key: Path | None = None, admin_port: int | None = None, grpc_port: int | None = None,
+          memory_mb: int = 0) -> None:
     """Sell predictions of these models (all packages, where none is named) until told to stop.
 
     Key, quota, prediction, charge: ``trade.desk``. Ends with SIGTERM or Ctrl-C, after what has begun is finished.
