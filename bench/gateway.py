@@ -21,7 +21,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from serve import free_port, wait_for
+from _serve_arms import free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / ".peers" / "gateway"
