@@ -44,7 +44,7 @@ def broken(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def slow(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    time.sleep(0.03)
+    time.sleep(0.08)
     return good(records)
 
 

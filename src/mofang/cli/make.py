@@ -16,7 +16,7 @@ from mofang.core.errors import MofangError
 @click.argument("path", type=str)
 @click.option("--out", type=click.Path(dir_okay=False), help="Where to write the recipe (default: NAME.py here).")
 @click.option("--name", help="The model's name.")
-@click.option("--task", help="text_classification, image_classification or table_classification.")
+@click.option("--task", help="What to learn, such as text_classification, pair_classification or token_classification.")
 @click.option("--label", help="The column that holds the label.")
 @click.option("--map", help="Labels to classes, e.g. '4,5=positive;1,2=negative'; all others are set aside.")
 @click.option("--inputs", help="Input columns, separated by commas.")
