@@ -3,19 +3,17 @@
 python bench/_load.py PORT PATH CLIENTS SECONDS KEY UNIQUE [BODY [RATE]]: one thread, no library between it and the sockets, so that
 it takes as little as possible of the processors that it shares with the server. With UNIQUE 1 each request carries a
 fresh Idempotency-Key. With a RATE requests come at that rate whatever the answers do, over as many connections as that takes.
-LOAD_BODY in the environment stands in for the body.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import selectors
 import socket
 import sys
 import time
 
-BODY = os.environ.get("LOAD_BODY", json.dumps({"text": "这家酒店的服务很好，房间也很干净，下次还会来。"})).encode()
+BODY = json.dumps({"text": "这家酒店的服务很好，房间也很干净，下次还会来。"}).encode()
 WARM_S = 0.5
 CONNECTIONS_MAX = 900  # that wait for an answer at a time
 

@@ -21,7 +21,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from serve import free_port, wait_for
+from _serve_arms import free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / ".peers" / "gateway"
@@ -69,8 +69,8 @@ def cpu_s(group: int) -> float:
 
 
 def load(port: int, clients: int, key: str) -> dict[str, float]:
-    command = [sys.executable, str(ROOT / "bench" / "_load.py"), str(port), "/v1/chat/completions", str(clients), str(SECONDS), key, "0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env={**os.environ, "LOAD_BODY": BODY})
+    command = [sys.executable, str(ROOT / "bench" / "_load.py"), str(port), "/v1/chat/completions", str(clients), str(SECONDS), key, "0", BODY]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     found: dict[str, float] = json.loads(done.stdout)
     assert found["others"] == 0, f"{found['others']} answers were no 200"
     return found
@@ -112,6 +112,7 @@ def main() -> int:
         double = free_port()
         running = subprocess.Popen([sys.executable, str(ROOT / "bench" / "_double.py"), str(double)], start_new_session=True)
         try:
+            wait_for(double, running)
             for _ in range(1 if given.quick else given.rounds):
                 found.setdefault("direct", []).append({f"{what}_{clients}": value for clients in CLIENTS
                                                        for what, value in zip(("p50", "rps"), _direct(double, clients), strict=True)})

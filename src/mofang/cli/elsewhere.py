@@ -23,8 +23,10 @@ def remote() -> None:
 @click.option("--model", required=True, help="What the model is called there.")
 @click.option("--price", default="", help="What a token costs, e.g. ¥2/1000000; left out, its price stays as it is.")
 @click.option("--output", type=click.IntRange(1, 1000), help="How many read tokens a written one costs as (default: 1).")
-@click.option("--secret", default="", metavar="NAME", help="The secret that the engine wants as a key; see `mofang remote secret`.")
-@click.option("--allow-private", multiple=True, metavar="HOST:PORT", help="A machine of your own that may be reached, e.g. 127.0.0.1:8000.")
+@click.option("--secret", default="", metavar="NAME",
+              help="The secret that the engine wants as a key; see `mofang remote secret`.")
+@click.option("--allow-private", multiple=True, metavar="HOST:PORT",
+              help="A machine of your own that may be reached, e.g. 127.0.0.1:8000.")
 @click.option("--timeout-s", type=click.FloatRange(min=0, min_open=True), default=120.0, show_default=True,
               help="For one answer, in seconds.")
 @click.option("--most-tokens", type=click.IntRange(1), default=4096, show_default=True,
@@ -41,7 +43,8 @@ def remote_add(context: Context, /, name: str, output: int | None, **flags: Any)
         context.say("  may reach {machine}, though it is not public", "  允许访问非公网的 {machine}", machine=machine)
     missing = bool(made.secret) and not has_secret(context.shop, made.secret)
     context.next(*([f"mofang remote secret {shlex.quote(made.secret)}"] if missing else []),
-                 *([] if flags["price"] else [f"mofang price set {shlex.quote(name)} PRICE"]), "mofang key new CUSTOMER", "mofang serve")
+                 *([] if flags["price"] else [f"mofang price set {shlex.quote(name)} PRICE"]),
+                 "mofang key new CUSTOMER", "mofang serve")
 
 
 @remote.command("list")

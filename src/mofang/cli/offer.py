@@ -116,7 +116,8 @@ def price() -> None:
 @click.argument("model")
 @click.argument("price")
 @click.option("--starts", default="", help="From when on (2026-12-01); now if left out.")
-@click.option("--output", type=click.IntRange(1, 1000), help="Generators: how many read tokens a written one costs as (at first: 1).")
+@click.option("--output", type=click.IntRange(1, 1000),
+              help="Generators: how many read tokens a written one costs as (at first: 1).")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_context
 def price_set(context: Context, model: str, price: str, starts: str, output: int | None, yes: bool) -> None:

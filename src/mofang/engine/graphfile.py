@@ -17,8 +17,8 @@ DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 DECODER = "decoder/"  # parts of a package that hold a decoder of ours
 DECODER_DOMAINS = (*DOMAINS, "com.microsoft")
 DECODER_OPERATORS = frozenset((
-    "Add", "Gather", "GatherBlockQuantized", "GatherND", "Gelu", "GroupQueryAttention", "Identity", "LayerNormalization", "MatMul",
-    "MatMulNBits", "Mul", "Relu", "Reshape", "Sigmoid", "SimplifiedLayerNormalization", "SkipLayerNormalization",
+    "Add", "Gather", "GatherBlockQuantized", "GatherND", "Gelu", "GroupQueryAttention", "Identity", "LayerNormalization",
+    "MatMul", "MatMulNBits", "Mul", "Relu", "Reshape", "Sigmoid", "SimplifiedLayerNormalization", "SkipLayerNormalization",
     "SkipSimplifiedLayerNormalization",
 ))
 ENDLESS = ("Loop", "Scan", "SequenceMap")  # the graph itself would say how long they run

@@ -199,7 +199,8 @@ class Driver:
 
     def _failed(self, fault: Exception) -> None:
         """A step that broke ends all answers in it: nobody can tell whose fault it was."""
-        error = fault if isinstance(fault, MofangError) else MofangError("engine-failed", detail=f"{type(fault).__name__}: {fault}")
+        told = f"{type(fault).__name__}: {fault}"
+        error = fault if isinstance(fault, MofangError) else MofangError("engine-failed", detail=told)
         log.error("a step of %d answers failed: %s", len(self.rows), fault)
         for row in self.rows.rows():
             self.rows.leave(row)

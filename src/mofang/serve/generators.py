@@ -1,7 +1,7 @@
 """Package a generator: its decoder in every precision, measured on this machine, and how much of its words each loses.
 
-A precision passes that loses at most 1 % in bits per byte of the validation answers; float32 must give training's own logits step by
-step. The package holds the one that the objective chose. Rows of records are read here and never written down.
+A precision passes that loses at most 1 % in bits per byte of the validation answers; float32 must give training's own logits step
+by step. The package holds the one that the objective chose. Rows of records are read here and never written down.
 """
 
 from __future__ import annotations
@@ -211,7 +211,8 @@ def measured(run: Run, source: Source, records: Sequence[Any], folder: Path, wan
                 seen = source.seen()
             path = folder / name / FILE
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(decoder_graph(source.shape, source.weights, source.context, name, rotations=source.rotations, seen=seen))
+            path.write_bytes(decoder_graph(source.shape, source.weights, source.context, name, rotations=source.rotations,
+                                           seen=seen))
             facts, bits = _quality(Decoder(path, source.shape, source.context, threads=cores()), source, name, prompts, answers,
                                    wanted, plain, settings.loss_max)
             plain = bits if name == "fp32" else plain
@@ -322,7 +323,8 @@ def pack(run: Run, graph: Graph, evaluation: Evaluation | None, settings: Settin
     lines = canonical(source, place, records)
     contents.write("canonical.jsonl", b"".join(orjson.dumps(line) + b"\n" for line in lines))
     told = _about(run.shop, graph, evaluation, about, settings) | {
-        "formats": formats, DECODER: described(source, chosen), "engine": chosen, "engines": rows, "evaluation": figures_of(report) if report else NOT_EVALUATED,
+        "formats": formats, DECODER: described(source, chosen), "engine": chosen, "engines": rows,
+        "evaluation": figures_of(report) if report else NOT_EVALUATED,
         "parity": {"requests": len(lines), "carried": len(lines), "replayed": min(REPLAYED, len(lines)), "tokens": tokens,
                    "tolerance": TOLERANCES[chosen["form"]], "reference": "the trained network", "export": about.get("parity")},
     }

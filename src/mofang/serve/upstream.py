@@ -1,7 +1,7 @@
 """A lean HTTP/1.1 client for engines elsewhere: connections are kept, answers come piece by piece, and closing one stops it.
 
-Names are resolved before each connection and held against the list of addresses that may be reached; no redirect is followed and no
-proxy of the environment is used. A general client costs more than the whole gateway (bench/gateway.py).
+Names are resolved before each connection and held against the list of addresses that may be reached; no redirect is followed
+and no proxy of the environment is used. A general client costs more than the whole gateway (bench/gateway.py).
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ class Upstream:
     async def ask(self, path: str, body: bytes, gone: Callable[[], bool], headers: Mapping[str, str] | None = None) -> Answer:
         """Send a POST; the answer once its status is known.
 
-        Raises ``remote-unreachable``, ``remote-timeout``, ``remote-broken``, ``busy`` and the refusals of addresses. A kept connection
-        that the other side had closed meanwhile is tried once more on a new one.
+        Raises ``remote-unreachable``, ``remote-timeout``, ``remote-broken``, ``busy`` and the refusals of addresses. A kept
+        connection that the other side had closed meanwhile is tried once more on a new one.
         """
         until_s = time.monotonic() + self.timeout_s
         more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items()).encode("latin-1")

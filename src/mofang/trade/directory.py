@@ -31,8 +31,8 @@ log = logging.getLogger("mofang.directory")
 
 @dataclass(frozen=True)
 class Picture:
-    """Customers by id, keys by id, price versions by model, days that texts are kept by customer, engines elsewhere by name, all
-    of one moment."""
+    """Customers by id, keys by id, price versions by model, days that texts are kept by customer, engines elsewhere by name,
+    all of one moment."""
 
     customers: dict[str, Customer]
     keys: dict[str, Key]

@@ -61,8 +61,8 @@ class Opened:
         asked, desk, who = self.asked, self._desk, self._who
         future = desk.outbox.loop.create_future()
         charge = Charge(asked.request_id, who.customer.id, who.key.id, asked.name, asked.package, units, self.price, who.key.test,
-                        self.reserved, answer, partial(desk.outbox.put, future), (asked.retry_key or "") if keep else "", self.digest,
-                        self.repeat, tokens, keep)
+                        self.reserved, answer, partial(desk.outbox.put, future), (asked.retry_key or "") if keep else "",
+                        self.digest, self.repeat, tokens, keep)
         if desk.marks is not None and records is not None:
             desk.marks.put(charge, who.customer, records, answers or [])
         try:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
 JOURNAL = "remotes"
-TABLES = ("""create table if not exists remote(name text primary key, row text not null, body text not null, at_us bigint not null,
-    by text not null)""",)
+TABLES = ("""create table if not exists remote(name text primary key, row text not null, body text not null,
+    at_us bigint not null, by text not null)""",)
 TIMEOUT_S_MAX = 3600.0
 TOKENS_MAX = 10_000_000
 
@@ -31,8 +31,8 @@ TOKENS_MAX = 10_000_000
 class Remote:
     """An engine elsewhere: ``url`` up to and with ``/v1``, its own name of the ``model``, the ``secret`` that it wants.
 
-    ``private`` lists what may be reached besides public addresses, as HOST:PORT. ``most_tokens`` is what is reserved for an answer
-    whose length nobody bounds. ``row`` is the journal row that a bill names.
+    ``private`` lists what may be reached besides public addresses, as HOST:PORT. ``most_tokens`` is what is reserved for an
+    answer whose length nobody bounds. ``row`` is the journal row that a bill names.
     """
 
     name: str

@@ -70,7 +70,7 @@ class Writing:
 
 async def begin_writing(desk: Desk, who: Who, served: Served, call: Call, record: dict[str, Any],
                         sampling: Sampling) -> Writing | Stored:
-    """Reserve for the record of a prompt and the longest answer, and put it in the driver's line; or the answer of an earlier request.
+    """Reserve for the record of a prompt and the longest answer, and put it in the driver's line; or an earlier request's answer.
 
     Raises ``prompt-too-long``, ``busy``, ``credit-used-up`` … before anything was written.
     """

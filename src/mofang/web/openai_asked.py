@@ -19,10 +19,11 @@ LOGPROBS_MAX = 20
 INPUTS_MAX = 2048
 Body = dict[str, Any]
 
-WITHOUT_EFFECT = frozenset(("user", "metadata", "safety_identifier", "prompt_cache_key"))  # what they say is for the caller's own books
+WITHOUT_EFFECT = frozenset(("user", "metadata", "safety_identifier", "prompt_cache_key"))  # for the caller's own books
 SAMPLED = ("model", "max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "stream", "stream_options", "n", "logit_bias",
            "presence_penalty", "frequency_penalty")
-CHAT = frozenset((*SAMPLED, "messages", "max_completion_tokens", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice",
+CHAT = frozenset((*SAMPLED, "messages", "max_completion_tokens", "logprobs", "top_logprobs", "response_format", "tools",
+                  "tool_choice",
                   "functions", "function_call", "parallel_tool_calls", "modalities", "audio", "reasoning_effort", "prediction",
                   "service_tier", "store", "web_search_options", "verbosity"))
 COMPLETION = frozenset((*SAMPLED, "prompt", "suffix", "echo", "best_of", "logprobs"))
@@ -33,7 +34,8 @@ IDLE: dict[str, tuple[Any, ...]] = {
     "n": (1,), "best_of": (1,), "logit_bias": ({},), "presence_penalty": (0,), "frequency_penalty": (0,), "tools": ([],),
     "tool_choice": ("none", "auto"), "functions": ([],), "function_call": ("none", "auto"), "parallel_tool_calls": (True, False),
     "modalities": (["text"],), "audio": (), "reasoning_effort": (), "prediction": (), "service_tier": ("auto", "default"),
-    "store": (False,), "web_search_options": (), "verbosity": (), "response_format": ({"type": "text"},), "suffix": ("",), "echo": (False,),
+    "store": (False,), "web_search_options": (), "verbosity": (), "response_format": ({"type": "text"},), "suffix": ("",),
+    "echo": (False,),
 }
 
 
@@ -67,7 +69,7 @@ def read_chat(raw: bytes) -> Generation:
     elif "top_logprobs" in body:
         raise MofangError("parameter-wrong", parameter="top_logprobs", wanted="logprobs: true beside it")
     if "max_tokens" in body and "max_completion_tokens" in body and body["max_tokens"] != body["max_completion_tokens"]:
-        raise MofangError("parameter-wrong", parameter="max_tokens", wanted="the same number as max_completion_tokens, or one of both")
+        raise MofangError("parameter-wrong", parameter="max_tokens", wanted="as max_completion_tokens, or left out")
     body.setdefault("max_tokens", body.get("max_completion_tokens", WRITTEN_MAX))
     return Generation(_text(body, "model"), _messages(body), "", _sampling(body, told), *_streaming(body))
 
@@ -183,7 +185,8 @@ def _stops(body: Body) -> tuple[str, ...]:
     stops = [given] if isinstance(given, str) else given
     if not isinstance(stops, list) or len(stops) > STOPS_MAX or not all(
             isinstance(one, str) and 0 < len(one) <= STOP_CHARACTERS_MAX for one in stops):
-        raise MofangError("parameter-wrong", parameter="stop", wanted=f"a text, or up to {STOPS_MAX}, of 1 to {STOP_CHARACTERS_MAX} signs")
+        wanted = f"a text, or up to {STOPS_MAX}, of 1 to {STOP_CHARACTERS_MAX} signs"
+        raise MofangError("parameter-wrong", parameter="stop", wanted=wanted)
     return tuple(stops)
 
 

@@ -62,7 +62,8 @@ class Form:
 
     def whole(self, text: str, finish: str, told: list[Data] | None, used: Data) -> bytes:
         """The answer in one piece."""
-        choice: Data = {"index": 0, "finish_reason": FINISH[finish], "logprobs": {"content": told, "refusal": None} if told else None}
+        choice: Data = {"index": 0, "finish_reason": FINISH[finish],
+                        "logprobs": {"content": told, "refusal": None} if told else None}
         choice |= {"message": {"role": "assistant", "content": text, "refusal": None}} if self.chat else {"text": text}
         return orjson.dumps({**self._head, "object": self._kind, "choices": [choice], "usage": used})
 

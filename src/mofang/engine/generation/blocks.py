@@ -43,7 +43,8 @@ def blocks_of(weights: Array, bits: int, hessian: Array | None = None) -> Blocks
     else:
         codes = _compensated(padded, scales, zeros, bits, hessian)
     whole = codes.astype(np.uint8).reshape(outputs, count, BLOCK)
-    return Blocks(bits, _packed(whole, bits), scales, _packed(zeros.astype(np.uint8)[:, :, None].reshape(outputs, 1, count), bits)[:, 0])
+    points = _packed(zeros.astype(np.uint8).reshape(outputs, 1, count), bits)[:, 0]
+    return Blocks(bits, _packed(whole, bits), scales, points)
 
 
 def weights_of(blocks: Blocks, inputs: int) -> Array:

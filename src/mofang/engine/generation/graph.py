@@ -1,9 +1,9 @@
 """A decoder with its cache as one ONNX graph, written node by node from weights, in float32 or in blocks of 8 or 4 bits.
 
-Inputs: ``input_ids`` int64 [B, L], ``where`` int64 [N, 2] (row and place of each wanted answer), ``seqlens_k`` int32 [B] (the last
-place of each row), ``total_sequence_length`` int32 (of the longest), for GPT-2 ``position_ids`` int64 [B, L], and the cache:
-``past_key_0`` … float32 [B, heads, C, D]. Outputs: ``logits`` float32 [N, V] and ``present_key_0`` …, which may be the same memory
-as the past: then nothing is copied from one step to the next, and rows of different length go through one step together.
+Inputs: ``input_ids`` int64 [B, L], ``where`` int64 [N, 2] (row and place of each wanted answer), ``seqlens_k`` int32 [B] (the
+last place of each row), ``total_sequence_length`` int32 (of the longest), for GPT-2 ``position_ids`` int64 [B, L], and the
+cache: ``past_key_0`` … float32 [B, heads, C, D]. Outputs: ``logits`` float32 [N, V] and ``present_key_0`` …, which may be the
+same memory as the past: then nothing is copied from one step to the next, and rows of different length go together.
 
 Attention, norms and weights in blocks are ONNX Runtime's own operators (``com.microsoft``); no other engine reads the graph.
 """
@@ -72,7 +72,8 @@ def _rotations(shape: DecoderShape, context: int) -> tuple[Array, Array]:
 class _Graph:
     """Nodes and constants as they are written."""
 
-    def __init__(self, shape: DecoderShape, weights: Mapping[str, Array], precision: Precision, seen: Mapping[str, Array]) -> None:
+    def __init__(self, shape: DecoderShape, weights: Mapping[str, Array], precision: Precision,
+                 seen: Mapping[str, Array]) -> None:
         self.shape, self.weights, self.precision, self.seen = shape, weights, precision, seen
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
@@ -130,7 +131,8 @@ class _Graph:
         blocks = blocks_of(weights.astype(np.float32), bits)
         parts = [self.constant(name, blocks.codes.reshape(len(weights), -1)), "input_ids",
                  self.constant(f"{name}.scales", blocks.scales), self.constant(f"{name}.zeros", blocks.zeros)]
-        return self.node("GatherBlockQuantized", parts, made, own=True, gather_axis=0, quantize_axis=1, block_size=BLOCK, bits=bits)
+        return self.node("GatherBlockQuantized", parts, made, own=True, gather_axis=0, quantize_axis=1, block_size=BLOCK,
+                         bits=bits)
 
     def norm(self, source: str, name: str, out: str, plus: str = "") -> tuple[str, str]:
         """The normalised sum of ``source`` and ``plus``, and the sum itself."""
@@ -150,7 +152,9 @@ class _Graph:
         shape = self.shape
         cache = [f"past_key_{layer}", f"past_value_{layer}"]
         made = [f"attention_{layer}", f"present_key_{layer}", f"present_value_{layer}"]
-        more: dict[str, Any] = {"scale": shape.attention_scale(layer)} | ({"local_window_size": shape.window} if shape.window else {})
+        more: dict[str, Any] = {"scale": shape.attention_scale(layer)}
+        if shape.window:
+            more["local_window_size"] = shape.window
         turns = ["cosines", "sines"] if rotated else []
         return self.node("GroupQueryAttention", [*parts, *cache, "seqlens_k", "total_sequence_length", *turns], made, own=True,
                          num_heads=shape.heads, kv_num_heads=shape.kv_heads, do_rotary=int(rotated), **more)
@@ -225,7 +229,8 @@ def _queries(graph: _Graph, source: str, at: str) -> list[str]:
         return [graph.matrix(source, f"{at}.qkv", np.concatenate(weights), bits, bias, seen=names[0]), "", ""]
     made = [graph.matrix(source, name, one, bits, bias, seen=names[0])
             for name, one, bias in zip(names, weights, biases, strict=True)]
-    return [_normed(graph, made[0], f"{at}.q_norm", shape.heads), _normed(graph, made[1], f"{at}.k_norm", shape.kv_heads), made[2]]
+    queries = _normed(graph, made[0], f"{at}.q_norm", shape.heads)
+    return [queries, _normed(graph, made[1], f"{at}.k_norm", shape.kv_heads), made[2]]
 
 
 def _widened(weights: Array, shape: DecoderShape) -> Array:

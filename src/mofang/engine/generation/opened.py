@@ -150,7 +150,8 @@ def canonical_lines(encoder: ChatEncoder, operators: Sequence[Mapping[str, Any]]
 
 def forced(decoder: Decoder, prompt: Sequence[int], ids: Sequence[int]) -> list[float]:
     """Log-probability of each token of an answer, the tokens before it given."""
-    return [tell(row, token, 0).logprob for row, token in zip(forced_logits(decoder, prompt, ids), ids, strict=True)] if ids else []
+    logits = forced_logits(decoder, prompt, ids) if ids else ()
+    return [tell(row, token, 0).logprob for row, token in zip(logits, ids, strict=True)]
 
 
 def forced_logits(decoder: Decoder, prompt: Sequence[int], ids: Sequence[int]) -> Array:

@@ -31,11 +31,13 @@ class Decoder:
         self._session: Any = OnnxRuntime(path, threads)._session
         self._placed = any(one.name == "position_ids" for one in self._session.get_inputs())
         each = (slots, shape.kv_heads, context, shape.cache_width)
-        self._caches = [(f"{kind}_{layer}", np.zeros(each, np.float32)) for layer in range(shape.layers) for kind in ("key", "value")]
+        self._caches = [(f"{kind}_{layer}", np.zeros(each, np.float32))
+                        for layer in range(shape.layers) for kind in ("key", "value")]
         self._steps: dict[int, _Bound] = {}
 
     def read(self, slot: int, ids: Sequence[int], begin: int, *, every: bool = False) -> Array:
-        """Read tokens into a slot that holds ``begin`` already: logits float32 [V] of what follows, or [L, V] of what follows each."""
+        """Read tokens into a slot that holds ``begin`` already: logits float32 [V] of what follows, or ([L, V]) of what
+        follows each."""
         count = len(ids)
         self._check(begin + count)
         places = np.arange(count) if every else np.array([count - 1])
@@ -88,7 +90,8 @@ class _Bound:
         self.logits = np.empty((wanted, decoder.shape.vocabulary), np.float32)
         self._session = decoder._session
         self._binding = binding = self._session.io_binding()
-        given: dict[str, Array] = {"input_ids": self.ids, "where": self.where, "seqlens_k": self.last, "total_sequence_length": self.total}
+        given: dict[str, Array] = {"input_ids": self.ids, "where": self.where, "seqlens_k": self.last,
+                                   "total_sequence_length": self.total}
         if decoder._placed:
             given["position_ids"] = self.places
         for name, array in given.items():
