@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     the newest version where nothing was. Models that do not fit into ``memory_mb`` (0: most of what is free) open when they
     are asked for.
     """
+    from mofang.data.remote.secret import secret_value
     from mofang.serve.deploy import standing_routes
     from mofang.serve.models import MB, Models
     from mofang.serve.rollout import Rollout
@@ -80,29 +82,36 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     from mofang.trade.accounts import shop_offset
     from mofang.trade.desk import Desk
     from mofang.trade.directory import Directory
+    from mofang.trade.gateway import Gateway
     from mofang.trade.kept import Cabinet
     from mofang.trade.looked import SECRET, Marks
     from mofang.trade.meter import Meter
+    from mofang.trade.remotes import remotes
 
+    shop.journals.make_tables()
+    elsewhere = {one.name for one in remotes(shop.control)}
+    only_elsewhere = bool(names) and elsewhere >= set(names)
+    names = [name for name in names if name not in elsewhere]
     followed = {name for name in names if "@" not in name}
     routes = {one.model: one for one in standing_routes(shop)
-              if one.model in followed or (not names and "@" not in one.model)}
-    named = [shop.named(name, kind="package") for name in names] or newest_packages(shop)
+              if one.model in followed or (not names and "@" not in one.model and not only_elsewhere)}
+    named = [shop.named(name, kind="package") for name in names] or ([] if only_elsewhere else newest_packages(shop))
     named = [one for one in named if one.name not in routes or (str(one) in names)]
     released = [shop.named(release, "package") for one in routes.values() for release in one.releases]
-    if not named and not released:
+    if not named and not released and not elsewhere:
         raise MofangError("nothing-to-serve")
-    opener = shop.again()
-    served = Models(offers=[offer_of(opener, one, engine) for one in {str(one): one for one in [*named, *released]}.values()],
-                    memory_bytes=memory_mb * MB)
-    served.wake_all()
+    own = shop.again()  # models are opened on other threads
+    offers = [offer_of(own, one, engine) for one in {str(one): one for one in [*named, *released]}.values()]
+    models = Models(offers=offers, memory_bytes=memory_mb * MB)
+    models.wake_all()
     directory = Directory(shop.control.again(), shop.secret("keys"))
     router = Router(routes.values())
-    marks = Marks(shop.secret(SECRET), Cabinet(shop.again()), lambda account: directory.picture.keep.get(account, 0))
-    desk = Desk(directory, Meter(shop.control.again(), utc_offset=shop_offset(shop)), served, shop.control.again(),
+    marks = Marks(shop.secret(SECRET), Cabinet(own), lambda account: directory.picture.keep.get(account, 0))
+    desk = Desk(directory, Meter(shop.control.again(), utc_offset=shop_offset(shop)), models, shop.control.again(),
                 router=router, marks=marks)
-    if followed or not names:
-        desk.rollout = Rollout(shop.control.again(), router, Opened(shop.again(), desk, engine), sorted(followed))
+    desk.gateway = Gateway(directory, partial(secret_value, shop.again()))
+    if followed or not (names or only_elsewhere):
+        desk.rollout = Rollout(shop.control.again(), router, Opened(own, desk, engine), sorted(followed))
     return desk
 
 
@@ -116,13 +125,22 @@ class Opened:
 
     def ready(self, release: str) -> None:
         """Open a release if it is not open."""
-        if release not in self.desk.served:
-            self.desk.served.add(offer_of(self.shop, self.shop.named(release, kind="package"), self.engine))
-        self.desk.served.wake(release)
+        from mofang.serve.boundary import attempt
+
+        models = self.desk.served
+        if release not in models.offers:
+            models.offers[release] = offer_of(self.shop, self.shop.named(release, kind="package"), self.engine)
+        fault = attempt(partial(models.wake, release))
+        if fault is not None:
+            del models.offers[release]
+            raise fault
 
     def ask(self, release: str, records: list[dict[str, Any]], done: Callable[[Any], None]) -> None:
         """Put records to a release, unless customers wait there: a mirrored request is the first to be left out."""
-        batcher = self.desk.served[release].batcher
+        found = self.desk.served.get(release)
+        if found is None:
+            raise MofangError("busy", waiting=0)
+        batcher = found.batcher
         if batcher.waiting > MIRROR_WAITING_MOST:
             raise MofangError("busy", waiting=batcher.waiting)
         batcher.submit(records, done, deadline_s=time.monotonic() + MIRROR_S)
@@ -142,7 +160,7 @@ def offer_of(shop: Shop, named: Named, engine: str = "") -> Offer:
 
     parts = shop.find(str(named), kind="package").parts
     size = sum(part.size_bytes for part in parts if part.name.startswith(("graph/", "decoder/", "encoder/")))
-    return Offer(str(named), size, lambda: serve_model(shop, named, engine))
+    return Offer(str(named), size, partial(serve_model, shop, named, engine))
 
 
 def serve_model(shop: Shop, named: Named, engine: str = "") -> Served:

@@ -61,6 +61,8 @@ def test_a_canary_goes_back_on_errors_latency_answers_and_judgements() -> None:
     assert weigh(old, seen(600), rule, 5).decision == "promote"
     assert weigh(old, seen(4, errors=6), rule, 0).reasons == ("errors",)
     assert weigh(old, seen(100, ms=40.0), rule, 2).reasons == ("latency",)
+    assert weigh(old, seen(40, ms=40.0), rule, 2).decision == "wait", "the first answers of what was just opened"
+    assert weigh(seen(5000, ms=1.0), seen(600, ms=9.0), rule, 5).decision == "promote", "ten milliseconds are no reason"
     assert weigh(old, seen(200, same=100), rule, 3).reasons == ("agreement",)
     old.judged, old.right = 100, 95
     new = seen(200, same=100)  # it may say something else where it is more often right

@@ -44,7 +44,7 @@ def broken(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def slow(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    time.sleep(0.03)
+    time.sleep(0.08)
     return good(records)
 
 
@@ -111,7 +111,7 @@ class Load:
     def __init__(self, server: Serving, token: str, callers: int = 4) -> None:
         self.answers: list[Answer] = []
         self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(server, token)) for _ in range(callers)]
+        self._threads = [threading.Thread(target=self._ask, args=(server, token), daemon=True) for _ in range(callers)]
         for one in self._threads:
             one.start()
 

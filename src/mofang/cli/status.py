@@ -40,6 +40,7 @@ def status(context: Context, as_json: bool) -> None:
     context.say("Shop {path}", "模坊 {path}", path=context.shop.path)
     _line(say("models", "模型"), ", ".join(found.models[:8]) + (" …" if len(found.models) > 8 else "") or "–")
     _live(context, found)
+    _released(context)
     if may_see_money:
         _money(context, found)
     _runs(context, found)
@@ -93,6 +94,17 @@ def _live(context: Context, found: Today) -> None:
             "{models}，{address}：{n:,} 次请求，拒绝 {refused:,} 次，出错 {failed:,} 次{p99}", models=", ".join(one["models"]),
             address=one["address"], n=one["requests"], refused=refused - one["failed"], failed=one["failed"],
             p99=say(", p99 {ms:.1f} ms", "，p99 {ms:.1f} 毫秒", ms=p99) if p99 is not None else ""))
+
+
+def _released(context: Context) -> None:
+    """What was put on sale, one line for each model that has a route."""
+    from mofang.serve.deploy import standing_routes
+
+    for route in standing_routes(context.shop):
+        shares = say(", ", "，").join(f"{one.release} {one.weight / 100:g} %" for one in route.shares)
+        tried = {"canary": say("canary", "金丝雀"), "ab": "A/B"}.get(route.mode, "")
+        shadow = say("{name} in the shadow", "{name} 为影子", name=route.shadow) if route.shadow else ""
+        _line(say("on sale", "上线"), " · ".join(one for one in (shares, tried, shadow) if one))
 
 
 def _money(context: Context, found: Today) -> None:

@@ -24,7 +24,7 @@ REFERENCE = "reference-{side}.npy"
 SAMPLED = 64  # pairs whose lengths are looked at to foretell the rest
 
 
-@stage(version=1)
+@stage(version=2)
 def prefer(
     run: Run,
     model: Model,

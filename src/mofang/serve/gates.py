@@ -18,6 +18,8 @@ from mofang.serve.routing import Rule
 FIRST_LOOK = 10  # requests of the new release
 SHORTEST_S, STEP, BUCKETS = 50e-6, 1.05, 290  # as in web/statistics.py: up to a minute
 TAIL = 0.05
+SLOWER_FROM = 50  # answers: the first ones of a release that has just been opened are slow in every release
+SLACK_MS = 10.0   # a tail longer by less is no reason, whatever the factor: few requests meet colder caches
 
 Decision = Literal["promote", "rollback", "wait"]
 
@@ -130,8 +132,8 @@ def weigh(old: Seen, new: Seen, rule: Rule, looks: int) -> Verdict:
     failing = fisher(new.errors, asked, old.errors, asked_old) if asked_old else binomial(new.errors, asked, rule.errors)
     tests = {"errors": failing}
     before = old.quantile_ms(1 - TAIL)
-    late = new.slower_than(before * rule.slower) if before is not None else 0
-    tests["latency"] = binomial(late, new.requests, TAIL) if before is not None else 1.0
+    if before is not None and new.requests >= SLOWER_FROM:
+        tests["latency"] = binomial(new.slower_than(max(before * rule.slower, before + SLACK_MS)), new.requests, TAIL)
     if new.judged and old.judged:
         tests["quality"] = fisher(new.judged - new.right, new.judged, old.judged - old.right, old.judged)
     else:

@@ -18,7 +18,7 @@ import orjson
 
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
-from mofang.core.identity import now_us
+from mofang.core.identity import new_id, now_us
 from mofang.core.nearest import nearest
 from mofang.engine.arrays import Arrays, arrays_digest
 from mofang.engine.request import decode_body
@@ -31,6 +31,7 @@ from mofang.trade.balance import usage_report
 from mofang.trade.commit import Charge, Draw, Find, Work, most_for
 from mofang.trade.customers import Customer
 from mofang.trade.directory import Directory
+from mofang.trade.gateway import Gateway
 from mofang.trade.keys import Key
 from mofang.trade.looked import Marks
 from mofang.trade.meter import Meter
@@ -150,6 +151,7 @@ class Desk:
         self.reader = reader
         self.deadline_s = deadline_s
         self.served = served if isinstance(served, Models) else Models(served)
+        self.gateway: Gateway | None = None  # to engines elsewhere
         self.closing = False
         self.running: set[tuple[str, str]] = set()  # retry keys being answered now
         self.repeats = Repeats()
@@ -169,6 +171,8 @@ class Desk:
     async def close(self) -> None:
         """Finish queued work, return allotments, end the threads."""
         self._sweeper.cancel()
+        if self.gateway is not None:
+            self.gateway.close()
         self.closing = True
         await asyncio.to_thread(self.served.close)
         if self.rollout is not None:
@@ -203,7 +207,7 @@ class Desk:
 
     async def find(self, who: Who, model: str, request: str = "") -> Served:
         """The model that answers to a name for this caller and request, opened where it is not; refused as ``predict`` does."""
-        name = self.router.choose(model, who.customer.id, request)
+        name = self.router.choose(model, who.customer.id, request or new_id("req"))
         found: Served = self.served.get(name) or await self._wake(name, who.key)
         check_scope(who.key, found.name)
         return found
@@ -282,7 +286,10 @@ class Desk:
                 charge = self._charge(call, quote, {**told, **answers_of(outcome, many)}, future)
                 if self.marks is not None:
                     self.marks.put(charge, quote.who.customer, records, outcome)
-                self.meter.submit(charge)
+                feed = quote.served.batcher
+                lonely = isinstance(feed, Batcher) and feed.newest == 1 and not feed.waiting
+                if not (lonely and self.meter.settle_alone(charge)):
+                    self.meter.submit(charge)
                 return
             except MofangError as error:
                 refusal = error

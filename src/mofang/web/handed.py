@@ -36,6 +36,7 @@ from mofang.web.server import GARBAGE
 from mofang.web.statistics import Statistics
 
 BEAT_S = 2.0
+WHOLE_MOST = 65_536  # an answer of so many bytes leaves in one piece, or not at all
 
 
 class Channel:
@@ -75,7 +76,8 @@ class HandedProtocol(DeadlineProtocol):
         write, board, slot = self._lingering.write, self._channel.board, self.slot
 
         def noted(data: bytes | bytearray | memoryview[Any]) -> None:
-            board[slot] = ANSWERING
+            if len(data) > WHOLE_MOST or not getattr(self.cycle, "response_complete", True):
+                board[slot] = ANSWERING  # part of an answer may be out, so no other may follow it
             write(data)
 
         self._lingering.write = noted
@@ -99,7 +101,7 @@ class HandedProtocol(DeadlineProtocol):
 
     def shutdown(self) -> None:
         """The worker ends: an idle connection is given back, one with a begun request is refused by the supervisor."""
-        if self.scheme == "http" and (self.cycle is None or self.cycle.response_complete):  # type: ignore[redundant-expr]
+        if self.scheme == "http" and getattr(self.cycle, "response_complete", True):
             self._ends = RETURNED if self._channel.board[self.slot] == IDLE else LOST
         super().shutdown()
 

@@ -66,6 +66,7 @@ class Supervisor:
         self.board = mmap.mmap(self.board_file.fileno(), SLOTS)
         self.free = deque(range(SLOTS))
         self.connections: dict[int, socket.socket] = {}
+        self.parked: deque[tuple[int, bytes]] = deque()  # connections that wait for a worker to be ready
         self.lingering: deque[tuple[float, socket.socket]] = deque()
         self.children: list[Child] = []
         self.restarts = 0
@@ -182,6 +183,8 @@ class Supervisor:
         child.heard_s = time.monotonic()
         if what == READY:
             child.ready = True
+            for _ in range(len(self.parked)):
+                self._hand(*self.parked.popleft())
             if child.replaces is not None:
                 self._drain(child.replaces)
                 child.replaces = None
@@ -206,6 +209,8 @@ class Supervisor:
         self.stopping = True
         self._accept_while(False)
         self.listener.close()
+        while self.parked:
+            self._close(self._let_go(self.parked.popleft()[0]))
         for child in self.children:
             self._drain(child)
 
@@ -236,7 +241,7 @@ class Supervisor:
             self._hand(slot, NEW)
 
     def _hand(self, slot: int, kind: bytes) -> None:
-        """Give a connection to the worker with the fewest; where none can take it, it is refused or closed."""
+        """Give a connection to the worker with the fewest; where none can take it, it waits for one."""
         handle = self.connections[slot]
         for child in sorted((one for one in self.children if one.ready and not one.drains_s), key=lambda one: len(one.slots)):
             try:
@@ -245,18 +250,17 @@ class Supervisor:
                 continue
             child.slots.add(slot)
             return
-        self._refuse(self._let_go(slot)) if kind == NEW else self._close(self._let_go(slot))
+        self.parked.append((slot, kind))
 
     def _orphan(self, slot: int) -> None:
         """A connection whose worker let go of it or died."""
         state = self.board[slot]
-        if self.tls or self.stopping or state not in (IDLE, BEGUN):
-            handle = self._let_go(slot)
-            self._refuse(handle) if state == BEGUN and not self.tls else self._close(handle)
+        if state == IDLE and not self.tls and not self.stopping:
+            self._hand(slot, KEPT)
         elif state == BEGUN:
             self._refuse(self._let_go(slot))
         else:
-            self._hand(slot, KEPT)
+            self._close(self._let_go(slot))
 
     def _let_go(self, slot: int) -> socket.socket:
         self.free.append(slot)
