@@ -1,7 +1,8 @@
 """What ``mofang plan`` predicts beside what runs take: CPU seconds and peak memory of twenty different runs.
 
-``python bench/plan.py [NAME …] [--repeats 3] [--folder DIR] [--quick]``. What was run lies in DIR (made anew where left out), a line a run;
-the same command goes on from there, and once all twenty are there the results are written. Each run is a process of its own in a shop of its own kind of data;
+``python bench/plan.py [NAME …] [--repeats 3] [--folder DIR] [--quick]``. What was run lies in DIR (made anew where left
+out), a line a run; the same command goes on from there, and once all twenty are there the results are written.
+Each run is a process of its own in a shop of its own kind of data;
 its prediction is made before it. A few earlier runs of other sizes stand in the ledger first, as they would after a week's
 work, because the planner learns a factor for each family from what was measured. CPU seconds are those of the process and its
 children: other work on the machine changes them less than the clock. Goal: median error within the larger of 10 % and twice

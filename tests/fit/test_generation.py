@@ -224,6 +224,7 @@ def test_preferences_raise_the_margin_on_held_out_pairs(taught: Model, fit_shop:
     model = fit_shop.run(prefer, taught, records, adapt=adapt, epochs=6, learning_rate=1e-2, validation=0.2,
                          tokens=1024)
     assert model.measures["margin"] > 1 and model.measures["preferred"] > 0.9
+    assert model.measures["predicted_s"] > 0 and model.measures["planned"]["family"] == {"all": "prefer"}.get(adapt, "prefer/lora")
     about = model.read_json("about.json")
     assert about["taught"][0]["stage"] == "prefer" and about["taught"][0]["model"] == taught.digest
     assert model.read_json("curves.json")[-1]["margin"] > 0

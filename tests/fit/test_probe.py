@@ -26,12 +26,14 @@ def found(short_s: float = 1.0, sdpa_s: float = 1.0, tanh_s: float = 9.0) -> dic
                       "bfloat16/causal/32/plain": case(1.0), "bfloat16/causal/32/sdpa": case(5.0)},
         "gelu": {"bfloat16/tanh/native": case(tanh_s), "bfloat16/tanh/float": case(2.0, 0.3)},
         "dropout": {"bfloat16/bytes": case(1.0), "bfloat16/native": case(4.0)},
+        "bias": {"bfloat16/native": case(1.04), "bfloat16/fused": case(1.0)},
     }
 
 
 def test_the_faster_way_is_chosen_and_a_hair_does_not_count() -> None:
     chosen = choose(found(sdpa_s=0.5))
-    assert chosen.precision == "bf16" and chosen.peak_flops == 4e9 and chosen.dropout == "bytes"
+    assert chosen.precision == "bf16" and chosen.peak_flops == 4e9 and chosen.dropout == "bytes" and chosen.bias == "fused"
+    assert choose({name: cases for name, cases in found().items() if name != "bias"}).bias == "native"
     assert chosen.attention("causal", 256, True, torch.bfloat16) == "sdpa"
     assert chosen.attention("causal", 300, True, "bfloat16") == "sdpa" and chosen.attention("causal", 40, True, "bfloat16") == "plain"
     assert chosen.gelu_of("tanh", torch.bfloat16) == "float" and chosen.gelu_of("exact", torch.bfloat16) == "native"
@@ -54,7 +56,7 @@ def test_a_sketch_measures_every_group_quickly_and_leaves_torch_alone() -> None:
     began = time.process_time()
     measured = measure_machine(0.01)
     assert time.process_time() - began < 20
-    assert set(measured) == {"product", "attention", "gelu", "dropout", "norm", "table"}
+    assert set(measured) == {"product", "attention", "gelu", "dropout", "bias", "norm", "table"}
     assert all(one["best_s"] > 0 and one["rounds"] >= 1 for cases in measured.values() for one in cases.values())
     assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), state)
     assert choose(measured).precision in ("fp32", "bf16")

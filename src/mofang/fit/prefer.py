@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mofang.fit.generation.preferences import Preferred
 
 REFERENCE = "reference-{side}.npy"
+SAMPLED = 64  # pairs whose lengths are looked at to foretell the rest
 
 
 @stage(version=2)
@@ -63,6 +64,8 @@ def prefer(
     opened = open_generator(model)
     torch.set_num_threads(threads())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    counts = epochs * len(train), len(held)
+    run.measure(**_foreseen(run, opened, rows, (prompt, chosen, rejected), adapt, tokens, seconds, counts))
     named = {"train": [rows[one] for one in train], "validation": [rows[one] for one in held]}
     pairs = {
         side: _pairs(opened, some, (prompt, chosen, rejected), run.scratch / REFERENCE.format(side=side), device)
@@ -83,6 +86,23 @@ def prefer(
     taught = {"beta": beta, "adapt": adapt, "rows": {"train": len(train), "validation": len(held)}, "seed": seed}
     write_renewed(run, model, fitted, taught, "log_likelihood", seed)
     return run.result(Model)
+
+
+def _foreseen(run: Run, opened: Opened, rows: list[Record], names: tuple[str, str, str], adapt: str, tokens: int,
+              seconds: float, counts: tuple[int, int]) -> dict[str, Any]:
+    """What it will take, from the lengths of the first pairs; ``counts`` are pairs learnt from in all epochs, and held out."""
+    from mofang.fit.generation.answers import read_conversations
+    from mofang.fit.planning.ahead import foresee_preferring
+
+    column, some = opened.encoder.columns[0], rows[:SAMPLED]
+    both = [read_conversations(opened.encoder, [{column: row[names[0]]} for row in some], [str(row[side]) for row in some])
+            for side in names[1:]]
+    pair = float(sum(one.lengths.sum() for one in both)) / len(some)
+    longest = int(max(one.lengths.max() for one in both))
+    return foresee_preferring(
+        run, opened.about["architecture"]["config"], adapt=adapt, learnt_tokens=counts[0] * pair,
+        read_tokens=(len(rows) + counts[1]) * pair, positions=tokens, context=max(8, min(longest, opened.context)),
+        seconds=seconds)
 
 
 def _pairs(opened: Opened, rows: list[Record], names: tuple[str, str, str], place: Path, device: torch.device) -> Preferred:

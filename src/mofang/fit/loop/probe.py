@@ -82,7 +82,8 @@ class Choices:
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Choices:
         """What ``to_dict`` wrote."""
-        return cls(given["precision"], given["attention"], given["gelu"], given["dropout"], given.get("bias", "native"), given["rates"])
+        return cls(given["precision"], given["attention"], given["gelu"], given["dropout"], given.get("bias", "native"),
+                   given["rates"])
 
 
 class Probe(Artifact):
@@ -146,7 +147,7 @@ def choose(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Choices:
         {case: _fastest(ways) for case, ways in _cases(found["attention"]).items()},
         {case: _fastest(ways) for case, ways in _cases(found["gelu"]).items()},
         _fastest(next(iter(_cases(found["dropout"]).values()))),
-        _fastest(next(iter(_cases(found["bias"]).values())), 1.0),
+        _fastest(next(iter(_cases(found["bias"]).values())), 1.0) if found.get("bias") else "native",
         rates,
     )
 

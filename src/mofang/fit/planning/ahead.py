@@ -170,6 +170,21 @@ def foresee_pretraining(run: Run, config: Mapping[str, Any], spent_s: float = 0.
     return found.measures()
 
 
+def foresee_preferring(run: Run, config: Mapping[str, Any], *, adapt: str, learnt_tokens: float, read_tokens: float,
+                       positions: int, context: int, seconds: float = 0.0) -> dict[str, Any]:
+    """The same for ``prefer``: ``learnt_tokens`` over all epochs, ``read_tokens`` by the reference and in validation, rows of
+    ``context`` tokens in batches of ``positions``."""
+    if config.get("model_type") not in KNOWN:
+        return {}
+    terms = terms_of(run.shop, None, None, 0, seconds)
+    work = pretraining(config, steps=max(1.0, learnt_tokens / positions), positions=positions, context=context,
+                       judged=read_tokens, tokens=read_tokens, terms=terms)
+    found = predicted(run.shop, "prefer" if adapt == "all" else f"prefer/{adapt}", work)
+    require_room(found, lambda limit: say("A smaller --tokens or --adapt lora would fit.",
+                                          "请减小 --tokens 或改用 --adapt lora。"))
+    return found.measures()
+
+
 def named_share(weights: Mapping[str, float]) -> float:
     """Share of positions that the objectives ask for, by their weights."""
     whole = sum(weights.values()) or 1.0
