@@ -34,6 +34,7 @@ CALLS_MIN = 3
 BATCHES = (1, 8, 32)
 SPOT = 64             # canonical requests that every row of the table answers; the first of an engine answers all
 TIMED = 32            # records that are timed
+CHILD = "torch"       # its processes take seconds to start, so it is measured with one
 LOSSY_GAIN = 1.2      # a precision that loses something must win at least so much
 
 Objective = Literal["throughput", "latency", "size"]
@@ -145,7 +146,8 @@ def planned(folder: Path, precisions: Sequence[str] = ("fp32",)) -> list[tuple[s
     """What is measured: (engine, precision, threads, streams) for each engine whose file for that precision is there."""
     there = [(name, precision) for name in RUNTIMES for precision in precisions
              if (folder / runtime_named(name).files.get(precision, "-")).exists()]
-    return [(*one, threads, streams) for one in there for threads, streams in layouts(cores())]
+    return [(*one, threads, streams) for one in there
+            for threads, streams in (layouts(cores())[:1] if one[0] == CHILD else layouts(cores()))]
 
 
 def layouts(count: int) -> list[tuple[int, int]]:

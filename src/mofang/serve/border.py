@@ -26,9 +26,11 @@ from mofang.core.strict import SIZE_MAX, strict_json
 from mofang.data.collecting.provenance import SAID
 from mofang.engine.arrays import from_npy
 from mofang.engine.graphfile import check_graph
-from mofang.serve.parcel import ANCESTRY, OWN, PIECE, SIGNATURE
+from mofang.serve.parcel import ANCESTRY, EPOCH, OWN, PIECE, SIGNATURE
 
 PARTS_MAX = 10_000
+END, LOCAL = struct.Struct("<4s4H2LH"), struct.Struct("<4s2B4HL2L2H")  # APPNOTE.TXT 4.3.16 and 4.3.7
+EPOCH_SAID, VERSIONS, LONG = (0, 33, 0), (20, 45), 0xFFFFFFFF
 FIXED = ("package.json", "canonical.jsonl", "card.md")
 NAME = re.compile(r"(?:graph|encoder|decoder|weights|torch)/[A-Za-z0-9][\w.-]{0,99}|ancestry/[0-9a-f]{64}\.json"
                   r"|[A-Za-z0-9][\w-]{0,60}\.(?:json|jsonl|md|txt)", re.ASCII)
@@ -125,7 +127,27 @@ def _contents(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo
     for name in (*OWN, *FIXED):
         if name not in found:
             raise MofangError("parcel-part-missing", name=name)
+    _headers(infos, path)
     return found
+
+
+def _headers(infos: list[zipfile.ZipInfo], path: Path) -> None:
+    """Refuse a header that says anything but what ours do: no bit of the file is free to be another one."""
+    with path.open("rb") as file:
+        file.seek(-END.size, 2)
+        signature, disk, first, here, total, _, _, comment = END.unpack(file.read(END.size))
+        whole = signature == b"PK\5\6" and disk == first == comment == 0 and here == total
+        for info in infos:
+            file.seek(info.header_offset)
+            _, version, system, flags, method, time, date, crc, packed, size, _, _ = LOCAL.unpack(file.read(LOCAL.size))
+            plain = (time, date, system) == EPOCH_SAID and info.date_time == EPOCH and version in VERSIONS
+            central = (info.create_version in VERSIONS and info.extract_version in VERSIONS and not info.internal_attr
+                       and not info.reserved and not info.volume and not info.comment and info.create_system == 3)
+            same = (flags, method, crc) == (info.flag_bits, info.compress_type, info.CRC) and (
+                LONG in (packed, size) or (packed, size) == (info.compress_size, info.file_size))
+            whole = whole and plain and central and same
+    if not whole:
+        raise MofangError("parcel-unreadable", path=str(path))
 
 
 def _signed(archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo]) -> tuple[Document, Any]:
