@@ -1,6 +1,7 @@
 """What ``mofang plan`` predicts beside what runs take: CPU seconds and peak memory of twenty different runs.
 
-``python bench/plan.py [NAME …] [--repeats 3] [--quick]``. Each run is a process of its own in a shop of its own kind of data;
+``python bench/plan.py [NAME …] [--repeats 3] [--folder DIR] [--quick]``. What was run lies in DIR (made anew where left out), a line a run;
+the same command goes on from there, and once all twenty are there the results are written. Each run is a process of its own in a shop of its own kind of data;
 its prediction is made before it. A few earlier runs of other sizes stand in the ledger first, as they would after a week's
 work, because the planner learns a factor for each family from what was measured. CPU seconds are those of the process and its
 children: other work on the machine changes them less than the clock. Goal: median error within the larger of 10 % and twice
@@ -200,37 +201,60 @@ def error(predicted: float, measured: float) -> float:
     return abs(predicted - measured) / measured
 
 
+class Done:
+    """Runs that are finished, a line each, so that a benchmark that was cut short goes on."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        lines = place.read_text(encoding="utf-8").splitlines() if place.exists() else []
+        self.found = {(one["name"], one["seed"]): one["found"] for one in map(json.loads, lines)}
+
+    def run(self, shop: Path, name: str, entry: str, family: Any, seed: int) -> dict[str, Any]:
+        """One run's result, from the file where it stands there."""
+        if (name, seed) not in self.found:
+            self.found[name, seed] = run_one(shop, entry, family, seed)
+            with self._place.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"name": name, "seed": seed, "found": self.found[name, seed]}) + "\n")
+        return self.found[name, seed]
+
+
 def measure(folder: Path, names: list[str], repeats: int) -> list[dict[str, Any]]:
     """Earlier runs first, then each run ``repeats`` times with other seeds; the first prediction counts."""
     chosen = [one for one in RUNS if not names or any(name in one[0] for name in names)]
     tags = {one[2] if isinstance(one[2], str) else one[2].get("tag", "pretrain") for one in chosen}
-    earlier = [one for one in EARLIER if one[0] in tags]
-    entries = prepare(folder, {one[1] for one in (*chosen, *earlier)})
-    for number, (_, data, family) in enumerate(earlier):
-        run_one(folder / "shop", entries[data], family, 900 + number)
-    rows = []
+    earlier = [(number, one) for number, one in enumerate(EARLIER) if one[0] in tags]
+    entries = prepare(folder, {data for _, data, _ in (*chosen, *(one for _, one in earlier))})
+    done, rows = Done(folder / "runs.jsonl"), []
+    for number, (name, data, family) in earlier:
+        done.run(folder / "shop", f"earlier {name}", entries[data], family, 900 + number)
     for name, data, family in chosen:
-        seen = [run_one(folder / "shop", entries[data], family, seed) for seed in range(repeats)]
-        first = seen[0]["measures"]
-        cpu = [one["cost"]["cpu_s"] for one in seen]
-        peak = [one["cost"]["peak_mb"] for one in seen]
-        row = {
-            "run": name,
-            "predicted_s": first["predicted_s"],
-            "cpu_s": statistics.median(cpu),
-            "spread_s": (max(cpu) - min(cpu)) / statistics.median(cpu),
-            "predicted_mb": first["predicted_mb"],
-            "peak_mb": statistics.median(peak),
-            "spread_mb": (max(peak) - min(peak)) / statistics.median(peak),
-        }
-        row |= {"error_s": error(row["predicted_s"], row["cpu_s"]), "error_mb": error(row["predicted_mb"], row["peak_mb"])}
-        rows.append(row)
+        seen = [done.run(folder / "shop", name, entries[data], family, seed) for seed in range(repeats)]
+        rows.append(row_of(name, seen))
+        row = rows[-1]
         print(
             f"{name:<40} {row['predicted_s']:7.1f} {row['cpu_s']:7.1f} s {row['error_s']:5.0%}   "
             f"{row['predicted_mb']:7.0f} {row['peak_mb']:7.0f} MB {row['error_mb']:5.0%}",
             flush=True,
         )
     return rows
+
+
+def row_of(name: str, seen: list[dict[str, Any]]) -> dict[str, Any]:
+    """Predicted and measured of one run, with the spread between equal ones."""
+    first = seen[0]["measures"]
+    cpu = [one["cost"]["cpu_s"] for one in seen]
+    peak = [one["cost"]["peak_mb"] for one in seen]
+    row = {
+        "run": name,
+        "predicted_s": first["predicted_s"],
+        "cpu_s": statistics.median(cpu),
+        "spread_s": (max(cpu) - min(cpu)) / statistics.median(cpu),
+        "predicted_mb": first["predicted_mb"],
+        "peak_mb": statistics.median(peak),
+        "spread_mb": (max(peak) - min(peak)) / statistics.median(peak),
+        "planned": first["planned"],
+    }
+    return row | {"error_s": error(row["predicted_s"], row["cpu_s"]), "error_mb": error(row["predicted_mb"], row["peak_mb"])}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -293,13 +317,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="keep what was run here, and go on from there")
     parser.add_argument("--quick", action="store_true", help="four cheap runs, once each, no files")
     given = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="mofang-plan-"))
+    folder = _made(given.folder.absolute()) if given.folder else Path(tempfile.mkdtemp(prefix="mofang-plan-"))
     try:
         rows = measure(folder, QUICK if given.quick else given.names, 1 if given.quick else given.repeats)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not given.folder:
+            shutil.rmtree(folder, ignore_errors=True)
     found = summary(rows)
     print(json.dumps({name: round(value, 3) for name, value in found.items()}))
     short = [unit for unit in ("s", "mb") if found[f"median_{unit}"] > max(GOAL_MEDIAN, 2 * found[f"spread_{unit}"])

@@ -40,11 +40,11 @@ from mofang.engine.task import read_columns
 from mofang.fit.asking import weigh
 from mofang.fit.baseline import baseline
 from mofang.fit.export import export
-from mofang.fit.families import Averaged, Encoder, Pretrained
+from mofang.fit.families import Averaged, Encoder
 from mofang.fit.loop.machine import threads
 from mofang.fit.select import select
 from mofang.fit.size import size_of
-from mofang.fit.tasks import candidates
+from mofang.fit.tasks.text_classification import pretrained
 from mofang.fit.train import Model, train
 from mofang.judge.evaluate import evaluate
 
@@ -143,9 +143,9 @@ def taught(shop: Shop, data: Snapshot, budget_s: float) -> Iterator[Row]:
 
 def few(shop: Shop, data: Snapshot, budget_s: float) -> Iterator[Row]:
     """A teacher and a student that know a few labels; the student learns from the other texts as well."""
-    bases = [one for one in candidates("text_classification", size_of(data)) if isinstance(one, Pretrained)]
-    part = FEW / size_of(data).rows
-    teacher = shop.run(train, data, family=replace(bases[-1], epochs=6), part=part)
+    size = size_of(data)
+    part = FEW / size.rows
+    teacher = shop.run(train, data, family=replace(pretrained(size.language)[-1], epochs=6), part=part)
     alone = shop.run(train, data, family=Averaged(), part=part)
     student = shop.run(train, data, teacher=teacher, unlabelled=data / "train", family=Averaged(), part=part)
     other = shop.run(export, alone, data / "validation")

@@ -3,9 +3,10 @@
 make bench-tasks: the data of the recipes entities, pairs, questions and search_docs; each family learns from the same training
 part within the same seconds, is chosen on the same validation part and asked the test part once. The margin over the cheap family
 has the 95 % interval of paired bootstrap resamples. ``--parts``, ``--families`` name what to run, ``--seconds`` the limit of one
-training, ``--share`` the share of the training rows, ``--shop`` a folder that keeps what was trained; rows that were measured with
-the same settings stay in bench/results/tasks.json, so that it can be run piece by piece. ``--again`` measures them anew, ``--quick``
-takes a fortieth of the rows and 20 seconds, and writes nothing. Exit status 1 where no dear family beats the cheap one.
+training, ``--share`` the share of the training rows, ``--shop`` a folder that keeps what was trained; rows that were measured
+with the same settings stay in bench/results/tasks.json, so that it can be run piece by piece. ``--again`` measures them anew,
+``--quick`` takes a fortieth of the rows and 20 seconds, and writes nothing. Exit status 1 where no dear family beats the cheap
+one.
 """
 
 from __future__ import annotations
@@ -130,10 +131,10 @@ def shown(rows: Mapping[str, dict[str, Any]]) -> str:
     """The page."""
     lines = ["# Cheap against dear, task by task", "",
              (f"{date.today()}, {platform.machine()}, {threads()} threads. Each family learnt from the same training rows within "
-              "the same limit of seconds; the test part was opened once; intervals are of 95 % (bootstrap, paired for the margin). "
+              "the same limit of seconds; the test part was opened once; intervals are of 95 % (paired for the margin). "
               "`make bench-tasks`; what each part's data is stands in its recipe."), "",
-             ("| task | family | limit s | training rows | seconds | validation | metric | test | 95 % interval | margin over cheap "
-              "| ms an answer |"),
+             ("| task | family | limit s | training rows | seconds | validation | metric | test | 95 % interval "
+              "| margin over cheap | ms an answer |"),
              "|---|---|---|---|---|---|---|---|---|---|---|"]
     for row in rows.values():
         margin = row.get("margin")

@@ -12,8 +12,37 @@ import pytest
 from mofang.core.language import set_language
 from mofang.core.shop import Shop
 
+TOGETHER = ("tests/contract/",)  # files that share worlds which are dear to make: one process runs all of them
+LONG = ("tests/contract/", "tests/stories/test_away.py", "tests/test_recipes.py", "tests/stories/test_stopping.py", "tests/fit/",
+        "tests/data/test_data_pages.py", "tests/data/test_assess.py", "tests/stories/test_kill.py", "tests/new/", "tests/judge/",
+        "tests/data/labelling/", "tests/data/", "tests/stories/")  # first, so that no process ends long after the other
+
+for name in ("MOFANG_THREADS", "OMP_NUM_THREADS"):  # two test processes with two threads each wait for each other most of the time
+    os.environ.setdefault(name, "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; within a file the order stays."""
+    items.sort(key=lambda item: next((place for place, start in enumerate(LONG) if item.nodeid.startswith(start)), len(LONG)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files to each process, as ``--dist loadfile`` does it, but in our order, and some files together."""
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.getvalue("dist") != "loadfile":
+        return None
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((start for start in TOGETHER if nodeid.startswith(start)), super()._split_scope(nodeid))
+
+    config.option.loadscopereorder = False
+    return Files(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

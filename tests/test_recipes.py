@@ -128,7 +128,7 @@ def test_sounds_end_in_a_snapshot_with_a_report(shop: Shop) -> None:
 
 def test_a_small_generator_is_pretrained_and_writes(shop: Shop) -> None:
     with records_of("pretrain_small_gpt"):
-        small = {"pretrain": {"architecture": {"tag": "gpt", "depth": 1, "width": 32}, "context": 64, "steps": 20, "seconds": 0.0},
+        small = {"pretrain": {"architecture": {"tag": "gpt", "depth": 1, "width": 32}, "context": 64, "steps": 20, "seconds": 0.0, "checks": 2},
                  "tokenizer": {"size": 600, "sample_mb": 1}}
         outcome = run_recipe(shop, RECIPES / "pretrain_small_gpt.py", Budget(5), small)
         facts = outcome_facts(outcome)

@@ -42,9 +42,20 @@ def type_checking(tree: ast.Module) -> set[int]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_a_floor_imports_only_floors_to_its_left(path: Path) -> None:
+def test_a_file_keeps_the_rules(path: Path) -> None:
+    """All rules that look at one file: it is read and parsed once for all of them."""
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    a_floor_imports_only_floors_to_its_left(path, tree)
+    sizes_names_and_bans(path, text, tree)
+    heavy_libraries_are_imported_where_they_are_used(path, tree)
+    public_names_have_docstrings(path, tree)
+    if module_of(path).startswith(("cli/", "web/")):
+        faces_hold_no_sql_and_no_money(path, text, tree)
+
+
+def a_floor_imports_only_floors_to_its_left(path: Path, tree: ast.Module) -> None:
     floor = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     for name, line in imports(tree):
         pieces = name.split(".")
         if pieces[0] != "mofang" or len(pieces) < 2:
@@ -55,10 +66,7 @@ def test_a_floor_imports_only_floors_to_its_left(path: Path) -> None:
                 assert FLOORS.index(pieces[1]) <= FLOORS.index(floor), f"{path}:{line}: {floor} must not import {name}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_sizes_names_and_bans(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text)
+def sizes_names_and_bans(path: Path, text: str, tree: ast.Module) -> None:
     assert text.count("\n") <= LINES_MOST, f"{path}: two rooms would be clearer"
     long = [number for number, line in enumerate(text.splitlines(), 1) if len(line) > COLUMNS_MOST]
     assert not long, f"{path}:{long[0]}: a line of over {COLUMNS_MOST} signs"
@@ -76,9 +84,7 @@ def test_sizes_names_and_bans(path: Path) -> None:
             assert getattr(node.value, "id", "") not in {"pickle", "joblib"}, f"{path}:{node.lineno}: no pickle is loaded"
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def heavy_libraries_are_imported_where_they_are_used(path: Path, tree: ast.Module) -> None:
     skipped = type_checking(tree)
     rooms = ("networks", "loop", "generation", "vectors")  # of torch: imported by functions of the others only
     networks = path.relative_to(PACKAGE).parts[:2] in {("fit", room) for room in rooms}
@@ -88,22 +94,16 @@ def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
             assert not {name.split(".")[0] for name in names} & HEAVY, f"{path}:{node.lineno}: import it inside the function"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if module_of(p).startswith(("cli/", "web/"))], ids=module_of)
-def test_faces_hold_no_sql_and_no_money(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    for name, line in imports(ast.parse(text)):
+def faces_hold_no_sql_and_no_money(path: Path, text: str, tree: ast.Module) -> None:
+    for name, line in imports(tree):
         assert name.split(".")[0] not in {"sqlite3", "fsspec", "torch"}, f"{path}:{line}"
     assert not [word for word in (".rows(", ".db.", "Database(") if word in text], f"{path}: a face asks the floors, not the tables"
 
 
-def test_docstrings_on_public_names() -> None:
-    bare = []
-    for path in FILES:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
-            if public and not ast.get_docstring(node):
-                bare.append(f"{module_of(path)}:{node.lineno} {node.name}")
-    assert bare == []
+def public_names_have_docstrings(path: Path, tree: ast.Module) -> None:
+    for node in tree.body:
+        public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+        assert not public or ast.get_docstring(node), f"{path}:{node.lineno}: say what {getattr(node, 'name', '')} is for"
 
 
 def test_stages_lock_is_current() -> None:

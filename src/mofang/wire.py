@@ -74,6 +74,7 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     the newest version where nothing was. Models that do not fit into ``memory_mb`` (0: most of what is free) open when they
     are asked for.
     """
+    from mofang.data.remote.secret import secret_value
     from mofang.serve.deploy import standing_routes
     from mofang.serve.models import MB, Models
     from mofang.serve.rollout import Rollout
@@ -81,17 +82,23 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     from mofang.trade.accounts import shop_offset
     from mofang.trade.desk import Desk
     from mofang.trade.directory import Directory
+    from mofang.trade.gateway import Gateway
     from mofang.trade.kept import Cabinet
     from mofang.trade.looked import SECRET, Marks
     from mofang.trade.meter import Meter
+    from mofang.trade.remotes import remotes
 
+    shop.journals.make_tables()
+    elsewhere = {one.name for one in remotes(shop.control)}
+    only_elsewhere = bool(names) and elsewhere >= set(names)
+    names = [name for name in names if name not in elsewhere]
     followed = {name for name in names if "@" not in name}
     routes = {one.model: one for one in standing_routes(shop)
-              if one.model in followed or (not names and "@" not in one.model)}
-    named = [shop.named(name, kind="package") for name in names] or newest_packages(shop)
+              if one.model in followed or (not names and "@" not in one.model and not only_elsewhere)}
+    named = [shop.named(name, kind="package") for name in names] or ([] if only_elsewhere else newest_packages(shop))
     named = [one for one in named if one.name not in routes or (str(one) in names)]
     released = [shop.named(release, "package") for one in routes.values() for release in one.releases]
-    if not named and not released:
+    if not named and not released and not elsewhere:
         raise MofangError("nothing-to-serve")
     own = shop.again()  # models are opened on other threads
     offers = [offer_of(own, one, engine) for one in {str(one): one for one in [*named, *released]}.values()]
@@ -102,7 +109,8 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     marks = Marks(shop.secret(SECRET), Cabinet(own), lambda account: directory.picture.keep.get(account, 0))
     desk = Desk(directory, Meter(shop.control.again(), utc_offset=shop_offset(shop)), models, shop.control.again(),
                 router=router, marks=marks)
-    if followed or not names:
+    desk.gateway = Gateway(directory, partial(secret_value, shop.again()))
+    if followed or not (names or only_elsewhere):
         desk.rollout = Rollout(shop.control.again(), router, Opened(own, desk, engine), sorted(followed))
     return desk
 

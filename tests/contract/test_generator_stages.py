@@ -1,7 +1,7 @@
 """The contract of the stages that start from a model: generate, prefer, reinforce and index, also as jobs over HTTP.
 
-One tiny generator and one tiny embedder are what they start from. Each stage is reused, gives the same bytes in another shop after a
-kill behind every part, refuses what it does not know, and does over HTTP what it does at home.
+One tiny generator and one tiny embedder are what they start from. Each stage is reused, gives the same bytes in another shop
+after a kill behind every part, refuses what it does not know, and does over HTTP what it does at home.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from tests.contract.test_stages import _die_after_part
 from tests.fit.placing import THINGS, written
 from tests.web.consoling import Consoling, member
 
-WRITER = {"tag": "generator", "layers": 1, "width": 16, "heads": 2, "vocabulary": 300, "max_length": 32, "epochs": 1, "tokens": 512}
+WRITER = {"tag": "generator", "layers": 1, "width": 16, "heads": 2, "vocabulary": 300, "max_length": 32, "epochs": 1,
+          "tokens": 512}
 FINDER = {"tag": "termvectors", "width": 8, "epochs": 1, "batch": 32}
 STAGES = ("generate", "prefer", "reinforce", "index")
 
@@ -53,8 +54,8 @@ class Home:
         return {
             "generate": ((self.writer, self.records), {"prompt": "text", "max_tokens": 3}),
             "prefer": ((self.writer, self.records), {"prompt": "text", "epochs": 1, "validation": 0.25}),
-            "reinforce": ((self.writer, self.records), {"prompt": "text", "reward": {"tag": "length", "most": 9}, "group": 2, "epochs": 1,
-                                                        "max_tokens": 2, "validation": 0.25}),
+            "reinforce": ((self.writer, self.records), {"prompt": "text", "reward": {"tag": "length", "most": 9}, "group": 2,
+                                                        "epochs": 1, "max_tokens": 2, "validation": 0.25}),
             "index": ((self.records, None, self.finder), {"text": "text"}),
         }[stage]
 
@@ -73,7 +74,8 @@ def start(shop: Shop, folder: Path) -> Home:
     from mofang.recipe import collect, export, snapshot, train
 
     source = str(written(folder, rows()))
-    records = shop.run(collect, source=source, licence="CC0-1.0", origin="tests", label="label", text=("text", "chosen", "rejected"))
+    read = {"source": source, "licence": "CC0-1.0", "origin": "tests", "label": "label", "text": ("text", "chosen", "rejected")}
+    records = shop.run(collect, **read)
     cut = {task: shop.run(snapshot, records, task=task, label="label", inputs=("text",), validation=0.2, test=0.2)
            for task in ("text_generation", "text_embedding")}
     writer = shop.run(train, cut["text_generation"], family=WRITER)
@@ -159,5 +161,6 @@ def test_over_http_a_job_makes_what_the_stage_makes_at_home(home: Home, console:
         assert spec is not None
         again = home.shop.run(spec.function, *given_, **settings, **more)
         assert home.shop.ledger.get(again.entry).kind == "reuse" and [part.to_list() for part in again.parts] == made["parts"]
-    _, _, body = running.call("POST", "/api/runs", {"stage": "prefer", "inputs": inputs["prefer"], "settings": {"beta": -1}}, token=token)
+    refused = {"stage": "prefer", "inputs": inputs["prefer"], "settings": {"beta": -1}}
+    _, _, body = running.call("POST", "/api/runs", refused, token=token)
     assert b'"setting-' in body, body

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 
 from mofang.core.artifact import Artifact
@@ -25,7 +26,7 @@ from mofang.engine.predictor import Predictor
 from mofang.engine.task import TASKS, task_named
 from mofang.matrix import matrix_rows
 from tests.contract.conftest import WHOLE
-from tests.fit.placing import INPUTS, MAKE, THINGS, written
+from tests.fit.placing import INPUTS, MAKE, THINGS, question, written
 from tests.stories.terminal import Inside, Server, Terminal
 
 ELSEWHERE = {"text_generation": "tests/contract/test_generator_stages.py"}
@@ -72,7 +73,8 @@ def bring(task: str, shop: Shop, folder: Path, rows: list[dict[str, Any]]) -> di
     family, inputs = FAMILIES[task], rows_of(task)[1]
     label = "share" if task == "pair_regression" else "label"
     source = str(written(folder, rows))
-    made: dict[str, Artifact] = {"collect": shop.run(collect, source=source, licence="CC0-1.0", origin="tests", label=label, text=inputs)}
+    read = {"source": source, "licence": "CC0-1.0", "origin": "tests", "label": label, "text": inputs}
+    made: dict[str, Artifact] = {"collect": shop.run(collect, **read)}
     made["snapshot"] = shop.run(snapshot, made["collect"], task=task, label=label, inputs=inputs, validation=0.2, test=0.2)
     made["train"] = shop.run(train, made["snapshot"], family=family)
     made["select"] = shop.run(select, made["snapshot"], families=(family,))
@@ -160,6 +162,44 @@ def test_the_exported_example_answers_without_the_house(line: Line, tmp_path: Pa
         assert same(json.loads(done.stdout), answer, 1e-4)
     else:
         assert done.stdout.startswith(answer["label"])
+
+
+def test_every_encoder_whose_code_goes_along_encodes_there_as_here(tmp_path: Path) -> None:
+    """In one process without the house: the arrays of pairs and windows of tokens, and of the linear ones, bit for bit."""
+    from mofang.engine.arrays import arrays_digest
+    from mofang.engine.decode.chain import Chain
+    from mofang.engine.encode import ENCODERS, Encoder
+    from mofang.engine.encode.overlap import OverlapEncoder
+    from mofang.engine.encode.pairs import PairEncoder
+    from mofang.engine.encode.places import PlaceEncoder
+    from mofang.engine.encode.surroundings import SurroundingsEncoder
+    from mofang.engine.encode.tokens import TokenEncoder
+    from mofang.takeout.parts import WITH, encoder_parts, parts_of
+
+    rows = [question(random.Random(number), number) for number in range(20)]
+    words = TokenEncoder.fit(rows, ("context", "question"), vocabulary=150).tokenizer_json
+    chain = Chain.of([np.array([0, 1, 2])], 5, 0.5)
+    made: dict[str, Encoder] = {
+        "pairs": PairEncoder(("context", "question"), words, 40), "overlap": OverlapEncoder.fit(rows, ("context", "question")),
+        "places": PlaceEncoder("context", words, "", 24, chain=chain),
+        "surroundings": SurroundingsEncoder.fit(rows, "context", "question")}
+    assert made.keys() == WITH.keys()
+    lines = ["import json, sys", f"rows = json.loads({json.dumps(json.dumps(rows))})", "from parts.arrays import arrays_digest"]
+    for name, encoder in made.items():
+        for place, text in {**encoder_parts(name), **parts_of(("engine.decode.spans", "engine.decode.answer"))}.items():
+            (tmp_path / place).parent.mkdir(exist_ok=True)
+            (tmp_path / place).write_text(text, encoding="utf-8")
+        (tmp_path / name).mkdir()
+        for file, data in encoder.save().items():
+            (tmp_path / name / file).write_bytes(data)
+        lines += [f"from parts.{name} import {ENCODERS[name]} as Encoder", "from pathlib import Path",
+                  f"files = {{one.name: one.read_bytes() for one in Path('{name}').iterdir()}}",
+                  "print(arrays_digest(Encoder.load(files).encode(rows)))"]
+    assert not [path for path in (tmp_path / "parts").iterdir() if "mofang" in path.read_text(encoding="utf-8").replace("Mofang", "")]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, env=environment, capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.stdout.split() == [arrays_digest(encoder.encode(rows)) for encoder in made.values()], done.stderr
 
 
 def same(one: Any, other: Any, apart: float) -> bool:

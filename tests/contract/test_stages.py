@@ -23,6 +23,7 @@ ELSEWHERE = {"gauge": "its contract stands in tests/fit/test_gauge.py: it pretra
              "private": "its contract stands in tests/data/test_private.py: it needs a privacy budget, and its answers have noise",
              **dict.fromkeys(("generate", "prefer", "reinforce"), "tests/fit/test_generation.py: they need a generator"),
              "index": "its contract stands in tests/serve/test_search.py: it needs a model that embeds texts",
+             "adopt": "its contract stands in tests/fit/test_adopt.py: it needs a model that was made elsewhere",
              "remeasure": "its contract stands in tests/serve/test_three_shops.py: it needs a package from another machine"}
 MEASURES_TIME = {"package"}  # its bytes hold measured milliseconds
 HERE = [name for name in STAGES if name not in ELSEWHERE]

@@ -66,7 +66,8 @@ def test_it_travels_with_the_encoder_and_a_forged_one_is_refused() -> None:
     assert (again.chain.follows == Chain.of(TAGS, 5).follows).all()
     plain = {name: data for name, data in encoder.save().items() if name != "chain.npy"}
     assert SurroundingsEncoder.load(plain).chain is None, "a model from before has none"
-    for forged in (np.zeros((3, 3), np.float32), np.full((7, 5), -1, np.float32), np.full((7, 5), np.nan, np.float32), np.zeros((7, 5))):
+    wrong = (np.zeros((3, 3), np.float32), np.full((7, 5), -1, np.float32), np.full((7, 5), np.nan, np.float32), np.zeros((7, 5)))
+    for forged in wrong:
         with pytest.raises(ValueError):
             Chain.load({"chain.npy": to_npy(forged)})
     with pytest.raises(MofangError) as error:

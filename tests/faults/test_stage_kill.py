@@ -1,4 +1,4 @@
-"""Kill -9 in the middle of pretrain, prefer and reinforce: what comes out is what one that was never killed gives, byte for byte."""
+"""Kill -9 in the middle of pretrain, prefer and reinforce: the result is that of one that was never killed, byte for byte."""
 
 from __future__ import annotations
 

@@ -142,9 +142,64 @@ def test_it_is_judged_by_likelihood_and_overlap(taught: Model, fit_shop: Shop) -
     assert report["headline"] == "log_likelihood" and metrics["perplexity"]["value"] < 1.5
     assert metrics["rouge_l"]["value"] > 0.9 and metrics["chrf"]["value"] > 0.9
     assert metrics["loss"]["low"] <= metrics["loss"]["value"] <= metrics["loss"]["high"]
+
+
+def test_it_is_packaged_by_what_each_precision_loses(taught: Model, fit_shop: Shop) -> None:
+    from mofang.engine.generation.opened import Generator as Packaged
+    from mofang.fit.generate import Writer
+
+    graph = fit_shop.run(export, taught)
+    cut = fit_shop.ancestor(taught.entry, "snapshot")
+    made = fit_shop.run(package, graph, fit_shop.run(evaluate, graph, cut / "test", resamples=20), seconds=0.01, requests=16)
+    about = made.read_json("package.json")
+    rows = {row["form"]: row for row in about["engines"]}
+    assert set(rows) >= {"fp32", "int8", "int4"} and rows["fp32"]["max_abs_difference"] < 1e-4 and rows["fp32"]["passes"]
+    for name in ("int8", "int4"):
+        assert rows[name]["loss_low"] <= rows[name]["loss"] <= rows[name]["loss_high"]
+        assert rows[name]["passes"] == (rows[name]["loss"] <= 0.01) and rows[name]["size_bytes"] < rows["fp32"]["size_bytes"]
+    assert about["engine"]["passes"] and about["decoder"]["precision"] == about["engine"]["form"]
+    packaged, writer = Packaged(made), Writer(taught)
+    for prompt in ("three 17", "six 5"):
+        assert packaged.predict([{"prompt": prompt}]) == [{"text": writer.answer(prompt).text}]
+    messages = [{"role": "user", "content": "two 3"}]
+    assert packaged.prompt(packaged.conversation(messages)) == writer.opened.encoder.prompt(messages)
     with pytest.raises(MofangError) as error:
-        fit_shop.run(package, graph, fit_shop.run(evaluate, graph, cut / "test", resamples=50))
-    assert error.value.code == "generation-not-packaged"
+        fit_shop.run(package, graph, precisions=("fp32",), requests=16, seconds=0.01, loss_max=0.0, formats=("torch",))
+    assert error.value.code == "package-form-none"
+
+
+@pytest.mark.parametrize("config", [
+    {"model_type": "gpt2", "n_embd": 36, "n_layer": 2, "n_head": 4, "n_positions": 64, "bos_token_id": 0, "eos_token_id": 0},
+    {"model_type": "qwen2", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+     "intermediate_size": 40, "tie_word_embeddings": False},
+    {"model_type": "qwen3", "hidden_size": 32, "head_dim": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+     "num_key_value_heads": 1, "intermediate_size": 40, "tie_word_embeddings": True},
+    {"model_type": "llama", "hidden_size": 40, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 4,
+     "intermediate_size": 40, "rope_theta": 5000.0, "tie_word_embeddings": True},
+])
+def test_the_served_decoder_is_the_trained_network(config: dict[str, Any], tmp_path: Path) -> None:
+    import torch
+
+    from mofang.engine.generation.graph import decoder_graph
+    from mofang.engine.generation.runtime import Decoder
+    from mofang.engine.generation.shape import shape_of
+    from mofang.fit.networks.generator import from_config
+
+    torch.manual_seed(0)
+    network = from_config({**config, "vocab_size": 90}).eval()
+    for one in network.parameters():
+        one.data *= 4 if one.ndim > 1 else 1
+    weights = {name.removeprefix("body."): value.numpy() for name, value in network.state_dict().items()}
+    (tmp_path / "d.onnx").write_bytes(decoder_graph(shape_of(config | {"vocab_size": 90}), weights, 64))
+    decoder = Decoder(tmp_path / "d.onnx", shape_of(config | {"vocab_size": 90}), 64, slots=2)
+    ids = torch.randint(0, 90, (1, 50))
+    with torch.inference_mode():
+        wanted = network.logits(network.states(ids, torch.ones_like(ids), torch.arange(50)[None]))[0].numpy()
+    decoder.read(0, ids[0, :7].tolist(), 0)
+    decoder.read(1, ids[0, :40].tolist(), 0)
+    for step in range(8):
+        found = decoder.step([int(ids[0, 7 + step]), int(ids[0, 40 + step])], [7 + step, 40 + step])
+        assert np.abs(found - wanted[[7 + step, 40 + step]]).max() < 1e-4
 
 
 def test_the_overlaps_are_those_of_the_papers() -> None:

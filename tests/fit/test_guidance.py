@@ -167,3 +167,27 @@ def test_a_frozen_encoder_with_a_linear_model_teaches_a_small_student(fit_shop: 
                            part=0.3)
     told = student.read_json("about.json")["beside"]
     assert told["teacher"]["entry"] == frozen.entry and told["unlabelled"]["rows"] > 20
+
+
+def test_a_linear_model_and_an_encoder_answer_together(fit_shop: Shop, tiny_base: Path) -> None:
+    from mofang.fit.families import Blend
+
+    english = fit_shop.run(planted, task=TEXT, english=True)
+    family = Blend(base=str(tiny_base), max_length=32, tokens=512, epochs=2, learning_rate=5e-3, c=1.0)
+    models = [fit_shop.run(train, english, family=family, seed=seed) for seed in (0, 0, 1)]
+    assert models[0].digest == models[1].digest != models[2].digest
+    told = models[0].measures
+    assert told["validation"] >= max(told["wide_validation"], told["deep_validation"]) and "apache-2.0" in models[0].licences
+    graph = fit_shop.run(export, models[0], english / "validation")
+    assert graph.measures["max_abs_difference"] <= 1e-4
+    found = evaluate_on(fit_shop, graph, english)
+    assert found["metrics"]["accuracy"]["value"] >= 0.8
+    about = models[0].read_json("about.json")
+    assert about["encoder"]["name"] == "both" and about["base_model"] == str(tiny_base)
+
+
+def evaluate_on(shop: Shop, graph: Any, snapshot: Snapshot) -> dict[str, Any]:
+    from mofang.judge.evaluate import evaluate
+
+    found: dict[str, Any] = shop.run(evaluate, graph, snapshot / "test").read_json("evaluation.json")
+    return found

@@ -174,3 +174,23 @@ def test_candidates_go_from_the_baseline_to_what_suits_the_language(task: str) -
         found = candidates(task, size)
         assert found[0] == baseline_of(task) and all(task in family.tasks for family in found)
         assert found[0].estimate(size).seconds(3e10) < min(family.estimate(size).seconds(3e10) for family in found[1:])
+
+
+def test_a_pair_with_one_empty_side_is_neither_learnt_from_nor_answered(fit_shop: Shop, tmp_path: Path) -> None:
+    rows = [pair(random.Random(number), number) for number in range(40)]
+    bad = [{"a": "", "b": "river stone", "label": "no", "share": 0.5}, {"a": "river 1", "b": " ", "label": "no", "share": 0.5}]
+    for task in ("pair_classification", "pair_regression"):
+        label = "share" if task == "pair_regression" else "label"
+        records = collected(fit_shop, tmp_path, task, rows + bad, task)
+        held = fit_shop.run(snapshot, records, task=task, label=label, inputs=("a", "b"), validation=0.2, test=0.2)
+        assert held.measures["rejected"] == {"text-empty": 2}
+    predictor = Predictor(fit_shop.run(export, fit_shop.run(train, held, family=Overlap())))
+    for body, code, said in (({"a": "", "b": "x"}, "text-empty", "a"), ({"a": "x", "b": "\u3000"}, "text-empty", "b"),
+                             ({"a": "x"}, "value-missing", "b"), ({"a": "x", "b": 3}, "value-wrong-type", "b"),
+                             ({"a": "好" * 200_000, "b": "x"}, "text-too-long", "200000")):
+        with pytest.raises(MofangError) as error:
+            predictor.parse(body)
+        what, fix = error.value.worded("zh")
+        assert error.value.code == code and said in what and any(sign > "\u4e00" for sign in what + fix)
+    long = {"a": "river stone " * 3000, "b": "river"}
+    assert predictor.predict(predictor.parse(long)[0])[0]["value"] is not None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mofang.fit.loop.probe import Choices, choosing
+from mofang.fit.networks.gpt2 import Conv1D
 from mofang.fit.networks.kernels import Frozen, Masks
 from mofang.fit.networks.mixing import mixed, stretches
 from mofang.fit.networks.products import Adapted, Trained, fuses, suits
@@ -20,7 +21,7 @@ def slopes(layers: list[nn.Module], way: str) -> Iterator[Tensor]:
     torch.manual_seed(1)
     values = torch.randn(3, 7, 16).bfloat16().requires_grad_()
     with choosing(Choices("bf16", bias=way)):
-        found = project(values, layers, Frozen())
+        found = layers[0](values) if isinstance(layers[0], Conv1D) else project(values, layers, Frozen())
     (found * torch.randn(found.shape).bfloat16()).sum().backward()
     yield from (found.detach().float(), values.grad.float())
     for one in layers:
@@ -41,7 +42,7 @@ def still(outer: int) -> nn.Module:
 
 
 CASES = {"trained": [nn.Linear(16, 8), nn.Linear(16, 24)], "adapted": [lora(8), still(12), lora(8)], "kept": [still(8)],
-         "half": [nn.Linear(16, 8), still(8)], "bare": [nn.Linear(16, 8, bias=False)]}
+         "half": [nn.Linear(16, 8), still(8)], "turned": [Conv1D(16, 24)], "bare": [nn.Linear(16, 8, bias=False)]}
 
 
 @pytest.mark.skipif(not fuses(), reason="this torch or processor has no such product")

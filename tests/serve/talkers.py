@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from mofang.core.canonical import file_digest
+from mofang.core.run import Run
+from mofang.core.stage import stage
 from mofang.engine.encode.chat import ChatEncoder
 from mofang.engine.generation.graph import decoder_graph
 from mofang.engine.generation.opened import Generator, canonical_lines
 from mofang.engine.generation.rows import Rows
 from mofang.engine.generation.runtime import FILE, Decoder
 from mofang.engine.generation.shape import DecoderShape, shape_of
+from mofang.engine.predictor import Package
 from mofang.serve.generation import Driver
 from mofang.trade.desk import Served
 
@@ -64,6 +67,15 @@ def package_folder(folder: Path, *, context: int = 256, precision: str = "fp32",
              "decoder": {"shape": asdict(shape), "context": context, "precision": precision}}
     (folder / "package.json").write_text(json.dumps(about), encoding="utf-8")
     return folder
+
+
+@stage(version=1)
+def talker(run: Run, *, folder: str) -> Package:
+    """The package of a folder that ``package_folder`` made."""
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file():
+            run.write_bytes(path.relative_to(folder).as_posix(), path.read_bytes())
+    return run.result(Package)
 
 
 def slowed(generator: Generator, seconds: float) -> Generator:

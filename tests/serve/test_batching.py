@@ -214,25 +214,25 @@ def fill(batcher, box, count, account="", **more):
 
 def test_who_holds_most_of_a_long_queue_is_refused_and_others_are_not(make):
     """Ten times what can be answered: the queue stays as short as the time that anybody may wait."""
-    batcher, gate, _ = held(make, batch_max=4, wait_max_s=0.5)
+    batcher, gate, _ = held(make, batch_max=4, wait_max_s=1.0)
     box = Box(10**9)
     taken, refusal = fill(batcher, box, 1000, "loud")
-    assert 45 <= taken <= 60 and (refusal.code, refusal.status) == ("waiting-too-many", 429)
+    assert 95 <= taken <= 110 and (refusal.code, refusal.status) == ("waiting-too-many", 429)
     assert fill(batcher, box, 5, "quiet") == (5, None), "a small customer is served while a loud one is refused"
     with pytest.raises(MofangError):
         batcher.check("loud", by_and_by())
     batcher.check("quiet", by_and_by())
-    assert batcher.refused["waiting-too-many"] == 2 and 0.4 < batcher.wait_s < 0.8
+    assert batcher.refused["waiting-too-many"] == 2 and 0.9 < batcher.wait_s < 1.3
     gate.set()
     while batcher.waiting:
         time.sleep(0.001)
     assert fill(batcher, box, 1, "loud") == (1, None)
 
 
-def test_a_few_full_batches_may_always_wait_however_slow_the_model(make):
+def test_some_records_may_always_wait_however_slow_the_model(make):
     batcher, gate, _ = held(make, batch_max=8, streams=1)
-    batcher._record_s = 100.0
-    assert 17 <= fill(batcher, Box(10**9), 100)[0] <= 25, "two batches and one more in the queue, one or none with the engine"
+    batcher._record_s = 0.5
+    assert 65 <= fill(batcher, Box(10**9), 100)[0] <= 73, "64 and one more in the queue, a batch or none with the engine"
     gate.set()
 
 

@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 
 from mofang.core.errors import MofangError
+from mofang.core.shop import Shop
+from mofang.engine.predictor import Package, Predictor
 from mofang.serve.batching import Batcher
 from mofang.serve.models import ALONE, MB, WEIGHT, Models, Offer, free_bytes
+from tests.engine import made
+from tests.serve.test_package import packaged
 
 SIZE = 10 * MB
 EACH = SIZE * WEIGHT + ALONE
@@ -161,3 +165,44 @@ def test_free_memory_is_the_control_groups_where_that_is_less(tmp_path: Path) ->
     assert free_bytes(proc, groups) == MB + MB // 2
     (groups / "memory.max").write_text("max\n")
     assert free_bytes(proc, groups) == 4 * MB
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A small package in a shop."""
+    place = tmp_path_factory.mktemp("models")
+    return packaged(Shop.open(place / "shop"), made.text_folder(place / "graph"))
+
+
+def test_one_byte_flipped_anywhere_refuses_the_release_and_the_old_one_goes_on(good: Package) -> None:
+    """200 offsets over every file of a package."""
+    def offer(name: str) -> Offer:
+        def open_one() -> One:
+            predictor = Predictor(good)
+            return One(name, Batcher(lambda records: [{"from": name} for _ in predictor.predict([{"text": "好"}])]))
+
+        return Offer(name, 1000, open_one)
+
+    models = Models(offers=[offer("m@1")], memory_bytes=1 << 40)
+    models.wake_all()
+    paths = sorted(good.path(part.name) for part in good.parts)
+    for path in paths:
+        path.chmod(0o600)
+    refusals = 0
+    for number in range(200):
+        path = paths[number % len(paths)]
+        data = path.read_bytes()
+        at = (number * 7919) % len(data)
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << number % 8]) + data[at + 1 :])
+        told = models.replace([offer("m@2")])
+        refusals += "m@2" in told
+        path.write_bytes(data)
+        if number % 50 == 0:
+            assert ask(models, "m") == "m@1" and told["m@2"].code == "package-damaged"
+    assert refusals == 200 and models.names() == ["m@1"]
+    assert models.replace([offer("m@2")]) == {} and ask(models, "m") == "m@2", "whole again it is taken"
+    models.close()
+
+
+def test_a_small_model_opens_within_a_second(good: Package) -> None:
+    assert min(Predictor(good).load_seconds for _ in range(3)) < 1

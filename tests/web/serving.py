@@ -62,9 +62,10 @@ class Serving(InThread):
 
     def __init__(self, shop: Shop, models: dict[str, Any], *, deadline_s: float = 30.0, queue_max: int = 2048,
                  body_bytes_max: int = 1 << 20, extra: Sequence[Served] = (),
-                 grpc: bool = False, admin: bool = False) -> None:
+                 grpc: bool = False, admin: bool = False,
+                 wait_max_s: float = 0.5) -> None:
         again = shop.journals.db.again
-        served = [Served(name, f"run_{name}", model, Batcher(model.predict, queue_max=queue_max, batch_max=4))
+        served = [Served(name, f"run_{name}", model, Batcher(model.predict, queue_max=queue_max, batch_max=4, wait_max_s=wait_max_s))
                   for name, model in models.items()]
         self.desk = Desk(Directory(again(), shop.secret("keys")), Meter(again()), [*served, *extra], again(),
                          deadline_s=deadline_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -205,3 +206,51 @@ def test_events_are_whole_characters(serving: Serving, client: openai.OpenAI) ->
     text = serving.call("POST", "/v1/chat/completions", whole, key=client.api_key).json["choices"][0]["message"]["content"]
     pieces = [json.loads(line[6:])["choices"][0]["delta"].get("content", "") for line in lines[:-1]]
     assert "".join(pieces) == text
+
+
+def test_the_page_is_true(serving: Serving, client: openai.OpenAI, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "chat.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0].replace("127.0.0.1:8080", f"127.0.0.1:{serving.port}")
+    exec(compile(code, "chat.md", "exec"), {"KEY": client.api_key})  # noqa: S102 - the page's own lines
+    said = capsys.readouterr().out
+    assert said.count("completion_tokens=") == 2
+
+
+def test_a_package_in_a_shop_is_served_asked_and_travels(tmp_path: Path) -> None:
+    """From the parts of a package to `serve`, `predict` and a file for another shop."""
+    from mofang.engine.opening import open_package
+    from mofang.wire import desk_of
+    from tests.serve.talkers import talker
+
+    folder = package_folder(tmp_path / "p")
+
+    shop = Shop.open(tmp_path / "shop")
+    shop.name("talker", shop.run(talker, folder=str(folder)))
+    opened = open_package(shop.find("talker", kind="package"))
+    assert isinstance(opened, Generator) and opened.predict([{"prompt": "你好"}])[0]["text"]
+    desk = desk_of(shop, ["talker"])
+    (found,) = desk.served.values()
+    assert found.writer is not None and found.name == "talker@1"
+    found.batcher.close()
+
+
+def test_a_decoder_from_elsewhere_is_looked_through(tmp_path: Path) -> None:
+    import onnx
+
+    from mofang.core.errors import MofangError
+    from mofang.engine.graphfile import check_graph
+    from mofang.serve.trial import ask
+
+    folder = package_folder(tmp_path / "p")
+    graph = folder / "decoder" / "decoder.onnx"
+    check_graph(graph, "decoder/decoder.onnx")
+    assert ask(folder)["requests"] == 2
+    with pytest.raises(MofangError) as elsewhere:
+        check_graph(graph, "graph/model.onnx")
+    assert elsewhere.value.code == "graph-custom"
+    model = onnx.load(graph)
+    model.graph.node.append(onnx.helper.make_node("Exp", ["logits"], ["more"]))
+    onnx.save(model, graph)
+    with pytest.raises(MofangError) as planted:
+        check_graph(graph, "decoder/decoder.onnx")
+    assert planted.value.code == "graph-custom"

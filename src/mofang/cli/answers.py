@@ -18,12 +18,13 @@ from mofang.core.language import say
 from mofang.engine.said import answer_cells, answer_heads, answer_words
 
 if TYPE_CHECKING:
+    from mofang.engine.generation.opened import Generator
     from mofang.engine.predictor import Predictor
 
 Write = Callable[[int | str, dict[str, Any]], None]
 
 
-def ask(context: Context, model: str, predictor: Predictor, source: str, out: Path | None, as_json: bool) -> None:
+def ask(context: Context, model: str, predictor: Predictor | Generator, source: str, out: Path | None, as_json: bool) -> None:
     """Put everything that ``source`` holds to the model, a batch at a time."""
     from mofang.core.progress import progress
     from mofang.engine.intake import given_path, placed_from

@@ -16,7 +16,7 @@ from mofang.core.errors import MofangError
 @click.argument("path", type=str)
 @click.option("--out", type=click.Path(dir_okay=False), help="Where to write the recipe (default: NAME.py here).")
 @click.option("--name", help="The model's name.")
-@click.option("--task", help="text_classification, image_classification or table_classification.")
+@click.option("--task", help="What to learn, such as text_classification, pair_classification or token_classification.")
 @click.option("--label", help="The column that holds the label.")
 @click.option("--map", help="Labels to classes, e.g. '4,5=positive;1,2=negative'; all others are set aside.")
 @click.option("--inputs", help="Input columns, separated by commas.")
@@ -113,10 +113,10 @@ def show(context: Context, model: str, as_json: bool) -> None:
 def predict(context: Context, model: str, given: str | None, out: Path | None, as_json: bool) -> None:
     """Ask a model from its package: a text, a file of records, an image, or - for one text a line from standard input."""
     from mofang.cli.answers import ask
-    from mofang.engine.predictor import Predictor
+    from mofang.engine.opening import open_package
 
     package = context.shop.find(model, "package")
     source = given if given is not None else ("-" if not sys.stdin.isatty() else "")
     if not source:
         raise MofangError("input-missing", model=model)
-    ask(context, model, Predictor(package), source, out, as_json)
+    ask(context, model, open_package(package), source, out, as_json)

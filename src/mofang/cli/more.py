@@ -14,7 +14,7 @@ from mofang.core.language import current_language, say
 @click.command()
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-shop"), show_default=True,
               help="Where the demo keeps its shop.")
-@click.option("--budget", default="180s", show_default=True, help="Time for the search of the best model.")
+@click.option("--budget", default="100s", show_default=True, help="Time for the search of the best model.")
 @pass_context
 def demo(context: Context, folder: Path, budget: str) -> None:
     """A model's whole life on real Chinese reviews: from two text files to a paid answer and a traced invoice."""

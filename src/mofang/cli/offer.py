@@ -116,24 +116,29 @@ def price() -> None:
 @click.argument("model")
 @click.argument("price")
 @click.option("--starts", default="", help="From when on (2026-12-01); now if left out.")
+@click.option("--output", type=click.IntRange(1, 1000), help="Generators: how many read tokens a written one costs as (at first: 1).")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_context
-def price_set(context: Context, model: str, price: str, starts: str, yes: bool) -> None:
+def price_set(context: Context, model: str, price: str, starts: str, output: int | None, yes: bool) -> None:
     """Set what a model costs from now on, e.g. 5.00/1000. Earlier use keeps its price.
 
     A change of the price, and one that looks like a slip, shows what it comes to and asks.
     """
     from mofang.trade import prices
+    from mofang.trade.remotes import sold_name
     from mofang.trade.sale import price_doubts
 
-    name = context.shop.named(model, "package").name
+    name = sold_name(context.shop, model)
     _, before, doubts = price_doubts(context.shop, name, price)
     context.confirm(doubts, yes)
-    made = context.shop.act(prices.price_set, model=name, price=price, starts=starts, currency=context.shop.currency)
+    made = context.shop.act(prices.price_set, model=name, price=price, starts=starts, currency=context.shop.currency,
+                            output=output or 0)
     context.say("price {version} of {model}:", "{model} 的第 {version} 版价格：", version=made.version, model=made.model)
     for calls, cost in made.examples():
         context.say("  {calls} {word} {cost}", "  {calls} 次调用收费 {cost}", calls=f"{calls:,}", cost=cost,
                     word="call costs" if calls == 1 else "calls cost")
+    if made.output > 1:
+        context.say("  a token that is written costs as {n} that are read", "  每个生成的词元按 {n} 个读入的词元计", n=made.output)
     if before is not None and before.rate > made.rate:
         context.say("What was answered before keeps its price. To give some of it back:",
                     "此前的用量仍按原价。如需退还一部分：")

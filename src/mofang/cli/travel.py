@@ -58,13 +58,17 @@ def export(context: Context, model: str | None, everything: bool, out: Path | No
 @click.command()
 @click.argument("model")
 @click.option("--out", type=NewPlace(), help="The file (default: NAME-VERSION.mofang here).")
+@click.option("--edge", is_flag=True, help="For a small device: a folder with the model, its words and a runner of plain Python.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def package(context: Context, model: str, out: Path | None, as_json: bool) -> None:
+def package(context: Context, model: str, out: Path | None, edge: bool, as_json: bool) -> None:
     """Write a model into the one file that a server starts from (mofang up); it holds no records.
 
     The stage of this name, which makes a package of a graph, is `mofang stage package`.
     """
+    if edge:
+        _edge(context, model, out, as_json)
+        return
     sent = _send(context, model, out)
     if as_json:
         _json({"file": str(sent.path), "model": sent.name, "sha256": sent.digest, "size_bytes": sent.size_bytes,
@@ -75,6 +79,24 @@ def package(context: Context, model: str, out: Path | None, as_json: bool) -> No
                 name=sent.name, path=sent.path, size=_size(sent.size_bytes), fingerprint=sent.fingerprint)
     context.say("Copy it to the server and type there:", "复制到服务器，然后在那里输入：")
     context.next(f"mofang up {sent.path.name} --from {sent.fingerprint} --domain YOUR.DOMAIN --behind-proxy")
+
+
+def _edge(context: Context, model: str, out: Path | None, as_json: bool) -> None:
+    """A folder that answers without Mofang."""
+    from mofang.core.progress import progress
+    from mofang.serve.edge import write_edge
+    from mofang.serve.parcel import package_named
+
+    found, name = package_named(context.shop, model)
+    with progress(say("Writing and checking", "正在写入并核对")):
+        made = write_edge(found, out or Path(name.replace("@", "-") + "-edge"))
+    if as_json:
+        _json({"folder": str(made.path), "size_bytes": made.size_bytes, "requests": made.requests, "precision": made.precision})
+        return
+    context.say("{path} answers with numpy and onnxruntime alone ({size}, {precision}; {n} requests answered as here)",
+                "{path} 只需 numpy 和 onnxruntime 即可应答（{size}，{precision}；{n} 条请求的答案与本机一致）", path=made.path,
+                size=_size(made.size_bytes), precision=made.precision, n=made.requests)
+    context.next(f'python {made.path}/run.py "…"')
 
 
 def _send(context: Context, model: str, out: Path | None) -> Any:

@@ -37,7 +37,7 @@ Count = Annotated[int, Field(ge=1)]
 FILES_LISTED = 1000
 
 
-@stage(version=4, source_digest=sources.source_digest)
+@stage(version=5, source_digest=sources.source_digest)
 def collect(
     run: Run,
     previous: Records | None = None,

@@ -63,7 +63,7 @@ class Snapshot(Artifact):
     inside = {"train": "records", "validation": "records", "test": "records"}  # noqa: RUF012
 
 
-@stage(version=3)
+@stage(version=4)
 def snapshot(
     run: Run,
     records: Records,
@@ -97,7 +97,7 @@ def snapshot(
     if validation + test >= 1:
         raise MofangError("split-too-large", validation=validation, test=test)
     shares, earlier = Shares(validation, test, seed), Earlier(previous)
-    columns = _Columns(label, names, group, time, target)
+    columns = _Columns(label, names, group, time, target, TEXTS.get(task, 0) == 2)
     sorted_out = _sort_out(reader, columns, shares, earlier, ties_of(records), run.scratch)
     reasons = _reasons(sorted_out, min_per_class, target)
     counts = _counts(sorted_out, reasons)
@@ -146,11 +146,12 @@ class _Columns:
     group: str
     time: str
     target: str
+    both: bool = False  # whether a row needs both of its texts, as every request does
 
     def cells(self, batch: Batch) -> list[Cell]:
         """The label column of a batch, read as the task's target."""
-        read = reading(self.target, self.inputs)
-        beside = {name: batch.column(name) for name in read_columns_of(self.target, self.inputs)}
+        read = reading(self.target, self.inputs, self.both)
+        beside = {name: batch.column(name) for name in read_columns_of(self.target, self.inputs, self.both)}
         return [
             read(value, {name: values[row] for name, values in beside.items()})
             for row, value in enumerate(batch.column(self.label))
@@ -228,7 +229,7 @@ def _sort_out(
     sides: Sides = np.zeros(reader.rows, np.int8)
     known: dict[tuple[str, ...], int] = {}
     wanted = [columns.label, *([columns.time] if by_time else [group] if group else columns.inputs)]
-    wanted += read_columns_of(columns.target, columns.inputs)
+    wanted += read_columns_of(columns.target, columns.inputs, columns.both)
     split = SplitKeys(reader, columns.inputs, scratch / "split")
     row = 0
     for batch in reader.batches(media=not (group or by_time), columns=list(dict.fromkeys(wanted))):

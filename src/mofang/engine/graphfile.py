@@ -14,6 +14,13 @@ from mofang.core.errors import MofangError
 SIZE_MAX = 2**31 - 1  # protobuf's own limit
 DEPTH_MAX = 32
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+DECODER = "decoder/"  # parts of a package that hold a decoder of ours
+DECODER_DOMAINS = (*DOMAINS, "com.microsoft")
+DECODER_OPERATORS = frozenset((
+    "Add", "Gather", "GatherBlockQuantized", "GatherND", "Gelu", "GroupQueryAttention", "Identity", "LayerNormalization", "MatMul",
+    "MatMulNBits", "Mul", "Relu", "Reshape", "Sigmoid", "SimplifiedLayerNormalization", "SkipLayerNormalization",
+    "SkipSimplifiedLayerNormalization",
+))
 ENDLESS = ("Loop", "Scan", "SequenceMap")  # the graph itself would say how long they run
 
 # message: {field: the message inside}; ONNX IR, onnx.proto
@@ -79,7 +86,10 @@ class _Walk:
         word = WORDS.get((kind, field))
         if word:
             said = bytes(self.data[at:min(end, at + 256)]).decode("utf-8", "replace")
-            if (word == "domain" and said not in DOMAINS) or said in ENDLESS:
+            decoder = self.name.startswith(DECODER)  # it may use ONNX Runtime's own operators, but only those that we write
+            foreign = said not in (DECODER_DOMAINS if decoder else DOMAINS)
+            unknown = decoder and word == "operator" and said not in DECODER_OPERATORS
+            if (word == "domain" and foreign) or unknown or said in ENDLESS:
                 raise MofangError("graph-custom", name=self.name, operator=said)
         inside = INSIDE[kind].get(field)
         if inside == "refused":

@@ -11,7 +11,8 @@ from typing import Any
 
 import mofang
 
-LIBRARIES = ("numpy", "onnxruntime", "openvino", "tokenizers", "xgboost-cpu", "xgboost")  # those whose version may change an answer
+# Libraries whose version may change an answer.
+LIBRARIES = ("numpy", "onnxruntime", "openvino", "tokenizers", "xgboost-cpu", "xgboost")
 FEATURES = frozenset({"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "fma",
                       "asimd", "asimddp", "bf16", "i8mm", "sve"})
 CPUINFO = Path("/proc/cpuinfo")

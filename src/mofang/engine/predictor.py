@@ -33,7 +33,7 @@ CELLS_MAX = 1 << 20      # ids at once: bounds memory when a batch holds very lo
 
 
 class Package(Artifact):
-    """A model ready to answer: package.json, signature.json, canonical.jsonl, card.md, ``graph/`` and ``encoder/``; where
+    """A model ready to answer: package.json, schema.json, canonical.jsonl, card.md, ``graph/`` and ``encoder/``; where
     they were asked for, ``weights/`` as they were trained and ``torch/``, the program that torch runs."""
 
     kind = "package"
@@ -193,6 +193,8 @@ def package_about(source: str | Path | Artifact, files: Mapping[str, Path], pack
     name = "package.json" if packaged else "about.json"
     if name not in files:
         raise MofangError("package-unreadable", path=where, reason="it has no package.json and no about.json")
+    if isinstance(source, Artifact) and file_digest(files[name]) != source.part(name).digest:
+        raise MofangError("package-damaged", part=name)
     try:
         about: dict[str, Any] = json.loads(files[name].read_bytes())
         missing = {"format", "task", "inputs", "labels", "encoder"} - set(about)

@@ -197,14 +197,15 @@ def _from_graph(place: Path, classes: int, gives: str) -> bytes:
             node.output[:] = ["mofang_last" if one == last else one for one in node.output]
             node.input[:] = ["mofang_last" if one == last else one for one in node.input]
         last = "mofang_last"
-    end = ("Softmax", {"axis": -1}) if gives == "logits" else ("Identity", {})
-    graph.node.append(helper.make_node(end[0], [last], ["probabilities"], **end[1]))
+    graph.node.append(helper.make_node("Softmax", [last], ["probabilities"], axis=-1) if gives == "logits"
+                      else helper.make_node("Identity", [last], ["probabilities"]))
     graph.output.append(helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", classes]))
     return bytes(model.SerializeToString(deterministic=True))
 
 
 def _bring_in(model: ModelProto, place: Path) -> None:
     """Weights that lie in files beside the graph; a path that leaves the folder is refused before it is opened."""
+    from onnx import TensorProto
     from onnx import external_data_helper as outside
 
     folder = place.parent.resolve()
@@ -217,7 +218,7 @@ def _bring_in(model: ModelProto, place: Path) -> None:
         if not plain or not target.is_file() or folder not in target.resolve().parents:
             raise MofangError("graph-external", name=said or place.name)
         outside.load_external_data_for_tensor(tensor, str(folder))
-        tensor.data_location = 0
+        tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
 
 

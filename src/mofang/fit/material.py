@@ -121,7 +121,8 @@ def rated_on(material: Material, most: int) -> Material:
 
 def _chosen(rows: Rows, kept: Array) -> Rows:
     targets = rows.targets[kept] if isinstance(rows.targets, np.ndarray) else [rows.targets[place] for place in kept]
-    return Rows([rows.ids[place] for place in kept], [rows.records[place] for place in kept], targets)
+    soft = None if rows.soft is None else rows.soft[kept]
+    return Rows([rows.ids[place] for place in kept], [rows.records[place] for place in kept], targets, soft)
 
 
 def read_material(snapshot: Artifact, headline: str) -> Material:

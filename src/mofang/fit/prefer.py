@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REFERENCE = "reference-{side}.npy"
 
 
-@stage(version=1)
+@stage(version=2)
 def prefer(
     run: Run,
     model: Model,

@@ -50,7 +50,7 @@ def start_digest(shop: Shop, settings: dict[str, Any]) -> str:
         return ""
 
 
-@stage(version=1, source_digest=start_digest)
+@stage(version=2, source_digest=start_digest)
 def pretrain(
     run: Run,
     shards: Shards,

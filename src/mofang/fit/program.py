@@ -10,7 +10,8 @@ from mofang.engine.arrays import Arrays
 from mofang.fit.family import Family
 
 
-def torch_program(family: Family, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> dict[str, bytes]:
+def torch_program(family: Family, weights: Mapping[str, bytes], architecture: Mapping[str, Any],
+                  sample: Arrays) -> dict[str, bytes]:
     """``program.json`` and ``program.safetensors`` of a trained model; nothing where no torch network answers (a linear
     model, trees).
 

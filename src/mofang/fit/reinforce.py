@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mofang.fit.loop.loop import Plan
 
 
-@stage(version=1)
+@stage(version=2)
 def reinforce(
     run: Run,
     model: Model,

@@ -61,9 +61,11 @@ def select(
 
     Where a pretrained encoder that reads the texts' language is installed, the machine is probed, and it comes after the cheapest
     families and before dear networks from nothing; of several each is given the same short time, and the rest goes to
-    the one that reached most in it. Dear networks from nothing are first tried on two small parts of the training rows: the
-    curve through both says what all rows would give, those that cannot reach the best model so far are stopped, and the most promising ones get the time, shortened
-    to what is left. The table shows quality beside seconds, size and the time of one answer.
+    the one that reached most in it.
+
+    Dear networks from nothing are first tried on two small parts of the training rows: the curve through both says what all
+    rows would give, those that cannot reach the best model so far are stopped, and the most promising ones get the time,
+    shortened to what is left. The table shows quality beside seconds, size and the time of one answer.
     """
     size = size_of(snapshot)
     rate = run.once("rate", multiply_rate)

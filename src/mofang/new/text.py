@@ -14,6 +14,8 @@ from mofang.data.sources.files import PACKAGE
 from mofang.new.words import classes_shown, files_shown, language_name, left_out, why_split
 
 LINE = 110
+CLEANED = ("text_classification", "image_classification", "table_classification")  # places in others' texts would move
+GENERATION = "text_generation"
 UNKNOWN = "unknown"
 
 
@@ -22,12 +24,12 @@ def recipe_text(finding: Finding, place: Path, licence: str, origin: str) -> str
     today = datetime.now(UTC).date().isoformat()
     task = finding.task.replace("_", " ")
     source = source_for(finding.source, place)
-    choose = say("cheap to dear within the budget", "在预算内由廉到贵")
+    given = 'cleaned / "kept"' if finding.task in CLEANED else "records"
     shown_source = plain(Path(finding.source).name)[:24]
     yours = say("Yours to edit.", "可随意修改。")
     return f'''"""{finding.name}: {task}, made by `mofang new {shown_source}` on {today}. {yours}"""
 
-from mofang.recipe import Budget, Shop, baseline, clean, collect, evaluate, export, package, select, snapshot
+from mofang.recipe import Budget, Shop, {_imported(finding)}
 
 NAME = {literal(finding.name)}
 
@@ -37,13 +39,28 @@ def main(shop: Shop, budget: Budget):
         collect,
 {_block(_collect_lines(finding, source, licence, origin))}
     )
-{_cleaned(finding)}
-    data = shop.run(  # {say("an old row stays on its side when rows are added", "新增记录时，旧记录留在原来的一边")}
-        snapshot, cleaned / "kept", shop.last(NAME, "snapshot"),
+{_cleaned(finding)}    data = shop.run(  # {say("an old row stays on its side when rows are added", "新增记录时，旧记录留在原来的一边")}
+        snapshot, {given}, shop.last(NAME, "snapshot"),
 {_block(_snapshot_lines(finding))}
     )
-    model = shop.run(select, data, budget_s=budget.seconds)  # {choose}
-    graph = shop.run(export, model, data / "validation"){_threshold(finding)}
+{_learnt(finding)}'''
+
+
+def _imported(finding: Finding) -> str:
+    names = {"baseline", "collect", "evaluate", "export", "package", "select", "snapshot"}
+    if finding.task == GENERATION:
+        names = {"collect", "snapshot", "train"}
+    return ", ".join(sorted(names | ({"clean"} if finding.task in CLEANED else set())))
+
+
+def _learnt(finding: Finding) -> str:
+    """From the snapshot to the package, or to the generator."""
+    choose = say("cheap to dear within the budget", "在预算内由廉到贵")
+    if finding.task == GENERATION:
+        return '    return shop.run(train, data, family="generator", seconds=budget.seconds)\n'
+    validated = ', data / "validation"' if finding.task in CLEANED else ""
+    return f'''    model = shop.run(select, data, budget_s=budget.seconds)  # {choose}
+    graph = shop.run(export, model{validated}){_threshold(finding)}
     evidence = shop.run(evaluate, graph, data / "test", shop.run(baseline, data))
     return shop.run(package, graph, evidence)
 '''
@@ -54,6 +71,8 @@ def _block(lines: list[str]) -> str:
 
 
 def _cleaned(finding: Finding) -> str:
+    if finding.task not in CLEANED:
+        return ""
     settings = []
     if finding.map:
         aside = say("{n} records set aside", "另有 {n} 条留出", n=f"{finding.set_aside:,}") if finding.set_aside else ""
@@ -61,8 +80,8 @@ def _cleaned(finding: Finding) -> str:
     if _repeats(finding):
         settings += _setting("duplicates", False, say("equal rows are no copies in so few columns", "列少，相同的行不算重复"))
     if not settings:
-        return '    cleaned = shop.run(clean, records, shop.last(NAME, "cleaned"))'
-    return f'    cleaned = shop.run(\n        clean, records, shop.last(NAME, "cleaned"),\n{_block(settings)}\n    )'
+        return '    cleaned = shop.run(clean, records, shop.last(NAME, "cleaned"))\n'
+    return f'    cleaned = shop.run(\n        clean, records, shop.last(NAME, "cleaned"),\n{_block(settings)}\n    )\n'
 
 
 def _repeats(finding: Finding) -> bool:
@@ -89,7 +108,7 @@ def _kept_name(name: str) -> str:
 
 
 def _threshold(finding: Finding) -> str:
-    if len(finding.classes) != 2:
+    if len(finding.classes) != 2 or finding.task not in CLEANED:
         return ""
     return "  # " + say("miss_cost=5: a miss costs five false alarms", "miss_cost=5：漏报一个抵五个误报")
 
@@ -114,7 +133,8 @@ def _collect_lines(finding: Finding, source: str, licence: str, origin: str) -> 
         ("delimiter", "" if finding.delimiter == "," else finding.delimiter, ""),
         ("header", "no" if no_header else "", header),
         ("label_file", finding.label_file, ""),
-        ("label", finding.label, plain(classes_shown(finding.found or finding.classes))),
+        ("label", "" if finding.label in dict(finding.inputs) else finding.label,
+         plain(classes_shown(finding.found or finding.classes))),
         *_inputs(finding),
         ("group", finding.group, ""),
         ("time", finding.time, ""),

@@ -18,6 +18,13 @@ TASKS = {
     "text_classification": ("Text classification", "文本分类"),
     "image_classification": ("Image classification", "图像分类"),
     "table_classification": ("Table classification", "表格分类"),
+    "text_regression": ("Text regression (a number for each text)", "文本回归（每条文本一个数）"),
+    "text_multilabel": ("Several labels for a text", "文本多标签"),
+    "pair_classification": ("Pairs of texts, a label for each", "文本对分类"),
+    "pair_regression": ("Pairs of texts, a number for each", "文本对回归"),
+    "token_classification": ("Spans in texts, such as names", "文本片段标注（如人名地名）"),
+    "question_answering": ("Questions answered from a text", "阅读问答"),
+    "text_generation": ("Text generation", "文本生成"),
 }
 REASONS = {
     "id": ("an id", "编号"),
@@ -171,9 +178,11 @@ def describe(finding: Finding) -> list[str]:
             task=say(*TASKS[finding.task]),
             rows=_rows(finding),
             classes=len(finding.classes),
-        ),
+        )
+        if finding.classes
+        else say("{task}: {rows} records", "{task}：{rows} 条记录", task=say(*TASKS[finding.task]), rows=_rows(finding)),
         f"  {say('source: ', '来源：')}{finding.source} ({files_shown(finding)})",
-        f"  {say('label: ', '标签：')}{finding.label} ({classes_shown(finding.classes)})",
+        f"  {say('label: ', '标签：')}{finding.label}" + (f" ({classes_shown(finding.classes)})" if finding.classes else ""),
         f"  {say('inputs: ', '输入：')}{some([name for name, _ in finding.inputs], INPUTS_SHOWN)}"
         + (f" ({', '.join(map(language_name, finding.languages))})" if finding.languages else ""),
     ]

@@ -29,7 +29,8 @@ Predict = Callable[[list[dict[str, Any]]], Answers]
 Done = Callable[[Answers | MofangError], None]
 
 WAIT_MAX_S = 0.5     # a record that would wait longer is not taken from who has most of the queue
-FLOOR = 2            # so many full batches for each stream may always wait
+FLOOR = 64           # so many records may always wait, however slow the model, and
+FULL = 2             # so many full batches for each stream
 LEARN = 0.2          # how much the newest batch says about the pace
 HIGH, NORMAL, LOW = 0, 1, 2
 TURN = 8             # every so many tickets the lines are looked at in the opposite order, so that none starves
@@ -86,6 +87,7 @@ class Batcher:
         self.wait_max_s = wait_max_s
         self.sizes: Counter[int] = Counter()  # batches by the number of their records
         self.refused: Counter[str] = Counter()
+        self.newest = 0                       # callers in the batch that was answered last
         self.busy_s = 0.0                     # of all streams, in the engine
         self._record_s = 0.0                  # time for one record, all streams at work, lately
         self._tokens: SimpleQueue[bool | None] = SimpleQueue()  # one for each queued ticket; None ends one thread
@@ -93,6 +95,7 @@ class Batcher:
         self._taken = 0
         self._waiting = 0  # records in the queue
         self._by_account: dict[str, int] = {}  # the same by who sent them
+        self._floor = max(FLOOR, FULL * streams * batch_max)
         self._closing = False
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._work, name=f"engine-{n}", daemon=True) for n in range(streams)]
@@ -144,7 +147,7 @@ class Batcher:
         if self._waiting + count > self.queue_max:
             self._refuse("busy", waiting=self._waiting)
         wait_s = self._waiting * self._record_s
-        if wait_s > self.wait_max_s and self._waiting > FLOOR * self.streams * self.batch_max:
+        if wait_s > self.wait_max_s and self._waiting > self._floor:
             own = self._by_account.get(account, 0)
             if 2 * own >= self._waiting:
                 self._refuse("waiting-too-many", waiting=own)
@@ -239,6 +242,7 @@ class Batcher:
                 "engine-failed", detail=f"{type(fault).__name__}: {fault}")
             self._run_alone(batch, refusal)
             return
+        self.newest = len(batch)
         start = 0
         for ticket in batch:
             end = start + len(ticket.records)

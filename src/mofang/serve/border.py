@@ -195,7 +195,7 @@ def check_part(path: Path, name: str) -> None:
     elif ending == "ubj":
         if not head.startswith(b"{L"):
             raise MofangError("parcel-part-unknown", name=name)
-    elif ending in ("md", "txt"):
+    elif ending in ("md", "txt", "jinja"):
         _check_text(path, name)
     else:
         raise MofangError("parcel-part-unknown", name=name)

@@ -36,8 +36,8 @@ def _english(package: Card) -> list[str]:
         f"{engine.get('streams', 1)} call(s) at a time, in batches of {engine['batch']}:",
         f"median {engine['p50_ms']} ms a batch, {engine['samples_per_s']} records a second",
         f"({machine['processor']}, {machine['cores']} cores).", "",
-        *_engines(package, ("engine", "precision", "ms, one record", "records a second", "largest difference", "quality", "serves"),
-                  "yes", "no"),
+        *_engines(package, ("engine", "precision", "ms, one record", "records a second", "largest difference", "quality",
+                            "serves"), "yes", "no"),
         "**Limits.** The figures hold for records like those of the test part. Probabilities are the",
         "model's own and are not calibrated. For other languages, sources or times, measure again.",
     ]

@@ -18,7 +18,7 @@ from mofang.fit.train import SAMPLE, Model
 Format = Literal["onnx", "safetensors", "torch"]
 
 GRAPH, ENCODER, WEIGHTS = "graph/", "encoder/", "weights/"
-SIGNATURE, EVIDENCE = "signature.json", "evaluation.json"
+SCHEMA, EVIDENCE = "schema.json", "evaluation.json"
 LEFT_OUT = ("about.json",)
 
 

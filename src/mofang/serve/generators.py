@@ -45,7 +45,7 @@ from mofang.engine.task import task_named
 from mofang.fit.export import Graph
 from mofang.judge.evaluate import Evaluation
 from mofang.serve.card import model_card
-from mofang.serve.contents import EVIDENCE, Contents, figures_of, model_behind
+from mofang.serve.contents import EVIDENCE, Contents, figures_of, model_behind, take_weights
 from mofang.serve.package import CARRIED, NOT_EVALUATED, Settings
 from mofang.serve.parity import check_lineage, check_tokens, gate, snapshots_behind, sources_said
 
@@ -294,8 +294,11 @@ def pack(run: Run, graph: Graph, evaluation: Evaluation | None, settings: Settin
 
     about = graph.read_json("about.json")
     check_lineage(run.shop, graph.entry, about.get("operators", []))
+    if "torch" in settings.formats:
+        raise MofangError("package-form-none", format="torch", family=about["family"]["tag"])
     source = Source(open_generator(graph), run.shop, graph.entry)
-    tokens = check_tokens(source.opened.encoder, model_behind(run, graph))
+    model = model_behind(run, graph)
+    tokens = check_tokens(source.opened.encoder, model)
     records = _records(source, min(settings.requests, ANSWERED_MAX), settings.seed)
     folder = run.scratch / "decoders"
     wanted = [name for name in LADDER if name == "fp32" or PRECISIONS[name].kind in settings.precisions]
@@ -310,13 +313,16 @@ def pack(run: Run, graph: Graph, evaluation: Evaluation | None, settings: Settin
     for part in graph.parts:
         if part.name.startswith("encoder/"):
             contents.copy(part.name, graph, part.name)
+    formats = ["onnx"]
+    if "safetensors" in settings.formats and take_weights(contents, graph, model):
+        formats.append("safetensors")
     report = evaluation.read_json("evaluation.json") if evaluation else {}
     if report:
         contents.write_json(EVIDENCE, report)
     lines = canonical(source, place, records)
     contents.write("canonical.jsonl", b"".join(orjson.dumps(line) + b"\n" for line in lines))
     told = _about(run.shop, graph, evaluation, about, settings) | {
-        DECODER: described(source, chosen), "engine": chosen, "engines": rows, "evaluation": figures_of(report) if report else NOT_EVALUATED,
+        "formats": formats, DECODER: described(source, chosen), "engine": chosen, "engines": rows, "evaluation": figures_of(report) if report else NOT_EVALUATED,
         "parity": {"requests": len(lines), "carried": len(lines), "replayed": min(REPLAYED, len(lines)), "tokens": tokens,
                    "tolerance": TOLERANCES[chosen["form"]], "reference": "the trained network", "export": about.get("parity")},
     }
@@ -332,7 +338,7 @@ def _about(shop: Shop, graph: Graph, evaluation: Evaluation | None, about: dict[
     given: list[Artifact] = [one for one in (graph, evaluation) if one is not None]
     return {
         "format": PACKAGE_FORMAT, **{name: about[name] for name in CARRIED if name in about},
-        "graphs": {DECODER: [FILE]}, "formats": ["onnx"], "quality": {}, "not_made": {}, "objective": settings.objective,
+        "graphs": {DECODER: [FILE]}, "quality": {}, "not_made": {}, "objective": settings.objective,
         "machine": machine_facts(),
         "licences": sorted({name for one in given for name in one.licences} | set(about.get("licences", []))),
         "sources": cut(united(map(sources_said, snapshots_behind(shop, graph.entry)))),

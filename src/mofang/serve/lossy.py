@@ -101,8 +101,7 @@ def _figures(run: Run, pairs: Sequence[tuple[str, str]], tested: Tested) -> dict
     reference = weighed(exact)
     if reference is None:
         return {}
-    named = OVERALL if isinstance(reference, Figures) else [name for name, label in reference.names if not label]  # type: ignore[attr-defined]
-    place, found = list(named).index(about["headline"]), dict[str, Any]()
+    place, found = _places(reference).index(about["headline"]), dict[str, Any]()
     for engine, precision in pairs:
         outputs = answered(engine, precision)
         light = weighed(outputs)
@@ -114,6 +113,11 @@ def _figures(run: Run, pairs: Sequence[tuple[str, str]], tested: Tested) -> dict
             "difference": _rounded(difference), "loss_max": tested.loss_max,
             "label_agreement": _agreement(light, reference), "passes": bool(difference["low"] >= -tested.loss_max)}
     return found
+
+
+def _places(one: Any) -> list[str]:
+    """The figures over all, in the order in which ``of`` gives them; others are left blank."""
+    return list(OVERALL) if isinstance(one, Figures) else [name if not label else "" for name, label in one.names]
 
 
 def _agreement(one: Any, other: Any) -> float:

@@ -29,7 +29,7 @@ from mofang.judge.evaluate import Evaluation
 from mofang.serve.card import model_card
 from mofang.serve.contents import (
     EVIDENCE,
-    SIGNATURE,
+    SCHEMA,
     Contents,
     Format,
     figures_of,
@@ -181,7 +181,7 @@ class _Made:
         lines, asked = canonical_lines(self.predictor, self.records, self.expected), len(self.records)
         data = _within([orjson.dumps(line) + b"\n" for line in lines])
         contents.write("canonical.jsonl", b"".join(data))
-        contents.write_json(SIGNATURE, schemas(self.predictor))
+        contents.write_json(SCHEMA, schemas(self.predictor))
         if report:
             contents.write_json(EVIDENCE, report)
         described = self._described(evaluation, report, formats, {"requests": asked, "carried": len(data)})
@@ -205,7 +205,7 @@ class _Made:
         return {
             "format": PACKAGE_FORMAT,
             **{name: about[name] for name in CARRIED if name in about},
-            "graphs": {"graph": sorted(part.name for part in self.graph.parts if "/" not in part.name and part.name != "about.json")},
+            "graphs": {"graph": sorted(one.name for one in self.graph.parts if "/" not in one.name and one.name != "about.json")},
             "formats": formats,
             "objective": self.chosen.objective, "engine": self.engine, "engines": self.rows, "quality": self.quality,
             "not_made": self.reasons, "machine": machine_facts(),

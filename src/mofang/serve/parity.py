@@ -30,9 +30,9 @@ SNAPSHOT = "snapshot"     # the kind whose operators a graph must carry
 def reference(folder: Path, predictor: Predictor, records: Sequence[Record]) -> tuple[Arrays, str]:
     """What the model gives, by name (probabilities float32 [N, K] for classes), and where it comes from.
 
-    Records go one by one, so that nothing is padded; of a slow model those that 30 seconds suffice for, at least 64. A boosted model is run by XGBoost itself; any other
-    graph node by node as it was exported, without an engine's rewriting. (The export proved that graph equal
-    to the trained network.)
+    Records go one by one, so that nothing is padded; of a slow model those that 30 seconds suffice for, at least 64. A
+    boosted model is run by XGBoost itself; any other graph node by node as it was exported, without an engine's rewriting.
+    (The export proved that graph equal to the trained network.)
     """
     runtime: Runtime
     if (folder / XgboostRuntime.file).exists() and XgboostRuntime.available() is None:

@@ -44,15 +44,20 @@ def trial(folder: Path) -> dict[str, Any]:
 
 def ask(folder: Path) -> dict[str, Any]:
     """Open the package as serving does, ask every canonical request, and compare the answers' words too."""
-    from mofang.engine.predictor import Predictor
+    from mofang.engine.generation.opened import TOLERANCES, Generator
+    from mofang.engine.generation.opened import replay as replay_words
+    from mofang.engine.opening import open_package
     from mofang.engine.replay import replay
 
-    predictor = Predictor(folder)
+    predictor = open_package(folder)
     lines = [orjson.loads(line) for line in (folder / "canonical.jsonl").read_bytes().splitlines()]
     if not lines:
         raise MofangError("parity-mismatch", where="canonical.jsonl", what="requests", found="0", allowed="1")
-    replay(predictor, lines)
-    _same_answers(predictor, lines)
+    if isinstance(predictor, Generator):
+        replay_words(lines, predictor, TOLERANCES[predictor.precision])
+    else:
+        replay(predictor, lines)
+        _same_answers(predictor, lines)
     return {**predictor.engine, "requests": len(lines), "seconds": round(predictor.load_seconds, 3)}
 
 

@@ -27,12 +27,13 @@ SPELLED = ('    record = {**record, **{name: spelled(record[name]) for one in AB
 RECORD_KINDS = ("records", "cleaned", "snapshot")
 NEEDS = {"ngrams": "onnxruntime numpy", "tokens": "onnxruntime numpy tokenizers", "table": "onnxruntime numpy",
          "image": "onnxruntime numpy pillow", **WITH}
-# what answers each task whose answer is no class: modules that go along, imports, the lines, and what of an answer must be as recorded
+# what answers each task whose answer is no class: modules that go along, imports, the lines, and what must be as recorded
 ANSWERS: dict[str, tuple[tuple[str, ...], str, str, tuple[str, ...]]] = {
     "text_regression": ((), "", '    return {"value": float(found["number"][0])}', ()),
     "text_multilabel": ((), "", """    scores, cuts = found["probabilities"].tolist(), ABOUT.get("thresholds", {})
-    named = [one for one in sorted(range(len(scores)), key=lambda one: -scores[one]) if scores[one] >= cuts.get(ABOUT["labels"][one], 0.5)]
-    return {"labels": [ABOUT["labels"][one] for one in named], "scores": dict(zip(ABOUT["labels"], scores))}""", ("labels",)),
+    said = [one for one in range(len(scores)) if scores[one] >= cuts.get(ABOUT["labels"][one], 0.5)]
+    named = [ABOUT["labels"][one] for one in sorted(said, key=lambda one: -scores[one])]
+    return {"labels": named, "scores": dict(zip(ABOUT["labels"], scores))}""", ("labels",)),
     "text_embedding": ((), "", '    return {"embedding": found["embedding"].tolist()}', ()),
     "token_classification": (("engine.decode.spans",), "from parts.pieces import pieces\nfrom parts.spans import spans_of\n",
                              """    text = record.get(ABOUT["inputs"][0]["name"]) or ""

@@ -1,7 +1,7 @@
 """The engine's own code as plain files: what reads and answers here reads and answers there.
 
-An encoder such as ``surroundings`` is more than an example should spell out anew, and a second writing of it would one day differ.
-So its module goes along with the few it imports, each as it stands, its imports turned to its new neighbours.
+An encoder such as ``surroundings`` is more than an example should spell out anew, and a second writing of it would one day
+differ. So its module goes along with the few it imports, each as it stands, its imports turned to its new neighbours.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ def parts_of(modules: Iterable[str]) -> dict[str, str]:
         source = (ENGINE.parent / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
         found[place] = IMPORT.sub(lambda line: f"from {FOLDER}.{_new(line[1])} import {line[2]}", source)
         waiting += [line[1] for line in IMPORT.finditer(source) if _new(line[1]) != "around"]
-    return {**found, f"{FOLDER}/around.py": AROUND + inspect.getsource(texts).replace(": Iterable[Mapping[str, Any]]", "").replace(
-        ": Sequence[str]", "").replace(" -> list[str]", "")}
+    joined = inspect.getsource(texts)
+    for typed in (": Iterable[Mapping[str, Any]]", ": Sequence[str]", " -> list[str]"):
+        joined = joined.replace(typed, "")
+    return {**found, f"{FOLDER}/around.py": AROUND + joined}
 
 
 def _new(module: str) -> str:

@@ -31,6 +31,7 @@ from mofang.trade.balance import usage_report
 from mofang.trade.commit import Charge, Draw, Find, Work, most_for
 from mofang.trade.customers import Customer
 from mofang.trade.directory import Directory
+from mofang.trade.gateway import Gateway
 from mofang.trade.keys import Key
 from mofang.trade.looked import Marks
 from mofang.trade.meter import Meter
@@ -150,6 +151,7 @@ class Desk:
         self.reader = reader
         self.deadline_s = deadline_s
         self.served = served if isinstance(served, Models) else Models(served)
+        self.gateway: Gateway | None = None  # to engines elsewhere
         self.closing = False
         self.running: set[tuple[str, str]] = set()  # retry keys being answered now
         self.repeats = Repeats()
@@ -169,6 +171,8 @@ class Desk:
     async def close(self) -> None:
         """Finish queued work, return allotments, end the threads."""
         self._sweeper.cancel()
+        if self.gateway is not None:
+            self.gateway.close()
         self.closing = True
         await asyncio.to_thread(self.served.close)
         if self.rollout is not None:
@@ -282,7 +286,10 @@ class Desk:
                 charge = self._charge(call, quote, {**told, **answers_of(outcome, many)}, future)
                 if self.marks is not None:
                     self.marks.put(charge, quote.who.customer, records, outcome)
-                self.meter.submit(charge)
+                feed = quote.served.batcher
+                lonely = isinstance(feed, Batcher) and feed.newest == 1 and not feed.waiting
+                if not (lonely and self.meter.settle_alone(charge)):
+                    self.meter.submit(charge)
                 return
             except MofangError as error:
                 refusal = error

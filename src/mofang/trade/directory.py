@@ -20,23 +20,26 @@ from mofang.serve.boundary import attempt
 from mofang.trade.customers import Customer, customers, kept_days, priorities
 from mofang.trade.keys import Key, check_key, keys
 from mofang.trade.prices import Price, price_at, prices
+from mofang.trade.remotes import Remote, remotes
 
 POLL_S = 0.25
 STALE_S = 2.0  # without a look at the journals for so long, nobody is let in
-JOURNALS = ("customers", "keys", "prices")
+JOURNALS = ("customers", "keys", "prices", "remotes")
 
 log = logging.getLogger("mofang.directory")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Customers by id, keys by id, price versions by model, days that texts are kept by customer, all of one moment."""
+    """Customers by id, keys by id, price versions by model, days that texts are kept by customer, engines elsewhere by name, all of
+    one moment."""
 
     customers: dict[str, Customer]
     keys: dict[str, Key]
     prices: dict[str, tuple[Price, ...]]
     keep: dict[str, int]
     priorities: dict[str, int] = field(default_factory=dict)  # of customers that do not stand in the middle line
+    remotes: dict[str, Remote] = field(default_factory=dict)
 
 
 class Directory:
@@ -116,4 +119,4 @@ class Directory:
         for price in prices(self.db):
             by_model[price.model] = (*by_model.get(price.model, ()), price)
         return Picture({one.id: one for one in customers(self.db)}, {one.id: one for one in keys(self.db)}, by_model,
-                       kept_days(self.db), priorities(self.db))
+                       kept_days(self.db), priorities(self.db), {one.name: one for one in remotes(self.db)})

@@ -49,10 +49,12 @@ class Opened:
         self.reserved = most_for(asked.units, price)
         self.over = False
 
-    async def settle(self, units: int, answer: bytes, *, tokens: tuple[int, int] | None = None, keep: bool = True) -> Stored:
+    async def settle(self, units: int, answer: bytes, *, tokens: tuple[int, int] | None = None, keep: bool = True,
+                     records: list[dict[str, Any]] | None = None, answers: list[dict[str, Any]] | None = None) -> Stored:
         """Charge what was produced, durably; the answer that may now be sent (an earlier one, where another process was quicker).
 
-        ``units`` may not be more than was reserved. ``keep`` False stores nothing for retries. Raises ``credit-used-up`` and
+        ``units`` may not be more than was reserved. ``keep`` False stores nothing for retries;
+        ``records`` and their ``answers`` are marked, and kept where the customer's plan says so. Raises ``credit-used-up`` and
         the meter's refusals.
         """
         assert not self.over and units <= self.asked.units, "charged twice, or for more than was reserved"
@@ -61,6 +63,8 @@ class Opened:
         charge = Charge(asked.request_id, who.customer.id, who.key.id, asked.name, asked.package, units, self.price, who.key.test,
                         self.reserved, answer, partial(desk.outbox.put, future), (asked.retry_key or "") if keep else "", self.digest,
                         self.repeat, tokens, keep)
+        if desk.marks is not None and records is not None:
+            desk.marks.put(charge, who.customer, records, answers or [])
         try:
             desk.meter.submit(charge)
         except MofangError:
@@ -94,7 +98,7 @@ async def begin(desk: Desk, who: Who, asked: Asked) -> Opened | Stored:
     name = (who.customer.id, check_retry_key(asked.retry_key)) if asked.retry_key is not None else None
     if name in desk.running:
         raise MofangError("retry-in-progress")
-    digest = request_digest(asked.name, asked.body) if name else ""
+    digest = request_digest(asked.base, asked.body) if name else ""  # whichever release answers
     repeat = name is None and desk.repeats.seen(who.key.id, asked.name, asked.body)
     opened = Opened(desk, who, asked, price, digest, repeat)
     if name is None:

@@ -61,19 +61,21 @@ class Writing:
     pieces: Pieces
     prompt: int
     output: int
+    record: dict[str, Any]
 
     def units(self, written: int) -> int:
         """What the prompt and so many written tokens come to."""
         return self.prompt + self.output * written
 
 
-async def begin_writing(desk: Desk, who: Who, served: Served, call: Call, prompt: list[int],
+async def begin_writing(desk: Desk, who: Who, served: Served, call: Call, record: dict[str, Any],
                         sampling: Sampling) -> Writing | Stored:
-    """Reserve for a prompt and the longest answer, and put it in the driver's line; or the answer of an earlier request.
+    """Reserve for the record of a prompt and the longest answer, and put it in the driver's line; or the answer of an earlier request.
 
     Raises ``prompt-too-long``, ``busy``, ``credit-used-up`` … before anything was written.
     """
     assert served.writer is not None
+    prompt = served.writer.generator.prompt(record)
     served.writer.rows.row(prompt, sampling)  # refuses what cannot be answered before money is set aside
     output = desk.directory.output(served.base)
     most = len(prompt) + output * min(sampling.max_tokens, served.writer.generator.context - len(prompt))
@@ -87,7 +89,7 @@ async def begin_writing(desk: Desk, who: Who, served: Served, call: Call, prompt
     except MofangError:
         opened.abandon()
         raise
-    return Writing(opened, job, pieces, len(prompt), output)
+    return Writing(opened, job, pieces, len(prompt), output, record)
 
 
 async def predict_text(desk: Desk, who: Who, served: Served, call: Call) -> Reply:
@@ -116,6 +118,7 @@ async def predict_text(desk: Desk, who: Who, served: Served, call: Call) -> Repl
             "request_id": call.request_id, "model": served.name, "units": units,
             "price": opened.price.exact(units) if opened.price else "0", "currency": who.customer.currency, "test": who.key.test,
             "tokens": {"read": read, "written": written}, **answers_of(same_answers(found), many)})
-        return reply_of(await opened.settle(units, body, tokens=(read, written)), served.name)
+        told = await opened.settle(units, body, tokens=(read, written), records=records, answers=same_answers(found))
+        return reply_of(told, served.name)
     finally:
         opened.abandon()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, cast
@@ -18,11 +19,14 @@ from mofang.core.nearest import nearest
 from mofang.engine.encode.template import read_messages
 from mofang.engine.generation.rows import Piece
 from mofang.engine.generation.sampling import Told
+from mofang.serve.upstream import Upstream
 from mofang.trade.desk import Call, Desk, Reply, Served, check_scope, reply_of
 from mofang.trade.opened import Asked
+from mofang.trade.remotes import Remote
 from mofang.trade.replay import Stored
 from mofang.trade.writing import Writing, begin_writing
-from mofang.web.openai_asked import Generation, read_chat, read_completion, read_embedding
+from mofang.web.gateway import pass_on
+from mofang.web.openai_asked import Generation, read_body, read_chat, read_completion, read_embedding
 from mofang.web.openai_told import EVENTS, NO_CACHE, Form, error_body, event, refuse, told_tokens, usage
 from mofang.web.routes import Exchange, Route
 
@@ -31,30 +35,39 @@ CREATED = 1_700_000_000  # of a model in a list; when a package was made is nobo
 
 async def chat(call: Exchange) -> Reply | None:
     """A conversation's next message."""
-    raw = await call.body()
-    return await _generate(call, raw, read_chat(raw))
+    return await _here_or_elsewhere(call, "/chat/completions", read_chat)
 
 
 async def completions(call: Exchange) -> Reply | None:
     """What follows a prompt."""
+    return await _here_or_elsewhere(call, "/completions", read_completion)
+
+
+async def _here_or_elsewhere(call: Exchange, path: str, read: Callable[[bytes], Generation]) -> Reply | None:
     raw = await call.body()
-    return await _generate(call, raw, read_completion(raw))
+    found = elsewhere(call, body := read_body(raw))
+    return await pass_on(call, path, raw, body, *found) if found else await _generate(call, raw, read(raw))
+
+
+def elsewhere(call: Exchange, body: dict[str, Any]) -> tuple[Remote, Upstream] | None:
+    """The engine elsewhere that the request's model names, if it is one."""
+    gateway = cast(Desk, call.desk).gateway
+    return gateway.find(str(body.get("model"))) if gateway is not None else None
 
 
 async def _generate(call: Exchange, raw: bytes, asked: Generation) -> Reply | None:
     desk = cast(Desk, call.desk)
-    served = await desk.find(call.who, asked.model)
+    served = await desk.find(call.who, asked.model, call.retry_key or call.request_id)
     if served.writer is None:
         raise MofangError("model-other-task", model=asked.model, wanted="text_generation")
     generator = served.writer.generator
     if asked.messages:
         read_messages(asked.messages)
-        prompt = generator.prompt(generator.conversation(asked.messages))
+        record = generator.conversation(asked.messages)
     else:
-        records, _ = generator.parse({"prompt": asked.prompt})
-        prompt = generator.prompt(records[0])
+        (record,), _ = generator.parse({"prompt": asked.prompt})
     at_desk = Call(call.request_id, asked.model, call.path.encode() + b"\0" + raw, call.retry_key, False, call.gone)
-    begun = await begin_writing(desk, call.who, served, at_desk, prompt, asked.sampling)
+    begun = await begin_writing(desk, call.who, served, at_desk, record, asked.sampling)
     form = Form(call.request_id, served.name, int(time.time()), bool(asked.messages), asked.usage)
     if isinstance(begun, Stored):
         return await _replay(call, served, begun, form if asked.stream else None)
@@ -89,7 +102,8 @@ async def _whole(served: Served, begun: Writing, form: Form) -> Reply:
     written = len(begun.job.row.ids)
     shown = told_tokens(told, served.writer.generator.encoder.decode)
     body = form.whole(text, finish, shown, usage(begun.prompt, written))
-    return reply_of(await begun.opened.settle(begun.units(written), body, tokens=(begun.prompt, written)), served.name)
+    return reply_of(await begun.opened.settle(begun.units(written), body, tokens=(begun.prompt, written),
+                                               records=[begun.record], answers=[{"text": text}]), served.name)
 
 
 async def _streamed(call: Exchange, served: Served, begun: Writing, form: Form) -> None:
@@ -120,7 +134,8 @@ async def _streamed(call: Exchange, served: Served, begun: Writing, form: Form) 
             finish, written = pieces[-1].finish, len(begun.job.row.ids)
             used = usage(begun.prompt, written)
             whole = form.whole(text, finish, told_tokens(told, decode), used)
-            await begun.opened.settle(begun.units(written), whole, tokens=(begun.prompt, written))
+            await begun.opened.settle(begun.units(written), whole, tokens=(begun.prompt, written), records=[begun.record],
+                                      answers=[{"text": text}])
             await stream.send(events + form.last(finish, used))
             return
         if events and not await stream.send(events):
@@ -136,11 +151,16 @@ async def _break_off(call: Exchange, begun: Writing, sent: int) -> None:
         await begun.opened.settle(begun.units(sent), b"", tokens=(begun.prompt, sent), keep=False)
 
 
-async def embeddings(call: Exchange) -> Reply:
+async def embeddings(call: Exchange) -> Reply | None:
     """Vectors of texts."""
     raw = await call.body()
+    found = elsewhere(call, body := read_body(raw))
+    return await pass_on(call, "/embeddings", raw, body, *found) if found else await _embed(call, raw)
+
+
+async def _embed(call: Exchange, raw: bytes) -> Reply:
     asked, desk = read_embedding(raw), cast(Desk, call.desk)
-    served = await desk.find(call.who, asked.model)
+    served = await desk.find(call.who, asked.model, call.retry_key or call.request_id)
     signature = getattr(served.model, "signature", {})
     if signature.get("task") != "text_embedding":
         raise MofangError("model-other-task", model=asked.model, wanted="text_embedding")
@@ -165,9 +185,9 @@ async def embeddings(call: Exchange) -> Reply:
         tokens = int((served.model.encode(records)["attention_mask"]).sum()) if asked.texts else 0
         data = [{"object": "embedding", "index": number, "embedding": _vector(one, asked.base64)}
                 for number, one in enumerate(vectors)]
-        body = orjson.dumps({"object": "list", "model": served.name, "data": data,
+        told = orjson.dumps({"object": "list", "model": served.name, "data": data,
                              "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
-        return reply_of(await opened.settle(units, body), served.name)
+        return reply_of(await opened.settle(units, told, records=records, answers=answers), served.name)
     finally:
         opened.abandon()
 
@@ -193,7 +213,8 @@ async def model(call: Exchange) -> Reply:
 def _allowed(call: Exchange) -> list[str]:
     """The names that this key may ask for: releases, and the plain names of the newest."""
     desk, found = cast(Desk, call.desk), []
-    for name in sorted(desk.served):
+    remotes = desk.gateway.names() if desk.gateway is not None else []
+    for name in sorted([*desk.served, *remotes]):
         with suppress(MofangError):
             check_scope(call.who.key, desk.served.release(name))
             found.append(name)
@@ -209,8 +230,16 @@ async def transcriptions(call: Exchange) -> Reply:
     raise MofangError("transcription-none")
 
 
+ERROR = {"type": "object", "required": ["error"], "properties": {"error": {
+    "type": "object", "required": ["message", "type", "param", "code"], "properties": {
+        "message": {"type": "string"}, "type": {"type": "string"}, "param": {"type": ["string", "null"]},
+        "code": {"type": ["string", "null"]}}}}}
+BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+
+
 def _route(method: Any, path: str, handler: Any, en: str, zh: str) -> Route:
-    return Route(method, path, "key", handler, en, zh, refuse=refuse)
+    return Route(method, path, "key", handler, en, zh, refuse=refuse, error=ERROR,
+                 about={"requestBody": BODY} if method == "POST" else {})
 
 
 ROUTES = (

@@ -215,9 +215,9 @@ class Pages:
         return named, list(self.predictor(named).signature["inputs"])
 
     def _open(self, name: str) -> Any:
-        from mofang.engine.predictor import Predictor
+        from mofang.engine.opening import open_package
 
-        return Predictor(self._shop.again().find(name, kind="package"))
+        return open_package(self._shop.again().find(name, kind="package"))
 
     def _models(self, newest: bool = False) -> list[dict[str, str]]:
         shop, rows, seen = self.shop(), [], set()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,6 +19,7 @@ from mofang.data.roles import ARROW_TYPES, MEDIA_ROLES
 from mofang.data.sources.textfile import is_clean
 
 STRIPPED = ("label", "category", "group", "time", "person")
+WRITTEN = ("label", "text")      # spans, messages: lists and objects stand there as JSON
 BASE = pa.binary(16)
 Bad = dict[int, tuple[str, str, str]]
 Digests = Callable[[dict[str, list[Any]], Media, int], list[bytes]]
@@ -109,7 +111,9 @@ def _texts(name: str, values: Sequence[Any], role: str, bad: Bad) -> tuple[list[
     else:
         found = []
         for place, value in enumerate(values):
-            if isinstance(value, dict | list | bytes | set):
+            if isinstance(value, dict | list) and role in WRITTEN:
+                found.append(orjson.dumps(value).decode())
+            elif isinstance(value, dict | list | bytes | set):
                 bad.setdefault(place, ("not-a-value", name, str(value)))
                 found.append(None)
             else:

@@ -12,8 +12,10 @@ from typing import Any
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
 from mofang.data.cleaning.labelmap import plain_label
-from mofang.data.columns import Profile, profiles, rounded_numbers, text_of
-from mofang.data.firstlook.finding import Finding, Given, Remark, about_content, class_remarks, missing_in
+from mofang.data.columns import Profile, is_missing, profiles, rounded_numbers, text_of
+from mofang.data.firstlook.aims import TASKS as AIMED
+from mofang.data.firstlook.aims import Aim, aim_of, written
+from mofang.data.firstlook.finding import FEW_ROWS, Finding, Given, Remark, about_content, class_remarks, missing_in
 from mofang.data.firstlook.inputs import Inputs, choose_inputs
 from mofang.data.firstlook.labels import choose_label, pixel_label
 from mofang.data.firstlook.look import (
@@ -40,7 +42,7 @@ from mofang.data.sources.files import SourceFile, ending_of, source_files
 from mofang.data.sources.formats import detect_format, files_of
 
 __all__ = ["name_of", "sniff"]
-TASKS = ("text_classification", "image_classification", "table_classification")
+TASKS = ("text_classification", "image_classification", "table_classification", *AIMED)
 
 
 def sniff(
@@ -164,6 +166,10 @@ def _columns(look: Look, given: Given) -> dict[str, Any]:
     """Task, label, inputs, split, classes and remarks from the columns' values."""
     seen = _seen(look, given)
     look, columns, sample, found = seen.look, seen.columns, seen.sample, seen.found
+    if not given.map and (aim := aim_of(_with_lists(look, columns), found, text_columns(found, given.label), given)):
+        return _aimed(_with_lists(look, columns), look, found, aim, given)
+    if given.task in AIMED:
+        raise MofangError("task-not-proven", task=given.task, columns=", ".join(look.columns))
     rounded = {name: count for name, values in sample.items() if (count := rounded_numbers(values))}
     personal = {
         name: kind
@@ -210,6 +216,41 @@ def _columns(look: Look, given: Given) -> dict[str, Any]:
             *content["remarks"],
             *class_remarks(labels.classes),
         ),
+    }
+
+
+def _with_lists(look: Look, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The columns, and those of lists and objects where no row was left out."""
+    rows = len(next(iter(columns.values()), []))
+    listed = {name: values for name, values in look.columns.items() if name not in columns and "\0" not in name}
+    return columns | {name: values for name, values in listed.items() if len(values) == rows or not columns}
+
+
+def _aimed(columns: dict[str, list[Any]], look: Look, found: dict[str, Profile], aim: Aim, given: Given) -> dict[str, Any]:
+    """What is told of rows that proved what they are for."""
+    for name in (aim.label, *aim.inputs):
+        if name not in columns:
+            raise MofangError(
+                "column-missing", column=name, columns=", ".join(columns), nearest=nearest(name, columns), file=look.file
+            )
+    plain = [name for name in aim.inputs if name in found]
+    texts = {name: [written(value) for value in columns[name]] for name in aim.inputs}
+    content = about_content(texts, aim.inputs, "text_classification", [""] * len(columns[aim.label]))
+    kept = {aim.label, *aim.inputs, given.group, given.time}
+    left = [(name, "personal" if found[name].personal else "id" if found[name].identifying else "not-asked-for")
+            for name in found if name not in kept]
+    unlabelled = 0 if aim.task == "question_answering" else sum(map(is_missing, columns[aim.label]))
+    rows, few = len(columns[aim.label]), []
+    if rows - unlabelled < FEW_ROWS:
+        few = [Remark("few", {"rows": rows - unlabelled, "test": max(round((rows - unlabelled) / 10), 1)})]
+    said = [one for one in content["remarks"] if one.code == "personal-in-text"]
+    return {
+        **content, "rows": rows, "rejected": look.rejected.total(), "why_rejected": tuple(look.rejected.most_common(5)),
+        "task": aim.task, "label": aim.label, "inputs": tuple((name, "text") for name in aim.inputs), "left_out": tuple(left),
+        "group": given.group, "time": "" if given.group else given.time, "split": "asked" if given.group or given.time else "",
+        "missing": missing_in({name: columns[name] for name in plain}), "map": "", "set_aside": 0,
+        "classes": tuple(aim.named.most_common()), "found": tuple(aim.named.most_common()), "unlabelled": unlabelled,
+        "remarks": (*said, *few),
     }
 
 

@@ -96,3 +96,8 @@ class TextNormalise:
     def apply(self, values: Sequence[Any], state: Mapping[str, Any]) -> list[Any]:
         """The normalised texts; a value that is no text stays as it is."""
         return [normalise(value) if isinstance(value, str) else value for value in values]
+
+
+def spelling() -> dict[str, str]:
+    """By code point what ``normalise`` puts in a sign's place, for a device that has no Mofang."""
+    return {str(ord(sign)): new for sign, new in _MAP.items()}

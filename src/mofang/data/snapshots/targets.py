@@ -56,13 +56,23 @@ def question_and_context(inputs: Sequence[str]) -> tuple[str, str]:
     return (first, second) if first.strip().lower() in QUESTIONS else (second, first)
 
 
-def read_columns_of(target: str, inputs: Sequence[str]) -> list[str]:
-    """The inputs that must be at hand to read a cell of this target."""
-    return list(inputs) if target in PLACED else []
+def read_columns_of(target: str, inputs: Sequence[str], both: bool = False) -> list[str]:
+    """The inputs that must be at hand to read a cell of this target; with ``both`` all of them."""
+    return list(inputs) if both or target in PLACED else []
 
 
-def reading(target: str, inputs: Sequence[str]) -> Reading:
-    """How a cell is read: takes its value and the record's inputs (those of ``read_columns_of``)."""
+def reading(target: str, inputs: Sequence[str], both: bool = False) -> Reading:
+    """How a cell is read: takes its value and the record's inputs (those of ``read_columns_of``); with ``both`` a row whose
+    inputs are not all there is of no use."""
+    if both and target not in PLACED:
+        plain = reading(target, inputs)
+
+        def whole(value: Any, record: Mapping[str, Any]) -> Cell:
+            cell = plain(value, record)
+            empty = any(not str(record.get(name) or "").strip() for name in inputs)
+            return Cell(cell.written, reason=EMPTY) if empty and not cell.reason else cell
+
+        return whole
     if target == "spans":
         return lambda value, record: _spans(value, str(record.get(inputs[0]) or ""))
     if target == "answer":

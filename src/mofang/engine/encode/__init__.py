@@ -18,7 +18,7 @@ from mofang.engine.arrays import Arrays
 Record = dict[str, Any]
 Files = dict[str, bytes]
 
-ENCODERS = {"chat": "ChatEncoder", "image": "ImageEncoder", "ngrams": "NgramEncoder", "overlap": "OverlapEncoder",
+ENCODERS = {"both": "BothEncoder", "chat": "ChatEncoder", "image": "ImageEncoder", "ngrams": "NgramEncoder", "overlap": "OverlapEncoder",
             "pairs": "PairEncoder",
             "places": "PlaceEncoder", "surroundings": "SurroundingsEncoder", "table": "TableEncoder",
             "tokens": "TokenEncoder", "windows": "WindowEncoder"}

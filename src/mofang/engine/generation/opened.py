@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,8 @@ class Generator:
         self.decoder = Decoder(files[f"{DECODER}/{FILE}"], shape, self.context, slots=slots, threads=threads)
         replay([json.loads(line) for line in files["canonical.jsonl"].read_bytes().splitlines()[:REPLAYED]], self,
                TOLERANCES[self.precision])
+        self.labels: list[str] = []
+        self._alone = threading.Lock()
         self.load_seconds = time.perf_counter() - began
 
     def parse(self, body: object) -> tuple[list[Record], bool]:
@@ -99,8 +102,9 @@ class Generator:
         return [{"text": one} for one in self.write([self.prompt(record) for record in records], Sampling())]
 
     def write(self, prompts: Sequence[Sequence[int]], sampling: Sampling, tick: Callable[[], None] = lambda: None) -> list[str]:
-        """The texts that follow token ids, some at a time; each by the same chance as alone."""
-        return [text for text, _ in write(self.rows(), prompts, sampling, tick)]
+        """The texts that follow token ids, some at a time; each by the same chance as alone. Callers take turns."""
+        with self._alone:
+            return [text for text, _ in write(self.rows(), prompts, sampling, tick)]
 
 
 def slots_for(shape: DecoderShape, context: int) -> int:

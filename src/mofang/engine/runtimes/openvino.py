@@ -18,9 +18,9 @@ from mofang.engine.runtimes import file_of, missing_package
 class OpenVinoRuntime:
     """A compiled model with one inference request per calling thread.
 
-    Left alone it takes bfloat16 where the processor has it, which moves probabilities by up to about 1e-2; the
-    hint f32 keeps them within 1e-6 of the model, so each precision is asked for by name. Code is compiled anew for every shape (3 to 9 ms even for a
-    linear model), so batches and lengths are padded with zeros to a few dozen shapes and the answers cut
+    Left alone it takes bfloat16 where the processor has it, which moves probabilities by up to about 1e-2; the hint f32
+    keeps them within 1e-6 of the model, so each precision is asked for by name. Code is compiled anew for every shape (3 to
+    9 ms even for a linear model), so batches and lengths are padded with zeros to a few dozen shapes and the answers cut
     back.
     """
 

@@ -19,7 +19,7 @@ class TextGeneration(TextClassification):
     """The continuation of each prompt; a request gives ``{"prompt": "…"}`` or ``{"messages": [{"role", "content"}]}``."""
 
     name: ClassVar[str] = "text_generation"
-    unit: ClassVar[str] = "text"
+    unit: ClassVar[str] = "token"
     input_roles: ClassVar[frozenset[str]] = frozenset({"text"})
     target: ClassVar[str] = "text"
 

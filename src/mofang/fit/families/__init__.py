@@ -4,6 +4,7 @@ Importing them is light; what they need to work is imported when they do.
 """
 
 from mofang.fit.families.averaged import Averaged
+from mofang.fit.families.blend import Blend
 from mofang.fit.families.cross import Cross
 from mofang.fit.families.encoder import Encoder
 from mofang.fit.families.frozen import Frozen
@@ -29,6 +30,7 @@ KINDS: dict[str, type[Family]] = Family.kinds
 __all__ = [
     "KINDS",
     "Averaged",
+    "Blend",
     "Cross",
     "Encoder",
     "Frozen",

@@ -29,7 +29,7 @@ class Cross(Bodied):
     """
 
     tag: ClassVar[str] = "cross"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tasks: ClassVar[tuple[str, ...]] = ("pair_classification", "pair_regression")
 
     balance: bool = False

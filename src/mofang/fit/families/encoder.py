@@ -28,7 +28,7 @@ class Encoder(Family):
     """
 
     tag: ClassVar[str] = "encoder"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     shortens: ClassVar[bool] = True
     learns_shares: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("text_classification", "text_regression", "text_multilabel")

@@ -33,6 +33,7 @@ class Generator(Family):
     """
 
     tag: ClassVar[str] = "generator"
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_generation",)
     takes_base: ClassVar[bool] = True
 

@@ -19,7 +19,7 @@ class Labeller(Placed):
     """
 
     tag: ClassVar[str] = "labeller"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tasks: ClassVar[tuple[str, ...]] = ("token_classification",)
     lowercase: ClassVar[bool] = False
 

@@ -31,7 +31,7 @@ class Nearest(Family):
     """
 
     tag: ClassVar[str] = "nearest"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("text_classification",)
     loops: ClassVar[bool] = False
     takes_base: ClassVar[bool] = True

@@ -38,7 +38,7 @@ class Pretrained(Family):
     """
 
     tag: ClassVar[str] = "pretrained"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     shortens: ClassVar[bool] = True
     starts_ahead: ClassVar[bool] = True
     learns_shares: ClassVar[bool] = True

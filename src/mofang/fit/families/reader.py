@@ -68,5 +68,5 @@ class Reader(Placed):
     """
 
     tag: ClassVar[str] = "reader"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tasks: ClassVar[tuple[str, ...]] = ("question_answering",)

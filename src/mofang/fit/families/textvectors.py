@@ -41,7 +41,7 @@ class TextVectors(Family):
     """
 
     tag: ClassVar[str] = "textvectors"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tasks: ClassVar[tuple[str, ...]] = ("text_embedding",)
     takes_base: ClassVar[bool] = True
 

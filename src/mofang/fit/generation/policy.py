@@ -62,7 +62,6 @@ class Policy:
         self.train, self.validation, self.encoder, self.reference = train, validation, encoder, reference
         self.rate, self.manner, self.terms, self.scratch = rate, manner, terms, scratch
         self.network: Generator | None = None
-        self.seen: list[float] = []
 
     @property
     def lengths(self) -> Array:
@@ -103,9 +102,6 @@ class Policy:
         rewards = self.rate([one.text for one in answers], self.validation.records)
         reward = float(rewards.mean()) if len(rewards) else 0.0
         figures = {"reward": reward, "tokens": float(np.mean([len(one.ids) for one in answers])) if answers else 0.0}
-        if self.seen:
-            figures["sampled_reward"] = float(np.mean(self.seen))
-            self.seen = []
         return Judged(reward, -reward, figures)
 
     def _roll_out(self, rows: Array, turn: int) -> dict[str, Array]:
@@ -116,7 +112,6 @@ class Policy:
         training = self.network.training
         answers = self._write(self.network, prompts, (self.manner.seed * SEED_STRIDE + turn) % JUDGED_SEED)
         rewards = self.rate([one.text for one in answers], records)
-        self.seen.append(float(rewards.mean()))
         conversations = [self._row(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
         arrays = packed_batch(conversations, self.encoder.max_length)
         self.network.eval()

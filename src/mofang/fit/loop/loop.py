@@ -119,8 +119,8 @@ class Loop:
     def _verdict(self, bar: Bar) -> None:
         """Validate, remember the best weights, and decide whether to go on."""
         cursor = self.cursor
-        only = cursor.best_epoch < 0 and not self.plan.judge_steps and (
-            bool(self._over()) or cursor.epoch + 1 == self.plan.epochs)
+        only = cursor.best_epoch < 0 and bool(self.plan.seconds) and not self.plan.judge_steps and (
+            bool(self._over()) or cursor.epoch + 1 == self.plan.epochs)  # one verdict is enough where time is short
         judged = self._judge("fp32" if only else self.precision)
         row = {
             "epoch": cursor.epoch + 1,

@@ -131,7 +131,7 @@ def _attentions(name: str, dtype: torch.dtype, length: int, tokens: int) -> Iter
     documents = causal_bias(apart[0].detach(), length, document_bias(halves, dtype))
     joint = torch.randn(rows * length, 3 * heads * width).to(dtype).requires_grad_()
     for kind, bias in (("full", None), ("padded", padding_bias(mask, dtype))):
-        part = Stretch(rows, length, rows * length, None, bias)
+        part = Stretch(rows, length, rows * length, bias=bias)
         for way in VARIANTS[:2]:
             yield ("attention", f"{name}/{kind}/{length}/{way}"), (_mixing(joint, part, heads, way), 0.0)
     for kind, bias in (("causal", None), ("documents", documents)):

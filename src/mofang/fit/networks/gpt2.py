@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from mofang.fit.loop.probe import Choices
 from mofang.fit.networks.kernels import Frozen, Masks, gelu, layer_norm
+from mofang.fit.networks.products import Trained, suits
 from mofang.fit.networks.sight import INITIAL, DecoderShape, Sight, seen
 
 
@@ -32,6 +33,9 @@ class Conv1D(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """The product, in the input's precision."""
+        if self.weight.requires_grad and self.bias.requires_grad and suits(values, (self.weight, self.bias)):
+            found: Tensor = Trained.apply(values, 0, self.weight, self.bias)  # type: ignore[no-untyped-call]
+            return found
         weight = self.frozen.joined([self.weight], values.dtype)
         return functional.linear(values, weight.t(), self.frozen.joined([self.bias], values.dtype))
 

@@ -33,7 +33,7 @@ def fuses() -> bool:
         return False
 
 
-def suits(values: Tensor, parameters: Sequence[Tensor | None]) -> bool:
+def suits(values: Tensor, parameters: Sequence[Tensor]) -> bool:
     """Whether the products here may compute this, and the machine's probe found them faster."""
     if values.dtype != torch.bfloat16 or values.device.type != "cpu" or choices().bias != "fused" or tracing():
         return False
@@ -43,12 +43,17 @@ def suits(values: Tensor, parameters: Sequence[Tensor | None]) -> bool:
 
 
 class Trained(torch.autograd.Function):
-    """Several layers on one input [..., in]: ``apply(values, count, *weights, *biases)`` gives [..., sum of out]."""
+    """Several layers on one input [..., in]: ``apply(values, count, *weights, *biases)`` gives [..., sum of out].
+
+    A count of 0 stands for a single weight that lies as [in, out].
+    """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, count: int, *parameters: Tensor) -> Tensor:
         """Weights and biases are joined by the copy that casts them."""
+        ctx.turned, count = not count, max(1, count)
         weight, bias = joined_now(parameters[:count], values.dtype), joined_now(parameters[count:], values.dtype)
+        weight = weight.t() if ctx.turned else weight
         ctx.save_for_backward(values, weight)
         ctx.rows = [len(one) for one in parameters[:count]]
         return fused(values, weight, bias)
@@ -60,8 +65,9 @@ class Trained(torch.autograd.Function):
         values, weight = ctx.saved_tensors
         slope = gradients[0].reshape(-1, len(weight))
         by_values = (slope @ weight).view(values.shape) if ctx.needs_input_grad[0] else None
-        by_weight = (slope.t() @ values.reshape(-1, values.shape[-1])).split_with_sizes(ctx.rows)
-        by_bias = slope.sum(dim=0).split_with_sizes(ctx.rows)
+        flat = values.reshape(-1, values.shape[-1])
+        by_weight = (flat.t() @ slope if ctx.turned else slope.t() @ flat).split_with_sizes(ctx.rows)
+        by_bias = [slope.sum(dim=0)] if ctx.turned else slope.sum(dim=0).split_with_sizes(ctx.rows)
         return by_values, None, *(one.float() for one in by_weight), *(one.float() for one in by_bias)
 
 

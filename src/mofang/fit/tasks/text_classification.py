@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mofang.fit.families.averaged import Averaged
+from mofang.fit.families.blend import Blend
 from mofang.fit.families.encoder import Encoder
 from mofang.fit.families.linear import Linear
 from mofang.fit.families.pretrained import Pretrained, base_config
@@ -16,11 +17,16 @@ RATE = 1e-4  # at which a multilingual encoder was measured best
 
 
 def candidates(size: Size) -> tuple[Family, ...]:
-    """A linear model, static and averaged embeddings, a recurrent network, encoders from scratch, and the pretrained encoders
-    that are installed and read the texts' language.
+    """What learns from nothing, and the pretrained encoders that are installed and read the texts' language, each together with
+    a linear model.
     """
-    found: list[Family] = [Linear(), Static(), Averaged(), Rnn(), Encoder(), Encoder(layers=4, width=256, learning_rate=3e-4)]
-    return (*found, *(one for one in pretrained(size.language) if is_installed(one.base)))
+    together = (Blend(base=one.base, learning_rate=one.learning_rate) for one in pretrained(size.language))
+    return (*from_nothing(), *(one for one in together if is_installed(one.base)))
+
+
+def from_nothing() -> tuple[Family, ...]:
+    """A linear model, static and averaged embeddings, a recurrent network, encoders from scratch."""
+    return (Linear(), Static(), Averaged(), Rnn(), Encoder(), Encoder(layers=4, width=256, learning_rate=3e-4))
 
 
 def pretrained(language: str) -> tuple[Pretrained, ...]:

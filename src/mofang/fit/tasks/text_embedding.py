@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mofang.core.errors import MofangError
-from mofang.fit.families.pretrained import Pretrained, base_folder
+from mofang.fit.body import bases
 from mofang.fit.families.termvectors import TermVectors
 from mofang.fit.families.textvectors import TextVectors
 from mofang.fit.family import Family
@@ -11,10 +10,5 @@ from mofang.fit.size import Size
 
 
 def candidates(size: Size) -> tuple[Family, ...]:
-    """Averaged n-gram embeddings, a small encoder from nothing, and a pretrained encoder where one is installed."""
-    base = Pretrained().base
-    try:
-        base_folder(base)
-    except MofangError:
-        return (TermVectors(), TextVectors())
-    return (TermVectors(), TextVectors(), TextVectors(base=base))
+    """Averaged n-gram embeddings, a small encoder from nothing, and the pretrained encoders that read the texts' language."""
+    return (TermVectors(), TextVectors(), *(TextVectors(base=base) for base in bases(size)))
