@@ -139,6 +139,7 @@ def test_the_page_leads_from_a_package_to_a_canary_and_back(company: Company) ->
             done = server.type(*words)
             if words[0] == "sell":
                 company.key = next(word for word in done.out.split() if word.startswith("mf_live_"))
+                time.sleep(1.0)  # what was decided holds within a second
                 load = Load(company)
             elif words[:2] == ["release", "reviews@2"] and "--canary" in words:
                 assert load is not None
