@@ -7,6 +7,7 @@ by ``deploy/kubernetes/rayservice.yaml``.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import tempfile
@@ -62,7 +63,7 @@ def serve_on_ray(shop: Shop, models: Sequence[str], count: int, host: str, port:
 
     with tempfile.TemporaryDirectory(prefix="mf-", dir=_short()) as folder:
         local: dict[str, Any] = {"_temp_dir": folder, "num_cpus": max(2, count)} if address == "local" else {}
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error", **local)
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **local)
         ended = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())

@@ -64,8 +64,8 @@ def prefer(
     opened = open_generator(model)
     torch.set_num_threads(threads())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    counts = epochs * len(train), len(held)
-    run.measure(**_foreseen(run, opened, rows, (prompt, chosen, rejected), adapt, tokens, seconds, counts))
+    run.measure(**_foreseen(run, opened, rows, (prompt, chosen, rejected), adapt, tokens, seconds,
+                            (epochs * len(train), len(held))))
     named = {"train": [rows[one] for one in train], "validation": [rows[one] for one in held]}
     pairs = {
         side: _pairs(opened, some, (prompt, chosen, rejected), run.scratch / REFERENCE.format(side=side), device)
@@ -80,8 +80,7 @@ def prefer(
         stored_sample(model),
         plan,
         Conditions(seed, seconds, run.scratch, run.progress),
-        opened.about["architecture"],
-        Adapting(adapt, rank),
+        opened.about["architecture"], Adapting(adapt, rank),
     )
     taught = {"beta": beta, "adapt": adapt, "rows": {"train": len(train), "validation": len(held)}, "seed": seed}
     write_renewed(run, model, fitted, taught, "log_likelihood", seed)

@@ -78,8 +78,8 @@ def reading(target: str, inputs: Sequence[str], both: bool = False) -> Reading:
     if target == "answer":
         question, context = question_and_context(inputs)
         return lambda value, record: _answer(value, str(record.get(question) or ""), str(record.get(context) or ""))
-    plain: dict[str, Callable[[Any], Cell]] = {"number": _number, "classes": _classes, "text": _text, "positive": _text}
-    read = plain.get(target, _class)
+    alone: dict[str, Callable[[Any], Cell]] = {"number": _number, "classes": _classes, "text": _text, "positive": _text}
+    read = alone.get(target, _class)
     return lambda value, _: read(value)
 
 
