@@ -71,7 +71,8 @@ def network_graph(
     output = named or ENDS[end][1]
     names = sorted(sample)  # as files give them they come in any order
     if (taken := _CAPTURED.get()) is not None:
-        taken.append(Captured(_Answers(network, names, end, centre, spread).eval(), sample, output))
+        inputs = {name: sample[name] for name in names}
+        taken.append(Captured(_Answers(network, names, end, centre, spread).eval(), inputs, output))
     ragged = {array.shape for array in sample.values() if array.dtype == "int64"}  # ids, and what stands beside them
     axes = {name: {0: "batch"} | ({1: "length"} if sample[name].shape in ragged else {}) for name in names}
     rows = tuple(torch.from_numpy(sample[name][:2].copy()) for name in names)
