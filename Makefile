@@ -24,7 +24,7 @@ test: install  ## the tests, in two processes: under ten minutes on two cores  �
 	$(PY) -m pytest -m "not cluster" -n 2 --dist loadfile --durations=10 $(ARGS)
 
 test-cluster: install-cluster  ## Ray, PostgreSQL, kills, power cuts: under eight minutes  集群测试
-	$(PY) -m pytest -m cluster --durations=10 $(ARGS)
+	$(PY) -m pytest -m cluster -n 2 --dist loadfile --durations=10 $(ARGS)
 
 check: install  ## ruff, mypy strict, the house's own rules, stages.lock  检查
 	@failed=0; for step in "ruff check ." mypy "pytest -q tests/test_tidy.py tests/test_house.py" \

@@ -100,7 +100,7 @@ def test_graph_package_evaluation_and_replay_obey_it(tmp_path: Path) -> None:
     evidence = shop.run(evaluate, eager, snapshot / "test", plain, resamples=20)
     made = shop.run(package, eager, evidence, seconds=0.02)
     described = made.read_json("package.json")
-    assert described["decide"] == decide and described["format"] == 2
+    assert described["decide"] == decide and described["format"] == 3
     row = {"age": 30, "income": 9000.0, "city": "成都"}
     for source in (eager, made):
         predictor = Predictor(source)

@@ -118,14 +118,14 @@ def test_evaluating_imports_no_training_library(made: tuple[Shop, Snapshot, Grap
     assert json.loads(done.stdout.strip().splitlines()[-1].replace("'", '"')) == []
 
 
-def test_equal_classes_get_no_threshold_and_a_package_that_older_mofangs_read(
+def test_equal_classes_get_no_threshold(
     made: tuple[Shop, Snapshot, Graph, Graph],
 ) -> None:
     shop, snapshot, graph, beside = made
     evaluation = shop.run(evaluate, graph, snapshot / "test", beside, resamples=100)
     packaged = shop.run(package, graph, evaluation, seconds=0.02)
     described = packaged.read_json("package.json")
-    assert described["format"] == 1 and "decide" not in described
+    assert "decide" not in described
     assert "of 100 that are `" in packaged.path("card.md").read_text(encoding="utf-8")
     named = shop.name("reviews", packaged)
     facts = model_facts(shop, named)

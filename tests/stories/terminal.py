@@ -96,9 +96,9 @@ class Inside(Terminal):
         from mofang.cli.group import run
 
         out, err = io.StringIO(), io.StringIO()
-        before, folder = dict(os.environ), Path.cwd()
+        before, wanted, folder = dict(os.environ), self.environment, Path.cwd()
         os.environ.clear()
-        os.environ.update(self.environment)
+        os.environ.update(wanted)
         os.chdir(self.folder)
         streams = (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
                    mock.patch("sys.stdin", io.TextIOWrapper(io.BytesIO(given.encode()), encoding="utf-8")))

@@ -168,7 +168,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(served: tuple[Ser
     ("GET", "/", 404, "route-unknown"), ("GET", "/v1/predict/", 404, "route-unknown"), ("GET", "/docs", 404, "route-unknown"),
     ("GET", "/v1/predict/reviews", 405, "method-wrong"), ("POST", "/v1/usage", 405, "method-wrong"),
     ("POST", "/health", 405, "method-wrong"), ("POST", "/v1/predict/revews", 404, "model-unknown"),
-    ("POST", "/v1/predict/..%2f..%2fetc%2fpasswd", 404, "model-unknown"),
+    ("POST", "/v1/predict/..%2f..%2fetc%2fpasswd", 404, "route-unknown"),
 ])
 def test_bad_routes(served: tuple[Server, str], method: str, path: str, status: int, code: str) -> None:
     server, token = served

@@ -296,7 +296,7 @@ def pack(run: Run, graph: Graph, evaluation: Evaluation | None, settings: Settin
     about = graph.read_json("about.json")
     check_lineage(run.shop, graph.entry, about.get("operators", []))
     if "torch" in settings.formats:
-        raise MofangError("package-form-none", format="torch", family=about["family"]["tag"])
+        raise MofangError("format-not-made", format="torch", family=about["family"]["tag"])
     source = Source(open_generator(graph), run.shop, graph.entry)
     model = model_behind(run, graph)
     tokens = check_tokens(source.opened.encoder, model)

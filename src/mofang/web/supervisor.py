@@ -299,5 +299,7 @@ LOST_ANSWER = lost_answer()
 
 
 def supervise(listener: socket.socket, count: int, command: Callable[[int, int], Sequence[str]], **more: Any) -> int:
-    """Keep ``count`` workers behind a bound socket until told to stop; the exit status."""
+    """Keep ``count`` workers behind a bound socket until told to stop; the exit status. Raises ``workers-not-here``."""
+    if not hasattr(socket, "send_fds"):
+        raise MofangError("workers-not-here")
     return Supervisor(listener, count, command, **more).run()
