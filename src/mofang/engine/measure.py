@@ -34,6 +34,8 @@ CALLS_MIN = 3
 BATCHES = (1, 8, 32)
 SPOT = 64             # canonical requests that every row of the table answers; the first of an engine answers all
 TIMED = 32            # records that are timed
+SLOW = 500.0          # records a second: below it batches of 8, and fewer records in each row, say the same in minutes less
+SLOW_SPOT, SLOW_BATCH = 16, 8
 CHILD = "torch"       # its processes take seconds to start, so it is measured with one
 LOSSY_GAIN = 1.2      # a precision that loses something must win at least so much
 
@@ -108,7 +110,8 @@ def measure(folder: Path, about: Mapping[str, Any], records: Sequence[Record], e
     max_abs_difference, label_agreement and passes; a row with "reason" for an engine that could not be measured.
 
     ``streams`` calls run at a time, each with ``threads`` threads. Each engine and precision answers all ``records`` once,
-    and the first 64 in every row; time is taken on up to 32 of the second half, ``seconds`` per row at least.
+    and the first 64 in every row; time is taken on up to 32 of the second half, ``seconds`` per row at least. A model that
+    answers fewer than 500 records a second is measured on a quarter of that, in batches of at most 8.
     """
     rows: list[Row] = []
     refused: set[tuple[str, str]] = set()
@@ -127,9 +130,11 @@ def measure(folder: Path, about: Mapping[str, Any], records: Sequence[Record], e
                  "load_s": round(time.perf_counter() - began, 3),
                  "size_bytes": (folder / engine.files[precision]).stat().st_size}
         whole = not any(row["engine"] == name and row["precision"] == precision for row in rows)
+        fitting = trial.fitting(engine, batches)
         for batch in sorted(batches, reverse=True):
-            parity = trial.parity(engine, batch, precision, whole=whole and batch == max(batches))
-            rows.append({**known, "batch": batch, **trial.time(engine, batch, streams), **parity})
+            if batch in fitting:
+                parity = trial.parity(engine, batch, precision, whole=whole and batch == max(fitting))
+                rows.append({**known, "batch": batch, **trial.time(engine, batch, streams), **parity})
             tick()
     return _agreed(rows)
 
@@ -200,6 +205,19 @@ class _Trial:
         self._late = records[len(records) // 2:][:TIMED]
         self._timed: dict[int, list[tuple[Arrays, int]]] = {}
         self._spot: dict[int, list[Arrays]] = {}
+        self._slow: bool | None = None
+
+    def fitting(self, engine: Runtime, batches: Sequence[int]) -> Sequence[int]:
+        """The batch sizes worth measuring; whether the model is slow is told by the first engine."""
+        if self._slow is None:
+            arrays, count = self.encode(self._late[:SLOW_BATCH]), len(self._late[:SLOW_BATCH])
+            run_graph(engine, self.encoder, arrays)
+            began = time.perf_counter()
+            run_graph(engine, self.encoder, arrays)
+            self._slow = count / max(1e-9, time.perf_counter() - began) < SLOW
+            if self._slow:
+                self._late = self._late[:SLOW_BATCH]
+        return [one for one in batches if one <= SLOW_BATCH] or batches if self._slow else batches
 
     def parity(self, engine: Runtime, batch: int, precision: str, *, whole: bool) -> Row:
         """How far the answers are from the reference: to all records, or to the first 64."""
@@ -208,10 +226,11 @@ class _Trial:
             found = stacked([run_graph(engine, self.encoder, part) for part in parts])
             wanted = self.reference
         else:
+            spot = SLOW_SPOT if self._slow else SPOT
             if batch not in self._spot:
-                self._spot[batch] = [self.encode(part) for part in chunks(self.records[:SPOT], batch)]
+                self._spot[batch] = [self.encode(part) for part in chunks(self.records[:spot], batch)]
             found = stacked([run_graph(engine, self.encoder, part) for part in self._spot[batch]])
-            wanted = {name: array[:SPOT] for name, array in self.reference.items()}
+            wanted = {name: array[:spot] for name, array in self.reference.items()}
         known = BF16_TOLERANCE if precision == "bf16" else TOLERANCE
         parity = compare_outputs(found, wanted, known)
         return {"requests": len(next(iter(wanted.values()))), "max_abs_difference": parity.max_abs_difference,
