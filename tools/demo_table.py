@@ -35,7 +35,7 @@ def rows(facts: dict[str, Any], chinese: bool) -> list[tuple[str, str]]:
          f"**{found['value']:.3f}** [{found['low']:.3f}, {found['high']:.3f}], "
          + pick(f"TF-IDF + logistic regression on the same split: {base['value']:.3f}", f"同一切分上的 TF-IDF + 逻辑回归：{base['value']:.3f}")),
         (pick("fastest engine that passed parity", "通过一致性校验的最快引擎"),
-         f"{best['engine']}, {best['threads']} × batch {best['batch']}: {best['samples_per_s']:,.0f} " + pick("samples/s", "条/秒")),
+         f"{best['engine']} {best.get('precision', 'fp32')}, {best['threads']} × batch {best['batch']}: {best['samples_per_s']:,.0f} " + pick("samples/s", "条/秒")),
         (pick("answered, metered, billed", "应答、计量、计费"),
          f"{facts['requests']} → ¥{facts['invoice_total_micros'] / 1e6:.2f}"),
         (pick("the whole demo, two cores", "整个演示，两核"), f"{facts['demo_seconds']} s"),
