@@ -92,13 +92,23 @@ def test_replicas_of_ray_serve_have_the_same_keys_and_meter(in_postgres: tuple[T
 
 
 def _address(parent: int) -> str:
-    """Where the cluster's head listens: it stands on the command line of a process that Ray started."""
+    """Where the cluster's head listens that this process started: other tests may run clusters of their own beside it."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode("utf-8", "replace").replace("\0", " ")
-        except OSError:
+            found = re.search(r"--gcs-address=(\S+)", words)
+            if found and "raylet" in words and parent in _ancestors(int(path.parent.name)):
+                return found[1]
+        except OSError:  # it has ended meanwhile
             continue
-        found = re.search(r"--gcs-address=(\S+)", words)
-        if found and "raylet" in words:
-            return found[1]
     raise AssertionError("no raylet runs")
+
+
+def _ancestors(pid: int) -> set[int]:
+    """The processes above this one."""
+    found: set[int] = set()
+    while pid > 1:
+        status = Path(f"/proc/{pid}/status").read_text()
+        pid = int(re.findall(r"^PPid:\s+(\d+)", status, re.M)[0])
+        found.add(pid)
+    return found

@@ -204,7 +204,15 @@ def _check_licences(one: dict[str, Any], entries: dict[str, dict[str, Any]]) -> 
     carried = {name for given in view["inputs"] for name in entries[given["entry"]]["view"]["licences"]}
     carried |= set(view.get("added_licences", ()))
     if view["stage"] == "collect":
-        carried.add(view["settings"]["licence"])
+        carried.add(_licence_set(one))
     if set(view["licences"]) != carried:
         raise MofangError("ancestry-licence", entry=one["id"],
                           licences=", ".join(sorted(carried ^ set(view["licences"]))))
+
+
+def _licence_set(one: dict[str, Any]) -> str:
+    """The licence that a source was collected under; settings come from outside as they are, so it may be anything."""
+    found = one["view"]["settings"].get("licence")
+    if not isinstance(found, str):
+        raise MofangError("ancestry-licence", entry=one["id"], licences=repr(found)[:60])
+    return found
