@@ -20,6 +20,7 @@ from mofang.trade.plans import UNITS_MOST
 from mofang.trade.terms import Agreed, Subscription, agreement, subscriptions
 
 MILLION = 1_000_000
+WORD_MOST = 40
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)\s*[%％]?")
 
 
@@ -33,19 +34,21 @@ def percent(text: str) -> int:
 
 
 @action(may="money")
-def customer_agree(act: Act, *, customer: str, discount: str = "", tax: str = "", tax_name: str = "", minimum: str = "") -> Agreed:
+def customer_agree(act: Act, *, customer: str, discount: str = "", tax: str = "", tax_name: str = "", minimum: str = "",
+                   segment: str = "") -> Agreed:
     """Agree on a discount, a tax rate or a least amount a month; what is left out stays as it is, ``0`` takes it away.
 
     ``discount`` and ``tax`` are per cent with at most four decimals (``10%``, ``8.875``); ``tax_name`` stands on the tax's line
-    (``增值税``, ``VAT``). They hold for every month that is not billed yet.
+    (``增值税``, ``VAT``). They hold for months that end from now on. ``segment`` is a word for your own tables.
     """
     with turn(act, "customers") as db:
         found = find_customer(db, customer)
         before = agreement(db, found.id)
-        if len(tax_name.strip()) > 40:
-            raise MofangError("percent-unreadable", text=tax_name)
+        if max(len(tax_name.strip()), len(segment.strip())) > WORD_MOST:
+            raise MofangError("word-too-long", most=WORD_MOST)
         new = Agreed(percent(discount) if discount.strip() else before.discount_ppm, percent(tax) if tax.strip() else before.tax_ppm,
-                     tax_name.strip() or before.tax_name, parse_amount(minimum, found.currency) if minimum.strip() else before.minimum_micros)
+                     tax_name.strip() or before.tax_name, parse_amount(minimum, found.currency) if minimum.strip() else before.minimum_micros,
+                     segment.strip() or before.segment)
         act.record("customers", NewRow("agreed", dict(new.__dict__), account=found.id))
     return new
 

@@ -19,7 +19,7 @@ from mofang.core.token import Pepper
 from mofang.serve.boundary import attempt
 from mofang.trade.customers import Customer, customers, kept_days, priorities
 from mofang.trade.keys import Key, check_key, keys
-from mofang.trade.prices import Price, price_at, prices
+from mofang.trade.prices import Price, price_at, prices, require_credit
 from mofang.trade.remotes import Remote, remotes
 
 POLL_S = 0.25
@@ -84,6 +84,7 @@ class Directory:
             raise MofangError("price-missing", model=model)
         if found.currency != customer.currency:
             raise MofangError("price-other-currency", model=model, currency=found.currency, own=customer.currency)
+        require_credit(found, customer)
         return found
 
     def output(self, model: str) -> int:

@@ -65,10 +65,10 @@ def read_tiers(text: str, currency: str) -> list[list[int | None]]:
 
 
 def read_package(text: str, currency: str) -> tuple[int, int]:
-    """``1000:5.00`` as units of a package and its micros. Raises ``package-unreadable`` and the codes of ``parse_amount``."""
+    """``1000:5.00`` as units of a package and its micros. Raises ``price-package-unreadable`` and the codes of ``parse_amount``."""
     match = _PACKAGE.fullmatch(text)
     if match is None or not 0 < int(match[1]) <= UNITS_MOST:
-        raise MofangError("package-unreadable", text=text[:80])
+        raise MofangError("price-package-unreadable", text=text[:80])
     return int(match[1]), parse_amount(match[2], currency)
 
 

@@ -94,7 +94,8 @@ def prices(db: Database, model: str = "") -> list[Price]:
         left join price_output on price_output.model=price.model and price_output.version=price.version
         left join price_plan on price_plan.model=price.model and price_plan.version=price.version{condition}
         order by price.model, price.version""", params)
-    return [Price(*row[:6], json.loads(row[6]) if row[6] else dict(UNIT)) for row in found]
+    return [Price(base, version, rate, code, from_us, output, json.loads(plan) if plan else dict(UNIT))
+            for base, version, rate, code, from_us, output, plan in found]
 
 
 def price_at(versions: tuple[Price, ...] | list[Price], at_us: int) -> Price | None:

@@ -20,12 +20,13 @@ from mofang.core.money import round_half_even_minor
 
 @dataclass(frozen=True)
 class Agreed:
-    """Discount and tax in parts per million, and the least that a month comes to, in micros."""
+    """Discount and tax in parts per million, the least that a month comes to in micros, and the segment."""
 
     discount_ppm: int = 0
     tax_ppm: int = 0
     tax_name: str = ""
     minimum_micros: int = 0
+    segment: str = ""  # for your own tables; no bill says it
 
 
 @dataclass(frozen=True)
