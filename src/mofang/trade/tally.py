@@ -8,8 +8,10 @@ not believed but made again. Nothing but time depends on it.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ from mofang.core.money import PER_UNITS
 TALLY_FORMAT = 1
 FOLDER = "cache/tally"
 BATCH = 16_384
+TALLY_BATCH = 131_072
 KEPT_MOST = 512  # tallies of seals in memory
 COLUMNS = ("id", "at_us", "account", "kind", "body")
 
@@ -122,11 +125,77 @@ def seal_rows(sealed: Sealed, account: str = "", columns: tuple[str, ...] = COLU
             yield from zip(*(kept[name].to_pylist() for name in columns), strict=True)
 
 
-def count_seal(sealed: Sealed, utc_offset: str, account: str = "") -> Groups:
-    """The groups of a seal, of all customers or of one."""
+def count_seal(sealed: Sealed, utc_offset: str) -> Groups:
+    """The groups of a seal, of all customers: what ``add_rows`` finds, in columns and so in a third of the time."""
+    import pyarrow.parquet as pq
+
     found: Groups = {}
-    add_rows(found, seal_rows(sealed, account), utc_offset)
+    with pq.ParquetFile(sealed.path("rows.parquet")) as file:
+        for batch in file.iter_batches(TALLY_BATCH, columns=list(COLUMNS)):
+            _add_batch(found, batch, utc_offset)
     return close(found)
+
+
+def _add_batch(found: Groups, batch: Any, utc_offset: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = batch.filter(pc.equal(batch["kind"], "use"))
+    if not rows.num_rows:
+        return
+    ids, bodies = rows["id"], rows["body"]
+    if not pc.all(pc.match_substring_regex(ids, "^[A-Za-z0-9_.:-]+$")).as_py():  # only such ids are JSON as they stand
+        add_rows(found, zip(*(rows[name].to_pylist() for name in COLUMNS), strict=True), utc_offset)
+        return
+    at_us = rows["at_us"]
+    leaves = pc.binary_join_element_wise('\0{"at_us":', pc.cast(at_us, pa.string()), ',"body":', bodies, ',"id":"', ids, '"}', "")
+    digests = [_sha(leaf).digest() for leaf in pc.cast(leaves, pa.binary()).to_pylist()]
+    whole = pc.binary_join(pa.ListArray.from_arrays([0, rows.num_rows], bodies), ",")[0]
+    read: list[dict[str, Any]] = orjson.loads(b"[%b]" % whole.as_buffer().to_pybytes())
+    months = {quarter: f"{local(quarter * QUARTER_US, utc_offset):%Y-%m}" for quarter in set((at_us.to_numpy() // QUARTER_US).tolist())}
+    keys = zip(rows["account"].to_pylist(), [one["model"] for one in read], [one["package"] for one in read],
+               [one["price"] for one in read], [one["test"] for one in read],
+               [months[quarter] for quarter in (at_us.to_numpy() // QUARTER_US).tolist()], strict=True)
+    places: defaultdict[tuple[Any, ...], int] = defaultdict(count().__next__)
+    slots = [places[key] for key in keys]
+    _sum(found, list(places), slots, read, digests, ids)
+
+
+def _sum(found: Groups, keys: list[tuple[Any, ...]], slots: list[int], read: list[dict[str, Any]], digests: list[bytes], ids: Any) -> None:
+    """Add the rows of a batch to their groups; ``slots`` says for each row which of the keys it has."""
+    import numpy as np
+
+    units, micros, rates = ([one[name] for one in read] for name in ("units", "micros", "rate"))
+    fits = max(units) * max(rates) < 1 << 63 and sum(units) < 1 << 62 and sum(micros) < 1 << 62
+    kind = np.int64 if fits else object  # whole numbers either way
+    counted, taken, rated = (np.array(values, kind) for values in (units, micros, rates))
+    over = taken - counted * rated // PER_UNITS
+    repeats = np.array(["repeat" in one for one in read], np.int64)
+    order = np.argsort(np.array(slots), kind="stable")
+    begins = np.flatnonzero(np.diff(np.array(slots)[order], prepend=-1))
+    sums = [np.add.reduceat(values[order], begins).tolist() for values in (counted, taken, repeats)]
+    lengths = np.diff(begins, append=len(slots)).tolist()
+    first_rates = rated[order][begins]
+    wrong = np.flatnonzero((over < 0) | (over > 1) | (rated != first_rates[np.array(slots)]))
+    sorted_digests = [digests[at] for at in order.tolist()]
+    at = 0
+    for slot, (account, *key) in enumerate(keys):
+        groups = found.setdefault(account, {})
+        group = groups.get(GroupKey(*key))
+        if group is None:
+            group = groups[GroupKey(*key)] = Group(rate=int(first_rates[slot]))
+        elif group.rate != first_rates[slot] and group.wrong is None:
+            group.wrong = ("-", int(sums[1][slot]), int(sums[0][slot]) * group.rate // PER_UNITS)
+        group.units += sums[0][slot]
+        group.micros += sums[1][slot]
+        group.repeats += sums[2][slot]
+        group.requests += lengths[slot]
+        group.leaves += sorted_digests[at : at + lengths[slot]]
+        at += lengths[slot]
+    for row in wrong.tolist():
+        account, *key = keys[slots[row]]
+        group = found[account][GroupKey(*key)]
+        group.wrong = group.wrong or (ids[row].as_py(), micros[row], units[row] * rates[row] // PER_UNITS)
 
 
 class Tallies:
