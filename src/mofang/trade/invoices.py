@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -148,7 +149,7 @@ def document_of(
     ``tallies`` save time where they are given, and change no byte.
     """
     from_us, to_us = bounds(period, utc_offset)
-    known, charge_seals = read_terms(terms, customer, loose.terms if loose else ())
+    known, charge_seals = read_terms(terms, customer, loose.terms if loose else (), tallies)
     if known.customer["test"]:
         raise MofangError("invoice-test-customer", customer=known.customer["name"])
     bills = [Bill(*reach) for reach in earlier] + [Bill(from_us, to_us, len(usage) + (loose is not None), charge_seals + (loose is not None))]
@@ -227,7 +228,8 @@ def _counted(number: int, rows: Iterable[Raw | tuple[Any, ...]], bills: Sequence
             yield number, key, group
 
 
-def read_terms(terms: Sequence[Sealed], customer: str, loose: Iterable[tuple[str, Raw]] = ()) -> tuple[Terms, int]:
+def read_terms(terms: Sequence[Sealed], customer: str, loose: Iterable[tuple[str, Raw]] = (),
+               tallies: Tallies | None = None) -> tuple[Terms, int]:
     """One customer, price versions, credit notes and charges out of their sealed journals, and out of rows not sealed yet.
 
     And how many seals of charges there are.
@@ -236,8 +238,9 @@ def read_terms(terms: Sequence[Sealed], customer: str, loose: Iterable[tuple[str
     found = Terms(who, {})
     charge_seals = 0
     told = [sealed.read_json("seal.json") for sealed in terms]
+    kept = tallies or Tallies(Path())
     sealed_rows = ((about["journal"], about["number"], row) for sealed, about in zip(terms, told, strict=True)
-                   for row in seal_rows(sealed))
+                   for row in kept.terms(sealed).get("" if about["journal"] == "prices" else customer, ()))
     charge_seals = max((about["number"] for about in told if about["journal"] == "charges"), default=0)
     for journal, number, (id, at_us, account, kind, text) in chain(sealed_rows, ((name, charge_seals + 1, row) for name, row in loose)):
         if journal == "prices" and kind == "price":
