@@ -201,9 +201,10 @@ def _sum(found: Groups, columns: list[Any], read: dict[str, Any], digests: list[
     sums = list(zip(*(np.add.reduceat(values[order], begins).tolist() for values in (units, micros, repeats)), strict=True))
     lengths = np.diff(begins, append=len(ids)).tolist()
     firsts = order[begins]
-    keys = zip(*(column.take(firsts.tolist()).to_pylist() for column in columns), strict=True)
-    fine = (over >= 0) & (over <= 1) & (rates == np.repeat(rates[firsts], lengths)[np.argsort(order)])
-    wrong = {int(row) for row in np.flatnonzero(~fine.astype(bool))}
+    keys = zip(*(_names(column, firsts) for column in columns), strict=True)
+    sorted_over, sorted_rates = over[order], rates[order]
+    odd = (sorted_over < 0) | (sorted_over > 1) | (sorted_rates != np.repeat(rates[firsts], lengths))
+    wrong = {int(order[place]) for place in np.flatnonzero(odd.astype(bool))}
     ordered = [digests[at] for at in order.tolist()]
     at = 0
     for (account, *key), (more, taken, repeated), length, first in zip(keys, sums, lengths, firsts.tolist(), strict=True):
@@ -223,6 +224,12 @@ def _sum(found: Groups, columns: list[Any], read: dict[str, Any], digests: list[
                     group.wrong = (ids[row].as_py(), int(micros[row]), int(units[row]) * int(rates[row]) // PER_UNITS)
                     break
         at += length
+
+
+def _names(column: Any, rows: Any) -> list[Any]:
+    """What stands in some rows of a coded column."""
+    names = column.dictionary.to_pylist()
+    return [names[code] for code in column.indices.to_numpy()[rows].tolist()]
 
 
 class Tallies:
