@@ -78,7 +78,10 @@ Groups = dict[str, dict[GroupKey, Group]]
 
 
 def add_rows(found: Groups, rows: Iterable[tuple[str, int, str, str, str]], utc_offset: str) -> None:
-    """Count rows (id, at_us, account, kind, body as text) in their order; a charge that does not fit its rate is remembered, and stops its customer's bill."""
+    """Count rows (id, at_us, account, kind, body as text) in their order.
+
+    A charge that does not fit its rate is remembered, and stops its customer's bill.
+    """
     months: dict[int, str] = {}
     loads, dumps = orjson.loads, orjson.dumps
     for id, at_us, account, kind, text in rows:
@@ -157,13 +160,18 @@ def _add_batch(found: Groups, batch: Any, utc_offset: str) -> None:
         add_rows(found, zip(*(rows[name].to_pylist() for name in COLUMNS), strict=True), utc_offset)
         return
     at_us, ids = rows["at_us"], rows["id"]
-    leaves = pc.binary_join_element_wise('\0{"at_us":', pc.cast(at_us, pa.string()), ',"body":', rows["body"], ',"id":"', ids, '"}', "")
+    leaves = pc.binary_join_element_wise(
+        '\0{"at_us":', pc.cast(at_us, pa.string()), ',"body":', rows["body"], ',"id":"', ids, '"}', ""
+    )
     digests = [_sha(leaf).digest() for leaf in pc.cast(leaves, pa.binary()).to_pylist()]
     quarters = pc.divide(at_us, QUARTER_US).dictionary_encode()
     months = [f"{local(one * QUARTER_US, utc_offset):%Y-%m}" for one in quarters.dictionary.to_pylist()]
     month = pa.array(months).take(quarters.indices).dictionary_encode()
-    columns = [rows["account"].dictionary_encode(), *(pc.dictionary_encode(read[name], null_encoding="encode")
-                                                      for name in ("model", "package", "price", "test")), month]
+    columns = [
+        rows["account"].dictionary_encode(),
+        *(pc.dictionary_encode(read[name], null_encoding="encode") for name in ("model", "package", "price", "test")),
+        month,
+    ]
     _sum(found, columns, read, digests, ids)
 
 
@@ -173,11 +181,19 @@ def _read_bodies(bodies: Any) -> dict[str, Any] | None:
     import pyarrow.json as reader
 
     text = pa.compute.binary_join(pa.ListArray.from_arrays([0, len(bodies)], bodies), "\n")[0].as_buffer()
-    kinds = {"model": pa.string(), "package": pa.string(), "test": pa.bool_(), "repeat": pa.bool_(),
-             **dict.fromkeys(("price", "units", "micros", "rate"), pa.int64())}
+    kinds = {
+        "model": pa.string(),
+        "package": pa.string(),
+        "test": pa.bool_(),
+        "repeat": pa.bool_(),
+        **dict.fromkeys(("price", "units", "micros", "rate"), pa.int64()),
+    }
     try:
-        table = reader.read_json(pa.BufferReader(text), reader.ReadOptions(use_threads=False, block_size=max(1 << 20, 2 * text.size)),
-                                 reader.ParseOptions(pa.schema(list(kinds.items())), unexpected_field_behavior="ignore"))
+        table = reader.read_json(
+            pa.BufferReader(text),
+            reader.ReadOptions(use_threads=False, block_size=max(1 << 20, 2 * text.size)),
+            reader.ParseOptions(pa.schema(list(kinds.items())), unexpected_field_behavior="ignore"),
+        )
     except pa.ArrowInvalid:
         return None
     found = {name: table[name].combine_chunks() for name in kinds}
@@ -279,8 +295,13 @@ class Tallies:
     def _make(self, sealed: Sealed, number: int, utc_offset: str) -> dict[str, list[list[Any]]]:
         self.told(number)
         counted = count_seal(sealed, utc_offset)
-        found = {account: [[*key, one.units, one.requests, one.micros, one.repeats, one.rate, one.root, one.wrong] for key, one in groups.items()]
-                 for account, groups in counted.items()}
+        found = {
+            account: [
+                [*key, one.units, one.requests, one.micros, one.repeats, one.rate, one.root, one.wrong]
+                for key, one in groups.items()
+            ]
+            for account, groups in counted.items()
+        }
         content = orjson.dumps(found)
         self.folder.mkdir(parents=True, exist_ok=True)
         place = self._place(sealed.digest, utc_offset)
