@@ -52,3 +52,22 @@ def test_complaint_check_credit_next_bill(sold: Inside, tmp_path: Path) -> None:
         assert following["credits"][0]["amount_micros"] == -line["amount_micros"]
         again = json.loads(sold.type("invoice", name, "--period", month, "--json").out)
         assert again == bill, "an issued bill is never changed"
+
+
+def test_the_customer_downloads_the_file_that_the_seller_prints(tmp_path: Path) -> None:
+    from bench._noop_server import stock
+
+    from tests.web.serving import Fixed, Serving
+
+    shop = stock(tmp_path / "shop", "5.00/1000")
+    key = (tmp_path / "shop" / "live").read_text()
+    serving = Serving(shop, {"noop@1": Fixed(lambda records: [{"label": "x"} for _ in records])})
+    try:
+        assert [serving.predict(key, {"text": text}).status for text in "abb"] == [200] * 3
+        sent = serving.call("GET", "/v1/usage.csv", key=key)
+        refused = serving.call("GET", "/v1/usage.csv?month=2026-13", key=key)
+    finally:
+        serving.stop()
+    printed = Inside(tmp_path).type("usage", "tester", "--csv")
+    assert sent.body.decode() == printed.out and printed.out.count("\n") == 2 and ",3,3,0,0,0.015,CNY" in printed.out
+    assert (refused.status, refused.code) == (400, "query-wrong")

@@ -41,6 +41,7 @@ from mofang.trade.prices import Price
 from mofang.trade.queries import costs_page, read_asked, usage_page
 from mofang.trade.repeats import Repeats
 from mofang.trade.replay import Stored, check_retry_key, request_digest, same_request
+from mofang.trade.usage_file import usage_file
 from mofang.trade.writing import predict_text
 
 DEADLINE_S = 30.0  # for the prediction
@@ -199,7 +200,10 @@ class Desk:
         return await asyncio.to_thread(usage_report, self.reader, who.customer, now_us(), self.meter.utc_offset)
 
     async def query(self, who: Who, kind: str, given: dict[str, list[str]]) -> dict[str, Any]:
-        """The caller's own use (``usage``) or costs (``costs``) in buckets of time."""
+        """The caller's own use (``usage``) or costs (``costs``) in buckets of time, or a month's use as a CSV file (``file``)."""
+        if kind == "file":
+            month = (given.get("month") or [""])[-1]
+            return {"csv": await asyncio.to_thread(usage_file, self.reader, who.customer, month, self.meter.utc_offset)}
         asked = read_asked(kind, given, self.meter.utc_offset)
         if kind == "usage":
             return await asyncio.to_thread(usage_page, self.reader, who.customer, asked)
