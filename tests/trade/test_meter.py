@@ -18,9 +18,10 @@ from mofang.core.identity import now_us
 from mofang.core.journal import Row
 from mofang.core.shop import Shop
 from mofang.trade.balance import Balance, balance_of, return_expired, usage_report
-from mofang.trade.commit import SHARE, Draw, Find, Purses
+from mofang.trade.commit import SHARE, Draw, Find
 from mofang.trade.customers import Customer, customer_new, customer_top_up, find_customer
 from mofang.trade.prices import Price, price_set
+from mofang.trade.purses import Purses
 from mofang.trade.replay import KEPT_US, Stored, forget_old
 from tests.trade.at_meter import Till, Waiting
 

@@ -144,7 +144,7 @@ class Calls:
 
     def chat(self, /, model: str, messages: str | Sequence[Record], *, idempotency_key: str = "", deadline_s: float | None = None,
              **parameters: Any) -> Steps[Written]:
-        """The next message of a conversation, or of one question; ``parameters`` are OpenAI's (``max_tokens``, ``temperature``)."""
+        """The next message of a conversation or of one question; ``parameters`` are OpenAI's, such as ``max_tokens``."""
         key = idempotency_key or new_key()
         body = conversation(model, messages, parameters)
         came = yield from self.exchange("POST", "/v1/chat/completions", encoded(body), key=key, deadline_s=deadline_s)

@@ -24,8 +24,9 @@ from mofang.core.identity import now_us
 from mofang.core.journal import Journals
 from mofang.serve.boundary import attempt
 from mofang.trade.balance import return_expired
-from mofang.trade.commit import Charge, Done, Draw, Find, GiveBack, Plan, Purses, Work
+from mofang.trade.commit import Charge, Done, Draw, Find, GiveBack, Plan, Work
 from mofang.trade.kept import forget_due, make_kept_table
+from mofang.trade.purses import Budgets, Purses
 from mofang.trade.replay import forget_old, make_table
 
 EXPIRES_S = 60.0  # an allotment not renewed for so long is given back by anybody
@@ -79,13 +80,13 @@ class Meter:
         return_expired(self.journals, now_us())
         self._thread.start()
 
-    def reserve(self, account: str, micros: int) -> bool:
-        """Reserve in memory. False where the allotment is too small: then submit a ``Draw``."""
-        return self.purses.reserve(account, micros)
+    def reserve(self, account: str, micros: int, budgets: Budgets = ()) -> bool:
+        """Reserve in memory. False where an allotment is too small: then submit a ``Draw``."""
+        return self.purses.reserve(account, micros, budgets)
 
-    def release(self, account: str, micros: int) -> None:
+    def release(self, account: str, micros: int, budgets: Budgets = ()) -> None:
         """Give up a reservation whose request will not be charged."""
-        self.purses.release(account, micros)
+        self.purses.release(account, micros, budgets)
 
     def submit(self, work: Work) -> None:
         """Queue work for the next commit. Refuses at once where the meter cannot write."""
