@@ -2,9 +2,9 @@
 
 Three kinds of rows: ``draw`` sets an allotment of a customer's money aside for one server process, ``use`` charges one
 answered request against it, ``return`` gives back what is left. A budget (``limits``) has allotments like a customer's,
-in the name of its scope; a ``use`` names the budgets that it counts against.
-All tables are sums, so that the order in which several
-servers commit makes no difference; the money that is free is always worked out in the transaction that takes it.
+in the name of its scope; a ``use`` names the budgets that it counts against. All tables are sums, so that the order in
+which several servers commit makes no difference; the money that is free is always worked out in the transaction that
+takes it.
 """
 
 from __future__ import annotations
