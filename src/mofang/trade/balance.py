@@ -142,7 +142,9 @@ def _fold_allotments(db: Database, changes: dict[tuple[str, str], Change]) -> No
 
 
 def rows_in(db: Database, sql: str, values: Sequence[Any], before: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    """The rows of a query with ``in ({marks})`` for however many values, some hundred at a time."""
+    """The rows of a query with ``in ({marks})`` for however many values, some hundred at a time; PostgreSQL takes them as one."""
+    if db.dialect == "postgresql":
+        return db.rows(sql.replace("in ({marks})", "= any(?)"), (*before, list(values))) if values else []
     found: list[tuple[Any, ...]] = []
     for start in range(0, len(values), PIECE):
         piece = values[start : start + PIECE]
