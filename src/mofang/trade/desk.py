@@ -8,8 +8,10 @@ happens on the way, the reservation ends in exactly one place, and nobody gets a
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -44,7 +46,7 @@ from mofang.trade.prices import Price
 from mofang.trade.purses import Budgets
 from mofang.trade.queries import costs_page, read_asked, usage_page
 from mofang.trade.repeats import Repeats
-from mofang.trade.replay import Stored, check_retry_key, request_digest, same_request
+from mofang.trade.replay import Stored, check_retry_key, replay_name, request_digest, same_request, stored_answers
 from mofang.trade.writing import predict_text
 
 DEADLINE_S = 30.0  # for the prediction
@@ -135,6 +137,7 @@ class Desk:
         self.directory = directory
         self.meter = meter
         self.reader = reader
+        self.finder = reader.again() if reader.dialect == "sqlite" else None  # a look-up is quicker than a change of thread
         self.deadline_s = deadline_s
         self.served = served if isinstance(served, Models) else Models(served)
         self.gateway: Gateway | None = None  # to engines elsewhere
@@ -167,6 +170,8 @@ class Desk:
         await asyncio.to_thread(self.meter.close)
         await asyncio.to_thread(self.directory.close)
         self.pace.close()
+        if self.finder is not None:
+            self.finder.close()
         self.reader.close()
 
     def health(self) -> tuple[bool, dict[str, Any]]:
@@ -231,7 +236,7 @@ class Desk:
         self.running.add(name)
         try:
             digest = request_digest(call.model, call.body)  # what was asked for, whichever release answers
-            found = await self.ask(partial(Find, *name))
+            found = await self.stored(*name)
             if isinstance(found, Stored):
                 return reply_of(same_request(found, digest), served.name)
             return await self._sell(who, served, call, digest)
@@ -331,6 +336,15 @@ class Desk:
                                  lambda: self.meter.release(account, micros, budgets))
         if refusal is not None:
             raise refusal
+
+    async def stored(self, account: str, retry_key: str) -> Stored | None:
+        """The answer that an earlier request with this key has got already."""
+        if self.finder is not None:
+            name = replay_name(account, retry_key)
+            with suppress(sqlite3.Error):  # then the meter's thread looks, and says what is wrong
+                return stored_answers(self.finder, (name,), now_us()).get(name)
+        outcome = await self.ask(partial(Find, account, retry_key))
+        return outcome if isinstance(outcome, Stored) else None
 
     async def ask(self, work: Callable[[Callable[[Any], None]], Work], late: Callable[[], None] | None = None) -> Any:
         """Have the meter's thread do something and wait for it. ``late`` undoes what came too late to be used."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mofang.core.errors import MofangError
-from mofang.trade.commit import Charge, Find, most_for
+from mofang.trade.commit import Charge, most_for
 from mofang.trade.pace import Entered
 from mofang.trade.prices import Price
 from mofang.trade.replay import Stored, check_retry_key, request_digest, same_request
@@ -121,7 +121,7 @@ async def _begin(desk: Desk, who: Who, asked: Asked, entered: Entered) -> Opened
     desk.running.add(name)
     kept = False
     try:
-        found = await desk.ask(partial(Find, *name))
+        found = await desk.stored(*name)
         if isinstance(found, Stored):
             return same_request(found, digest)
         await desk.reserve(who, opened.reserved)
