@@ -54,6 +54,7 @@ class Meter:
         self.db = db
         self.expires_us = int(expires_s * 1_000_000)
         self.utc_offset = utc_offset
+        check_durable(db)
         self.journals = Journals(db)
         make_table(db)
         make_kept_table(db)
@@ -221,6 +222,18 @@ class Meter:
         return_expired(self.journals, now_us(), keep=self.worker)
         forget_old(self.db, now_us())
         forget_due(self.db, now_us())
+
+
+DURABLE = {"fsync": ("on",), "full_page_writes": ("on",), "synchronous_commit": ("on", "local", "remote_write", "remote_apply")}
+
+
+def check_durable(db: Database) -> None:
+    """Refuse a PostgreSQL that says a commit is done before it is on its disk: what was billed could be lost."""
+    if db.dialect == "postgresql":
+        for name, good in DURABLE.items():
+            found = db.rows(f"show {name}")[0][0]
+            if found not in good:
+                raise MofangError("database-not-durable", setting=name, value=found, wanted=good[0])
 
 
 def ignore(_outcome: Any) -> None:
