@@ -39,6 +39,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "customer": ("sell", "add, list and top up customers", "添加、查看客户，给客户充值"),
         "key": ("sell", "issue, list, rotate and revoke keys", "签发、查看、轮换和吊销密钥"),
         "price": ("offer", "set and list prices", "设定和查看价格"),
+        "lease": ("lease", "lease a model for offline use, or run a leased one", "出租模型供离线使用，或运行租来的模型"),
         "remote": ("elsewhere", "sell models of engines elsewhere, behind our keys and meter", "出售别处引擎上的模型，由本店管密钥和计量"),
         "invoice": ("sell", "bill a customer for a period", "为客户出具一个周期的账单"),
     },

@@ -37,6 +37,8 @@ COMMANDS: dict[str, Access] = {
     "customer credit-note": MONEY, "customer priority": MONEY, "customer keep": MONEY,
     "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,
     "remote add": SERVER, "remote remove": SERVER, "remote secret": SERVER, "remote list": MONEY,
+    **{f"lease {word}": SERVER for word in ("new", "renew", "take", "find-mark")}, "lease list": MONEY, "lease revoke": MONEY,
+    **{f"lease {word}": HERE for word in ("machine", "run", "predict", "accept", "report")},
     "price set": MONEY, "price list": MONEY,
     "invoice": Access("remote", "money", ("INV-*.pdf",)),
     "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "verify": LOOK, "diff": TRAIN, "costs": MONEY,

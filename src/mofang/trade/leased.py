@@ -13,14 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from mofang.core.canonical import canonical
+from mofang.core.canonical import canonical, write_durably
 from mofang.core.copying import remove_tree
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
@@ -34,6 +34,7 @@ from mofang.trade.lessee import (
     installation,
     keep_code,
     kept_code,
+    report_mac,
     take_slot,
 )
 from mofang.trade.licence import (
@@ -148,7 +149,7 @@ def accept(path: Path, renewal: Path, *, clock: Clock = now_us) -> Signed:
     record.require_whole(at_us)
     require_time(later.licence, at_us, record.known_us)
     place = path.with_name(path.name + RENEWAL)
-    place.write_bytes(later.data)
+    write_durably(place, later.data)
     record.append("renewed", at_us)
     return later
 
@@ -162,8 +163,9 @@ def use_report(path: Path) -> dict[str, Any]:
     if not rows:
         raise MofangError("lease-record-lost", path=str(record.path))
     total = record.total
-    return {"format": 1, "lease": known.licence.id, "sequence": known.licence.sequence, "rows": [list(row) for row in rows],
-            "requests": total.requests, "units": total.units, "link": total.link}
+    told = {"format": 1, "lease": known.licence.id, "rows": [list(row) for row in rows], "requests": total.requests,
+            "units": total.units, "link": total.link}
+    return {**told, "mac": report_mac(record.chain, told)}
 
 
 class Leased:
@@ -221,8 +223,17 @@ class Leased:
         """The time now: never earlier than it was known to be."""
         return max(self.clock(), self.record.known_us)
 
+    def _take_renewal(self) -> None:
+        """A renewal that was accepted while this runs holds from now on."""
+        newest = _newest(self.unlocked.file)
+        if newest.licence.sequence > self.licence.sequence:
+            _key(newest, "")
+            self.unlocked = replace(self.unlocked, known=newest)
+            self.record.known = newest
+
     def look(self) -> None:
         """Look at clock and licence, and say until when answers may be given."""
+        attempt(self._take_renewal)
         began_us, began_s = self._began
         expected_us = began_us + int((self.monotonic() - began_s) * 1e6)
         try:

@@ -106,6 +106,11 @@ def linked(chain: bytes, licence: str, previous: str, row: Row) -> str:
     return hmac.new(chain, told, "sha256").hexdigest()
 
 
+def report_mac(chain: bytes, told: dict[str, Any]) -> str:
+    """The mark of a report of use, so that no word of it can be changed on its way."""
+    return hmac.new(chain, b"report" + canonical(told), "sha256").hexdigest()
+
+
 def checked(lines: Iterable[bytes], chain: bytes, licence: str) -> tuple[list[Row], Total]:
     """The rows of a record, and what they come to. Raises ``lease-record-changed`` at the first that does not fit."""
     rows: list[Row] = []
