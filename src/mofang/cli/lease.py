@@ -42,8 +42,8 @@ def lease() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def lease_new(context: Context, /, model: str, customer: str, features: str, no_mark: bool, out: Path | None, yes: bool, as_json: bool,
-              fee: str, **asked: Any) -> None:
+def lease_new(context: Context, /, model: str, customer: str, features: str, no_mark: bool, out: Path | None, yes: bool,
+              as_json: bool, fee: str, **asked: Any) -> None:
     """Lease MODEL to a customer: writes one file, and an unlock code to be told over another way."""
     from mofang.core.progress import progress
     from mofang.serve.parcel import package_named
@@ -63,8 +63,9 @@ def lease_new(context: Context, /, model: str, customer: str, features: str, no_
         _json({"lease": made.lease.id, "file": made.path, "code": made.code, "fingerprint": made.fingerprint,
                "mark": made.lease.mark, "entry": made.lease.entry, "size_bytes": made.size_bytes})
         return
-    context.say("{model} is leased to {customer}: {path} ({size:.1f} MB), lease {id}", "{model} 已租给 {customer}：{path}（{size:.1f} MB），租约 {id}",
-                model=name, customer=customer, path=made.path, size=made.size_bytes / 1e6, id=made.lease.id)
+    context.say("{model} is leased to {customer}: {path} ({size:.1f} MB), lease {id}",
+                "{model} 已租给 {customer}：{path}（{size:.1f} MB），租约 {id}", model=name, customer=customer, path=made.path,
+                size=made.size_bytes / 1e6, id=made.lease.id)
     if made.code:
         context.say("  unlock code  {code}  (tell it over another way than the file)", "  解锁码  {code}  （请用文件之外的途径告知）",
                     code=made.code)
@@ -204,10 +205,10 @@ def lease_run(context: Context, file: Path, code: str, host: str, port: int) -> 
     licence = opened.licence
 
     def ready(address: str) -> None:
-        context.say("{model}, leased to {customer} until {until}", "{model}，租给 {customer}，至 {until}", model=licence.model,
-                    customer=licence.customer, until=day(licence.until_us))
         context.say("Serving on {address}  (Ctrl-C stops, after finishing what has begun)",
                     "服务已启动：{address} （Ctrl-C 停止，会先完成已开始的请求）", address=address)
+        context.say("{model}, leased to {customer} until {until}", "{model}，租给 {customer}，至 {until}", model=licence.model,
+                    customer=licence.customer, until=day(licence.until_us))
         sys.stdout.flush()
 
     run_leased(opened, licence.model, host, port, ready=ready)

@@ -253,7 +253,8 @@ class Leased:
             self.refusal.code if self.refusal else "ended")
         return {"lease": licence.id, "model": licence.model, "customer": licence.customer, "until": day(licence.until_us),
                 "ends": day(licence.ends_us), "state": phase, "sequence": licence.sequence, "quota": licence.quota,
-                "requests": total.requests + self.requests - self._written[0], "units": total.units + self.units - self._written[1]}
+                "requests": total.requests + self.requests - self._written[0],
+                "units": total.units + self.units - self._written[1]}
 
     def close(self) -> None:
         """Write what is not written yet, and give the place back."""

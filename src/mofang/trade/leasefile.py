@@ -1,8 +1,9 @@
 """The file of a lease: the signed licence in front, behind it the package in chunks of AES-256-GCM (NIST SP 800-38D).
 
-A chunk is 1 MiB of one part. Its nonce is its place in the file; the lease, the part's name and length, and the chunk's place in
-the part are authenticated with it: a chunk that was changed, moved, left out, repeated or taken from another lease is refused, and
-so is a file that was cut or lengthened. Each lease has a data key of its own, so no nonce is ever used for two texts.
+A chunk is 1 MiB of one part. Its nonce is its place in the file; the lease, the part's name and length, and the chunk's place
+in the part are authenticated with it: a chunk that was changed, moved, left out, repeated or taken from another lease is
+refused, and so is a file that was cut or lengthened. Each lease has a data key of its own, so no nonce is ever used for two
+texts.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A mark of its own in every leased copy of a model: tiny keyed changes of all large tensors, found again beside the original.
 
-Spread spectrum (Cox et al. 1997): each number of a tensor moves by a fraction of the tensor's standard deviation, up or down as
-a keyed stream says. One number tells nothing; over thousands the sum over (copy - original) times the stream stands out by many standard
-deviations, for this lease's key and no other. Whether a copy of the copy still shows it depends on how many numbers there are and
-on what was done to them; docs/lease.md has what was measured. The largest strength is taken at which every canonical request keeps its
-label and stays within the tolerance of its engine.
+Spread spectrum (Cox et al. 1997): each number of a tensor moves by a fraction of the tensor's standard deviation, up or down
+as a keyed stream says. One number tells nothing; over thousands the sum over (copy - original) times the stream stands out by
+many standard deviations, for this lease's key and no other. Whether a copy of the copy still shows it depends on how many
+numbers there are and on what was done to them; docs/lease.md has what was measured. The largest strength is taken at which
+every canonical request keeps its label and stays within the tolerance of its engine.
 """
 
 from __future__ import annotations

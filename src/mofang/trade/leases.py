@@ -1,14 +1,15 @@
 """Leases: a model handed to a customer in an encrypted file under a signed licence, renewed, ended, and its use booked.
 
-Each change is a row of the journal ``leases``. A lease's data key and unlock code come of a secret in the shop's key ring, which no
-backup holds. The fee and what is used beyond the quota are one-off charges (oneoff.py); the lease's ledger entry names the package as its
-input, so a bill's line traces to the records behind the model, and an erasure names the leases that descend from them.
+Each change is a row of the journal ``leases``. A lease's data key and unlock code come of a secret in the shop's key ring,
+which no backup holds. The fee and what is used beyond the quota are one-off charges (oneoff.py); the lease's ledger entry
+names the package as its input, so a bill's line traces to the records behind the model, and an erasure names the leases that
+descend from them.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mofang.core.database import Database
@@ -17,7 +18,6 @@ from mofang.core.journal import Row, fold
 from mofang.core.nearest import nearest
 from mofang.core.personal import follows
 from mofang.core.tables import tables_of
-from mofang.trade.lessee import Total
 from mofang.trade.licence import Licence, derived
 
 if TYPE_CHECKING:
@@ -27,16 +27,19 @@ JOURNAL = "leases"
 TABLES = ("""create table if not exists leased(id text primary key, account text not null, model text not null,
     package text not null, entry text not null, sequence bigint not null, licence text not null, currency text not null,
     overage bigint not null, mark text not null, made_us bigint not null, revoked_us bigint not null, rows bigint not null,
-    link text not null, reported_us bigint not null, requests bigint not null, units bigint not null, billed bigint not null)""",)
+    link text not null, reported_us bigint not null, requests bigint not null, units bigint not null, billed bigint not null,
+    records text not null)""",)
 COLUMNS = ("id, account, model, package, entry, sequence, licence, currency, overage, mark, made_us, revoked_us, rows, link, "
-           "reported_us, requests, units, billed")
+           "reported_us, requests, units, billed, records")
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A lease as the journal has left it. ``overage`` is micros for 10⁶ units beyond the quota, ``billed`` what of them was charged.
+    """A lease as the journal has left it. ``overage``: micros for 10⁶ units beyond the quota; ``billed``: what was charged
+    of them.
 
-    ``rows`` and ``link`` say how far its use was booked; ``mark`` how strongly its copy is marked, "" for not at all.
+    ``rows`` and ``link`` say how far the newest record of its use was booked; ``records`` has each by the link of its
+    first row: rows, last link, requests, units. ``mark`` how strongly its copy is marked, "" for not at all.
     """
 
     id: str
@@ -57,6 +60,7 @@ class Lease:
     requests: int
     units: int
     billed: int
+    records: dict[str, list[Any]]
 
     @property
     def licence(self) -> Licence:
@@ -78,9 +82,10 @@ def fold_leases(db: Database, rows: list[Row]) -> None:
         body = row.body
         if row.kind == "new":
             licence = body["licence"]
-            db.run(f"insert into leased({COLUMNS}) values({','.join('?' * 18)})",
+            db.run(f"insert into leased({COLUMNS}) values({','.join('?' * 19)})",
                    (licence["id"], row.account, licence["model"], body["package"], body["entry"], licence["sequence"],
-                    json.dumps(licence, sort_keys=True), body["currency"], body["overage"], body["mark"], row.at_us, 0, 0, "", 0, 0, 0, 0))
+                    json.dumps(licence, sort_keys=True), body["currency"], body["overage"], body["mark"], row.at_us,
+                    0, 0, "", 0, 0, 0, 0, "{}"))
         elif row.kind == "renew":
             licence = body["licence"]
             db.run("update leased set sequence=?, licence=? where id=?",
@@ -88,8 +93,9 @@ def fold_leases(db: Database, rows: list[Row]) -> None:
         elif row.kind == "revoke":
             db.run("update leased set revoked_us=? where id=?", (row.at_us, body["lease"]))
         elif row.kind == "use":
-            db.run("update leased set rows=?, link=?, reported_us=?, requests=?, units=?, billed=? where id=?",
-                   (body["rows"], body["link"], row.at_us, body["requests"], body["units"], body["billed"], body["lease"]))
+            db.run("update leased set rows=?, link=?, reported_us=?, requests=?, units=?, billed=?, records=? where id=?",
+                   (body["rows"], body["link"], row.at_us, body["requests"], body["units"], body["billed"],
+                    json.dumps(body["records"], sort_keys=True), body["lease"]))
 
 
 def leases(db: Database, account: str = "") -> list[Lease]:
@@ -108,7 +114,11 @@ def find_lease(db: Database, id: str) -> Lease:
 
 
 def _lease(row: tuple[Any, ...]) -> Lease:
-    return Lease(*row[:6], json.loads(row[6]), *row[7:])
+    values = list(row)
+    for name in ("licence", "records"):
+        place = COLUMNS.split(", ").index(name)
+        values[place] = json.loads(row[place])
+    return Lease(*values)
 
 
 def data_key(shop: Shop, lease: str) -> bytes:
@@ -129,11 +139,6 @@ def mark_key(shop: Shop, lease: str) -> bytes:
 def receipt_of(lease: Lease) -> tuple[int, str, int] | None:
     """What was booked of a lease's use, as a renewal says it."""
     return (lease.rows, lease.link, lease.reported_us) if lease.rows else None
-
-
-def booked(lease: Lease, total: Total) -> Lease:
-    """The lease with a report's totals."""
-    return replace(lease, rows=total.rows, link=total.link, requests=total.requests, units=total.units)
 
 
 @follows("leases")

@@ -170,7 +170,7 @@ def _days(shop: Shop, licence: Licence) -> str:
 
 
 def moment(text: str, from_us: int, offset: str, *, end: bool) -> int:
-    """A day such as ``2027-06-30`` (its end, or its beginning, on the shop's clock) or a span such as ``90d``. Raises ``lease-day``."""
+    """A day such as ``2027-06-30`` (its end or beginning, on the shop's clock) or a span: ``90d``. Raises ``lease-day``."""
     if SPAN.fullmatch(text.strip()):
         return from_us + span(text)
     try:
@@ -303,7 +303,7 @@ def lease_renew(act: Act, *, lease: str, until: str, out: Path_, fee: str = "", 
 
 @action(may="money")
 def lease_revoke(act: Act, *, lease: str) -> Lease:
-    """End a lease here: it is never renewed. A copy that is offline goes on to its end and grace; ending twice changes nothing."""
+    """End a lease here: it is never renewed. A copy that is offline goes on to its end; ending twice changes nothing."""
     with turn(act, JOURNAL) as db:
         found = find_lease(db, lease)
         if not found.revoked_us:
@@ -326,7 +326,7 @@ class Taken:
 def lease_take(act: Act, *, report: Path_) -> Taken:
     """Book the use that a customer sent home, and charge what goes beyond the quota. The same report twice is booked once.
 
-    Raises ``lease-report-unreadable``, ``lease-record-changed``, ``lease-report-gap`` where it does not go on from what was booked.
+    Raises ``lease-report-unreadable``, ``lease-record-changed``, and ``lease-report-gap`` where it does not go on from there.
     """
     told = _report(Path(report))
     with turn(act, JOURNAL) as db:
@@ -336,14 +336,16 @@ def lease_take(act: Act, *, report: Path_) -> Taken:
         said = [told["requests"], told["units"], told["link"]]
         if not hmac.compare_digest(report_mac(chain, told), mac) or [total.requests, total.units, total.link] != said:
             raise MofangError("lease-record-changed", row=total.rows)
-        before, restarted = _continues(found, rows, total)
-        requests, units = found.requests + total.requests - before.requests, found.units + total.units - before.units
+        before = _booked(found, rows, total)
+        new = (max(0, total.requests - before[0]), max(0, total.units - before[1]))
+        requests, units = found.requests + new[0], found.units + new[1]
         over = priced(max(0, units - found.licence.quota), found.overage)[0] if found.overage else 0
         due = round_half_even_minor(over, found.currency) - found.billed
-        new = (requests - found.requests, units - found.units)
-        if total.link != found.link:
+        restarted = bool(found.records) and rows[0].link not in found.records
+        if total.rows > found.records.get(rows[0].link, [0])[0]:
+            records = {**found.records, rows[0].link: [total.rows, total.link, total.requests, total.units]}
             body = {"lease": found.id, "rows": total.rows, "link": total.link, "requests": requests, "units": units,
-                    "billed": found.billed + max(0, due)}
+                    "billed": found.billed + max(0, due), "records": records}
             act.record(JOURNAL, NewRow("use", body, account=found.account))
             if due > 0:
                 charge(act, found.account, "lease", f"{found.model}, {units - found.licence.quota} units beyond the quota", due,
@@ -367,14 +369,16 @@ def _report(path: Path) -> dict[str, Any]:
     return dict(told)
 
 
-def _continues(found: Lease, rows: list[Row], total: Total) -> tuple[Total, bool]:
-    """What of a report was booked already, and whether the record began anew, which a licence must have allowed."""
-    if not found.rows:
-        return Total(), False
-    if total.rows >= found.rows and rows[found.rows - 1].link == found.link:
-        known = rows[: found.rows]
-        return Total(requests=sum(row.requests for row in known), units=sum(row.units for row in known)), False
-    allowed = total.begun == found.licence.sequence and bool(found.licence.start_until_us)
-    if not allowed:
-        raise MofangError("lease-report-gap", lease=found.id, rows=found.rows)
-    return Total(), True
+def _booked(found: Lease, rows: list[Row], total: Total) -> tuple[int, int]:
+    """Requests and units of this record that were booked already. A record that began anew must have been allowed to.
+
+    Each record is known by the link of its first row, so a report that comes again, late or early, is booked once.
+    """
+    known = found.records.get(rows[0].link)
+    if known is None:
+        if found.records and not (total.begun == found.sequence and found.licence.start_until_us):
+            raise MofangError("lease-report-gap", lease=found.id, rows=found.rows)
+        return 0, 0
+    if total.rows >= known[0] and rows[known[0] - 1].link != known[1]:
+        raise MofangError("lease-report-gap", lease=found.id, rows=known[0])
+    return int(known[2]), int(known[3])

@@ -1,9 +1,10 @@
-"""What a lessee's machine keeps of a lease: a chained record of its use beside the file, and a mark of it in the user's own folder.
+"""What a lessee's machine keeps of a lease: a chained record of use beside the file, and a mark of it in the user's own folder.
 
-Each row's link is an HMAC over the row and the link before it, under a key that comes of the package's data key: who has not taken
-the runner apart cannot write a row, change one or leave one out unseen. The mark says how far the record went, so that a record that
-was deleted or put back to an earlier state is known. Whoever removes both starts anew, which a licence allows for a few days after
-it was issued only, and which the seller sees when the record is sent home. Evident, not impossible: docs/lease.md.
+Each row's link is an HMAC over the row and the link before it, under a key that comes of the package's data key: who has not
+taken the runner apart cannot write a row, change one or leave one out unseen. The mark says how far the record went, so that
+a record that was deleted or put back to an earlier state is known. Whoever removes both starts anew, which a licence allows
+for a few days after it was issued only, and which the seller sees when the record is sent home. Evident, not impossible:
+docs/lease.md.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The licence of a leased model: who may run which package until when, signed by the shop that leases it.
 
-Canonical JSON under the shop's Ed25519 key (RFC 8032). The package's data key is wrapped for whoever may open it: by an unlock
-code, or for single machines (X25519, RFC 7748, and HKDF, RFC 5869). The wrapped key is bound to the licence's own words and to
-the key that signed it, so that no word can be changed and nobody else's signature stands in, even where signatures were not looked
-at. Once a lessee has opened the package on a machine of its own, no licence stops it from keeping a copy: docs/lease.md.
+Canonical JSON under the shop's Ed25519 key (RFC 8032). The package's data key is wrapped for whoever may open it: by an
+unlock code, or for single machines (X25519, RFC 7748, and HKDF, RFC 5869). The wrapped key is bound to the licence's own
+words and to the key that signed it, so that no word can be changed and nobody else's signature stands in, even where
+signatures were not looked at. Once a lessee has opened the package on a machine of its own, no licence stops it from keeping
+a copy: docs/lease.md.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def _licence(told: Any) -> Licence:
         raise MofangError("lease-unreadable", reason="fields") from None
     kinds = all(isinstance(getattr(found, name), str) for name in TEXTS)
     whole = all(isinstance(getattr(found, name), int) and 0 <= getattr(found, name) < 2**62 for name in NUMBERS)
-    wrapped = isinstance(found.wrapped, dict) and all(isinstance(one, str) for one in found.wrapped.values())
+    wrapped = isinstance(told["wrapped"], dict) and all(isinstance(one, str) for one in told["wrapped"].values())
     if not (kinds and whole and wrapped and found.sequence and found.instances):
         raise MofangError("lease-unreadable", reason="fields")
     for name, size, _ in found.parts:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-FORBIDS = re.compile(r"(?<![a-z])nc(?![a-z])|non-?commercial|research[- ]only|academic[- ]only|evaluation[- ]only|internal[- ]only|"
-                     r"no-?(?:lease|redistribution)|not for (?:sale|lease|redistribution)|"
+FORBIDS = re.compile(r"(?<![a-z])nc(?![a-z])|non-?commercial|research[- ]only|academic[- ]only|evaluation[- ]only|"
+                     r"internal[- ]only|no-?(?:lease|redistribution)|not for (?:sale|lease|redistribution)|"
                      r"非商业|非营利|[不禁]得?止?(?:商用|转让|出租|再分发)|仅[供限](?:研究|学习|评估|内部)", re.I)
 
 
