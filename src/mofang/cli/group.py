@@ -40,6 +40,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "key": ("sell", "issue, list, rotate and revoke keys", "签发、查看、轮换和吊销密钥"),
         "limit": ("limit", "how fast, how many at once, how much money a month", "限制速率、并发数和每月预算"),
         "price": ("offer", "set and list prices", "设定和查看价格"),
+        "lease": ("lease", "lease a model for offline use, or run a leased one", "出租模型供离线使用，或运行租来的模型"),
         "remote": ("elsewhere", "sell models of engines elsewhere, behind our keys and meter", "出售别处引擎上的模型，由本店管密钥和计量"),
         "invoice": ("sell", "bill a customer for a period", "为客户出具一个周期的账单"),
         "pay": ("books", "book a customer's payment", "登记客户付款"),

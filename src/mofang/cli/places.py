@@ -41,6 +41,8 @@ COMMANDS: dict[str, Access] = {
     "pay": MONEY, "credit": MONEY, "usage": MONEY, "customer show": MONEY, "customer agree": MONEY, "customer subscribe": MONEY,
     "customer unsubscribe": MONEY, "customer churn": MONEY,
     "price set": MONEY, "price suggest": MONEY, "price list": MONEY,
+    **{f"lease {word}": SERVER for word in ("new", "renew", "take", "find-mark")}, "lease list": MONEY, "lease revoke": MONEY,
+    **{f"lease {word}": HERE for word in ("machine", "run", "predict", "accept", "report")},
     "invoice": Access("remote", "money", ("INV-*.pdf",)),
     "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "verify": LOOK, "diff": TRAIN, "costs": MONEY,
     "backup": SERVER, "restore": SERVER, "sweep": SERVER,
