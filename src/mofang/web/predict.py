@@ -30,7 +30,9 @@ from mofang.web.routes import (
     refuse_plainly,
 )
 from mofang.web.statistics import Statistics
+from mofang.web.straight import Way
 
+PLAIN = "/v1/predict/{model}"  # what ``straight`` answers as well
 BODY_BYTES_MAX = 8 * 1024 * 1024
 # one line for each protocol: its module's ROUTES
 ROUTES: tuple[Route, ...] = (*plain.ROUTES, *account.ROUTES, *openai.ROUTES, *oip.ROUTES, *metrics.ROUTES, *openapi.ROUTES)
@@ -63,6 +65,7 @@ class PredictApp:
         self.table = Table(routes)
         self.admin_port = admin_port
         self.beside = tuple(beside)
+        self.straight = Way(self) if any(route.path == PLAIN for route in self.table) else None
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
