@@ -28,7 +28,7 @@ Answers = list[dict[str, Any]]
 Predict = Callable[[list[dict[str, Any]]], Answers]
 Done = Callable[[Answers | MofangError], None]
 
-WAIT_MAX_S = 0.5     # a record that would wait longer is not taken from who has most of the queue
+WAIT_MAX_S = 0.35    # a record that would wait longer is not taken from who has most of the queue
 FLOOR = 64           # so many records may always wait, however slow the model, and
 FULL = 2             # so many full batches for each stream
 LEARN = 0.2          # how much the newest batch says about the pace

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from mofang.core.errors import MofangError
 from mofang.serve.boundary import attempt_async
+from mofang.trade.desk import Desk as Till
 from mofang.trade.desk import Reply
 from mofang.web import account, metrics, oip, openai, openapi, plain
 from mofang.web.routes import (
@@ -65,7 +66,8 @@ class PredictApp:
         self.table = Table(routes)
         self.admin_port = admin_port
         self.beside = tuple(beside)
-        self.straight = Way(self) if any(route.path == PLAIN for route in self.table) else None
+        sells = any(route.path == PLAIN for route in self.table)
+        self.straight = Way(self, desk) if sells and isinstance(desk, Till) else None
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

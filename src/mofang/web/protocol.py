@@ -130,6 +130,12 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._disarm()
 
     @property
+    def answering(self) -> bool:
+        """True while an earlier request of this connection has no answer yet."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    @property
     def mid_body(self) -> bool:
         """True while the caller is sending the body of a request whose headers are known."""
         return self._unfinished and not self._in_headers
@@ -171,9 +177,9 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._unfinished = False
-        plain = self.cycle
+        plain: object = self.cycle
         super().on_message_complete()
-        if type(plain) is Straight and not plain.response_complete and not plain.run():
+        if isinstance(plain, Straight) and not plain.response_complete and not plain.run():
             self._begin_usually()
             super().on_body(plain.body)
             super().on_message_complete()

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from functools import partial
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mofang.core.errors import MofangError
 from mofang.core.identity import new_id
 from mofang.core.language import Language, language_of
+from mofang.serve.batching import Batcher
 from mofang.serve.boundary import attempt
-from mofang.trade.desk import Call, Reply, Who
+from mofang.trade.desk import Call, Desk, Reply, Served, Who
 from mofang.trade.replay import Stored
 from mofang.trade.straight import ready, refused_early, sell
 from mofang.web.routes import DRAIN_BYTES_MAX, refusal
@@ -80,10 +81,10 @@ class Straight:
         return True
 
     def _begin(self, begun: list[bool]) -> None:
-        desk = self._way.app.desk
+        desk = self._way.desk
         who: Who = desk.admit(self._way.token(self._headers))
         call = Call(self._request_id, self.model, self.body, None, False, self.gone)
-        if sell(desk, who, call, self):  # type: ignore[arg-type]
+        if sell(desk, who, call, self):
             begun.append(True)
 
     def gone(self) -> bool:
@@ -97,7 +98,7 @@ class Straight:
     def set_result(self, outcome: Stored | MofangError) -> None:
         """Answer; on the event loop."""
         app = self._way.app
-        app.desk.pending.pop(self, None)
+        self._way.desk.pending.pop(self, None)
         took_s = perf_counter() - self._began_s
         if type(outcome) is Stored and outcome.status == 200 and not outcome.replayed:
             app.statistics.took(took_s, self.model)
@@ -123,15 +124,16 @@ class Straight:
 class Way:
     """The plain way into one application."""
 
-    def __init__(self, app: PredictApp) -> None:
+    def __init__(self, app: PredictApp, desk: Desk) -> None:
         self.app = app
+        self.desk = desk
         self._models: dict[bytes, str] = {}  # paths that were asked for before
         self._said: dict[tuple[str, Language], tuple[float, bytes]] = {}
 
     def take(self, protocol: DeadlineProtocol) -> Straight | None:
         """The request whose headers are here, if it is plain."""
-        parser, cycle = protocol.parser, protocol.cycle
-        if parser.get_method() != b"POST" or (cycle is not None and not cycle.response_complete) or protocol.flow.write_paused:
+        parser = protocol.parser
+        if parser.get_method() != b"POST" or protocol.answering or protocol.flow.write_paused:
             return None
         model = self._model(protocol.url)
         if not model or parser.get_http_version() != "1.1":
@@ -144,8 +146,8 @@ class Way:
         port = self.app.admin_port
         if port and protocol.server is not None and protocol.server[1] == port:
             return None
-        served = ready(self.app.desk, model)
-        if served is None:
+        served = ready(self.desk, model)
+        if served is None or not isinstance(served.batcher, Batcher):
             return None
         early = self._early(served, headers) if served.batcher.crowded else b""
         return Straight(self, protocol, headers, model, early)
@@ -170,7 +172,7 @@ class Way:
         """The language of refusals."""
         return language_of(headers.get(b"accept-language", b"").decode("latin-1"))
 
-    def _early(self, served: Any, headers: dict[bytes, bytes]) -> bytes:
+    def _early(self, served: Served, headers: dict[bytes, bytes]) -> bytes:
         """The refusal of a caller who may not queue more now; empty where he may, or where something else is wrong."""
         found: list[str] = []
         if attempt(partial(self._look, served, headers, found)) is not None or not found[0]:
@@ -185,8 +187,8 @@ class Way:
         self.app.statistics.refuse(code, 429 if data[9:12] == b"429" else 503)
         return data.replace(MARK, new_id("req").encode())
 
-    def _look(self, served: Any, headers: dict[bytes, bytes], found: list[str]) -> None:
-        found.append(refused_early(self.app.desk, served, self.app.desk.admit(self.token(headers))))
+    def _look(self, served: Served, headers: dict[bytes, bytes], found: list[str]) -> None:
+        found.append(refused_early(self.desk, served, self.desk.admit(self.token(headers))))
 
 
 def whole(reply: Reply, request_id: bytes, keep_alive: bool) -> bytes:
