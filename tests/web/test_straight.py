@@ -198,20 +198,22 @@ def test_who_hangs_up_is_left_out_and_pays_nothing(serving: Serving, sold: Shop,
 
 
 def test_a_crowded_model_refuses_at_the_headers_and_only_who_asks_most(sold: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    sold.act(customer_new, name="quiet", credit="100")
+    other = sold.act(key_new, customer="quiet", test=True).token
     model = Gated()
     serving = Serving(sold, {"noop@1": model}, wait_max_s=0.1)
     batcher = serving.desk.served["noop"].batcher
     batcher._record_s = 0.01
     model.gate.clear()
     key = key_of(sold)
-    sold.act(customer_new, name="quiet", credit="100")
-    other = sold.act(key_new, customer="quiet", test=True).token
     wrong = key[:-6] + "000000"
     monkeypatch.setattr(straight, "SAID_S", 60.0)
     callers = [socket.create_connection(("127.0.0.1", serving.port)) for _ in range(90)]
     try:
         for number, one in enumerate(callers):
             one.sendall(request(key, json.dumps({"text": f"one {number}"}).encode()))
+            while number == 0 and (batcher.waiting or not serving.desk.pending):
+                time.sleep(0.005)  # the engine has its batch, and takes no more
         until = time.monotonic() + 10
         while not batcher.crowded and time.monotonic() < until:
             time.sleep(0.005)
@@ -225,7 +227,8 @@ def test_a_crowded_model_refuses_at_the_headers_and_only_who_asks_most(sold: Sho
                 one.sendall(request(key, b"no JSON at all", accept_language=language))
                 status, headers, body = answer_from(one)
                 error = json.loads(body)["error"]
-                assert (status, error["code"], headers["retry-after"]) == (429, "waiting-too-many", "1") and word in error["fix"]
+                assert (status, error["code"]) == (429, "waiting-too-many") and word in error["fix"]
+                assert headers["retry-after"] == "1"
                 assert error["request_id"] == headers["mofang-request-id"] and len(error["request_id"]) == 30
                 ids.add(error["request_id"])
             assert len(ids) == 3 and parsed == []
