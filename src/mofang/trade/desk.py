@@ -40,7 +40,7 @@ from mofang.trade.looked import Marks
 from mofang.trade.meter import Meter
 from mofang.trade.model import Model, Record
 from mofang.trade.opened import Asked, Opened, begin
-from mofang.trade.outbox import Outbox
+from mofang.trade.outbox import Outbox, Receiver
 from mofang.trade.pace import Entered, Pace
 from mofang.trade.prices import Price
 from mofang.trade.purses import Budgets
@@ -145,7 +145,7 @@ class Desk:
         self.closing = False
         self.running: set[tuple[str, str]] = set()  # retry keys being answered now
         self.repeats = Repeats()
-        self.pending: dict[asyncio.Future[Any], tuple[Ticket | None, float]] = {}
+        self.pending: dict[Receiver, tuple[Ticket | None, float]] = {}
         self.outbox: Outbox
         self._sweeper: asyncio.Task[None]
 
@@ -288,7 +288,7 @@ class Desk:
                     raise
             served = await self._wake(served.name, who.key)
 
-    def _answered(self, call: Call, quote: Quote, many: bool, told: dict[str, Any], future: asyncio.Future[Any],
+    def _answered(self, call: Call, quote: Quote, many: bool, told: dict[str, Any], future: Receiver,
                   records: list[Record], outcome: list[dict[str, Any]] | MofangError) -> None:
         """On the engine's thread: an answer goes on to the meter, a refusal back to the caller."""
         refusal = outcome
@@ -307,7 +307,7 @@ class Desk:
         self.meter.release(quote.who.customer.id, quote.reserved, quote.who.budgets)
         self.outbox.put(future, refusal)
 
-    def _charge(self, call: Call, quote: Quote, told: dict[str, Any], future: asyncio.Future[Any]) -> Charge:
+    def _charge(self, call: Call, quote: Quote, told: dict[str, Any], future: Receiver) -> Charge:
         who, served, price = quote.who, quote.served, quote.price
         answer = {"request_id": call.request_id, "model": served.name, "units": quote.units,
                   "price": price.exact(quote.units) if price else "0", "currency": who.customer.currency,

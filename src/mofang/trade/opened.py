@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mofang.trade.desk import Desk, Who
 
 
+ALONE_MS_MAX = 2.0  # where the last commit took longer, the event loop does not wait for one
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is to be reserved for: a model under its name and its package (or remote), at most so many ``units``, for this
@@ -52,10 +55,12 @@ class Opened:
         self.over = False
 
     async def settle(self, units: int, answer: bytes, *, tokens: tuple[int, int] | None = None, keep: bool = True,
-                     records: list[dict[str, Any]] | None = None, answers: list[dict[str, Any]] | None = None) -> Stored:
+                     alone: bool = False, records: list[dict[str, Any]] | None = None,
+                     answers: list[dict[str, Any]] | None = None) -> Stored:
         """Charge what was produced, durably; the answer that may now be sent (an earlier one, where another process was quicker).
 
         ``units`` may not be more than was reserved. ``keep`` False stores nothing for retries;
+        ``alone`` tells that nobody else is being answered now: then it is committed here, without another thread's turn.
         ``records`` and their ``answers`` are marked, and kept where the customer's plan says so. Raises ``credit-used-up`` and
         the meter's refusals.
         """
@@ -68,7 +73,9 @@ class Opened:
         if desk.marks is not None and records is not None:
             desk.marks.put(charge, who.customer, records, answers or [])
         try:
-            desk.meter.submit(charge)
+            quick = alone and desk.meter.commit_ms < ALONE_MS_MAX
+            if not (quick and desk.meter.settle_alone(charge)):
+                desk.meter.submit(charge)
         except MofangError:
             self.abandon()
             raise
