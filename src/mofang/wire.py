@@ -46,7 +46,7 @@ def serve_many(shop: Shop, names: Sequence[str], workers: int, host: str = "127.
 
     Each worker is this command again, with the handles by which connections reach it and its part of ``memory_mb``.
     """
-    from mofang.web.figures import Figures, clear_old, group_name
+    from mofang.web.figures import Figures, clear_old, group_name, told_in
     from mofang.web.handed_words import place_word
     from mofang.web.listening import listen, reserve, shown_address
     from mofang.web.supervisor import supervise
@@ -67,9 +67,13 @@ def serve_many(shop: Shop, names: Sequence[str], workers: int, host: str = "127.
         return [sys.executable, "-m", "mofang", "--shop", str(shop.path), "serve", *names, *given,
                 "--worker", place_word(channel, slots, *ports, figures.group, host, address)]
 
+    def buried(pid: int) -> None:
+        figures.bury(str(pid))
+        told_in(shop.path / "scratch", pid).unlink(missing_ok=True)
+
     try:
         return supervise(bound, workers, command, tls=certificate is not None, ready=lambda: ready(address, **also), admin=admin,
-                         buried=lambda pid: figures.bury(str(pid)))
+                         buried=buried)
     finally:
         figures.clear()
         if grpc is not None:
@@ -162,6 +166,13 @@ class Opened:
         if batcher.waiting > MIRROR_WAITING_MOST:
             raise MofangError("busy", waiting=batcher.waiting)
         batcher.submit(records, done, deadline_s=time.monotonic() + MIRROR_S)
+
+    def write(self, release: str, record: dict[str, Any], sampling: Any, deliver: Callable[[Any], None]) -> None:
+        """Have a generator write for a mirrored request, unless customers wait there."""
+        found = self.desk.served.get(release)
+        if found is None or found.writer is None or found.batcher.waiting:
+            raise MofangError("busy", waiting=0 if found is None else found.batcher.waiting)
+        found.writer.ask(found.model.prompt(record), sampling, deliver, begin_s=time.monotonic() + MIRROR_S)
 
 
 def newest_packages(shop: Shop) -> list[Named]:

@@ -7,6 +7,7 @@ living. What a killed process counted in its last second is lost.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -100,6 +101,11 @@ class Figures:
         with self.path("lock").with_suffix(".lock").open("w") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             yield
+
+
+def told_in(folder: Path, pid: int) -> Path:
+    """The file in which a process of this machine tells of itself (web/statistics.py)."""
+    return folder / f"serving-{socket.gethostname()}-{pid}.json"
 
 
 def clear_old(folder: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from mofang.core.identity import now_us
 from mofang.serve.boundary import attempt
-from mofang.web.figures import Figures
+from mofang.web.figures import Figures, told_in
 
 EVERY_S = 1.0
 SECONDS = 60  # that p50 and p99 look back
@@ -61,7 +61,7 @@ class Statistics:
     def __init__(self, folder: Path | None = None, models: Sequence[str] = (), waiting: Callable[[], int] = none_waiting) -> None:
         self._lock = threading.Lock()
         self.telling = threading.RLock()  # one makes the page of figures at a time
-        self.path = folder / f"serving-{socket.gethostname()}-{os.getpid()}.json" if folder else None
+        self.path = told_in(folder, os.getpid()) if folder else None
         self.models = list(models)
         self.waiting = waiting
         self.address = ""
