@@ -178,7 +178,7 @@ class Supervisor:
             return
         self.restarts += 1
         if child.replaces is None:
-            self.died.append(child.after_s or now)
+            self.died.append(now)
         # one that was ready is replaced at once, however often: starting bounds the pace by itself
         self.quick = 0 if child.ready else min(self.quick + 1, len(PAUSES_S) - 1)
         self.start_at_s = now + PAUSES_S[self.quick]
