@@ -1,7 +1,7 @@
 """One answer, looked into: the same input on the release that answered it, compared with what was said then, and corrected.
 
-Joins what the floors keep apart: the meter's row (trade), what answered (``repeating.py``), the label queue (data) and the evidence of a
-running trial (serve).
+Joins what the floors keep apart: the meter's row (trade), what answered (``repeating.py``), the label queue (data) and the
+evidence of a running trial (serve).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ PROJECT = "corrections-of-{model}"
 QUEUED = {"class": "classes", "classes": "several"}  # a model's target: the kind of question in the queue
 
 
-def replay(shop: Shop, request: str, source: Path | None = None, correct: str | None = None, *, ask: bool = False) -> dict[str, Any]:
+def replay(shop: Shop, request: str, source: Path | None = None, correct: str | None = None, *,
+           ask: bool = False) -> dict[str, Any]:
     """Repeat a request on the very package that answered it; an engine elsewhere is asked again only with ``ask``.
 
     ``equal`` is None where nothing was repeated or chance had a part in the answer. Raises ``request-unknown``,

@@ -31,14 +31,15 @@ if TYPE_CHECKING:
 @click.option("--canary", metavar="SHARE", help="Beside what answers now, with this share of requests, e.g. 5%.")
 @click.option("--from", "pinned", default="", metavar="FINGERPRINT", help="Take the file only if this shop's key signed it.")
 @click.option("--user", "own", is_flag=True, help="A service of your own account instead of the system's; needs no root.")
-@click.option("--run-as", default="", metavar="NAME", help="The account of the service (default: yours, also under sudo; never root).")
+@click.option("--run-as", default="", metavar="NAME",
+              help="The account of the service (default: yours, also under sudo; never root).")
 @click.option("--admin-port", type=click.IntRange(1, 65535), help="A second port, on loopback only, for /metrics.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the unit; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_context
 def up(context: Context, /, file: Path, domain: str, tls_cert: Path | None, tls_key: Path | None, behind_proxy: bool,
-       port: int | None, workers: int, canary: str | None, pinned: str, own: bool, run_as: str, admin_port: int | None, dry_run: bool,
-       yes: bool) -> None:
+       port: int | None, workers: int, canary: str | None, pinned: str, own: bool, run_as: str, admin_port: int | None,
+       dry_run: bool, yes: bool) -> None:
     """From a model's FILE to a service: check and take it in, put it on sale, serve it, again after every reboot.
 
     People and settings are reached from this machine only: the service answers customers and nobody else. Without systemd
@@ -60,7 +61,8 @@ def up(context: Context, /, file: Path, domain: str, tls_cert: Path | None, tls_
     shop = (context.place or Path(context.shop_path or "shop")).resolve()
     account = _account(own, run_as)
     service = Service(shop, name, "127.0.0.1" if behind_proxy else "0.0.0.0", _port(port, behind_proxy), workers,
-                      tls_cert and tls_cert.resolve(), tls_key and tls_key.resolve(), account.name if account else "", own, admin_port)
+                      tls_cert and tls_cert.resolve(), tls_key and tls_key.resolve(), account.name if account else "", own,
+                      admin_port)
     if dry_run:
         _check_only(context, file, service)
         return

@@ -1,9 +1,9 @@
 """Whether a release may be sold, grow or must go back: pure functions over evidence, with their significance tests.
 
 Evidence is counted (``Seen``): requests, errors, latencies in steps of five per cent, answers as the other release gives
-them, answers that somebody has judged, and of what writes the lengths of its answers. A canary is looked at when its requests have doubled since the last look, and the
-looks share one chance of a false alarm (an alpha-spending rule: look k gets alpha / (k (k + 1)), which sums to alpha), so
-that looking often does not take back a good release.
+them, answers that somebody has judged, and of what writes the lengths of its answers. A canary is looked at when its
+requests have doubled since the last look, and the looks share one chance of a false alarm (an alpha-spending rule: look k
+gets alpha / (k (k + 1)), which sums to alpha), so that looking often does not take back a good release.
 """
 
 from __future__ import annotations

@@ -134,7 +134,8 @@ def _digits(text: str) -> str:
 def sell(act: Act, *, model: str, to: Name, price: str = "", credit: str = "", label: Label = "", output: int = 0) -> Sold:
     """Sell a model, or an engine elsewhere, to a customer: make the customer if there is none, set the price, give a live key.
 
-    ``output`` says how many read tokens a written one costs as, of a model that writes (0: as before). Done again it makes no second customer and no second key. All of it is one transaction.
+    ``output`` says how many read tokens a written one costs as, of a model that writes (0: as before). Done again it makes no
+    second customer and no second key. All of it is one transaction.
     """
     shop = act.shop
     with act.transaction():

@@ -24,7 +24,8 @@ def run_server(desk: Desk, host: str, port: int, *, ready: Callable[..., None],
                body_bytes_max: int = BODY_BYTES_MAX, folder: Path | None = None,
                certificate: Path | None = None, private_key: Path | None = None, admin_port: int | None = None,
                grpc_port: int | None = None) -> None:
-    """Serve until SIGTERM or Ctrl-C. ``ready`` is given the address once requests are answered, and ``admin`` and ``grpc`` where there are such.
+    """Serve until SIGTERM or Ctrl-C. ``ready`` is given the address once requests are answered, and ``admin`` and ``grpc``
+    where there are such.
 
     What is being served, how much and how fast, is written each second below ``folder``. ``admin_port`` is a second
     listener, on loopback, for ``/metrics``; ``grpc_port`` one for the Open Inference Protocol over gRPC; 0 takes a free one.
@@ -59,7 +60,8 @@ def run_server(desk: Desk, host: str, port: int, *, ready: Callable[..., None],
     app = PredictApp(desk, body_bytes_max=body_bytes_max, statistics=statistics, beside=doors,
                      admin_port=admin.getsockname()[1] if admin is not None else 0)
     try:
-        Server(uvicorn.Config(app, **server_settings(ssl_certfile=certificate, ssl_keyfile=private_key))).run(sockets=listeners[:1])
+        config = uvicorn.Config(app, **server_settings(ssl_certfile=certificate, ssl_keyfile=private_key))
+        Server(config).run(sockets=listeners[:1])
     finally:
         for bound in listeners:
             bound.close()
