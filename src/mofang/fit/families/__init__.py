@@ -5,7 +5,7 @@ Importing them is light; what they need to work is imported when they do.
 
 from mofang.fit.families.averaged import Averaged
 from mofang.fit.families.blend import Blend
-from mofang.fit.families.cross import Cross
+from mofang.fit.families.cross import Cross, Twin
 from mofang.fit.families.encoder import Encoder
 from mofang.fit.families.frozen import Frozen
 from mofang.fit.families.generator import Generator
@@ -48,5 +48,6 @@ __all__ = [
     "Surroundings",
     "TermVectors",
     "TextVectors",
+    "Twin",
     "Xgboost",
 ]
