@@ -24,6 +24,7 @@ STEPS = {name: module.rpartition(".")[2] for name, (_, module, _) in operators.O
          if module.rpartition(".")[2] in ("dates", "quantities", "numbers", "categories")}
 SPELLED = ('    record = {**record, **{name: spelled(record[name]) for one in ABOUT.get("operators", []) '
            'for name in one["columns"]}}\n')
+GATHERED = 'gather(arrays, {"probabilities": found})["probabilities"][0]'
 RECORD_KINDS = ("records", "cleaned", "snapshot")
 NEEDS = {"ngrams": "onnxruntime numpy", "tokens": "onnxruntime numpy tokenizers", "table": "onnxruntime numpy",
          "image": "onnxruntime numpy pillow", **WITH}
@@ -77,6 +78,8 @@ def programs(about: dict[str, Any]) -> dict[str, str]:
         given = f'{{{orjson.dumps(inputs[0]["name"]).decode()}: base64.b64encode(open(sys.argv[1], "rb").read()).decode()}}'
     filled = {"needs": NEEDS[kind], "settings": f"{kind}.json", "usage": usage.replace("\\", ""), "given": given}
     named = ("head", "engine" if kind in WITH else kind)
+    taken, row = ("ABOUT, HERE, encode, gather", GATHERED) if kind in WITH else ("ABOUT, HERE, encode", "found[0]")
+    filled |= {"taken": taken, "row": row}
     beside, last = (encoder_parts(kind) if kind in WITH else {}), "tail"
     filled |= filled_with(kind) if kind in WITH else {}
     if answering := ANSWERS.get(about["task"]):

@@ -15,6 +15,7 @@ from mofang.fit.families.mlp import Mlp
 from mofang.fit.families.nearest import Nearest
 from mofang.fit.families.overlap import Overlap
 from mofang.fit.families.pretrained import Pretrained
+from mofang.fit.families.prompted import Prompted
 from mofang.fit.families.reader import Reader
 from mofang.fit.families.resnet import Resnet
 from mofang.fit.families.rnn import Rnn
@@ -41,6 +42,7 @@ __all__ = [
     "Nearest",
     "Overlap",
     "Pretrained",
+    "Prompted",
     "Reader",
     "Resnet",
     "Rnn",
