@@ -29,7 +29,7 @@ from tests.contract.conftest import WHOLE
 from tests.fit.placing import INPUTS, MAKE, THINGS, question, written
 from tests.stories.terminal import Inside, Server, Terminal
 
-ELSEWHERE = {"text_generation": "tests/contract/test_generator_stages.py"}
+ELSEWHERE = {"text_generation": "tests/contract/test_more_families.py"}
 FAMILIES: dict[str, Any] = {
     "pair_classification": "overlap", "pair_regression": "overlap", "question_answering": "surroundings",
     "token_classification": "surroundings", "text_regression": "linear", "text_multilabel": "linear",
