@@ -21,6 +21,7 @@ class Headed(nn.Module):
         self.body, self.each = body, each
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, outputs)
+        self.steps: nn.Parameter | None = None  # scores of steps from tag to tag, where those are taught too (loop/chaining.py)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Logits of ids, mask and types int64 [B, L]."""
