@@ -38,6 +38,8 @@ COMMANDS: dict[str, Access] = {
     "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,
     "remote add": SERVER, "remote remove": SERVER, "remote secret": SERVER, "remote list": MONEY,
     "price set": MONEY, "price list": MONEY,
+    "customise new": MONEY, "customise quote": MONEY, "customise status": MONEY, "customise list": MONEY, "customise add": TRAIN,
+    "customise run": RELEASE, "customise delete": Access("remote", "people", ("*-deleted.json",)), "customise check": HERE,
     "invoice": Access("remote", "money", ("INV-*.pdf",)),
     "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "verify": LOOK, "diff": TRAIN, "costs": MONEY,
     "backup": SERVER, "restore": SERVER, "sweep": SERVER,
