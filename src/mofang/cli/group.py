@@ -46,6 +46,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "pay": ("books", "book a customer's payment", "登记客户付款"),
         "credit": ("books", "give back part of an invoice's line", "退还账单某一行的一部分"),
         "usage": ("books", "a customer's use by day, key and model", "客户用量：按日、密钥和模型"),
+        "customise": ("customise", "a customer's own model, taught from a release and own records", "用发布版和客户自己的记录训练其专属模型"),
     },
     ("Look back", "回看"): {
         "status": ("status", "the day on one screen (also: bare mofang)", "一屏看完今天（直接输入 mofang 也可）"),

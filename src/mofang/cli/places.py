@@ -43,6 +43,8 @@ COMMANDS: dict[str, Access] = {
     "price set": MONEY, "price suggest": MONEY, "price list": MONEY,
     **{f"lease {word}": SERVER for word in ("new", "renew", "take", "find-mark")}, "lease list": MONEY, "lease revoke": MONEY,
     **{f"lease {word}": HERE for word in ("machine", "run", "predict", "accept", "report")},
+    "customise new": MONEY, "customise quote": MONEY, "customise status": MONEY, "customise list": MONEY, "customise add": TRAIN,
+    "customise run": RELEASE, "customise delete": Access("remote", "people", ("*-deleted.json",)), "customise check": HERE,
     "invoice": Access("remote", "money", ("INV-*.pdf",)),
     "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "verify": LOOK, "diff": TRAIN, "costs": MONEY,
     "backup": SERVER, "restore": SERVER, "sweep": SERVER,

@@ -31,6 +31,7 @@ from mofang.serve.rollout import Rollout
 from mofang.serve.routing import Router
 from mofang.trade.balance import usage_report
 from mofang.trade.commit import Charge, Draw, Find, Work, most_for
+from mofang.trade.custom_served import OwnModels
 from mofang.trade.customers import Customer
 from mofang.trade.directory import Directory
 from mofang.trade.gateway import Gateway
@@ -142,6 +143,7 @@ class Desk:
         self.served = served if isinstance(served, Models) else Models(served)
         self.gateway: Gateway | None = None  # to engines elsewhere
         self.pace = pace or Pace()
+        self.own: OwnModels | None = None  # models of customers' own
         self.closing = False
         self.running: set[tuple[str, str]] = set()  # retry keys being answered now
         self.repeats = Repeats()
@@ -164,7 +166,8 @@ class Desk:
         if self.gateway is not None:
             self.gateway.close()
         self.closing = True
-        await asyncio.to_thread(self.served.close)
+        for models in (self.served, *([self.own.models] if self.own else [])):
+            await asyncio.to_thread(models.close)
         if self.rollout is not None:
             await asyncio.to_thread(self.rollout.close)
         await asyncio.to_thread(self.meter.close)
@@ -211,6 +214,9 @@ class Desk:
 
     async def find(self, who: Who, model: str, request: str = "") -> Served:
         """The model that answers to a name for this caller and request, opened where it is not; refused as ``predict`` does."""
+        if self.own is not None and (own := await self.own.find(who.customer.id, model)) is not None:
+            check_scope(who.key, own.name)
+            return own
         name = self.router.choose(model, who.customer.id, request or new_id("req"))
         found: Served = self.served.get(name) or await self._wake(name, who.key)
         check_scope(who.key, found.name)

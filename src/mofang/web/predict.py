@@ -16,7 +16,7 @@ from mofang.core.errors import MofangError
 from mofang.serve.boundary import attempt_async
 from mofang.trade.desk import Desk as Till
 from mofang.trade.desk import Reply
-from mofang.web import account, metrics, oip, openai, openapi, plain
+from mofang.web import account, custom, metrics, oip, openai, openapi, plain
 from mofang.web.routes import (
     JSON,
     AsgiScope,
@@ -36,7 +36,8 @@ from mofang.web.straight import Way
 PLAIN = "/v1/predict/{model}"  # what ``straight`` answers as well
 BODY_BYTES_MAX = 8 * 1024 * 1024
 # one line for each protocol: its module's ROUTES
-ROUTES: tuple[Route, ...] = (*plain.ROUTES, *account.ROUTES, *openai.ROUTES, *oip.ROUTES, *metrics.ROUTES, *openapi.ROUTES)
+ROUTES: tuple[Route, ...] = (*plain.ROUTES, *account.ROUTES, *openai.ROUTES, *oip.ROUTES, *custom.ROUTES, *metrics.ROUTES,
+                            *openapi.ROUTES)
 
 
 class Door(Protocol):
