@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mofang.cli.context import Context, Names, listing, pass_context, when
+from mofang.core.errors import MofangError
 from mofang.core.language import say
 
 if TYPE_CHECKING:
@@ -22,20 +23,25 @@ SAMPLES = {"text": "房间很干净", "number": 1, "category": "A"}
 @click.argument("model")
 @click.option("--to", required=True, metavar="CUSTOMER", help="Who buys; made if there is no such customer.")
 @click.option("--price", default="", help="What calls cost, e.g. 5.00/1000 (default: the price that is set).")
+@click.option("--output", type=click.IntRange(1, 1000),
+              help="Models that write: how many read tokens a written one costs as.")
 @click.option("--credit", default="", help="How much may be owed in a month, e.g. ¥1000 (prepaid customers: 0).")
 @click.option("--label", default="", help="A note for yourself.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def sell(context: Context, /, model: str, to: str, price: str, credit: str, label: str, yes: bool, as_json: bool) -> None:
+def sell(context: Context, /, model: str, to: str, price: str, output: int | None, credit: str, label: str, yes: bool,
+         as_json: bool) -> None:
     """Sell a model to a customer: customer, price and live key in one. The key is shown this once.
 
     Done again it makes no second customer and no second key, and says so.
     """
     from mofang.trade import sale
 
+    if output and not price:
+        raise MofangError("output-needs-price")
     context.confirm(sale.plan_sale(context.shop, model, to, price, credit).doubts, yes)
-    sold = context.shop.act(sale.sell, model=model, to=to, price=price, credit=credit, label=label)
+    sold = context.shop.act(sale.sell, model=model, to=to, price=price, credit=credit, label=label, output=output or 0)
     if as_json:
         import orjson
 
@@ -99,7 +105,15 @@ def curl(shop: Shop, model: str, token: str, address: str) -> str:
     """A line to paste that asks the model once."""
     import json
 
-    about = shop.parts_of(shop.ledger.get(shop.named(model, "package").entry)).read_json("package.json")
+    from mofang.trade.remotes import remotes
+
+    if any(one.name == model for one in remotes(shop.control)):
+        about: dict[str, Any] = {"task": "text_generation"}
+    else:
+        about = shop.parts_of(shop.ledger.get(shop.named(model, "package").entry)).read_json("package.json")
+    if about.get("task") == "text_generation":
+        body = json.dumps({"model": model, "messages": [{"role": "user", "content": "你好"}]}, ensure_ascii=False)
+        return f"curl {address}/v1/chat/completions -H 'authorization: Bearer {token}' -d '{body}'"
     record: dict[str, Any] = {}
     for column in about.get("inputs", [{"name": "text", "role": "text"}]):
         record[column["name"]] = "BASE64" if column.get("role") == "image" else SAMPLES.get(column.get("role", "text"), 1)

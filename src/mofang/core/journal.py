@@ -93,6 +93,10 @@ def fold(journal: str, *, tables: tuple[str, ...]) -> Callable[[FoldFunction], F
 
 
 COLUMNS = "position, journal, writer, seq, id, owner, at_us, account, kind, body, chain"
+ROW_NAMES = COLUMNS.split(", ")[1:]
+INSERT_JSON = f"""insert into journal({", ".join(ROW_NAMES)}) select {", ".join(ROW_NAMES)} from json_to_recordset(?::json) as given(
+    journal text, writer text, seq bigint, id text, owner text, at_us bigint, account text, kind text, body text, chain text)
+    order by seq"""
 
 
 def schema(dialect: str) -> tuple[str, ...]:
@@ -169,7 +173,15 @@ class Journals:
         return made
 
     def _insert(self, written: list[tuple[Any, ...]]) -> None:
-        """Several rows in one statement: each statement lets go of the interpreter's lock and has to win it back."""
+        """Several rows in one statement: each statement lets go of the interpreter's lock and has to win it back.
+
+        PostgreSQL is sent all of them as one JSON value: a driver takes longer over a thousand parameters than the
+        database over the rows.
+        """
+        if self.db.dialect == "postgresql":
+            if written:
+                self.db.run(INSERT_JSON, (canonical([dict(zip(ROW_NAMES, row, strict=True)) for row in written]).decode(),))
+            return
         for begin in range(0, len(written), ROWS_AT_ONCE):
             rows = written[begin:begin + ROWS_AT_ONCE]
             marks = ",".join(("(?,?,?,?,?,?,?,?,?,?)",) * len(rows))

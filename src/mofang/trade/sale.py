@@ -19,6 +19,7 @@ from mofang.core.shop import Shop
 from mofang.trade.customers import DEFAULT_CREDIT, Customer, Name, customer_limit, customer_new, customers
 from mofang.trade.keys import IssuedKey, Key, Label, key_new, keys
 from mofang.trade.prices import Price, price_at, price_set, prices
+from mofang.trade.remotes import sold_name, sold_release
 
 PER_CALL_MOST = MICROS // 2 * PER_UNITS  # ¥0.50 a call: more is doubted where no number of calls was given
 TIMES = 10
@@ -84,8 +85,7 @@ def plan_sale(shop: Shop, model: str, to: str, price: str = "", credit: str = ""
     Raises ``name-unknown`` for a model that is not there, ``sale-price-needed`` where none was ever set,
     ``price-currency``, ``price-needs-postpaid``, ``key-live-refused`` for a test customer, and the codes of ``parse_price``.
     """
-    base = shop.named(model, "package").name
-    shop.journals.make_tables()
+    base = sold_name(shop, model)
     everybody = customers(shop.control)
     who = next((one for one in everybody if to in (one.name, one.id)), None)
     if who is not None and who.test:
@@ -134,10 +134,11 @@ def _digits(text: str) -> str:
 
 
 @action(may="money")
-def sell(act: Act, *, model: str, to: Name, price: str = "", credit: str = "", label: Label = "") -> Sold:
-    """Sell a model to a customer: make the customer if there is none, set the price, give a live key.
+def sell(act: Act, *, model: str, to: Name, price: str = "", credit: str = "", label: Label = "", output: int = 0) -> Sold:
+    """Sell a model, or an engine elsewhere, to a customer: make the customer if there is none, set the price, give a live key.
 
-    Done again it makes no second customer and no second key. All of it is one transaction.
+    ``output`` says how many read tokens a written one costs as, of a model that writes (0: as before). Done again it makes no
+    second customer and no second key. All of it is one transaction.
     """
     shop = act.shop
     with act.transaction():
@@ -150,8 +151,8 @@ def sell(act: Act, *, model: str, to: Name, price: str = "", credit: str = "", l
         elif plan.credit is not None and plan.credit != who.credit_micros:
             who = customer_limit(act, customer=who.id, credit=credit)
         holds = plan.price
-        if plan.rate is not None:
-            holds = price_set(act, model=plan.model, price=price, currency=shop.currency)
+        if plan.rate is not None or (output and price and (holds is None or output != holds.output)):
+            holds = price_set(act, model=plan.model, price=price, currency=shop.currency, output=output)
         issued = None if plan.key else key_new(act, customer=who.id, label=label)
     assert holds is not None
-    return Sold(str(shop.named(model, "package")), who, plan.customer is None, holds, plan.rate is not None, plan.key, issued)
+    return Sold(sold_release(shop, model), who, plan.customer is None, holds, holds is not plan.price, plan.key, issued)
