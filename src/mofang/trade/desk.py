@@ -45,10 +45,9 @@ from mofang.trade.outbox import Outbox, Receiver
 from mofang.trade.pace import Entered, Pace
 from mofang.trade.prices import Price
 from mofang.trade.purses import Budgets
-from mofang.trade.queries import costs_page, read_asked, usage_page
+from mofang.trade.queries import answer_query
 from mofang.trade.repeats import Repeats
 from mofang.trade.replay import Stored, check_retry_key, replay_name, request_digest, same_request, stored_answers
-from mofang.trade.usage_file import usage_file
 from mofang.trade.writing import predict_text
 
 DEADLINE_S = 30.0  # for the prediction
@@ -208,13 +207,7 @@ class Desk:
 
     async def query(self, who: Who, kind: str, given: dict[str, list[str]]) -> dict[str, Any]:
         """The caller's own use (``usage``) or costs (``costs``) in buckets of time, or a month's use as a CSV file (``file``)."""
-        if kind == "file":
-            month = (given.get("month") or [""])[-1]
-            return {"csv": await asyncio.to_thread(usage_file, self.reader, who.customer, month, self.meter.utc_offset)}
-        asked = read_asked(kind, given, self.meter.utc_offset)
-        if kind == "usage":
-            return await asyncio.to_thread(usage_page, self.reader, who.customer, asked)
-        return await asyncio.to_thread(costs_page, self.reader, who.customer, asked, self.meter.utc_offset)
+        return await asyncio.to_thread(answer_query, self.reader, who.customer, kind, given, self.meter.utc_offset)
 
     async def find(self, who: Who, model: str, request: str = "") -> Served:
         """The model that answers to a name for this caller and request, opened where it is not; refused as ``predict`` does."""
