@@ -38,6 +38,7 @@ COMMANDS: dict[str, Access] = {
     "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,
     "limit set": MONEY, "limit show": MONEY, "limit list": MONEY,
     "remote add": SERVER, "remote remove": SERVER, "remote secret": SERVER, "remote list": MONEY,
+    "outbox add": SERVER, "outbox remove": SERVER, "outbox secret": SERVER, "outbox send": SERVER, "outbox list": MONEY,
     "pay": MONEY, "credit": MONEY, "usage": MONEY, "customer show": MONEY, "customer agree": MONEY, "customer subscribe": MONEY,
     "customer unsubscribe": MONEY, "customer churn": MONEY,
     "price set": MONEY, "price suggest": MONEY, "price list": MONEY,
