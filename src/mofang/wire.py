@@ -88,6 +88,7 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     from mofang.trade.looked import SECRET, Marks
     from mofang.trade.meter import Meter
     from mofang.trade.pace import Pace
+    from mofang.trade.papers import Papers
     from mofang.trade.remotes import remotes
 
     shop.journals.make_tables()
@@ -111,6 +112,7 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     marks = Marks(shop.secret(SECRET), Cabinet(own), lambda account: directory.picture.keep.get(account, 0))
     desk = Desk(directory, Meter(shop.control.again(), utc_offset=shop_offset(shop)), models, shop.control.again(),
                 router=router, marks=marks, pace=Pace(shop.path / "scratch" / "limits"))
+    desk.own.papers = Papers(shop.again())
     desk.gateway = Gateway(directory, partial(secret_value, shop.again()))
     if followed or not (names or only_elsewhere):
         desk.rollout = Rollout(shop.control.again(), router, Opened(own, desk, engine), sorted(followed))

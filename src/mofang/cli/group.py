@@ -38,6 +38,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "sell": ("offer", "sell a model to a customer: customer, price and key in one", "把模型卖给客户：客户、价格、密钥一步完成"),
         "customer": ("sell", "add, list and top up customers", "添加、查看客户，给客户充值"),
         "key": ("sell", "issue, list, rotate and revoke keys", "签发、查看、轮换和吊销密钥"),
+        "member": ("member", "a customer's people, and what their keys are good for", "客户的成员，以及其密钥的用途"),
         "limit": ("limit", "how fast, how many at once, how much money a month", "限制速率、并发数和每月预算"),
         "price": ("offer", "set and list prices", "设定和查看价格"),
         "remote": ("elsewhere", "sell models of engines elsewhere, behind our keys and meter", "出售别处引擎上的模型，由本店管密钥和计量"),

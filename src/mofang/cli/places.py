@@ -36,6 +36,7 @@ COMMANDS: dict[str, Access] = {
     "customer new": MONEY, "customer limit": MONEY, "customer list": MONEY, "customer top-up": MONEY,
     "customer credit-note": MONEY, "customer priority": MONEY, "customer keep": MONEY,
     "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,
+    "member add": MONEY, "member remove": MONEY, "member list": MONEY,
     "limit set": MONEY, "limit show": MONEY, "limit list": MONEY,
     "remote add": SERVER, "remote remove": SERVER, "remote secret": SERVER, "remote list": MONEY,
     "price set": MONEY, "price list": MONEY,

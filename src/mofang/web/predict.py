@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from mofang.core.errors import MofangError
 from mofang.serve.boundary import attempt_async
 from mofang.trade.desk import Reply
-from mofang.web import account, metrics, oip, openai, openapi, plain
+from mofang.web import account, invoiced, metrics, oip, openai, openapi, plain
 from mofang.web.routes import (
     JSON,
     AsgiScope,
@@ -33,7 +33,8 @@ from mofang.web.statistics import Statistics
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 # one line for each protocol: its module's ROUTES
-ROUTES: tuple[Route, ...] = (*plain.ROUTES, *account.ROUTES, *openai.ROUTES, *oip.ROUTES, *metrics.ROUTES, *openapi.ROUTES)
+ROUTES: tuple[Route, ...] = (*plain.ROUTES, *account.ROUTES, *invoiced.ROUTES, *openai.ROUTES, *oip.ROUTES, *metrics.ROUTES,
+                            *openapi.ROUTES)
 
 
 class Door(Protocol):

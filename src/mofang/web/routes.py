@@ -23,6 +23,7 @@ from mofang.core.identity import new_id
 from mofang.core.language import Language, language_of
 from mofang.serve.models import Models
 from mofang.trade.desk import Call, Reply, Served
+from mofang.trade.own import Own
 
 DRAIN_BYTES_MAX = 65_536
 KNOWN_MAX = 1024
@@ -58,12 +59,9 @@ class Desk(Protocol[Who]):
         """Answer and charge, or MofangError."""
         ...
 
-    async def usage(self, who: Who) -> dict[str, Any]:
-        """The caller's own account."""
-        ...
-
-    async def query(self, who: Who, kind: str, given: dict[str, list[str]]) -> dict[str, Any]:
-        """The caller's own use or costs in buckets of time."""
+    @property
+    def own(self) -> Own:
+        """What callers see of their own accounts."""
         ...
 
     def health(self) -> tuple[bool, dict[str, Any]]:
