@@ -56,7 +56,7 @@ def test_a_members_keys_go_by_the_role_and_end_with_the_member(shop: Shop) -> No
 def sold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serving, Shop]]:
     shop = stock(tmp_path_factory.mktemp("papers") / "shop", price="0.01")
     serving = Serving(shop, {"noop@1": Noop()})
-    serving.desk.own.papers = Papers(shop.again())
+    serving.desk.accounts.papers = Papers(shop.again())
     yield serving, shop
     serving.stop()
     assert shop.journals.verify() == []

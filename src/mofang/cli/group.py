@@ -41,8 +41,13 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "member": ("member", "a customer's people, and what their keys are good for", "客户的成员，以及其密钥的用途"),
         "limit": ("limit", "how fast, how many at once, how much money a month", "限制速率、并发数和每月预算"),
         "price": ("offer", "set and list prices", "设定和查看价格"),
+        "lease": ("lease", "lease a model for offline use, or run a leased one", "出租模型供离线使用，或运行租来的模型"),
         "remote": ("elsewhere", "sell models of engines elsewhere, behind our keys and meter", "出售别处引擎上的模型，由本店管密钥和计量"),
         "invoice": ("sell", "bill a customer for a period", "为客户出具一个周期的账单"),
+        "pay": ("books", "book a customer's payment", "登记客户付款"),
+        "credit": ("books", "give back part of an invoice's line", "退还账单某一行的一部分"),
+        "usage": ("books", "a customer's use by day, key and model", "客户用量：按日、密钥和模型"),
+        "customise": ("customise", "a customer's own model, taught from a release and own records", "用发布版和客户自己的记录训练其专属模型"),
     },
     ("Look back", "回看"): {
         "status": ("status", "the day on one screen (also: bare mofang)", "一屏看完今天（直接输入 mofang 也可）"),

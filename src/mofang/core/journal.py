@@ -26,6 +26,7 @@ ROW_FORMAT = 1
 SEAL_FORMAT = 1
 ROWS_AT_ONCE = 64
 PAGE_ROWS = 2000
+SEAL_ROWS = 100_000  # of one seal at most
 
 
 @dataclass(frozen=True)
@@ -227,8 +228,11 @@ class Journals:
 
     # Sealing
 
-    def unsealed(self, journal: str) -> tuple[list[Row], dict[str, tuple[int, int]]]:
-        """Rows that no seal holds yet and that no open transaction can still precede, with (from, to) per writer."""
+    def unsealed(self, journal: str, most: int = SEAL_ROWS) -> tuple[list[Row], dict[str, tuple[int, int]]]:
+        """Rows that no seal holds yet and that no open transaction can still precede, with (from, to) per writer.
+
+        No more than ``most``, so that a month of millions becomes many seals and never stands in memory.
+        """
         last = self.last_seal(journal)
         done: dict[str, int] = json.loads(last[3]) if last else {}
         closed = " and tx < pg_snapshot_xmin(pg_current_snapshot())" if self.db.dialect == "postgresql" else ""
@@ -237,10 +241,10 @@ class Journals:
         ranges: dict[str, tuple[int, int]] = {}
         for writer, newest in sorted(self.db.rows(sql, (journal,))):
             start = done.get(writer, 0)
-            if newest <= start:
+            if newest <= start or len(rows) >= most:
                 continue
-            sql_rows = f"select {COLUMNS} from journal where journal=? and writer=? and seq>?{closed} order by seq"
-            found = [Row(*row) for row in self.db.rows(sql_rows, (journal, writer, start))]
+            sql_rows = f"select {COLUMNS} from journal where journal=? and writer=? and seq>?{closed} order by seq limit ?"
+            found = [Row(*row) for row in self.db.rows(sql_rows, (journal, writer, start, most - len(rows)))]
             if found:
                 ranges[writer] = (start + 1, found[-1].seq)
                 rows.extend(found)

@@ -30,6 +30,7 @@ from mofang.serve.models import Models
 from mofang.serve.rollout import Rollout
 from mofang.serve.routing import Router
 from mofang.trade.commit import Charge, Draw, Find, Work, most_for
+from mofang.trade.custom_served import OwnModels
 from mofang.trade.customers import Customer
 from mofang.trade.directory import Directory
 from mofang.trade.gateway import Gateway
@@ -39,7 +40,7 @@ from mofang.trade.looked import Marks
 from mofang.trade.meter import Meter
 from mofang.trade.model import Model, Record
 from mofang.trade.opened import Asked, Opened, begin
-from mofang.trade.outbox import Outbox
+from mofang.trade.outbox import Outbox, Receiver
 from mofang.trade.own import Own, check_may
 from mofang.trade.pace import Entered, Pace
 from mofang.trade.prices import Price
@@ -141,11 +142,12 @@ class Desk:
         self.served = served if isinstance(served, Models) else Models(served)
         self.gateway: Gateway | None = None  # to engines elsewhere
         self.pace = pace or Pace()
-        self.own = Own(reader, meter.utc_offset)
+        self.own: OwnModels | None = None  # models of customers' own
+        self.accounts = Own(reader, meter.utc_offset)
         self.closing = False
         self.running: set[tuple[str, str]] = set()  # retry keys being answered now
         self.repeats = Repeats()
-        self.pending: dict[asyncio.Future[Any], tuple[Ticket | None, float]] = {}
+        self.pending: dict[Receiver, tuple[Ticket | None, float]] = {}
         self.outbox: Outbox
         self._sweeper: asyncio.Task[None]
 
@@ -164,7 +166,8 @@ class Desk:
         if self.gateway is not None:
             self.gateway.close()
         self.closing = True
-        await asyncio.to_thread(self.served.close)
+        for models in (self.served, *([self.own.models] if self.own else [])):
+            await asyncio.to_thread(models.close)
         if self.rollout is not None:
             await asyncio.to_thread(self.rollout.close)
         await asyncio.to_thread(self.meter.close)
@@ -200,6 +203,10 @@ class Desk:
 
     async def find(self, who: Who, model: str, request: str = "") -> Served:
         """The model that answers to a name for this caller and request, opened where it is not; refused as ``predict`` does."""
+        own: Served | None = await self.own.find(who.customer.id, model) if self.own is not None else None
+        if own is not None:
+            check_scope(who.key, own.name)
+            return own
         name = self.router.choose(model, who.customer.id, request or new_id("req"))
         found: Served = self.served.get(name) or await self._wake(name, who.key)
         check_scope(who.key, found.name)
@@ -277,7 +284,7 @@ class Desk:
                     raise
             served = await self._wake(served.name, who.key)
 
-    def _answered(self, call: Call, quote: Quote, many: bool, told: dict[str, Any], future: asyncio.Future[Any],
+    def _answered(self, call: Call, quote: Quote, many: bool, told: dict[str, Any], future: Receiver,
                   records: list[Record], outcome: list[dict[str, Any]] | MofangError) -> None:
         """On the engine's thread: an answer goes on to the meter, a refusal back to the caller."""
         refusal = outcome
@@ -296,7 +303,7 @@ class Desk:
         self.meter.release(quote.who.customer.id, quote.reserved, quote.who.budgets)
         self.outbox.put(future, refusal)
 
-    def _charge(self, call: Call, quote: Quote, told: dict[str, Any], future: asyncio.Future[Any]) -> Charge:
+    def _charge(self, call: Call, quote: Quote, told: dict[str, Any], future: Receiver) -> Charge:
         who, served, price = quote.who, quote.served, quote.price
         answer = {"request_id": call.request_id, "model": served.name, "units": quote.units,
                   "price": price.exact(quote.units) if price else "0", "currency": who.customer.currency,

@@ -27,6 +27,7 @@ from mofang.trade.keys import Key, keys
 from mofang.trade.limits import low_budgets
 from mofang.trade.live import serving
 from mofang.trade.prices import price_at, prices
+from mofang.trade.standing import unusual
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -160,6 +161,11 @@ class Books:
                 found.append(Alert("invoice-unfinished", say("Invoice {number} was cut short.", "账单 {number} 尚未生成完。",
                                                              number=claim.number),
                                    f"mofang invoice {shlex.quote(names[claim.account])} --period {claim.period}"))
+        for one in unusual(self.shop.control, shop_offset(self.shop)):
+            found.append(Alert("volume-unusual", say("{name} has asked {n} times today; {usual} are usual.",
+                                                     "{name} 今天已请求 {n} 次；平常为 {usual} 次。", name=one.customer,
+                                                     n=f"{one.requests:,}", usual=f"{one.usual:,}"),
+                               f"mofang usage {shlex.quote(one.customer)}"))
         return [*found, *self._low(), *self._over()]
 
     def _low(self) -> list[Alert]:

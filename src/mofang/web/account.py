@@ -16,7 +16,7 @@ FIELDS_MAX = 50
 
 async def usage(call: Exchange) -> Reply:
     """The caller's own account in the running month."""
-    return Reply(200, orjson.dumps({"request_id": call.request_id, **await call.desk.own.usage(call.who)}))
+    return Reply(200, orjson.dumps({"request_id": call.request_id, **await call.desk.accounts.usage(call.who)}))
 
 
 def asked(call: Exchange) -> dict[str, list[str]]:
@@ -29,12 +29,12 @@ def asked(call: Exchange) -> dict[str, list[str]]:
 
 async def used(call: Exchange) -> Reply:
     """Requests, units and tokens in buckets of time."""
-    return Reply(200, orjson.dumps(await call.desk.own.query(call.who, "usage", asked(call))))
+    return Reply(200, orjson.dumps(await call.desk.accounts.query(call.who, "usage", asked(call))))
 
 
 async def costs(call: Exchange) -> Reply:
     """What each day cost."""
-    return Reply(200, orjson.dumps(await call.desk.own.query(call.who, "costs", asked(call))))
+    return Reply(200, orjson.dumps(await call.desk.accounts.query(call.who, "costs", asked(call))))
 
 
 def _about(widths: list[str], groups: list[str]) -> dict[str, Any]:

@@ -13,18 +13,18 @@ from mofang.web.routes import Exchange, Route
 
 async def invoices(call: Exchange) -> Reply:
     """The list."""
-    return Reply(200, orjson.dumps({"object": "list", "data": await call.desk.own.invoices(call.who)}))
+    return Reply(200, orjson.dumps({"object": "list", "data": await call.desk.accounts.invoices(call.who)}))
 
 
 async def invoice(call: Exchange) -> Reply:
     """The document."""
-    return Reply(200, await call.desk.own.invoice(call.who, call.params["number"], "json"))
+    return Reply(200, await call.desk.accounts.invoice(call.who, call.params["number"], "json"))
 
 
 async def file(call: Exchange) -> Reply:
     """The document in another form."""
     kind = call.params["kind"]
-    body = await call.desk.own.invoice(call.who, call.params["number"], kind)
+    body = await call.desk.accounts.invoice(call.who, call.params["number"], kind)
     name = f"attachment; filename=\"invoice.{kind}\"".encode()
     return Reply(200, body, ((b"content-type", TYPES[kind]), (b"content-disposition", name)))
 

@@ -60,7 +60,7 @@ class Desk(Protocol[Who]):
         ...
 
     @property
-    def own(self) -> Own:
+    def accounts(self) -> Own:
         """What callers see of their own accounts."""
         ...
 
