@@ -29,7 +29,9 @@ from mofang.trade.gateway import Gateway
 from mofang.trade.keys import key_new
 from mofang.trade.meter import RETRY_S
 from mofang.trade.prices import price_set
+from mofang.trade.reconcile import reconcile
 from mofang.trade.remotes import remote_add
+from mofang.web.access import AccessLog
 from tests.stories.terminal import eventually
 from tests.web.double import Double
 from tests.web.serving import Fixed, InThread, Serving
@@ -68,10 +70,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory, double: tuple[Double, int]) -
 def serving(shop: Shop) -> Iterator[Serving]:
     made = Serving(shop, {"noop@1": Noop(), "free@1": Noop(), "held@1": Fixed(held), "broken@1": Fixed(lambda _records: [{"label": object()}])})
     made.desk.gateway = Gateway(made.desk.directory, partial(secret_value, shop))
+    made.app.statistics.access = AccessLog(shop.path / "scratch" / "access")
     yield made
     gate.set()
+    made.app.statistics.gather()
+    found = reconcile(shop)
     made.stop()
-    assert shop.journals.verify() == []
+    assert shop.journals.verify() == [] and found.wrong == 0 and found.answered > 20, found
 
 
 @pytest.fixture
