@@ -52,7 +52,8 @@ class Differences:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON; of each kind at most some by name."""
-        return {name: value[:SHOWN] if isinstance(value, list) else value for name, value in asdict(self).items()} | {"wrong": self.wrong}
+        shown = {name: value[:SHOWN] if isinstance(value, list) else value for name, value in asdict(self).items()}
+        return shown | {"wrong": self.wrong}
 
 
 def reconcile(shop: Shop, days: int = 2) -> Differences:
