@@ -27,10 +27,14 @@ def pay(context: Context, customer: str, amount: str, reference: str, by: str, u
 
     shop = context.shop
     made = shop.act(paid.pay, customer=customer, amount=amount, reference=reference, by=by, until=until)
-    context.say("{money} booked for {customer}{until}{again}", "已为 {customer} 入账 {money}{until}{again}", customer=customer,
-                money=format_micros(made.micros, shop.currency),
-                until=say(", to be used until {day}", "，{day} 前有效", day=made.until) if made.until else "",
-                again=say(" (already booked; nothing changed)", "（此前已入账，没有重复）") if made.repeated else "")
+    context.say(
+        "{money} booked for {customer}{until}{again}",
+        "已为 {customer} 入账 {money}{until}{again}",
+        customer=customer,
+        money=format_micros(made.micros, shop.currency),
+        until=say(", to be used until {day}", "，{day} 前有效", day=made.until) if made.until else "",
+        again=say(" (already booked; nothing changed)", "（此前已入账，没有重复）") if made.repeated else "",
+    )
     context.next(f"mofang customer show {shlex.quote(customer)}")
 
 
@@ -48,13 +52,28 @@ def credit(context: Context, invoice: str, line: int, units: int, amount: str, w
     from mofang.trade import credits
 
     part = say("{n} units", "{n} 单位", n=f"{units:,}") if units else amount
-    context.confirm([say("{part} of line {line} of {invoice} are given back: {why}. It cannot be taken back.",
-                         "将退还账单 {invoice} 第 {line} 行中的 {part}：{why}。此操作无法撤销。", part=part, line=line, invoice=invoice,
-                         why=why)], yes)
+    context.confirm(
+        [
+            say(
+                "{part} of line {line} of {invoice} are given back: {why}. It cannot be taken back.",
+                "将退还账单 {invoice} 第 {line} 行中的 {part}：{why}。此操作无法撤销。",
+                part=part,
+                line=line,
+                invoice=invoice,
+                why=why,
+            )
+        ],
+        yes,
+    )
     made = context.shop.act(credits.credit_line, invoice=invoice, line=line, units=units, amount=amount, why=why)
-    context.say("{money} given back of {invoice}, line {line}{again}", "已退还账单 {invoice} 第 {line} 行：{money}{again}",
-                money=format_micros(made.micros, made.currency), invoice=made.number, line=made.line,
-                again=say(" (already booked; nothing changed)", "（此前已登记，没有重复）") if made.repeated else "")
+    context.say(
+        "{money} given back of {invoice}, line {line}{again}",
+        "已退还账单 {invoice} 第 {line} 行：{money}{again}",
+        money=format_micros(made.micros, made.currency),
+        invoice=made.number,
+        line=made.line,
+        again=say(" (already booked; nothing changed)", "（此前已登记，没有重复）") if made.repeated else "",
+    )
     context.next("mofang customer", f"mofang trace {made.number} {made.line}")
 
 
@@ -82,5 +101,15 @@ def usage(context: Context, customer: str, month: str, out: Path | None, csv: bo
     import csv as reader
 
     rows = list(reader.DictReader(text.splitlines()))
-    context.table(rows, {"day": say("day", "日期"), "key": say("key", "密钥"), "model": say("model", "模型"), "test": say("test", "测试"),
-                         "requests": say("requests", "请求"), "units": say("units", "计量"), "debited": say("debited", "扣款")})
+    context.table(
+        rows,
+        {
+            "day": say("day", "日期"),
+            "key": say("key", "密钥"),
+            "model": say("model", "模型"),
+            "test": say("test", "测试"),
+            "requests": say("requests", "请求"),
+            "units": say("units", "计量"),
+            "debited": say("debited", "扣款"),
+        },
+    )

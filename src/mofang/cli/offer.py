@@ -193,14 +193,17 @@ def price_list(context: Context, as_json: bool, as_csv: bool) -> None:
 
     rows = [{"model": one.model, "version": one.version, "per_1000": one.exact(1000), "kind": one.plan["kind"],
              "currency": one.currency, "from": when(one.from_us), "plan": one.plan} for one in all_prices(context.shop)]
-    context.table(rows, {"model": say("model", "模型"), "version": say("version", "版本"), "per_1000": say("per 1,000 at most", "每千次（最高）"),
-                         "kind": say("kind", "种类"), "currency": say("currency", "货币"), "from": say("from", "生效")}, as_json=as_json, as_csv=as_csv)
+    words = {"model": say("model", "模型"), "version": say("version", "版本"), "per_1000": say("per 1,000 at most", "每千次（最高）"),
+             "kind": say("kind", "种类"), "currency": say("currency", "货币"), "from": say("from", "生效")}
+    context.table(rows, words, as_json=as_json, as_csv=as_csv)
 
 
 @price.command("suggest")
 @click.argument("model")
-@click.option("--volume", type=click.IntRange(1), required=True, help="Units that are expected to be sold, over which making is spread.")
-@click.option("--margin", type=click.IntRange(0, 95), default=50, show_default=True, help="Per cent of the price that should be left.")
+@click.option("--volume", type=click.IntRange(1), required=True,
+              help="Units that are expected to be sold, over which making is spread.")
+@click.option("--margin", type=click.IntRange(0, 95), default=50, show_default=True,
+              help="Per cent of the price that should be left.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def price_suggest(context: Context, model: str, volume: int, margin: int, as_json: bool) -> None:
@@ -220,14 +223,16 @@ def price_suggest(context: Context, model: str, volume: int, margin: int, as_jso
     def money(micros: int | None) -> str:
         return say("none", "无") if micros is None else format_micros(micros, context.shop.currency)
 
-    context.say("{model}: making {making}, {per} of it in each 1,000 of {units} units; serving 1,000 costs {serving} ({speed:.0f}/s).",
-                "{model}：制作成本 {making}，按 {units} 单位分摊，每千单位 {per}；服务每千单位 {serving}（{speed:.0f} 条/秒）。", model=found.model,
-                making=money(found.making), per=money(found.making_per_1000), units=f"{volume:,}", serving=money(found.serving_per_1000),
-                speed=found.samples_per_s)
+    context.say("{model}: making {making}, {per} of it in each 1,000 of {units} units; serving 1,000 costs {serving} "
+                "({speed:.0f}/s).", "{model}：制作成本 {making}，按 {units} 单位分摊，每千单位 {per}；服务每千单位 {serving}（{speed:.0f} 条/秒）。",
+                model=found.model,
+                making=money(found.making), per=money(found.making_per_1000), units=f"{volume:,}",
+                serving=money(found.serving_per_1000), speed=found.samples_per_s)
     context.say("For a margin of {margin}%: {price} for 1,000. Now it is {now}.", "毛利率 {margin}%：每千单位 {price}。现价：{now}。",
                 margin=margin, price=money(found.price_per_1000), now=money(found.now_per_1000))
     rows = [{"customer": one.customer, "units": one.units, "earned": money(one.earned), "serving": money(one.serving),
              "making": money(one.making), "margin": money(one.margin)} for one in found.shares]
     context.table(rows, {"customer": say("customer", "客户"), "units": say("units", "计量"), "earned": say("earned", "收入"),
-                         "serving": say("serving", "服务成本"), "making": say("making, its part", "分摊的制作成本"), "margin": say("margin", "毛利")})
+                         "serving": say("serving", "服务成本"), "making": say("making, its part", "分摊的制作成本"),
+                         "margin": say("margin", "毛利")})
     context.next(f"mofang price set {found.model} {format_micros(found.price_per_1000, context.shop.currency)}/1000")

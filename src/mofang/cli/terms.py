@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -47,9 +48,14 @@ def subscribe(context: Context, /, **given: Any) -> None:
     from mofang.trade import agreed
 
     made = context.shop.act(agreed.customer_subscribe, **given)
-    context.say("{model}: {money} a month with {units} units, from {first}", "{model}：每月 {money}，含 {units} 单位，自 {first} 起",
-                model=made.model, money=format_micros(made.monthly_micros, context.shop.currency), units=f"{made.included:,}",
-                first=made.first)
+    context.say(
+        "{model}: {money} a month with {units} units, from {first}",
+        "{model}：每月 {money}，含 {units} 单位，自 {first} 起",
+        model=made.model,
+        money=format_micros(made.monthly_micros, context.shop.currency),
+        units=f"{made.included:,}",
+        first=made.first,
+    )
     context.next(f"mofang invoice {shlex.quote(given['customer'])} --preview")
 
 
@@ -86,34 +92,77 @@ def show(context: Context, customer: str, as_json: bool) -> None:
         return format_micros(micros, found["currency"])
 
     context.say("{name}  {id}", "{name}  {id}", name=found["customer"], id=found["id"])
-    context.say("  credit {credit} a month · balance {balance} · available {available} · keys {keys}",
-                "  每月额度 {credit} · 余额 {balance} · 可用 {available} · 密钥 {keys}", credit=money(found["credit_micros"]),
-                balance=money(found["balance_micros"]), available=money(found["available_micros"]), keys=found["keys"])
+    context.say(
+        "  credit {credit} a month · balance {balance} · available {available} · keys {keys}",
+        "  每月额度 {credit} · 余额 {balance} · 可用 {available} · 密钥 {keys}",
+        credit=money(found["credit_micros"]),
+        balance=money(found["balance_micros"]),
+        available=money(found["available_micros"]),
+        keys=found["keys"],
+    )
     terms = found["agreed"]
     if any(terms.values()):
-        context.say("  discount {discount:g}% · tax {tax:g}% {name} · minimum {minimum} · segment {segment}",
-                    "  折扣 {discount:g}% · 税 {tax:g}% {name} · 最低消费 {minimum} · 分组 {segment}", name=terms["tax_name"],
-                    discount=terms["discount_ppm"] / 10_000, tax=terms["tax_ppm"] / 10_000, minimum=money(terms["minimum_micros"]),
-                    segment=terms["segment"] or "–")
+        context.say(
+            "  discount {discount:g}% · tax {tax:g}% {name} · minimum {minimum} · segment {segment}",
+            "  折扣 {discount:g}% · 税 {tax:g}% {name} · 最低消费 {minimum} · 分组 {segment}",
+            name=terms["tax_name"],
+            discount=terms["discount_ppm"] / 10_000,
+            tax=terms["tax_ppm"] / 10_000,
+            minimum=money(terms["minimum_micros"]),
+            segment=terms["segment"] or "–",
+        )
     for one in found["subscriptions"]:
-        context.say("  subscription {model}: {money} a month, {units} units, {first} – {last}",
-                    "  订阅 {model}：每月 {money}，{units} 单位，{first} – {last}", model=one["model"], money=money(one["monthly_micros"]),
-                    units=f"{one['included']:,}", first=one["first"], last=one["last"] or "…")
-    rows = [{**one, "debited": money(one["debited_micros"])} for one in found["use"]]
-    context.table(rows, {"month": say("month", "月份"), "model": say("model", "模型"), "requests": say("requests", "请求"),
-                         "units": say("units", "计量"), "debited": say("debited", "扣款")})
-    bills = [{"invoice": one["invoice"], "total": money(one["total_micros"])} for one in found["invoices"]]
-    context.table(bills, {"invoice": say("invoice", "账单"), "total": say("total", "合计")})
-    paid = [{"paid": money(one["micros"]), "by": one["way"] or "–", "reference": one["reference"], "until": one["until"] or "–"}
-            for one in found["payments"]]
-    context.table(paid, {"paid": say("paid", "付款"), "by": say("by", "方式"), "reference": say("reference", "编号"),
-                         "until": say("until", "有效期")})
+        context.say(
+            "  subscription {model}: {money} a month, {units} units, {first} – {last}",
+            "  订阅 {model}：每月 {money}，{units} 单位，{first} – {last}",
+            model=one["model"],
+            money=money(one["monthly_micros"]),
+            units=f"{one['included']:,}",
+            first=one["first"],
+            last=one["last"] or "…",
+        )
+    _show_books(context, found, money)
     context.next(f"mofang usage {shlex.quote(found['customer'])}", f"mofang invoice {shlex.quote(found['customer'])} --preview")
 
 
+def _show_books(context: Context, found: dict[str, Any], money: Callable[[int], str]) -> None:
+    """Use by month and model, bills, payments."""
+    rows = [{**one, "debited": money(one["debited_micros"])} for one in found["use"]]
+    context.table(
+        rows,
+        {
+            "month": say("month", "月份"),
+            "model": say("model", "模型"),
+            "requests": say("requests", "请求"),
+            "units": say("units", "计量"),
+            "debited": say("debited", "扣款"),
+        },
+    )
+    bills = [{"invoice": one["invoice"], "total": money(one["total_micros"])} for one in found["invoices"]]
+    context.table(bills, {"invoice": say("invoice", "账单"), "total": say("total", "合计")})
+    paid = [
+        {"paid": money(one["micros"]), "by": one["way"] or "–", "reference": one["reference"], "until": one["until"] or "–"}
+        for one in found["payments"]
+    ]
+    context.table(
+        paid,
+        {
+            "paid": say("paid", "付款"),
+            "by": say("by", "方式"),
+            "reference": say("reference", "编号"),
+            "until": say("until", "有效期"),
+        },
+    )
+
+
 @click.command("churn")
-@click.option("--by", type=click.Choice(["month", "cohort", "customer", "model", "segment"]), default="month", show_default=True,
-              help="Who came and went by month; who stayed by first month; or use by month and …")
+@click.option(
+    "--by",
+    type=click.Choice(["month", "cohort", "customer", "model", "segment"]),
+    default="month",
+    show_default=True,
+    help="Who came and went by month; who stayed by first month; or use by month and …",
+)
 @listing
 @pass_context
 def churn(context: Context, by: str, as_json: bool, as_csv: bool) -> None:
@@ -123,17 +172,36 @@ def churn(context: Context, by: str, as_json: bool, as_csv: bool) -> None:
 
     shop = context.shop
     if by == "cohort":
-        rows = [{"first_month": one["first_month"], "customers": one["customers"], **one["asked"]} for one in standing.cohorts(shop)]
+        rows = [
+            {"first_month": one["first_month"], "customers": one["customers"], **one["asked"]} for one in standing.cohorts(shop)
+        ]
         months = sorted({name for row in rows for name in row if name not in ("first_month", "customers")})
-        words = {"first_month": say("first month", "首月"), "customers": say("customers", "客户"), **{name: name for name in months}}
+        words = {
+            "first_month": say("first month", "首月"),
+            "customers": say("customers", "客户"),
+            **{name: name for name in months},
+        }
         context.table(rows, words, as_json=as_json, as_csv=as_csv)
         return
     rows = standing.churn(shop) if by == "month" else standing.use_over_time(shop, by)  # type: ignore[arg-type]
     for row in rows:
-        row |= {"debited": format_micros(row["debited_micros"], shop.currency),
-                "lost_money": format_micros(row.get("lost_micros", 0), shop.currency)}
-    words = {"month": say("month", "月份"), **({} if by == "month" else {by: say(by, {"customer": "客户", "model": "模型"}.get(by, "分组"))})}
-    words |= {"active": say("active", "活跃"), "new": say("new", "新增"), "back": say("back", "回归"), "lost": say("lost", "流失"),
-              "lost_money": say("lost, month before", "流失客户上月额")} if by == "month" else {"requests": say("requests", "请求"),
-                                                                                       "units": say("units", "计量")}
+        row |= {
+            "debited": format_micros(row["debited_micros"], shop.currency),
+            "lost_money": format_micros(row.get("lost_micros", 0), shop.currency),
+        }
+    words = {
+        "month": say("month", "月份"),
+        **({} if by == "month" else {by: say(by, {"customer": "客户", "model": "模型"}.get(by, "分组"))}),
+    }
+    words |= (
+        {
+            "active": say("active", "活跃"),
+            "new": say("new", "新增"),
+            "back": say("back", "回归"),
+            "lost": say("lost", "流失"),
+            "lost_money": say("lost, month before", "流失客户上月额"),
+        }
+        if by == "month"
+        else {"requests": say("requests", "请求"), "units": say("units", "计量")}
+    )
     context.table(rows, {**words, "debited": say("debited", "扣款")}, as_json=as_json, as_csv=as_csv)

@@ -34,8 +34,9 @@ def percent(text: str) -> int:
 
 
 @action(may="money")
-def customer_agree(act: Act, *, customer: str, discount: str = "", tax: str = "", tax_name: str = "", minimum: str = "",
-                   segment: str = "") -> Agreed:
+def customer_agree(
+    act: Act, *, customer: str, discount: str = "", tax: str = "", tax_name: str = "", minimum: str = "", segment: str = ""
+) -> Agreed:
     """Agree on a discount, a tax rate or a least amount a month; what is left out stays as it is, ``0`` takes it away.
 
     ``discount`` and ``tax`` are per cent with at most four decimals (``10%``, ``8.875``); ``tax_name`` stands on the tax's line
@@ -46,9 +47,13 @@ def customer_agree(act: Act, *, customer: str, discount: str = "", tax: str = ""
         before = agreement(db, found.id)
         if max(len(tax_name.strip()), len(segment.strip())) > WORD_MOST:
             raise MofangError("word-too-long", most=WORD_MOST)
-        new = Agreed(percent(discount) if discount.strip() else before.discount_ppm, percent(tax) if tax.strip() else before.tax_ppm,
-                     tax_name.strip() or before.tax_name, parse_amount(minimum, found.currency) if minimum.strip() else before.minimum_micros,
-                     segment.strip() or before.segment)
+        new = Agreed(
+            percent(discount) if discount.strip() else before.discount_ppm,
+            percent(tax) if tax.strip() else before.tax_ppm,
+            tax_name.strip() or before.tax_name,
+            parse_amount(minimum, found.currency) if minimum.strip() else before.minimum_micros,
+            segment.strip() or before.segment,
+        )
         act.record("customers", NewRow("agreed", dict(new.__dict__), account=found.id))
     return new
 
@@ -57,12 +62,21 @@ Day = Annotated[str, Rule(pattern=r"^(20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01
 
 
 @action(may="money")
-def customer_subscribe(act: Act, *, customer: str, model: str, monthly: str, included: Annotated[int, Rule(ge=0, le=UNITS_MOST)] = 0,
-                       starts: Day = "", ends: Day = "") -> Subscription:
+def customer_subscribe(
+    act: Act,
+    *,
+    customer: str,
+    model: str,
+    monthly: str,
+    included: Annotated[int, Rule(ge=0, le=UNITS_MOST)] = 0,
+    starts: Day = "",
+    ends: Day = "",
+) -> Subscription:
     """Have a customer pay a monthly fee for a model, with a number of units in it; what goes beyond is charged at its price.
 
-    Days are on the shop's clock; ``starts`` is today if left out, ``ends`` the last day. A month in which it runs on some days only
-    costs that share of the fee and holds that share of the units. Raises ``subscription-exists`` where one for this model runs on.
+    Days are on the shop's clock; ``starts`` is today if left out, ``ends`` the last day. A month in which it runs on
+    some days only costs that share of the fee and holds that share of the units. Raises ``subscription-exists`` where one
+    for this model runs on.
     """
     base = model.partition("@")[0]
     with turn(act, "customers") as db:

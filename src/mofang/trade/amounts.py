@@ -80,19 +80,38 @@ def bill_lines(counted: Iterable[Counted], basis: Basis) -> tuple[list[dict[str,
     for one in months:
         fee, included, days, of = one.in_month(basis.month, basis.currency)
         free[one.model] += included
-        fees.append(_line("subscription", fee, model=one.model, monthly_micros=one.monthly_micros, included=included, days=days,
-                          days_of=of, subscription=one.id))
+        fees.append(
+            _line(
+                "subscription",
+                fee,
+                model=one.model,
+                monthly_micros=one.monthly_micros,
+                included=included,
+                days=days,
+                days_of=of,
+                subscription=one.id,
+            )
+        )
     _price(uses, free)
     lines += [_use_line(one, basis) for one in uses]
     lines += fees
     lines += _model_minimums(uses, lines, basis)
     lines += _discount_and_minimum(lines, basis)
-    lines += [_line(one["kind"], one["micros"], what=one["what"], charge=one["id"],
-                    source_entry=one["source_entry"]) for one in basis.oneoffs]
+    lines += [
+        _line(one["kind"], one["micros"], what=one["what"], charge=one["id"], source_entry=one["source_entry"])
+        for one in basis.oneoffs
+    ]
     if basis.agreed.tax_ppm and lines:
         base = sum(line["amount_micros"] for line in lines)
-        lines.append(_line("tax", share(base, basis.agreed.tax_ppm, basis.currency), name=basis.agreed.tax_name,
-                           rate_ppm=basis.agreed.tax_ppm, base_micros=base))
+        lines.append(
+            _line(
+                "tax",
+                share(base, basis.agreed.tax_ppm, basis.currency),
+                name=basis.agreed.tax_name,
+                rate_ppm=basis.agreed.tax_ppm,
+                base_micros=base,
+            )
+        )
     return [{"line": at, **line} for at, line in enumerate(lines, start=1)], sum(one.metered for one in uses), tests
 
 
@@ -123,7 +142,9 @@ def _uses(counted: Iterable[Counted], basis: Basis) -> tuple[list[Use], int]:
         if name not in found:
             price = basis.prices.get((key.model.partition("@")[0], key.price))
             if price is None or price["currency"] != basis.currency:
-                raise MofangError("usage-price-unknown", row=f"{group.requests}", model=key.model, version=key.price, currency=basis.currency)
+                raise MofangError(
+                    "usage-price-unknown", row=f"{group.requests}", model=key.model, version=key.price, currency=basis.currency
+                )
             found[name] = Use(key.model, key.package, price)
         use = found[name]
         if group.wrong or group.rate != use.price["rate"]:
@@ -180,8 +201,15 @@ def _use_line(use: Use, basis: Basis) -> dict[str, Any]:
         "exact_micros": use.exact,
         "amount_micros": round_half_even_minor(use.exact, basis.currency),
         "merkle_root": root(bytes.fromhex(group.root) for _, _, group in use.seals).hex(),
-        "seals": [{"entry": entries[number - 1] if number <= len(entries) else "", "month": month, "rows": group.requests, "root": group.root}
-                  for number, month, group in use.seals],
+        "seals": [
+            {
+                "entry": entries[number - 1] if number <= len(entries) else "",
+                "month": month,
+                "rows": group.requests,
+                "root": group.root,
+            }
+            for number, month, group in use.seals
+        ],
     }
 
 
@@ -194,7 +222,9 @@ def _model_minimums(uses: Sequence[Use], lines: Sequence[dict[str, Any]], basis:
     for base, (_, minimum) in sorted(least.items()):
         came_to = sum(line["amount_micros"] for line in lines if line.get("model", "").partition("@")[0] == base)
         if came_to < minimum:
-            found.append(_line("minimum", round_half_even_minor(minimum - came_to, basis.currency), model=base, minimum_micros=minimum))
+            found.append(
+                _line("minimum", round_half_even_minor(minimum - came_to, basis.currency), model=base, minimum_micros=minimum)
+            )
     return found
 
 
@@ -207,6 +237,12 @@ def _discount_and_minimum(lines: Sequence[dict[str, Any]], basis: Basis) -> list
         found.append(_line("discount", -off, rate_ppm=basis.agreed.discount_ppm, base_micros=came_to))
         came_to -= off
     if came_to < basis.agreed.minimum_micros:
-        found.append(_line("minimum", round_half_even_minor(basis.agreed.minimum_micros - came_to, basis.currency), model="",
-                           minimum_micros=basis.agreed.minimum_micros))
+        found.append(
+            _line(
+                "minimum",
+                round_half_even_minor(basis.agreed.minimum_micros - came_to, basis.currency),
+                model="",
+                minimum_micros=basis.agreed.minimum_micros,
+            )
+        )
     return found

@@ -36,7 +36,7 @@ class UsageRow:
 
 @dataclass(frozen=True)
 class Bill:
-    """A bill's reach: usage from ``from_us`` to before ``to_us``, out of the first ``seals`` seals (and ``charges`` of charges)."""
+    """A bill's reach: usage from ``from_us`` to before ``to_us``, from the first ``seals`` seals (``charges`` of charges)."""
 
     from_us: int
     to_us: int

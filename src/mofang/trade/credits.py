@@ -45,8 +45,15 @@ def worth(document: dict[str, Any], micros: int, part: int, whole: int) -> int:
 
 
 @action(may="money")
-def credit_line(act: Act, *, invoice: str, line: Annotated[int, Rule(ge=1)], why: Annotated[str, Rule(min_length=3, max_length=150)],
-                units: Annotated[int, Rule(ge=0)] = 0, amount: str = "") -> LineCredit:
+def credit_line(
+    act: Act,
+    *,
+    invoice: str,
+    line: Annotated[int, Rule(ge=1)],
+    why: Annotated[str, Rule(min_length=3, max_length=150)],
+    units: Annotated[int, Rule(ge=0)] = 0,
+    amount: str = "",
+) -> LineCredit:
     """Give back some units of a line of an issued bill, or an amount of a line that no use stands behind.
 
     It can be spent at once, and stands on the next bill with its reason; the issued bill is never changed. Never more than the
@@ -69,17 +76,27 @@ def credit_line(act: Act, *, invoice: str, line: Annotated[int, Rule(ge=1)], why
                 booked = db.rows("select units, micros from line_credit where id=?", (one.id,))[0]
                 asked = parse_amount(amount, document["currency"]) if amount.strip() else 0
                 if (units and booked[0] != units) or (asked and booked[1] != asked):
-                    raise MofangError("credit-note-differs", reason=reason, booked=format_micros(one.micros, document["currency"]))
-                return LineCredit(one.id, claim.account, claim.number, line, units, one.micros, document["currency"], reason, True)
+                    raise MofangError(
+                        "credit-note-differs", reason=reason, booked=format_micros(one.micros, document["currency"])
+                    )
+                return LineCredit(
+                    one.id, claim.account, claim.number, line, units, one.micros, document["currency"], reason, True
+                )
         if counted:
             if before_units + units > wanted["units"]:
-                raise MofangError("credit-beyond-line", number=claim.number, line=line, left=f"{wanted['units'] - before_units:,}")
+                raise MofangError(
+                    "credit-beyond-line", number=claim.number, line=line, left=f"{wanted['units'] - before_units:,}"
+                )
             micros = worth(document, wanted["amount_micros"], before_units + units, wanted["units"]) - before_micros
         else:
             micros = parse_amount(amount, document["currency"])
             if before_micros + micros > full:
-                raise MofangError("credit-beyond-line", number=claim.number, line=line,
-                                  left=format_micros(full - before_micros, document["currency"]))
+                raise MofangError(
+                    "credit-beyond-line",
+                    number=claim.number,
+                    line=line,
+                    left=format_micros(full - before_micros, document["currency"]),
+                )
         if micros <= 0 or micros % MINOR_MICROS[document["currency"]]:
             raise MofangError("credit-note-amount", amount=amount or f"{units}")
         body = {"reason": reason, "micros": micros, "number": claim.number, "line": line, "units": units}

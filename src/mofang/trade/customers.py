@@ -34,11 +34,11 @@ TABLES = (
         micros bigint not null, at_us bigint not null, unique(account, reason))""",
     "create table if not exists priority(account text primary key, line bigint not null)",
     "create table if not exists keep_texts(account text primary key, days integer not null)",
-    """create table if not exists topup_more(account text not null, reference text not null, way text not null, until text not null,
-        lapsed_micros bigint not null, lapsed_us bigint not null, primary key(account, reference))""",
+    """create table if not exists topup_more(account text not null, reference text not null, way text not null,
+        until text not null, lapsed_micros bigint not null, lapsed_us bigint not null, primary key(account, reference))""",
     """create table if not exists settled(number text primary key, account text not null, micros bigint not null)""",
-    """create table if not exists line_credit(id text primary key, account text not null, number text not null, line integer not null,
-        units bigint not null, micros bigint not null)""",
+    """create table if not exists line_credit(id text primary key, account text not null, number text not null,
+        line integer not null, units bigint not null, micros bigint not null)""",
     *terms.TABLES,
 )
 LINES = {"high": 0, "normal": 1, "low": 2}  # the lines of serve.batching

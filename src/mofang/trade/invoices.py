@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -148,10 +149,12 @@ def document_of(
     ``tallies`` save time where they are given, and change no byte.
     """
     from_us, to_us = bounds(period, utc_offset)
-    known, charge_seals = read_terms(terms, customer, loose.terms if loose else ())
+    known, charge_seals = read_terms(terms, customer, loose.terms if loose else (), tallies)
     if known.customer["test"]:
         raise MofangError("invoice-test-customer", customer=known.customer["name"])
-    bills = [Bill(*reach) for reach in earlier] + [Bill(from_us, to_us, len(usage) + (loose is not None), charge_seals + (loose is not None))]
+    bills = [Bill(*reach) for reach in earlier] + [
+        Bill(from_us, to_us, len(usage) + (loose is not None), charge_seals + (loose is not None))
+    ]
     document = {
         "format": form,
         "kind": "usage",
@@ -181,12 +184,27 @@ def _less_notes(document: dict[str, Any], terms: Terms, notes: Iterable[Sequence
     return document
 
 
-def _charges(usage: Sequence[Sealed], terms: Terms, customer: str, bills: Sequence[Bill], period: str, utc_offset: str,
-             loose: Loose | None, tallies: Tallies | None) -> dict[str, Any]:
+def _charges(
+    usage: Sequence[Sealed],
+    terms: Terms,
+    customer: str,
+    bills: Sequence[Bill],
+    period: str,
+    utc_offset: str,
+    loose: Loose | None,
+    tallies: Tallies | None,
+) -> dict[str, Any]:
     """The part of a bill that is arithmetic: its lines, their exact sum, the rounding and the total."""
     due = tuple(body for seal, at_us, body in terms.charges if bill_of_charge(seal, at_us, bills) == len(bills) - 1)
-    basis = Basis(terms.customer, terms.prices, period, agreed_at(terms.agreed, bills[-1].to_us),
-                  tuple(subscriptions_of(terms.subscribed)), due, tuple(one.entry for one in usage))
+    basis = Basis(
+        terms.customer,
+        terms.prices,
+        period,
+        agreed_at(terms.agreed, bills[-1].to_us),
+        tuple(subscriptions_of(terms.subscribed)),
+        due,
+        tuple(one.entry for one in usage),
+    )
     counted = counted_of(usage, customer, bills, utc_offset, loose.usage if loose else (), tallies)
     lines, metered, tests = bill_lines(counted, basis)
     if not lines:
@@ -203,8 +221,14 @@ def _charges(usage: Sequence[Sealed], terms: Terms, customer: str, bills: Sequen
     }
 
 
-def counted_of(usage: Sequence[Sealed], customer: str, bills: Sequence[Bill], utc_offset: str, loose: Iterable[Raw] = (),
-               tallies: Tallies | None = None) -> Iterator[Counted]:
+def counted_of(
+    usage: Sequence[Sealed],
+    customer: str,
+    bills: Sequence[Bill],
+    utc_offset: str,
+    loose: Iterable[Raw] = (),
+    tallies: Tallies | None = None,
+) -> Iterator[Counted]:
     """The counted rows of the newest of an account's bills, seal by seal; by month where some come late."""
     own = len(bills) - 1
     whole_months = all(bounds(period_at(bill.from_us, utc_offset), utc_offset) == (bill.from_us, bill.to_us) for bill in bills)
@@ -227,7 +251,9 @@ def _counted(number: int, rows: Iterable[Raw | tuple[Any, ...]], bills: Sequence
             yield number, key, group
 
 
-def read_terms(terms: Sequence[Sealed], customer: str, loose: Iterable[tuple[str, Raw]] = ()) -> tuple[Terms, int]:
+def read_terms(
+    terms: Sequence[Sealed], customer: str, loose: Iterable[tuple[str, Raw]] = (), tallies: Tallies | None = None
+) -> tuple[Terms, int]:
     """One customer, price versions, credit notes and charges out of their sealed journals, and out of rows not sealed yet.
 
     And how many seals of charges there are.
@@ -236,10 +262,16 @@ def read_terms(terms: Sequence[Sealed], customer: str, loose: Iterable[tuple[str
     found = Terms(who, {})
     charge_seals = 0
     told = [sealed.read_json("seal.json") for sealed in terms]
-    sealed_rows = ((about["journal"], about["number"], row) for sealed, about in zip(terms, told, strict=True)
-                   for row in seal_rows(sealed))
+    kept = tallies or Tallies(Path())
+    sealed_rows = (
+        (about["journal"], about["number"], row)
+        for sealed, about in zip(terms, told, strict=True)
+        for row in kept.terms(sealed).get("" if about["journal"] == "prices" else customer, ())
+    )
     charge_seals = max((about["number"] for about in told if about["journal"] == "charges"), default=0)
-    for journal, number, (id, at_us, account, kind, text) in chain(sealed_rows, ((name, charge_seals + 1, row) for name, row in loose)):
+    for journal, number, (id, at_us, account, kind, text) in chain(
+        sealed_rows, ((name, charge_seals + 1, row) for name, row in loose)
+    ):
         if journal == "prices" and kind == "price":
             body = orjson.loads(text)
             found.prices[body["model"], body["version"]] = body

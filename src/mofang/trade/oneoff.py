@@ -24,7 +24,8 @@ COLUMNS = "id, account, kind, what, micros, currency, source_entry, reference, a
 
 TABLES = (
     """create table if not exists oneoff(id text primary key, account text not null, kind text not null, what text not null,
-        micros bigint not null, currency text not null, source_entry text not null, reference text not null, at_us bigint not null,
+        micros bigint not null, currency text not null, source_entry text not null,
+        reference text not null, at_us bigint not null,
         unique(account, kind, reference))""",
 )
 
@@ -50,9 +51,20 @@ def fold_charges(db: Database, rows: list[Row]) -> None:
     """Each row is one charge."""
     for row in rows:
         body = row.body
-        db.run("insert into oneoff values(?,?,?,?,?,?,?,?,?)",
-               (row.id, row.account, body["kind"], body["what"], body["micros"], body["currency"], body["source_entry"],
-                body["reference"], row.at_us))
+        db.run(
+            "insert into oneoff values(?,?,?,?,?,?,?,?,?)",
+            (
+                row.id,
+                row.account,
+                body["kind"],
+                body["what"],
+                body["micros"],
+                body["currency"],
+                body["source_entry"],
+                body["reference"],
+                row.at_us,
+            ),
+        )
 
 
 def oneoffs(db: Database, account: str = "") -> list[OneOff]:
@@ -61,8 +73,9 @@ def oneoffs(db: Database, account: str = "") -> list[OneOff]:
     return [OneOff(*row) for row in db.rows(f"select {COLUMNS} from oneoff{condition} order by at_us, id", params)]
 
 
-def charge(act: Act, customer: str, kind: Kind, what: str, micros: int, currency: str, source_entry: str, *,
-           reference: str = "") -> OneOff:
+def charge(
+    act: Act, customer: str, kind: Kind, what: str, micros: int, currency: str, source_entry: str, *, reference: str = ""
+) -> OneOff:
     """Charge a customer once for something delivered; to be called by the action that delivers it, also inside its transaction.
 
     ``micros`` is a whole number of the currency's minor units. ``reference`` (default: ``source_entry``) names what is
@@ -85,7 +98,13 @@ def charge(act: Act, customer: str, kind: Kind, what: str, micros: int, currency
                 if one.micros != micros:
                     raise MofangError("charge-differs", reference=named, booked=format_micros(one.micros, currency))
                 return OneOff(**{**one.__dict__, "repeated": True})
-        body = {"kind": kind, "what": what.strip(), "micros": micros, "currency": currency, "source_entry": source_entry,
-                "reference": named}
+        body = {
+            "kind": kind,
+            "what": what.strip(),
+            "micros": micros,
+            "currency": currency,
+            "source_entry": source_entry,
+            "reference": named,
+        }
         row = act.record(JOURNAL, NewRow("charge", body, account=found.id))[0]
     return OneOff(row.id, found.id, kind, what.strip(), micros, currency, source_entry, named, row.at_us)

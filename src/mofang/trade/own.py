@@ -10,7 +10,7 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.trade.balance import usage_report
 from mofang.trade.keys import Key
-from mofang.trade.queries import costs_page, read_asked, usage_page
+from mofang.trade.queries import answer_query
 
 if TYPE_CHECKING:
     from mofang.trade.desk import Who
@@ -30,12 +30,9 @@ class Own:
         return await asyncio.to_thread(usage_report, self.reader, who.customer, now_us(), self.utc_offset)
 
     async def query(self, who: Who, kind: str, given: dict[str, list[str]]) -> dict[str, Any]:
-        """The caller's own use (``usage``) or costs (``costs``) in buckets of time."""
+        """The caller's own use (``usage``) or costs (``costs``) in buckets of time, or a month's use as a CSV file (``file``)."""
         check_may(who.key, "usage")
-        asked = read_asked(kind, given, self.utc_offset)
-        if kind == "usage":
-            return await asyncio.to_thread(usage_page, self.reader, who.customer, asked)
-        return await asyncio.to_thread(costs_page, self.reader, who.customer, asked, self.utc_offset)
+        return await asyncio.to_thread(answer_query, self.reader, who.customer, kind, given, self.utc_offset)
 
     async def invoices(self, who: Who) -> list[dict[str, Any]]:
         """The caller's own invoices."""

@@ -76,7 +76,8 @@ def _is_day(text: str) -> bool:
 def payments(db: Database, account: str = "") -> list[Payment]:
     """All payments, or one customer's, oldest first."""
     condition, params = (" where topup.account=?", (account,)) if account else ("", ())
-    sql = f"""select topup.account, topup.reference, micros, at_us, coalesce(way, ''), coalesce(until, ''), coalesce(lapsed_micros, 0)
+    sql = f"""select topup.account, topup.reference, micros, at_us, coalesce(way, ''), coalesce(until, ''),
+        coalesce(lapsed_micros, 0)
         from topup left join topup_more on topup_more.account=topup.account and topup_more.reference=topup.reference{condition}
         order by at_us, topup.reference"""
     return [Payment(*row) for row in db.rows(sql, params)]

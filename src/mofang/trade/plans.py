@@ -65,20 +65,23 @@ def read_tiers(text: str, currency: str) -> list[list[int | None]]:
 
 
 def read_package(text: str, currency: str) -> tuple[int, int]:
-    """``1000:5.00`` as units of a package and its micros. Raises ``price-package-unreadable`` and the codes of ``parse_amount``."""
+    """``1000:5.00`` as units of a package and its micros. Raises ``price-package-unreadable`` and as ``parse_amount``."""
     match = _PACKAGE.fullmatch(text)
     if match is None or not 0 < int(match[1]) <= UNITS_MOST:
         raise MofangError("price-package-unreadable", text=text[:80])
     return int(match[1]), parse_amount(match[2], currency)
 
 
-def read_plan(currency: str, *, price: str = "", tiers: str = "", volume: str = "", package: str = "", included: int = 0,
-              minimum: str = "") -> tuple[int, dict[str, Any]]:
+def read_plan(
+    currency: str, *, price: str = "", tiers: str = "", volume: str = "", package: str = "", included: int = 0, minimum: str = ""
+) -> tuple[int, dict[str, Any]]:
     """The dearest rate and the plan of what was typed; exactly one of price, tiers, volume and package is given.
 
     Raises ``price-kinds`` otherwise, ``included-wrong``, and what the readers raise.
     """
-    given = [name for name, value in (("price", price), ("tiers", tiers), ("volume", volume), ("package", package)) if value.strip()]
+    given = [
+        name for name, value in (("price", price), ("tiers", tiers), ("volume", volume), ("package", package)) if value.strip()
+    ]
     if len(given) != 1:
         raise MofangError("price-kinds", given=", ".join(given) or "-")
     if not 0 <= included <= UNITS_MOST:

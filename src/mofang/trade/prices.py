@@ -29,7 +29,8 @@ TABLES = (
         currency text not null, from_us bigint not null, primary key(model, version))""",
     """create table if not exists price_output(model text not null, version bigint not null, units bigint not null,
         primary key(model, version))""",
-    "create table if not exists price_plan(model text not null, version bigint not null, plan text not null, primary key(model, version))",
+    """create table if not exists price_plan(model text not null, version bigint not null, plan text not null,
+        primary key(model, version))""",
 )
 OUTPUT_MAX = 1000
 
@@ -65,7 +66,8 @@ class Price:
 
     def examples(self) -> list[tuple[int, str]]:
         """What 1 and 40,000 calls of one unit cost; shown when the price is set, so that a slip is seen."""
-        return [(calls, format_micros(self.amount(calls), self.currency) if self.postpaid else self.cost(calls)) for calls in EXAMPLES]
+        return [(calls, format_micros(self.amount(calls), self.currency) if self.postpaid else self.cost(calls))
+                for calls in EXAMPLES]
 
 
 def exact_decimal(trillionths: int) -> str:
@@ -126,7 +128,8 @@ def price_set(act: Act, *, model: str, price: str = "", currency: str = "CNY", s
     """
     if not 0 <= output <= OUTPUT_MAX:
         raise MofangError("price-output", output=output, most=OUTPUT_MAX)
-    rate, plan = read_plan(known(currency), price=price, tiers=tiers, volume=volume, package=package, included=included, minimum=minimum)
+    rate, plan = read_plan(known(currency), price=price, tiers=tiers, volume=volume, package=package, included=included,
+                           minimum=minimum)
     base = model.partition("@")[0]
     with turn(act, "prices") as db:
         before = prices(db, base)

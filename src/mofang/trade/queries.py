@@ -20,6 +20,7 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.trade.balance import decimal
 from mofang.trade.customers import Customer
+from mofang.trade.usage_file import usage_file
 
 WIDTHS = {"1m": (60, 60, 1440), "1h": (3600, 24, 168), "1d": (86_400, 7, 31)}  # seconds, buckets usually, and at most
 GROUPS = {"usage": ("model", "api_key_id"), "costs": ("line_item",)}
@@ -71,6 +72,14 @@ def read_asked(kind: str, given: dict[str, list[str]], utc_offset: str = UTC_OFF
     late_s = int(shift(utc_offset).total_seconds()) if width == "1d" else 0
     start_s = (start_s + late_s) // seconds * seconds - late_s
     return Asked(start_s, max(start_s, end_s), width, groups, limit)
+
+
+def answer_query(db: Database, customer: Customer, kind: str, given: dict[str, list[str]], utc_offset: str) -> dict[str, Any]:
+    """A customer's own use (``usage``), costs (``costs``) or a month's use as a file (``file``: ``{"csv": …}``)."""
+    if kind == "file":
+        return {"csv": usage_file(db, customer, _one(given, "month", ""), utc_offset)}
+    asked = read_asked(kind, given, utc_offset)
+    return usage_page(db, customer, asked) if kind == "usage" else costs_page(db, customer, asked, utc_offset)
 
 
 def usage_page(db: Database, customer: Customer, asked: Asked) -> dict[str, Any]:

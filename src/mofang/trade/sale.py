@@ -106,7 +106,8 @@ def plan_sale(shop: Shop, model: str, to: str, price: str = "", credit: str = ""
         doubts.append(say("The credit of {name} changes from {old} to {new} a month.", "{name} 的每月额度将从 {old} 改为 {new}。",
                           name=who.name, old=format_micros(who.credit_micros, who.currency),
                           new=format_micros(micros, who.currency)))
-    if rate is None and before is not None and before.postpaid and (not who.credit_micros if micros is None and who else micros == 0):
+    prepaid = not who.credit_micros if micros is None and who else micros == 0
+    if rate is None and before is not None and before.postpaid and prepaid:
         raise MofangError("price-needs-postpaid", model=base, customer=to)
     key = good_key(keys(shop.control, who.id), base, now_us()) if who else None
     return Plan(base, to, who, before, rate, micros, key, tuple(doubts))

@@ -46,18 +46,31 @@ def standing(shop: Shop, name: str) -> dict[str, Any]:
     found = balance_of(db, who.id, now_us(), shop_offset(shop))
     sql = """select substr(day, 1, 7), model, sum(requests), sum(units), sum(micros) from usage_day where account=? and test=0
         group by 1, 2 order by 1, 2"""
-    use = [{"month": month, "model": model, "requests": int(requests), "units": int(units), "debited_micros": int(micros)}
-           for month, model, requests, units, micros in db.rows(sql, (who.id,))]
+    use = [
+        {"month": month, "model": model, "requests": int(requests), "units": int(units), "debited_micros": int(micros)}
+        for month, model, requests, units, micros in db.rows(sql, (who.id,))
+    ]
     own = keys(db, who.id)
     return {
-        "customer": who.name, "id": who.id, "currency": who.currency, "test": who.test, "credit_micros": who.credit_micros,
+        "customer": who.name,
+        "id": who.id,
+        "currency": who.currency,
+        "test": who.test,
+        "credit_micros": who.credit_micros,
         "paid_in_micros": sum(one.micros - one.lapsed_micros for one in payments(db, who.id)),
-        "balance_micros": found.topped_up - found.debited, "held_micros": found.held, "available_micros": found.available,
-        "agreed": vars(agreement(db, who.id)), "subscriptions": [vars(one) for one in subscriptions(db, who.id)],
-        "keys": len([one for one in own if not one.revoked_us]), "use": use,
-        "invoices": [{"invoice": one.number, "period": one.period, "total_micros": one.total_micros, "issued": bool(one.entry)}
-                     for one in invoices_of(db, who.id)],
-        "payments": [vars(one) for one in payments(db, who.id)], "credits": [vars(one) for one in credit_notes(db, who.id)],
+        "balance_micros": found.topped_up - found.debited,
+        "held_micros": found.held,
+        "available_micros": found.available,
+        "agreed": vars(agreement(db, who.id)),
+        "subscriptions": [vars(one) for one in subscriptions(db, who.id)],
+        "keys": len([one for one in own if not one.revoked_us]),
+        "use": use,
+        "invoices": [
+            {"invoice": one.number, "period": one.period, "total_micros": one.total_micros, "issued": bool(one.entry)}
+            for one in invoices_of(db, who.id)
+        ],
+        "payments": [vars(one) for one in payments(db, who.id)],
+        "credits": [vars(one) for one in credit_notes(db, who.id)],
         "charges": [vars(one) for one in oneoffs(db, who.id)],
     }
 
@@ -68,13 +81,18 @@ def use_over_time(shop: Shop, by: By = "customer") -> list[dict[str, Any]]:
     who = {one.id: one for one in customers(db)}
     segments = {id: agreement(db, id).segment or "–" for id in who} if by == "segment" else {}
     sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
-    sql = "select substr(day, 1, 7), account, model, sum(requests), sum(units), sum(micros) from usage_day where test=0 group by 1, 2, 3"
+    sql = """select substr(day, 1, 7), account, model, sum(requests), sum(units), sum(micros) from usage_day where test=0
+        group by 1, 2, 3"""
     for month, account, model, *counts in db.rows(sql):
-        name = {"customer": who[account].name if account in who else account, "model": model}.get(by) or segments.get(account, "–")
+        name = {"customer": who[account].name if account in who else account, "model": model}.get(by) or segments.get(
+            account, "–"
+        )
         for place, count in enumerate(counts):
             sums[month, name][place] += int(count)
-    return [{"month": month, by: name, "requests": requests, "units": units, "debited_micros": micros}
-            for (month, name), (requests, units, micros) in sorted(sums.items())]
+    return [
+        {"month": month, by: name, "requests": requests, "units": units, "debited_micros": micros}
+        for (month, name), (requests, units, micros) in sorted(sums.items())
+    ]
 
 
 def cohorts(shop: Shop) -> list[dict[str, Any]]:
@@ -86,14 +104,19 @@ def cohorts(shop: Shop) -> list[dict[str, Any]]:
     for begin in sorted(set(first.values())):
         members = [account for account, month in first.items() if month == begin]
         later = _from(begin, newest)
-        rows.append({"first_month": begin, "customers": len(members),
-                     "asked": {month: sum(1 for account in members if month in months[account]) for month in later},
-                     "debited_micros": {month: sum(months[account].get(month, 0) for account in members) for month in later}})
+        rows.append(
+            {
+                "first_month": begin,
+                "customers": len(members),
+                "asked": {month: sum(1 for account in members if month in months[account]) for month in later},
+                "debited_micros": {month: sum(months[account].get(month, 0) for account in members) for month in later},
+            }
+        )
     return rows
 
 
 def churn(shop: Shop) -> list[dict[str, Any]]:
-    """Month by month: who asked, who was new, who came back, who asked no more, and what the lost had come to the month before."""
+    """Month by month: who asked, who was new, who came back, who asked no more, and what the lost came to before."""
     months = _months(open_books(shop))
     every = sorted({month for found in months.values() for month in found})
     rows: list[dict[str, Any]] = []
@@ -103,9 +126,17 @@ def churn(shop: Shop) -> list[dict[str, Any]]:
         active = {account for account, found in months.items() if month in found}
         lost = before - active
         last = rows[-1]["month"] if rows else ""
-        rows.append({"month": month, "active": len(active), "new": len(active - seen), "back": len((active & seen) - before),
-                     "lost": len(lost), "lost_micros": sum(months[account].get(last, 0) for account in lost),
-                     "debited_micros": sum(months[account][month] for account in active)})
+        rows.append(
+            {
+                "month": month,
+                "active": len(active),
+                "new": len(active - seen),
+                "back": len((active & seen) - before),
+                "lost": len(lost),
+                "lost_micros": sum(months[account].get(last, 0) for account in lost),
+                "debited_micros": sum(months[account][month] for account in active),
+            }
+        )
         seen |= active
         before = active
     return rows
@@ -123,7 +154,11 @@ def unusual(db: Database, utc_offset: str) -> list[Unusual]:
     found = []
     for account, counts in sorted(days.items()):
         now = counts.pop(today, 0)
-        if len(counts) >= USUAL_DAYS and now >= UNUSUAL_REQUESTS and now >= UNUSUAL_TIMES * (usual := int(median(counts.values()))):
+        if (
+            len(counts) >= USUAL_DAYS
+            and now >= UNUSUAL_REQUESTS
+            and now >= UNUSUAL_TIMES * (usual := int(median(counts.values())))
+        ):
             found.append(Unusual(names.get(account, account), now, usual))
     return found
 
@@ -131,7 +166,9 @@ def unusual(db: Database, utc_offset: str) -> list[Unusual]:
 def _months(db: Database) -> dict[str, dict[str, int]]:
     """What each customer was debited in each month in which it asked."""
     found: dict[str, dict[str, int]] = defaultdict(dict)
-    for account, month, micros in db.rows("select account, substr(day, 1, 7), sum(micros) from usage_day where test=0 group by 1, 2"):
+    for account, month, micros in db.rows(
+        "select account, substr(day, 1, 7), sum(micros) from usage_day where test=0 group by 1, 2"
+    ):
         found[account][month] = int(micros)
     return found
 

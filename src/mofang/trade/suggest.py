@@ -62,7 +62,9 @@ class Suggestion:
         return self.making_per_1000 + self.serving_per_1000
 
 
-def suggest(shop: Shop, model: str, expected_units: Annotated[int, Rule(ge=1, le=UNITS_MOST)], margin_percent: int = 50) -> Suggestion:
+def suggest(
+    shop: Shop, model: str, expected_units: Annotated[int, Rule(ge=1, le=UNITS_MOST)], margin_percent: int = 50
+) -> Suggestion:
     """What a thousand units should cost, so that of the price so many per cent are left when the expected units are sold.
 
     Raises ``suggest-no-rate`` where no machine rate is set, ``suggest-not-measured`` where no version was measured, and
@@ -83,9 +85,19 @@ def suggest(shop: Shop, model: str, expected_units: Annotated[int, Rule(ge=1, le
     spread = -(-making * THOUSAND // expected_units)
     wanted = -(-(spread + serving) * 100 // (100 - margin_percent))
     now = prices(db, named.name)
-    return Suggestion(named.name, expected_units, margin_percent, making, spread, serving, _nice(wanted),
-                      now[-1].rate * THOUSAND // PER_UNITS if now else None, float(speed), line.estimated,
-                      _shares(shop, named.name, making, serving, max(expected_units, line.units)))
+    return Suggestion(
+        named.name,
+        expected_units,
+        margin_percent,
+        making,
+        spread,
+        serving,
+        _nice(wanted),
+        now[-1].rate * THOUSAND // PER_UNITS if now else None,
+        float(speed),
+        line.estimated,
+        _shares(shop, named.name, making, serving, max(expected_units, line.units)),
+    )
 
 
 def _shares(shop: Shop, model: str, making: int, serving_per_1000: int, units_of_all: int) -> tuple[Share, ...]:
@@ -98,8 +110,16 @@ def _shares(shop: Shop, model: str, making: int, serving_per_1000: int, units_of
         if name.partition("@")[0] == model:
             units[account] = units.get(account, 0) + int(count)
             earned[account] = earned.get(account, 0) + int(micros)
-    return tuple(Share(names.get(account, account), count, earned[account], count * serving_per_1000 // THOUSAND,
-                       count * making // units_of_all) for account, count in sorted(units.items()))
+    return tuple(
+        Share(
+            names.get(account, account),
+            count,
+            earned[account],
+            count * serving_per_1000 // THOUSAND,
+            count * making // units_of_all,
+        )
+        for account, count in sorted(units.items())
+    )
 
 
 def _nice(micros: int) -> int:

@@ -7,11 +7,10 @@ not believed but made again. Nothing but time depends on it.
 
 from __future__ import annotations
 
+import gc
 import hashlib
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +25,8 @@ from mofang.core.money import PER_UNITS
 TALLY_FORMAT = 1
 FOLDER = "cache/tally"
 BATCH = 16_384
-TALLY_BATCH = 131_072
+TALLY_BATCH = 32_768
+PLAIN_ID = "^[A-Za-z0-9_.:-]+$"  # such an id is JSON as it stands
 KEPT_MOST = 512  # tallies of seals in memory
 COLUMNS = ("id", "at_us", "account", "kind", "body")
 
@@ -64,19 +64,24 @@ def leaf_of(id: str, at_us: int, text: str) -> bytes:
 
 def root_of(leaves: list[bytes]) -> bytes:
     """The root (RFC 6962) over leaves that are hashed already; level by level, which is the same tree as ``merkle.Tree``'s."""
-    level = leaves
+    level, sha, node = leaves, _sha, b"\x01"
     while len(level) > 1:
-        odd = [level[-1]] if len(level) % 2 else []
-        pairs = iter(level[:-1] if odd else level)
-        level = [_sha(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)] + odd
-    return level[0] if level else _sha(b"").digest()
+        pairs = iter(level)
+        above = [sha(node + left + right).digest() for left, right in zip(pairs, pairs)]  # noqa: B905 - the odd one goes up alone
+        if len(level) % 2:
+            above.append(level[-1])
+        level = above
+    return level[0] if level else sha(b"").digest()
 
 
 Groups = dict[str, dict[GroupKey, Group]]
 
 
 def add_rows(found: Groups, rows: Iterable[tuple[str, int, str, str, str]], utc_offset: str) -> None:
-    """Count rows (id, at_us, account, kind, body as text) in their order; a charge that does not fit its rate is remembered, and stops its customer's bill."""
+    """Count rows (id, at_us, account, kind, body as text) in their order.
+
+    A charge that does not fit its rate is remembered, and stops its customer's bill.
+    """
     months: dict[int, str] = {}
     loads, dumps = orjson.loads, orjson.dumps
     for id, at_us, account, kind, text in rows:
@@ -130,72 +135,117 @@ def count_seal(sealed: Sealed, utc_offset: str) -> Groups:
     import pyarrow.parquet as pq
 
     found: Groups = {}
-    with pq.ParquetFile(sealed.path("rows.parquet")) as file:
-        for batch in file.iter_batches(TALLY_BATCH, columns=list(COLUMNS)):
-            _add_batch(found, batch, utc_offset)
-    return close(found)
+    collected = gc.isenabled()
+    gc.disable()  # thousands of small objects that hold no circles: looking for some takes as long as the rest
+    try:
+        with pq.ParquetFile(sealed.path("rows.parquet")) as file:
+            for batch in file.iter_batches(TALLY_BATCH, columns=list(COLUMNS)):
+                _add_batch(found, batch, utc_offset)
+        return close(found)
+    finally:
+        if collected:
+            gc.enable()
 
 
 def _add_batch(found: Groups, batch: Any, utc_offset: str) -> None:
+    """The rows of a batch in columns; what cannot stand in columns (an odd id, a number beyond 64 bits) is walked row by row."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     rows = batch.filter(pc.equal(batch["kind"], "use"))
     if not rows.num_rows:
         return
-    ids, bodies = rows["id"], rows["body"]
-    if not pc.all(pc.match_substring_regex(ids, "^[A-Za-z0-9_.:-]+$")).as_py():  # only such ids are JSON as they stand
+    read = _read_bodies(rows["body"]) if pc.all(pc.match_substring_regex(rows["id"], PLAIN_ID)).as_py() else None
+    if read is None:
         add_rows(found, zip(*(rows[name].to_pylist() for name in COLUMNS), strict=True), utc_offset)
         return
-    at_us = rows["at_us"]
-    leaves = pc.binary_join_element_wise('\0{"at_us":', pc.cast(at_us, pa.string()), ',"body":', bodies, ',"id":"', ids, '"}', "")
+    at_us, ids = rows["at_us"], rows["id"]
+    leaves = pc.binary_join_element_wise(
+        '\0{"at_us":', pc.cast(at_us, pa.string()), ',"body":', rows["body"], ',"id":"', ids, '"}', ""
+    )
     digests = [_sha(leaf).digest() for leaf in pc.cast(leaves, pa.binary()).to_pylist()]
-    whole = pc.binary_join(pa.ListArray.from_arrays([0, rows.num_rows], bodies), ",")[0]
-    read: list[dict[str, Any]] = orjson.loads(b"[%b]" % whole.as_buffer().to_pybytes())
-    months = {quarter: f"{local(quarter * QUARTER_US, utc_offset):%Y-%m}" for quarter in set((at_us.to_numpy() // QUARTER_US).tolist())}
-    keys = zip(rows["account"].to_pylist(), [one["model"] for one in read], [one["package"] for one in read],
-               [one["price"] for one in read], [one["test"] for one in read],
-               [months[quarter] for quarter in (at_us.to_numpy() // QUARTER_US).tolist()], strict=True)
-    places: defaultdict[tuple[Any, ...], int] = defaultdict(count().__next__)
-    slots = [places[key] for key in keys]
-    _sum(found, list(places), slots, read, digests, ids)
+    quarters = pc.divide(at_us, QUARTER_US).dictionary_encode()
+    months = [f"{local(one * QUARTER_US, utc_offset):%Y-%m}" for one in quarters.dictionary.to_pylist()]
+    month = pa.array(months).take(quarters.indices).dictionary_encode()
+    columns = [
+        rows["account"].dictionary_encode(),
+        *(pc.dictionary_encode(read[name], null_encoding="encode") for name in ("model", "package", "price", "test")),
+        month,
+    ]
+    _sum(found, columns, read, digests, ids)
 
 
-def _sum(found: Groups, keys: list[tuple[Any, ...]], slots: list[int], read: list[dict[str, Any]], digests: list[bytes], ids: Any) -> None:
-    """Add the rows of a batch to their groups; ``slots`` says for each row which of the keys it has."""
+def _read_bodies(bodies: Any) -> dict[str, Any] | None:
+    """The columns of JSON bodies that a sum needs; None where they do not fit."""
+    import pyarrow as pa
+    import pyarrow.json as reader
+
+    text = pa.compute.binary_join(pa.ListArray.from_arrays([0, len(bodies)], bodies), "\n")[0].as_buffer()
+    kinds = {
+        "model": pa.string(),
+        "package": pa.string(),
+        "test": pa.bool_(),
+        "repeat": pa.bool_(),
+        **dict.fromkeys(("price", "units", "micros", "rate"), pa.int64()),
+    }
+    try:
+        table = reader.read_json(
+            pa.BufferReader(text),
+            reader.ReadOptions(use_threads=False, block_size=max(1 << 20, 2 * text.size)),
+            reader.ParseOptions(pa.schema(list(kinds.items())), unexpected_field_behavior="ignore"),
+        )
+    except pa.ArrowInvalid:
+        return None
+    found = {name: table[name].combine_chunks() for name in kinds}
+    return found if all(found[name].null_count == 0 for name in ("units", "micros", "rate", "model", "package", "test")) else None
+
+
+def _sum(found: Groups, columns: list[Any], read: dict[str, Any], digests: list[bytes], ids: Any) -> None:
+    """Add the rows of a batch to their groups; ``columns`` are those of the key, coded."""
     import numpy as np
 
-    units, micros, rates = ([one[name] for one in read] for name in ("units", "micros", "rate"))
-    fits = max(units) * max(rates) < 1 << 63 and sum(units) < 1 << 62 and sum(micros) < 1 << 62
-    kind = np.int64 if fits else object  # whole numbers either way
-    counted, taken, rated = (np.array(values, kind) for values in (units, micros, rates))
-    over = taken - counted * rated // PER_UNITS
-    repeats = np.array(["repeat" in one for one in read], np.int64)
-    order = np.argsort(np.array(slots), kind="stable")
-    begins = np.flatnonzero(np.diff(np.array(slots)[order], prepend=-1))
-    sums = [np.add.reduceat(values[order], begins).tolist() for values in (counted, taken, repeats)]
-    lengths = np.diff(begins, append=len(slots)).tolist()
-    first_rates = rated[order][begins]
-    wrong = np.flatnonzero((over < 0) | (over > 1) | (rated != first_rates[np.array(slots)]))
-    sorted_digests = [digests[at] for at in order.tolist()]
+    slots = np.zeros(len(ids), np.int64)
+    for column in columns:
+        slots = slots * len(column.dictionary) + column.indices.to_numpy()
+    units, micros, rates = (read[name].to_numpy() for name in ("units", "micros", "rate"))
+    if int(units.max()) * int(rates.max()) >= 1 << 62 or int(micros.max()) * len(ids) >= 1 << 62:
+        units, micros, rates = (values.astype(object) for values in (units, micros, rates))  # whole numbers of any size
+    over = micros - units * rates // PER_UNITS
+    order = np.argsort(slots, kind="stable")
+    begins = np.flatnonzero(np.diff(slots[order], prepend=-1))
+    repeats = read["repeat"].fill_null(False).to_numpy(zero_copy_only=False).astype(np.int64)
+    sums = list(zip(*(np.add.reduceat(values[order], begins).tolist() for values in (units, micros, repeats)), strict=True))
+    lengths = np.diff(begins, append=len(ids)).tolist()
+    firsts = order[begins]
+    keys = zip(*(_names(column, firsts) for column in columns), strict=True)
+    sorted_over, sorted_rates = over[order], rates[order]
+    odd = (sorted_over < 0) | (sorted_over > 1) | (sorted_rates != np.repeat(rates[firsts], lengths))
+    wrong = {int(order[place]) for place in np.flatnonzero(odd.astype(bool))}
+    ordered = [digests[at] for at in order.tolist()]
     at = 0
-    for slot, (account, *key) in enumerate(keys):
+    for (account, *key), (more, taken, repeated), length, first in zip(keys, sums, lengths, firsts.tolist(), strict=True):
         groups = found.setdefault(account, {})
-        group = groups.get(GroupKey(*key))
+        name = GroupKey(*key)
+        group = groups.get(name)
         if group is None:
-            group = groups[GroupKey(*key)] = Group(rate=int(first_rates[slot]))
-        elif group.rate != first_rates[slot] and group.wrong is None:
-            group.wrong = ("-", int(sums[1][slot]), int(sums[0][slot]) * group.rate // PER_UNITS)
-        group.units += sums[0][slot]
-        group.micros += sums[1][slot]
-        group.repeats += sums[2][slot]
-        group.requests += lengths[slot]
-        group.leaves += sorted_digests[at : at + lengths[slot]]
-        at += lengths[slot]
-    for row in wrong.tolist():
-        account, *key = keys[slots[row]]
-        group = found[account][GroupKey(*key)]
-        group.wrong = group.wrong or (ids[row].as_py(), micros[row], units[row] * rates[row] // PER_UNITS)
+            group = groups[name] = Group(rate=int(rates[first]))
+        group.units += more
+        group.micros += taken
+        group.repeats += repeated
+        group.requests += length
+        group.leaves += ordered[at : at + length]
+        if group.wrong is None and (wrong or group.rate != rates[first]):
+            for row in order[at : at + length].tolist():
+                if row in wrong or group.rate != rates[first]:
+                    group.wrong = (ids[row].as_py(), int(micros[row]), int(units[row]) * int(rates[row]) // PER_UNITS)
+                    break
+        at += length
+
+
+def _names(column: Any, rows: Any) -> list[Any]:
+    """What stands in some rows of a coded column."""
+    names = column.dictionary.to_pylist()
+    return [names[code] for code in column.indices.to_numpy()[rows].tolist()]
 
 
 class Tallies:
@@ -204,7 +254,17 @@ class Tallies:
     def __init__(self, shop_path: Path, told: Callable[[int], None] = lambda _rows: None) -> None:
         self.folder = shop_path / FOLDER
         self.told = told  # called with the number of a seal that is walked now
+        self._terms: dict[str, dict[str, list[tuple[Any, ...]]]] = {}
         self._known: dict[tuple[str, str], dict[str, list[list[Any]]]] = {}
+
+    def terms(self, sealed: Sealed) -> dict[str, list[tuple[Any, ...]]]:
+        """The rows of a seal of terms by customer ("" for prices), read once."""
+        if sealed.digest not in self._terms:
+            rows: dict[str, list[tuple[Any, ...]]] = {}
+            for row in seal_rows(sealed):
+                rows.setdefault(row[2], []).append(row)
+            self._terms[sealed.digest] = rows
+        return self._terms[sealed.digest]
 
     def groups(self, sealed: Sealed, number: int, utc_offset: str, account: str) -> dict[GroupKey, Group]:
         """One customer's groups in a seal."""
@@ -235,8 +295,13 @@ class Tallies:
     def _make(self, sealed: Sealed, number: int, utc_offset: str) -> dict[str, list[list[Any]]]:
         self.told(number)
         counted = count_seal(sealed, utc_offset)
-        found = {account: [[*key, one.units, one.requests, one.micros, one.repeats, one.rate, one.root, one.wrong] for key, one in groups.items()]
-                 for account, groups in counted.items()}
+        found = {
+            account: [
+                [*key, one.units, one.requests, one.micros, one.repeats, one.rate, one.root, one.wrong]
+                for key, one in groups.items()
+            ]
+            for account, groups in counted.items()
+        }
         content = orjson.dumps(found)
         self.folder.mkdir(parents=True, exist_ok=True)
         place = self._place(sealed.digest, utc_offset)

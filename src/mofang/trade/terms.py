@@ -1,7 +1,7 @@
 """What is agreed with a customer beyond prices, as facts: discount, tax, a least amount a month, and subscriptions.
 
-Rows of the journal ``customers`` (``agreed`` writes them). A bill goes by what was agreed before its month ended; subscriptions are counted by the
-days on which they ran. Rates are parts per million, whole numbers.
+Rows of the journal ``customers`` (``agreed`` writes them). A bill goes by what was agreed before its month ended;
+subscriptions are counted by the days on which they ran. Rates are parts per million, whole numbers.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def subscriptions_of(rows: Iterable[tuple[str, str, dict[str, Any]]]) -> list[Su
     found: dict[str, Subscription] = {}
     for id, kind, body in rows:
         if kind == "subscribe":
-            found[id] = Subscription(id, body["account"], body["model"], body["monthly_micros"], body["included"], body["first"],
-                                     body["last"])
+            found[id] = Subscription(
+                id, body["account"], body["model"], body["monthly_micros"], body["included"], body["first"], body["last"]
+            )
         elif kind == "unsubscribe" and body["subscription"] in found:
             found[body["subscription"]] = Subscription(**{**found[body["subscription"]].__dict__, "last": body["last"]})
     return list(found.values())
@@ -94,11 +95,16 @@ def fold_agreed(db: Database, row: Row) -> None:
     body = row.body
     if row.kind == "agreed":
         told = canonical({name: body[name] for name in Agreed.__dataclass_fields__}).decode()
-        db.run("""insert into agreement values(?,?,?) on conflict(account) do update set body=excluded.body,
-            at_us=excluded.at_us""", (row.account, told, row.at_us))
+        db.run(
+            """insert into agreement values(?,?,?) on conflict(account) do update set body=excluded.body,
+            at_us=excluded.at_us""",
+            (row.account, told, row.at_us),
+        )
     elif row.kind == "subscribe":
-        db.run("insert into subscription values(?,?,?,?,?,?,?)", (row.id, row.account, body["model"], body["monthly_micros"],
-                                                                  body["included"], body["first"], body["last"]))
+        db.run(
+            "insert into subscription values(?,?,?,?,?,?,?)",
+            (row.id, row.account, body["model"], body["monthly_micros"], body["included"], body["first"], body["last"]),
+        )
     elif row.kind == "unsubscribe":
         db.run("update subscription set last=? where id=?", (body["last"], body["subscription"]))
 

@@ -41,12 +41,27 @@ def usage_file(db: Database, customer: Customer, month: str = "", utc_offset: st
                 continue
             body = orjson.loads(text)
             found = sums[day_of(at_us, utc_offset), body["key"], body["model"], body["price"] or 0, int(body["test"])]
-            for place, value in enumerate((1, body["units"], body.get("tokens_in", 0), body.get("tokens_out", 0), body["micros"])):
+            for place, value in enumerate(
+                (1, body["units"], body.get("tokens_in", 0), body.get("tokens_out", 0), body["micros"])
+            ):
                 found[place] += value
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for (day, key, model, price, test), (requests, units, read, said, micros) in sorted(sums.items()):
-        writer.writerow((day, key, model, price or "", "yes" if test else "no", requests, units, read, said, decimal(micros),
-                         customer.currency))
+        writer.writerow(
+            (
+                day,
+                key,
+                model,
+                price or "",
+                "yes" if test else "no",
+                requests,
+                units,
+                read,
+                said,
+                decimal(micros),
+                customer.currency,
+            )
+        )
     return out.getvalue()

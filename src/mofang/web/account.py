@@ -12,6 +12,7 @@ from mofang.trade.desk import Reply
 from mofang.web.routes import Exchange, Route
 
 FIELDS_MAX = 50
+CSV = (b"content-type", b"text/csv; charset=utf-8")
 
 
 async def usage(call: Exchange) -> Reply:
@@ -37,6 +38,17 @@ async def costs(call: Exchange) -> Reply:
     return Reply(200, orjson.dumps(await call.desk.accounts.query(call.who, "costs", asked(call))))
 
 
+async def used_file(call: Exchange) -> Reply:
+    """A month's use by day, key and model: the same bytes as the seller's own ``mofang usage CUSTOMER --csv``."""
+    found = await call.desk.accounts.query(call.who, "file", asked(call))
+    return Reply(200, found["csv"].encode(), (CSV,))
+
+
+MONTH = {"parameters": [{"name": "month", "in": "query", "required": False,
+                         "schema": {"type": "string", "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])$"}}],
+         "responses": {"200": {"description": "CSV with a header.", "content": {"text/csv": {"schema": {"type": "string"}}}}}}
+
+
 def _about(widths: list[str], groups: list[str]) -> dict[str, Any]:
     second = {"type": "integer", "minimum": 0, "maximum": 1 << 40}
     fields: list[tuple[str, bool, dict[str, Any]]] = [
@@ -55,6 +67,10 @@ def _about(widths: list[str], groups: list[str]) -> dict[str, Any]:
 ROUTES = (
     Route("GET", "/v1/usage", "key", usage,
           "The caller's running month: use by day and model, credit, what is left.", "调用方本月用量、额度与余额。"),
+    Route("GET", "/v1/usage.csv", "key", used_file,
+          "The caller's use of a month (`month=2026-11`) by day, key and model, as CSV.",
+          "调用方某月的用量（`month=2026-11`），按日、密钥和模型，CSV。",
+          MONTH),
     Route("GET", "/v1/organization/usage/completions", "key", used,
           "The caller's own use in buckets of a minute, an hour or a day (`start_time`, `bucket_width`, `group_by`, `limit`, "
           "`page`).",
