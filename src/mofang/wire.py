@@ -110,6 +110,7 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     from mofang.trade.looked import SECRET, Marks
     from mofang.trade.meter import Meter
     from mofang.trade.pace import Pace
+    from mofang.trade.papers import Papers
     from mofang.trade.remotes import remotes
 
     shop.journals.make_tables()
@@ -133,6 +134,7 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     marks = Marks(shop.secret(SECRET), Cabinet(own), lambda account: directory.picture.keep.get(account, 0))
     desk = Desk(directory, Meter(shop.control.again(), utc_offset=shop_offset(shop)), models, shop.control.again(),
                 router=router, marks=marks, pace=Pace(shop.path / "scratch" / "limits"))
+    desk.accounts.papers = Papers(shop.again())
     desk.own = own_models(shop, engine)
     desk.own.follow(directory.picture.privates)
     directory.changed = lambda picture: desk.own.follow(picture.privates) if desk.own else None

@@ -220,7 +220,7 @@ def test_a_crowded_model_refuses_at_the_headers_and_only_who_asks_most(sold: Sho
         time.sleep(0.1)
         assert batcher.crowded, (batcher.waiting, batcher._record_s, batcher._floor, serving.app.statistics.refused)
         parsed: list[object] = []
-        monkeypatch.setattr(model, "parse", lambda body: parsed.append(body))
+        monkeypatch.setattr(model, "parse", parsed.append)
         with socket.create_connection(("127.0.0.1", serving.port), timeout=10) as one:
             ids = set()
             for language, word in (("en", "Send fewer"), ("zh", "请减少"), ("en", "Send fewer")):

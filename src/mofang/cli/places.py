@@ -36,6 +36,8 @@ COMMANDS: dict[str, Access] = {
     "customer new": MONEY, "customer limit": MONEY, "customer list": MONEY, "customer top-up": MONEY,
     "customer credit-note": MONEY, "customer priority": MONEY, "customer keep": MONEY,
     "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,
+    "member add": MONEY, "member remove": MONEY, "member list": MONEY,
+    "reconcile": MONEY,
     "limit set": MONEY, "limit show": MONEY, "limit list": MONEY,
     "remote add": SERVER, "remote remove": SERVER, "remote secret": SERVER, "remote list": MONEY,
     "outbox add": SERVER, "outbox remove": SERVER, "outbox secret": SERVER, "outbox send": SERVER, "outbox list": MONEY,

@@ -147,6 +147,8 @@ def key() -> None:
 @click.option("--model", "models", multiple=True, help="Only this model (repeat for several).")
 @click.option("--days", default=0.0, help="Ends by itself after so many days.")
 @click.option("--label", default="", help="A note for yourself.")
+@click.option("--may", "scopes", multiple=True, help="Good only for this: predict, usage, invoices (repeat for several).")
+@click.option("--member", default="", help="Whose key it is; good for what the role allows, ends when they go.")
 @pass_context
 def key_new(context: Context, /, **settings: Any) -> None:
     """Give a customer a key. It is shown this once."""
@@ -216,12 +218,13 @@ def key_list(context: Context, as_json: bool, as_csv: bool) -> None:
 
     names = customer_names(context.shop)
     rows = [{"key": one.id, "customer": names[one.account], "kind": "test" if one.test else "live", "label": one.label,
-             "models": ", ".join(one.models) or "*", "made": when(one.created_us),
+             "models": ", ".join(one.models) or "*", "may": ", ".join(one.scopes) or "*",
+             "member": one.member or "–", "made": when(one.created_us),
              "ends": when(one.expires_us) if one.expires_us else "–", "revoked": when(one.revoked_us) if one.revoked_us else "–"}
             for one in all_keys(context.shop)]
     words = {"key": say("key", "密钥"), "customer": say("customer", "客户"), "kind": say("kind", "种类"),
-             "label": say("label", "备注"), "models": say("models", "模型"), "made": say("made", "签发"),
-             "ends": say("ends", "到期"), "revoked": say("revoked", "吊销")}
+             "label": say("label", "备注"), "models": say("models", "模型"), "may": say("may", "用途"),
+             "member": say("member", "成员"), "made": say("made", "签发"), "ends": say("ends", "到期"), "revoked": say("revoked", "吊销")}
     context.table(rows, words, as_json=as_json, as_csv=as_csv)
     if rows and not (as_json or as_csv):
         context.say("A key is shown once. Lost? Give a new one; with --lost the old one ends now:",

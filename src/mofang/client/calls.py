@@ -37,6 +37,7 @@ AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 IN_PROGRESS = "retry-in-progress"  # the first attempt is still at work
 TIMEOUT_LEAST_S = 0.05
 PAGES_MOST = 1_000
+USAGE_FILE = "/v1/usage.csv"
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,11 @@ class Calls:
     def costs_between(self, start_s: int, end_s: int = 0, *, by: Sequence[str] = ()) -> Steps[list[Bucket]]:
         """What each day cost, apart by ``line_item`` (the model) where asked for."""
         return (yield from self._pages("/v1/organization/costs", start_s, end_s, {}, by))
+
+    def usage_file(self, month: str = "") -> Steps[bytes]:
+        """A month's use (``2026-11``; else the running one) by day, key and model, as CSV: the seller's own file."""
+        came = yield from self.exchange("GET", USAGE_FILE + (f"?month={quote(month, safe='')}" if month else ""))
+        return came.body
 
     def invoices(self) -> Steps[list[Invoice]]:
         """The own invoices, oldest first."""

@@ -94,7 +94,8 @@ def fold(journal: str, *, tables: tuple[str, ...]) -> Callable[[FoldFunction], F
 
 COLUMNS = "position, journal, writer, seq, id, owner, at_us, account, kind, body, chain"
 ROW_NAMES = COLUMNS.split(", ")[1:]
-INSERT_JSON = f"""insert into journal({", ".join(ROW_NAMES)}) select {", ".join(ROW_NAMES)} from json_to_recordset(?::json) as given(
+INSERT_JSON = f"""insert into journal({", ".join(ROW_NAMES)}) select {", ".join(ROW_NAMES)}
+    from json_to_recordset(?::json) as given(
     journal text, writer text, seq bigint, id text, owner text, at_us bigint, account text, kind text, body text, chain text)
     order by seq"""
 

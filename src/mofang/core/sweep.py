@@ -113,6 +113,8 @@ def _texts(db: Database, *queries: str) -> Iterator[str]:
             for (text,) in page:
                 yield text
 
+SHARED = {"limits", "access"}  # of serving processes that may be alive: written in place, so that their times say nothing
+
 
 # What lies around
 
@@ -121,6 +123,8 @@ def _scratch(shop: Shop, now_ns: int, days: float) -> Iterator[Litter]:
     """Folders of runs that have ended, and of those that nobody has continued for days."""
     folder = shop.path / "scratch"
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name in SHARED:
+            continue
         size_bytes, changed_ns = _measured(path)
         age_s = (now_ns - changed_ns) / 1e9
         if DIGEST.fullmatch(path.name):

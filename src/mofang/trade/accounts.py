@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mofang.trade.customers import Customer
     from mofang.trade.keys import Key
     from mofang.trade.limits import Limit
+    from mofang.trade.members import Member
     from mofang.trade.prices import Price
 
 
@@ -59,6 +60,18 @@ def all_keys(shop: Shop) -> list[Key]:
 
     shop.journals.make_tables()
     return keys(shop.control)
+
+
+def all_members(shop: Shop) -> list[tuple[str, Member, int]]:
+    """The members of all customers, with their customer's name and how many keys of theirs are good."""
+    from mofang.trade.keys import keys
+    from mofang.trade.members import members
+
+    lock.import_fold("members")
+    shop.journals.make_tables()
+    good = [(key.account, key.member) for key in keys(shop.control) if not key.revoked_us]
+    names = customer_names(shop)
+    return [(names[one.account], one, good.count((one.account, one.name))) for one in members(shop.control)]
 
 
 def all_limits(shop: Shop, customer: str = "") -> list[tuple[Customer, Limit, int]]:

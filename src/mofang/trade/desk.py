@@ -29,7 +29,6 @@ from mofang.serve.generation import Driver
 from mofang.serve.models import Models
 from mofang.serve.rollout import Rollout
 from mofang.serve.routing import Router
-from mofang.trade.balance import usage_report
 from mofang.trade.commit import Charge, Draw, Find, Work, most_for
 from mofang.trade.custom_served import OwnModels
 from mofang.trade.customers import Customer
@@ -42,10 +41,10 @@ from mofang.trade.meter import Meter
 from mofang.trade.model import Model, Record
 from mofang.trade.opened import Asked, Opened, begin
 from mofang.trade.outbox import Outbox, Receiver
+from mofang.trade.own import Own, check_may
 from mofang.trade.pace import Entered, Pace
 from mofang.trade.prices import Price
 from mofang.trade.purses import Budgets
-from mofang.trade.queries import answer_query
 from mofang.trade.repeats import Repeats
 from mofang.trade.replay import Stored, check_retry_key, replay_name, request_digest, same_request, stored_answers
 from mofang.trade.writing import predict_text
@@ -144,6 +143,7 @@ class Desk:
         self.gateway: Gateway | None = None  # to engines elsewhere
         self.pace = pace or Pace()
         self.own: OwnModels | None = None  # models of customers' own
+        self.accounts = Own(reader, meter.utc_offset)
         self.closing = False
         self.running: set[tuple[str, str]] = set()  # retry keys being answered now
         self.repeats = Repeats()
@@ -201,17 +201,10 @@ class Desk:
         if entered:
             self.pace.leave(entered)
 
-    async def usage(self, who: Who) -> dict[str, Any]:
-        """This month of the caller's own account."""
-        return await asyncio.to_thread(usage_report, self.reader, who.customer, now_us(), self.meter.utc_offset)
-
-    async def query(self, who: Who, kind: str, given: dict[str, list[str]]) -> dict[str, Any]:
-        """The caller's own use (``usage``) or costs (``costs``) in buckets of time, or a month's use as a CSV file (``file``)."""
-        return await asyncio.to_thread(answer_query, self.reader, who.customer, kind, given, self.meter.utc_offset)
-
     async def find(self, who: Who, model: str, request: str = "") -> Served:
         """The model that answers to a name for this caller and request, opened where it is not; refused as ``predict`` does."""
-        if self.own is not None and (own := await self.own.find(who.customer.id, model)) is not None:
+        own: Served | None = await self.own.find(who.customer.id, model) if self.own is not None else None
+        if own is not None:
             check_scope(who.key, own.name)
             return own
         name = self.router.choose(model, who.customer.id, request or new_id("req"))
@@ -386,7 +379,8 @@ class Desk:
 
 
 def check_scope(key: Key, name: str) -> None:
-    """Refuse a key that is limited to other models than this release."""
+    """Refuse a key that is limited to other models than this release, or to other things than asking models."""
+    check_may(key, "predict")
     base = name.partition("@")[0]
     if key.models and base not in key.models and name not in key.models:
         raise MofangError("key-scope", key=key.id, model=base, models=", ".join(key.models))

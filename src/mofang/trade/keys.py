@@ -30,12 +30,17 @@ TABLES = (
     """create table if not exists key(id text primary key, account text not null, hash text not null,
         test integer not null, models text not null, label text not null, created_us bigint not null,
         expires_us bigint not null, revoked_us bigint not null)""",
+    "create table if not exists key_may(key text primary key, scopes text not null, member text not null)",
 )
+SCOPES = ("predict", "usage", "invoices")  # what a key may be good for; none named: all
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a server knows of a key. ``models`` empty means all; times are 0 where they do not apply."""
+    """What a server knows of a key. ``models`` and ``scopes`` empty mean all; times are 0 where they do not apply.
+
+    ``member`` is who of the customer's people holds it, empty where nobody was named.
+    """
 
     id: str
     account: str
@@ -46,6 +51,8 @@ class Key:
     created_us: int
     expires_us: int
     revoked_us: int
+    scopes: tuple[str, ...] = ()
+    member: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,20 +76,25 @@ def fold_keys(db: Database, rows: list[Row]) -> None:
             db.run("insert into key values(?,?,?,?,?,?,?,?,0)",
                    (body["key"], row.account, body["hash"], int(body["test"]), json.dumps(body["models"]),
                     body["label"], row.at_us, body["expires_us"]))
+            if body.get("scopes") or body.get("member"):
+                db.run("insert into key_may values(?,?,?)",
+                       (body["key"], json.dumps(body.get("scopes", [])), body.get("member", "")))
         elif row.kind == "expire":
             db.run("update key set expires_us=? where id=?", (body["expires_us"], body["key"]))
         elif row.kind == "revoke":
             db.run("update key set revoked_us=? where id=? and revoked_us=0", (row.at_us, body["key"]))
 
 
-COLUMNS = "id, account, hash, test, models, label, created_us, expires_us, revoked_us"
+COLUMNS = "id, account, hash, test, models, label, created_us, expires_us, revoked_us, scopes, member"
 
 
 def keys(db: Database, account: str = "") -> list[Key]:
     """All keys, or one customer's, oldest first."""
     condition, params = (" where account=?", (account,)) if account else ("", ())
-    found = db.rows(f"select {COLUMNS} from key{condition} order by created_us, id", params)
-    return [Key(row[0], row[1], row[2], bool(row[3]), tuple(json.loads(row[4])), *row[5:]) for row in found]
+    found = db.rows(f"select {COLUMNS} from key left join key_may on key_may.key=id{condition} order by created_us, id", params)
+    return [Key(id, of, hash, bool(test), tuple(json.loads(models)), label, made_us, expires_us, revoked_us,
+                tuple(json.loads(scopes or "[]")), member or "")
+            for id, of, hash, test, models, label, made_us, expires_us, revoked_us, scopes, member in found]
 
 
 def new_token(test: bool) -> tuple[str, str]:
@@ -118,18 +130,26 @@ Days = Annotated[float, Rule(ge=0, le=3660, finite=True)]
 
 @action(may="money")
 def key_new(act: Act, *, customer: str, test: bool = False, models: tuple[str, ...] = (), days: Days = 0,
-            label: Label = "") -> IssuedKey:
+            label: Label = "", scopes: tuple[str, ...] = (), member: str = "") -> IssuedKey:
     """Give a customer a key; it is shown this once.
 
     ``test`` keys are metered, free and never invoiced. ``models`` limits the key to those models, ``days`` ends it
-    by itself.
+    by itself. ``scopes`` says what it is good for: ``predict``, ``usage``, ``invoices`` (none named: all). A key of a
+    ``member`` of the customer is good for what the member's role allows, and ends when the member goes.
     """
     with turn(act, "keys") as db:
         found = find_customer(db, customer)
         if found.test and not test:
             raise MofangError("key-live-refused", customer=found.name)
+        for scope in scopes:
+            if scope not in SCOPES:
+                raise MofangError("scope-unknown", scope=scope, known=", ".join(SCOPES))
+        if member:
+            from mofang.trade.members import allowed_scopes
+
+            scopes = allowed_scopes(db, found, member, scopes)
         expires_us = now_us() + int(days * DAY_US) if days else 0
-        return _issue(act, found.id, test, tuple(sorted(set(models))), label, expires_us)
+        return _issue(act, found.id, test, tuple(sorted(set(models))), label, expires_us, tuple(sorted(set(scopes))), member)
 
 
 @action(may="money")
@@ -152,7 +172,7 @@ def key_rotate(act: Act, *, key: str, overlap_days: Days = 7) -> IssuedKey:
         ends_us = now_us() + int(overlap_days * DAY_US)
         if not old.expires_us or old.expires_us > ends_us:
             act.record("keys", NewRow("expire", {"key": old.id, "expires_us": ends_us}, account=old.account))
-        return _issue(act, old.account, old.test, old.models, old.label, 0)
+        return _issue(act, old.account, old.test, old.models, old.label, 0, old.scopes, old.member)
 
 
 def find_key(db: Database, key: str) -> Key:
@@ -164,10 +184,12 @@ def find_key(db: Database, key: str) -> Key:
     return found[0]
 
 
-def _issue(act: Act, account: str, test: bool, models: tuple[str, ...], label: str, expires_us: int) -> IssuedKey:
+def _issue(act: Act, account: str, test: bool, models: tuple[str, ...], label: str, expires_us: int,
+           scopes: tuple[str, ...], member: str) -> IssuedKey:
     id, token = new_token(test)
     body = {"key": id, "hash": Pepper(act.shop.secret("keys")).hash(token), "test": test, "models": list(models),
-            "label": label, "expires_us": expires_us}
+            "label": label, "expires_us": expires_us, **({"scopes": list(scopes)} if scopes else {}),
+            **({"member": member} if member else {})}
     act.record("keys", NewRow("issue", body, account=account))
     return IssuedKey(id, account, token, test, models, expires_us)
 

@@ -17,7 +17,7 @@ CSV = (b"content-type", b"text/csv; charset=utf-8")
 
 async def usage(call: Exchange) -> Reply:
     """The caller's own account in the running month."""
-    return Reply(200, orjson.dumps({"request_id": call.request_id, **await call.desk.usage(call.who)}))
+    return Reply(200, orjson.dumps({"request_id": call.request_id, **await call.desk.accounts.usage(call.who)}))
 
 
 def asked(call: Exchange) -> dict[str, list[str]]:
@@ -30,17 +30,17 @@ def asked(call: Exchange) -> dict[str, list[str]]:
 
 async def used(call: Exchange) -> Reply:
     """Requests, units and tokens in buckets of time."""
-    return Reply(200, orjson.dumps(await call.desk.query(call.who, "usage", asked(call))))
+    return Reply(200, orjson.dumps(await call.desk.accounts.query(call.who, "usage", asked(call))))
 
 
 async def costs(call: Exchange) -> Reply:
     """What each day cost."""
-    return Reply(200, orjson.dumps(await call.desk.query(call.who, "costs", asked(call))))
+    return Reply(200, orjson.dumps(await call.desk.accounts.query(call.who, "costs", asked(call))))
 
 
 async def used_file(call: Exchange) -> Reply:
     """A month's use by day, key and model: the same bytes as the seller's own ``mofang usage CUSTOMER --csv``."""
-    found = await call.desk.query(call.who, "file", asked(call))
+    found = await call.desk.accounts.query(call.who, "file", asked(call))
     return Reply(200, found["csv"].encode(), (CSV,))
 
 

@@ -157,6 +157,7 @@ class _Passing:
             raise MofangError("remote-broken", reason="its stream ended before [DONE]")
         read, written = _used(self.usage, self.sent, self.made * BYTES_PER_TOKEN)
         units = min(read + self.output * written, self.opened.asked.units)
+        self.call.model = self.remote.name
         await self.opened.settle(units, b"".join([*self.whole, self.held]), tokens=(read, written))
         await stream.send(self.held)
 

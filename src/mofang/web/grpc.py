@@ -24,6 +24,7 @@ from mofang.trade.model import Model
 from mofang.web.messages import METHODS, SERVICE, messages
 from mofang.web.oip import describe, release_of, schema_of, written
 from mofang.web.predict import BODY_BYTES_MAX, bearer
+from mofang.web.routes import REPLAYED
 from mofang.web.tensors import Tensor, body_of, checked, from_binary, outputs_of, to_binary, wrong
 
 CALLS_MAX = 4096
@@ -131,17 +132,17 @@ class GrpcDoor:
         call = Call(request_id, release_of(request.model_name, request.model_version), data,
                     None if retry_key is None else str(retry_key), False, context.done, asked.records,
                     partial(write, asked), max(1.0, min(left_s, 3600.0) * 1000) if left_s is not None else 0)
-        reply = await _timed(self.statistics, self.desk.predict(who, call))
+        reply = await _timed(self.statistics, self.desk.predict(who, call), request_id)
         return bytes(reply.body)
 
 
-async def _timed(statistics: Any, answer: Awaitable[Any]) -> Any:
+async def _timed(statistics: Any, answer: Awaitable[Any], request_id: str) -> Any:
     """The answer, with the time that it took counted."""
     from time import perf_counter
 
     began_s = perf_counter()
     reply = await answer
-    statistics.took(perf_counter() - began_s, reply.model)
+    statistics.took(perf_counter() - began_s, reply.model, "" if REPLAYED in reply.headers else request_id)
     return reply
 
 

@@ -114,7 +114,7 @@ async def infer(call: Exchange) -> Reply:
     length = header_length(reply.body)
     if length == len(reply.body):
         return reply
-    return Reply(reply.status, reply.body, (*reply.headers, BINARY, (LENGTH, b"%d" % length)))
+    return Reply(reply.status, reply.body, (*reply.headers, BINARY, (LENGTH, b"%d" % length)), reply.model)
 
 
 class Asked:

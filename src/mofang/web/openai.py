@@ -74,6 +74,7 @@ async def _generate(call: Exchange, raw: bytes, asked: Generation) -> Reply | No
         return await _replay(call, served, begun, form if asked.stream else None)
     try:
         if asked.stream:
+            call.model = served.name
             await _streamed(call, served, begun, form)
             return None
         return await _whole(served, begun, form)

@@ -16,9 +16,10 @@ from mofang.core.errors import MofangError
 from mofang.serve.boundary import attempt_async
 from mofang.trade.desk import Desk as Till
 from mofang.trade.desk import Reply
-from mofang.web import account, custom, metrics, oip, openai, openapi, plain
+from mofang.web import account, custom, invoiced, metrics, oip, openai, openapi, plain
 from mofang.web.routes import (
     JSON,
+    REPLAYED,
     AsgiScope,
     CallerGone,
     Desk,
@@ -36,8 +37,8 @@ from mofang.web.straight import Way
 PLAIN = "/v1/predict/{model}"  # what ``straight`` answers as well
 BODY_BYTES_MAX = 8 * 1024 * 1024
 # one line for each protocol: its module's ROUTES
-ROUTES: tuple[Route, ...] = (*plain.ROUTES, *account.ROUTES, *openai.ROUTES, *oip.ROUTES, *custom.ROUTES, *metrics.ROUTES,
-                            *openapi.ROUTES)
+ROUTES: tuple[Route, ...] = (*plain.ROUTES, *account.ROUTES, *invoiced.ROUTES, *openai.ROUTES, *oip.ROUTES, *custom.ROUTES,
+                            *metrics.ROUTES, *openapi.ROUTES)
 
 
 class Door(Protocol):
@@ -108,7 +109,9 @@ class PredictApp:
             call.params = dict(zip(route.named, named, strict=True))
         reply = await route.handler(call)
         if route.scope == "key" and route.method == "POST":
-            self.statistics.took(perf_counter() - call.began_s, reply.model if reply else call.model)
+            model = reply.model if reply else call.model  # of nothing that is metered where there is none
+            again = REPLAYED in reply.headers if reply else call.replayed or call.gone()
+            self.statistics.took(perf_counter() - call.began_s, model, call.request_id if model and not again else "")
         return reply
 
     async def _refused(self, call: Exchange, fault: Any, refuse: Refuse) -> Reply:

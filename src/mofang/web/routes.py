@@ -23,12 +23,14 @@ from mofang.core.identity import new_id
 from mofang.core.language import Language, language_of
 from mofang.serve.models import Models
 from mofang.trade.desk import Call, Reply, Served
+from mofang.trade.own import Own
 
 DRAIN_BYTES_MAX = 65_536
 KNOWN_MAX = 1024
 STALL_S = 30.0  # a caller who reads nothing of a stream for so long is dropped
 RETRY_AFTER = {409: b"1", 429: b"1", 503: b"1"}
 JSON = (b"content-type", b"application/json")
+REPLAYED = (b"idempotent-replayed", b"true")
 
 Who = TypeVar("Who")
 Scope = Literal["open", "key", "admin"]
@@ -58,12 +60,9 @@ class Desk(Protocol[Who]):
         """Answer and charge, or MofangError."""
         ...
 
-    async def usage(self, who: Who) -> dict[str, Any]:
-        """The caller's own account."""
-        ...
-
-    async def query(self, who: Who, kind: str, given: dict[str, list[str]]) -> dict[str, Any]:
-        """The caller's own use or costs in buckets of time."""
+    @property
+    def accounts(self) -> Own:
+        """What callers see of their own accounts."""
         ...
 
     def health(self) -> tuple[bool, dict[str, Any]]:
@@ -155,9 +154,8 @@ class Exchange:
     ``who`` is what ``Desk.admit`` gave, None on routes without a key; ``gone()`` is True once the caller has hung up.
     """
 
-    __slots__ = ("_body", "_send", "began_s", "desk", "gone", "headers", "method", "model", "params", "path", "query",
-                 "request_id",
-                 "statistics", "stream_open", "table", "who")
+    __slots__ = ("_body", "_send", "began_s", "desk", "gone", "headers", "method", "model", "params", "path", "query", "replayed",
+                 "request_id", "statistics", "stream_open", "table", "who")
 
     def __init__(self, desk: Desk[Any], statistics: Any, scope: AsgiScope, receive: Receive, send: Send,
                  gone: Callable[[], bool], body_bytes_max: int) -> None:
@@ -175,6 +173,7 @@ class Exchange:
         self.model = ""  # the release that answers a stream, for the figures of the server
         self.gone = gone
         self.stream_open: Stream | None = None
+        self.replayed = False  # a stream whose answer was given before
         self._body = Body(self.headers, receive, body_bytes_max)
         self._send = send
 
@@ -200,6 +199,7 @@ class Exchange:
     async def stream(self, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Stream:
         """Begin an answer in pieces (``headers`` must say its content type); the app ends it when the handler returns."""
         assert self.stream_open is None, "one answer for one request"
+        self.replayed = REPLAYED in headers
         told = [*headers, (b"mofang-request-id", self.request_id.encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": told})
         self.stream_open = Stream(self._send, self.gone)

@@ -20,6 +20,7 @@ from typing import Any
 
 from mofang.core.identity import now_us
 from mofang.serve.boundary import attempt
+from mofang.web.access import AccessLog
 from mofang.web.figures import Figures, told_in
 
 EVERY_S = 1.0
@@ -73,7 +74,8 @@ class Statistics:
         self.failed = 0  # refusals that were our own fault: 5xx
         self.latencies: dict[str, Histogram] = {}  # of answered requests, by release
         self.commits = Histogram(COMMIT_S)
-        self._new: deque[tuple[float, str]] = deque(maxlen=WAITING_MOST)
+        self.access = AccessLog(folder / "access") if folder else None
+        self._new: deque[tuple[float, str, str]] = deque(maxlen=WAITING_MOST)
         self._second: deque[float] = deque(maxlen=WAITING_MOST)
         self._seconds: deque[Any] = deque(maxlen=SECONDS)
 
@@ -95,6 +97,7 @@ class Statistics:
                 await asyncio.to_thread(self._tell)
                 await asyncio.sleep(EVERY_S)
         finally:
+            attempt(self.gather)
             attempt(partial(self.path.unlink, missing_ok=True))
 
     def _tell(self) -> None:
@@ -118,17 +121,22 @@ class Statistics:
             with self.telling:
                 self.figures.write(self.page())
 
-    def took(self, seconds: float, model: str = "") -> None:
-        """One answered request, and the release that answered it."""
-        self._new.append((seconds, model))
+    def took(self, seconds: float, model: str = "", request_id: str = "") -> None:
+        """One answered request, the release that answered it, and its id where it was no replay."""
+        self._new.append((seconds, model, request_id))
 
     def gather(self) -> None:
         """Sort what was answered since the last time into its histograms."""
         with self._lock:
             fresh: dict[str, list[float]] = {}
+            ids = []
             for _ in range(len(self._new)):
-                seconds, model = self._new.popleft()
+                seconds, model, request_id = self._new.popleft()
                 fresh.setdefault(model, []).append(seconds)
+                if request_id:
+                    ids.append(request_id)
+            if ids and self.access is not None:
+                self.access.write(ids)
             for model, values in fresh.items():
                 self.latencies.setdefault(model, Histogram(LATENCY_S)).add_all(values)
                 self._second.extend(values)

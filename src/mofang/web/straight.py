@@ -101,7 +101,7 @@ class Straight:
         self._way.desk.pending.pop(self, None)
         took_s = perf_counter() - self._began_s
         if type(outcome) is Stored and outcome.status == 200 and not outcome.replayed:
-            app.statistics.took(took_s, self.model)
+            app.statistics.took(took_s, self.model, self._request_id)
             self._send(ANSWER % (len(outcome.body), self._request_id.encode(), took_s * 1000, b"" if self.keep_alive else CLOSE,
                                  outcome.body))
             return
