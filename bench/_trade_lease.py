@@ -24,6 +24,8 @@ BODY = '{"text": "房间很干净，早餐满意"}'.encode()
 class Free:
     """The same package without a licence: nothing is checked and nothing counted."""
 
+    notice = ""
+
     def __init__(self, model: Any) -> None:
         self.model = model
 

@@ -209,6 +209,11 @@ def lease_run(context: Context, file: Path, code: str, host: str, port: int) -> 
                     "服务已启动：{address} （Ctrl-C 停止，会先完成已开始的请求）", address=address)
         context.say("{model}, leased to {customer} until {until}", "{model}，租给 {customer}，至 {until}", model=licence.model,
                     customer=licence.customer, until=day(licence.until_us))
+        if opened.notice:
+            context.say("  The lease is over; it goes on until {ends}. Send the seller `mofang lease report`.",
+                        "  租期已满，宽限至 {ends}。请把 `mofang lease report` 的结果发给卖方。", ends=day(licence.ends_us))
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            context.say("  Whoever reaches this address may ask: there are no keys here.", "  能访问此地址的人都可以提问：这里没有密钥。")
         sys.stdout.flush()
 
     run_leased(opened, licence.model, host, port, ready=ready)
