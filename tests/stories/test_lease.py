@@ -383,7 +383,7 @@ def test_a_process_that_was_killed_loses_a_second_of_counting(away: Lessee) -> N
 
 
 def test_a_lease_that_the_data_forbids_or_that_makes_no_sense_is_refused(deal: Deal, tmp_path: Path) -> None:
-    from mofang.trade.terms import forbidding
+    from mofang.trade.forbidding import forbidding
 
     assert forbidding(["CC-BY-NC-4.0", "MIT", "own", "仅供研究", "NCSA"]) == ["CC-BY-NC-4.0", "仅供研究"]
     assert forbidding([], [{"licence": "own", "terms": "not for redistribution"}]) == ["not for redistribution"]

@@ -32,6 +32,7 @@ from mofang.core.strict import strict_json
 from mofang.trade import leasemark
 from mofang.trade.accounts import shop_offset
 from mofang.trade.customers import find_customer
+from mofang.trade.forbidding import forbidding
 from mofang.trade.leasefile import write_lease
 from mofang.trade.leases import (
     JOURNAL,
@@ -55,7 +56,6 @@ from mofang.trade.licence import (
     wrap,
 )
 from mofang.trade.oneoff import charge
-from mofang.trade.terms import forbidding
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
