@@ -46,8 +46,8 @@ class Free:
 def lease(rounds: int, quick: bool) -> list[Figure]:
     """The offline runner's whole way of a request (routes, parsing, batcher, model, answer) with a lease and without one, the
     same opened package, in interleaved pairs; CPU seconds of the process for one request. Beside it the comparison alone."""
-    from mofang.trade import leasing
-    from mofang.trade.leased import Leased
+    from mofang.trade.leases import seller as leasing
+    from mofang.trade.leases.runner import Leased
     from mofang.web.leased import ROUTES, LeaseDesk
     from mofang.web.predict import PredictApp
 
@@ -100,7 +100,7 @@ def mark(rounds: int, quick: bool) -> list[Figure]:
     1 % or 5 % of their standard deviation at random. ``not the same``: another lease's key."""
     import numpy as np
 
-    from mofang.trade import leasemark
+    from mofang.trade.leases import mark as leasemark
 
     found = []
     for size in (10_000, 1_000_000) if quick else (10_000, 1_000_000, 30_000_000):
@@ -157,8 +157,9 @@ def taught(leasemark: Any, steps: int) -> list[Figure]:
                     one += torch.from_numpy(signs * np.float32(3e-4 * float(ours[name].std())))
         theirs = held(teach(copy, rate))
         moved = np.mean([float((theirs[name] - ours[name]).std() / ours[name].std()) for name in ours])
+        other = leasemark.score(theirs, ours, b"o" * 32)
         found.append(Figure(f"a network taught on for {steps} steps of Adam at {rate:g} (weights moved by {moved:.1%})",
-                            leasemark.score(theirs, ours, key), spread=f"not the same: {leasemark.score(theirs, ours, b'o' * 32):.1f}"))
+                            leasemark.score(theirs, ours, key), spread=f"not the same: {other:.1f}"))
     return found
 
 

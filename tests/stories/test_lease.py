@@ -20,11 +20,12 @@ from mofang.core.canonical import canonical
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
-from mofang.trade import leasing, lessee
-from mofang.trade.leased import Leased, accept, unlock, use_report
-from mofang.trade.leasefile import open_lease
-from mofang.trade.lessee import Record
-from mofang.trade.licence import DAY_US, Licence, read_signed, signed
+from mofang.trade.leases import record as lessee
+from mofang.trade.leases import seller as leasing
+from mofang.trade.leases.file import open_lease
+from mofang.trade.leases.licence import DAY_US, Licence, read_signed, signed
+from mofang.trade.leases.record import Record
+from mofang.trade.leases.runner import Leased, accept, unlock, use_report
 from tests.stories.conftest import Made
 from tests.stories.terminal import Inside, Server
 
@@ -179,7 +180,7 @@ def test_a_licence_that_was_edited_or_signed_by_another_is_refused(deal: Deal, a
 
 def spliced(whole: bytes, licence: bytes) -> bytes:
     """The file with another licence in front."""
-    from mofang.trade.leasefile import HEAD, MAGIC
+    from mofang.trade.leases.file import HEAD, MAGIC
 
     size = HEAD.unpack(whole[: HEAD.size])[1]
     return HEAD.pack(MAGIC, len(licence)) + licence + whole[HEAD.size + size:]
@@ -383,7 +384,7 @@ def test_a_process_that_was_killed_loses_a_second_of_counting(away: Lessee) -> N
 
 
 def test_a_lease_that_the_data_forbids_or_that_makes_no_sense_is_refused(deal: Deal, tmp_path: Path) -> None:
-    from mofang.trade.forbidding import forbidding
+    from mofang.trade.leases.forbidding import forbidding
 
     assert forbidding(["CC-BY-NC-4.0", "MIT", "own", "仅供研究", "NCSA"]) == ["CC-BY-NC-4.0", "仅供研究"]
     assert forbidding([], [{"licence": "own", "terms": "not for redistribution"}]) == ["not for redistribution"]
@@ -400,7 +401,7 @@ def test_a_lease_that_the_data_forbids_or_that_makes_no_sense_is_refused(deal: D
     shop = deal.shop()
     from unittest import mock
 
-    with mock.patch("mofang.trade.leasing.forbidding", return_value=["CC-BY-NC-4.0"]):
+    with mock.patch("mofang.trade.leases.seller.forbidding", return_value=["CC-BY-NC-4.0"]):
         assert deal.lease(*asked, "--until", "9d", status=1).code == "lease-forbidden"
     made = shop.act(leasing.lease_new, model="reviews", customer="Book Shop", until="2d", out=str(tmp_path / "v.lease"),
                     marked=False)
@@ -517,7 +518,7 @@ def test_over_http_it_says_when_it_ends_and_then_403(away: Lessee) -> None:
 
 def test_what_a_kill_leaves_behind(away: Lessee, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decrypted files of a process that is gone are removed at the next start; counts that were edited are seen."""
-    from mofang.trade import leased as module
+    from mofang.trade.leases import runner as module
 
     monkeypatch.setattr(module, "MEMORY", away.folder)
     left = away.folder / "mofang-lease-999999999-x"
@@ -554,7 +555,7 @@ def test_the_runner_holds_no_torch(sent: Lessee) -> None:
     import subprocess
     import sys
 
-    words = ("import sys; from mofang.trade.leased import Leased; import mofang.web.leased; from pathlib import Path; "
+    words = ("import sys; from mofang.trade.leases.runner import Leased; import mofang.web.leased; from pathlib import Path; "
              "Leased(Path(sys.argv[1]), sys.argv[2]).close(); "
              "print([name for name in sys.modules if name.split('.')[0] in ('torch', 'transformers') "
              "or name.startswith('mofang.fit')])")
@@ -570,7 +571,7 @@ def test_a_mark_survives_rounding_where_there_are_many_weights(tmp_path: Path) -
     from onnx import TensorProto, helper, numpy_helper
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    from mofang.trade import leasemark
+    from mofang.trade.leases import mark as leasemark
 
     weights = np.random.default_rng(3).standard_normal((1000, 1000), np.float32)
     graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g",

@@ -27,8 +27,16 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.unlocked import process_lives
 from mofang.serve.boundary import attempt
-from mofang.trade.leasefile import LeaseFile, Tick, no_tick, open_lease
-from mofang.trade.lessee import (
+from mofang.trade.leases.file import LeaseFile, Tick, no_tick, open_lease
+from mofang.trade.leases.licence import (
+    BEHIND_US,
+    Licence,
+    Signed,
+    read_signed,
+    unwrap_by_code,
+    unwrap_by_machine,
+)
+from mofang.trade.leases.record import (
     OPEN,
     RENEWAL,
     Record,
@@ -37,14 +45,6 @@ from mofang.trade.lessee import (
     kept_code,
     report_mac,
     take_slot,
-)
-from mofang.trade.licence import (
-    BEHIND_US,
-    Licence,
-    Signed,
-    read_signed,
-    unwrap_by_code,
-    unwrap_by_machine,
 )
 
 LOOK_S, TELL_S = 60.0, 1.0

@@ -24,7 +24,7 @@ import orjson
 from mofang.core.canonical import canonical, sync_file, write_durably
 from mofang.core.errors import MofangError
 from mofang.core.secrets import secret_in
-from mofang.trade.licence import Licence, Signed, derived, machine_id
+from mofang.trade.leases.licence import Licence, Signed, derived, machine_id
 
 FOLDER = "MOFANG_LEASES"
 INSTALLATION = "installation"
