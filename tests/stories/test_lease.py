@@ -468,8 +468,12 @@ def test_the_page(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 if (there.folder / name).exists() and not (here.folder / name).exists():
                     shutil.copyfile(there.folder / name, here.folder / name)
     assert seller.type("lease", "--json").json[0]["units"] == 2 and len(words) == 2
-    document = seller.type("invoice", "Book Shop", "--preview", status=None)
-    assert document.status in (0, 1)
+    document = seller.type("invoice", "Book Shop", "--early", "--json").json
+    fees = [one for one in document["lines"] if one.get("kind") == "lease"]
+    assert [one["amount_micros"] for one in fees] == [5_000_000_000] * 2, "the fee, and that of the renewal"
+    for one in fees:
+        traced = seller.type("trace", document["number"], str(one["line"])).out
+        assert "our own shop" in traced and "package" in traced, "a line leads to the records behind the model"
 
 
 def test_over_http_it_says_when_it_ends_and_then_403(away: Lessee) -> None:
