@@ -24,6 +24,8 @@ BODY = '{"text": "房间很干净，早餐满意"}'.encode()
 class Free:
     """The same package without a licence: nothing is checked and nothing counted."""
 
+    notice = ""
+
     def __init__(self, model: Any) -> None:
         self.model = model
 
@@ -44,8 +46,8 @@ class Free:
 def lease(rounds: int, quick: bool) -> list[Figure]:
     """The offline runner's whole way of a request (routes, parsing, batcher, model, answer) with a lease and without one, the
     same opened package, in interleaved pairs; CPU seconds of the process for one request. Beside it the comparison alone."""
-    from mofang.trade import leasing
-    from mofang.trade.leased import Leased
+    from mofang.trade.leases import seller as leasing
+    from mofang.trade.leases.runner import Leased
     from mofang.web.leased import ROUTES, LeaseDesk
     from mofang.web.predict import PredictApp
 
@@ -98,7 +100,7 @@ def mark(rounds: int, quick: bool) -> list[Figure]:
     1 % or 5 % of their standard deviation at random. ``not the same``: another lease's key."""
     import numpy as np
 
-    from mofang.trade import leasemark
+    from mofang.trade.leases import mark as leasemark
 
     found = []
     for size in (10_000, 1_000_000) if quick else (10_000, 1_000_000, 30_000_000):
@@ -114,6 +116,50 @@ def mark(rounds: int, quick: bool) -> list[Figure]:
             value = leasemark.score({"w": theirs.astype(np.float32)}, {"w": ours}, key)
             wrong = leasemark.score({"w": theirs.astype(np.float32)}, {"w": ours}, other)
             found.append(Figure(f"{size:,} weights, {name}", value, spread=f"not the same: {wrong:.1f}"))
+    return [*found, *taught(leasemark, 60 if quick else 600)]
+
+
+def taught(leasemark: Any, steps: int) -> list[Figure]:
+    """A network of 0.6 million weights that really learns: taught, marked, taught on with Adam on new rows at two rates."""
+    import numpy as np
+    import torch
+
+    torch.manual_seed(1)
+    truth = torch.randn(256, 10)
+
+    def rows() -> tuple[Any, Any]:
+        given = torch.randn(256, 256)
+        return given, (given @ truth + 3 * torch.randn(256, 10)).argmax(1)
+
+    def teach(model: Any, rate: float) -> Any:
+        chosen = torch.optim.Adam(model.parameters(), lr=rate)
+        for _ in range(steps):
+            given, wanted = rows()
+            chosen.zero_grad()
+            torch.nn.functional.cross_entropy(model(given), wanted).backward()
+            chosen.step()
+        return model
+
+    def held(model: Any) -> dict[str, Any]:
+        return {name: one.detach().numpy().copy() for name, one in model.named_parameters() if one.numel() >= leasemark.LEAST}
+
+    model = teach(torch.nn.Sequential(torch.nn.Linear(256, 1024), torch.nn.ReLU(), torch.nn.Linear(1024, 256), torch.nn.ReLU(),
+                                      torch.nn.Linear(256, 10)), 1e-3)
+    ours, key, found = held(model), b"k" * 32, []
+    for rate in (1e-5, 1e-4, 1e-3):
+        copy = torch.nn.Sequential(*[torch.nn.Linear(one.in_features, one.out_features) if isinstance(one, torch.nn.Linear)
+                                     else torch.nn.ReLU() for one in model])
+        copy.load_state_dict(model.state_dict())
+        with torch.no_grad():
+            for name, one in copy.named_parameters():
+                if name in ours:
+                    signs = leasemark.pattern(key, name, one.numel()).reshape(one.shape).astype(np.float32)
+                    one += torch.from_numpy(signs * np.float32(3e-4 * float(ours[name].std())))
+        theirs = held(teach(copy, rate))
+        moved = np.mean([float((theirs[name] - ours[name]).std() / ours[name].std()) for name in ours])
+        other = leasemark.score(theirs, ours, b"o" * 32)
+        found.append(Figure(f"a network taught on for {steps} steps of Adam at {rate:g} (weights moved by {moved:.1%})",
+                            leasemark.score(theirs, ours, key), spread=f"not the same: {other:.1f}"))
     return found
 
 

@@ -20,11 +20,12 @@ from mofang.core.canonical import canonical
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
-from mofang.trade import leasing, lessee
-from mofang.trade.leased import Leased, accept, unlock, use_report
-from mofang.trade.leasefile import open_lease
-from mofang.trade.lessee import Record
-from mofang.trade.licence import DAY_US, Licence, read_signed, signed
+from mofang.trade.leases import record as lessee
+from mofang.trade.leases import seller as leasing
+from mofang.trade.leases.file import open_lease
+from mofang.trade.leases.licence import DAY_US, Licence, read_signed, signed
+from mofang.trade.leases.record import Record
+from mofang.trade.leases.runner import Leased, accept, unlock, use_report
 from tests.stories.conftest import Made
 from tests.stories.terminal import Inside, Server
 
@@ -179,7 +180,7 @@ def test_a_licence_that_was_edited_or_signed_by_another_is_refused(deal: Deal, a
 
 def spliced(whole: bytes, licence: bytes) -> bytes:
     """The file with another licence in front."""
-    from mofang.trade.leasefile import HEAD, MAGIC
+    from mofang.trade.leases.file import HEAD, MAGIC
 
     size = HEAD.unpack(whole[: HEAD.size])[1]
     return HEAD.pack(MAGIC, len(licence)) + licence + whole[HEAD.size + size:]
@@ -383,7 +384,7 @@ def test_a_process_that_was_killed_loses_a_second_of_counting(away: Lessee) -> N
 
 
 def test_a_lease_that_the_data_forbids_or_that_makes_no_sense_is_refused(deal: Deal, tmp_path: Path) -> None:
-    from mofang.trade.forbidding import forbidding
+    from mofang.trade.leases.forbidding import forbidding
 
     assert forbidding(["CC-BY-NC-4.0", "MIT", "own", "仅供研究", "NCSA"]) == ["CC-BY-NC-4.0", "仅供研究"]
     assert forbidding([], [{"licence": "own", "terms": "not for redistribution"}]) == ["not for redistribution"]
@@ -400,7 +401,7 @@ def test_a_lease_that_the_data_forbids_or_that_makes_no_sense_is_refused(deal: D
     shop = deal.shop()
     from unittest import mock
 
-    with mock.patch("mofang.trade.leasing.forbidding", return_value=["CC-BY-NC-4.0"]):
+    with mock.patch("mofang.trade.leases.seller.forbidding", return_value=["CC-BY-NC-4.0"]):
         assert deal.lease(*asked, "--until", "9d", status=1).code == "lease-forbidden"
     made = shop.act(leasing.lease_new, model="reviews", customer="Book Shop", until="2d", out=str(tmp_path / "v.lease"),
                     marked=False)
@@ -467,5 +468,128 @@ def test_the_page(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 if (there.folder / name).exists() and not (here.folder / name).exists():
                     shutil.copyfile(there.folder / name, here.folder / name)
     assert seller.type("lease", "--json").json[0]["units"] == 2 and len(words) == 2
-    document = seller.type("invoice", "Book Shop", "--preview", status=None)
-    assert document.status in (0, 1)
+    document = seller.type("invoice", "Book Shop", "--early", "--json").json
+    fees = [one for one in document["lines"] if one.get("kind") == "lease"]
+    assert [one["amount_micros"] for one in fees] == [5_000_000_000] * 2, "the fee, and that of the renewal"
+    for one in fees:
+        traced = seller.type("trace", document["number"], str(one["line"])).out
+        assert "our own shop" in traced and "package" in traced, "a line leads to the records behind the model"
+
+
+def test_over_http_it_says_when_it_ends_and_then_403(away: Lessee) -> None:
+    """The desk and the application as the runner joins them, under a clock of ours."""
+    import asyncio
+
+    from mofang.web.leased import ROUTES, LeaseDesk
+    from mofang.web.predict import PredictApp
+
+    now = {"us": away.at_us, "s": 0.0}
+    leased = Leased(away.file, away.code, clock=lambda: now["us"], monotonic=lambda: now["s"])
+
+    async def ask(app: PredictApp, path: str = "/v1/predict/reviews", method: str = "POST") -> tuple[int, Any, Any]:
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": orjson.dumps(TEXT), "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        await app({"type": "http", "method": method, "path": path, "query_string": b"",
+                   "headers": [(b"content-type", b"application/json")]}, receive, send)
+        return sent[0]["status"], dict(sent[0]["headers"]), orjson.loads(sent[1]["body"])
+
+    async def walk() -> None:
+        desk = LeaseDesk(leased, leased.licence.model)
+        app = PredictApp(desk, routes=ROUTES)  # type: ignore[arg-type]
+        await desk.open()
+        assert (await ask(app))[0] == 200 and b"mofang-lease" not in (await ask(app))[1]
+        now.update(us=leased.licence.until_us + DAY_US, s=60.0)
+        leased.look()
+        status, headers, _ = await ask(app)
+        assert status == 200 and headers[b"mofang-lease"].startswith(b"ends 20")
+        now.update(us=leased.licence.ends_us + 1, s=120.0)
+        leased.look()
+        status, _, told = await ask(app)
+        assert (status, told["error"]["code"]) == (403, "lease-ended") and told["error"]["fix"]
+        status, _, told = await ask(app, "/health", "GET")
+        assert (status, told["status"]) == (503, "lease-ended")
+        assert (await ask(app, "/v1/lease", "GET"))[2]["requests"] == 3, "what was refused is not counted"
+        await desk.close()
+
+    asyncio.run(walk())
+
+
+def test_what_a_kill_leaves_behind(away: Lessee, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decrypted files of a process that is gone are removed at the next start; counts that were edited are seen."""
+    from mofang.trade.leases import runner as module
+
+    monkeypatch.setattr(module, "MEMORY", away.folder)
+    left = away.folder / "mofang-lease-999999999-x"
+    left.mkdir()
+    (left / "model.onnx").write_bytes(b"weights")
+    leased = Leased(away.file, away.code)
+    assert not list(away.folder.glob("mofang-lease-*"))
+    leased.count(7)
+    leased._tell()
+    counts = leased._open
+    leased._ending.set()
+    leased._thread.join()
+    leased._slot.close()
+    counts.write_bytes(counts.read_bytes().replace(b'"units":7', b'"units":1'))
+    assert code_of(lambda: Leased(away.file, away.code)) == "lease-record-changed"
+
+
+def test_traced_both_ways_and_named_by_an_erasure(deal: Deal) -> None:
+    """From the lease to the source, from the source to the lease; a person who is erased is told of it."""
+    from mofang.data.erasure.descent import descent_of
+
+    back = deal.seller.type("trace", deal.id).out
+    assert "our own shop" in back and "package" in back
+    shop = deal.shop()
+    source = next(entry for entry in shop.ledger.entries("done") if entry.body["stage"] == "collect")
+    assert deal.id in [line.rpartition(", ")[2].rstrip(")") for line in descent_of(shop, {source.id}).people["leases"]]
+    assert shop.ledger.get(deal.shop().control.rows("select entry from leased where id=?", (deal.id,))[0][0]).id in (
+        deal.seller.type("trace", source.id, "--forward", "--json").out)
+
+
+def test_the_runner_holds_no_torch(sent: Lessee) -> None:
+    """Neither torch nor anything that trains is in the process that answers."""
+    import os
+    import subprocess
+    import sys
+
+    words = ("import sys; from mofang.trade.leases.runner import Leased; import mofang.web.leased; from pathlib import Path; "
+             "Leased(Path(sys.argv[1]), sys.argv[2]).close(); "
+             "print([name for name in sys.modules if name.split('.')[0] in ('torch', 'transformers') "
+             "or name.startswith('mofang.fit')])")
+    done = subprocess.run([sys.executable, "-c", words, str(sent.file), sent.code], capture_output=True, text=True,
+                          env=dict(os.environ), timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_mark_survives_rounding_where_there_are_many_weights(tmp_path: Path) -> None:
+    """A graph of a million weights, marked, then quantised by ONNX Runtime: still the lessee's, and nobody else's."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    from mofang.trade.leases import mark as leasemark
+
+    weights = np.random.default_rng(3).standard_normal((1000, 1000), np.float32)
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g",
+                              [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", 1000])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["b", 1000])],
+                              [numpy_helper.from_array(weights, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (tmp_path / "w.onnx").write_bytes(model.SerializeToString())
+    key, other = b"k" * 32, b"o" * 32
+    assert leasemark.mark(tmp_path / "w.onnx", tmp_path / "m.onnx", key, 3e-4) > 900_000
+    quantize_dynamic(str(tmp_path / "m.onnx"), str(tmp_path / "q.onnx"), weight_type=QuantType.QInt8, per_channel=True)
+    found = leasemark.graph_tensors((tmp_path / "q.onnx").read_bytes())
+    ours = leasemark.graph_tensors((tmp_path / "w.onnx").read_bytes())
+    assert leasemark.score(found, ours, key) > 30 and abs(leasemark.score(found, ours, other)) < 5
+    renamed = {"anything": found["w"].T}
+    assert leasemark.score(renamed, ours, key) > 30, "under another name and turned"
+    assert onnx.load(str(tmp_path / "m.onnx")).graph.initializer[0].name == "w"

@@ -47,7 +47,7 @@ def lease_new(context: Context, /, model: str, customer: str, features: str, no_
     """Lease MODEL to a customer: writes one file, and an unlock code to be told over another way."""
     from mofang.core.progress import progress
     from mofang.serve.parcel import package_named
-    from mofang.trade import leasing
+    from mofang.trade.leases import seller
 
     shop = context.shop
     package, name = package_named(shop, model)
@@ -57,7 +57,7 @@ def lease_new(context: Context, /, model: str, customer: str, features: str, no_
                          "{model} 将加密交付给 {customer}，租期至 {until}。其数据许可：{licences}。", model=name, customer=customer,
                          until=asked["until"], licences=licences)], yes)
     with progress(say("Marking, checking and encrypting", "正在加标记、核对并加密")):
-        made = shop.act(leasing.lease_new, model=name, customer=customer, out=str(place), marked=not no_mark, fee=fee,
+        made = shop.act(seller.lease_new, model=name, customer=customer, out=str(place), marked=not no_mark, fee=fee,
                         features=tuple(one.strip() for one in features.split(",") if one.strip()), **asked)
     if as_json:
         _json({"lease": made.lease.id, "file": made.path, "code": made.code, "fingerprint": made.fingerprint,
@@ -86,10 +86,10 @@ def lease_new(context: Context, /, model: str, customer: str, features: str, no_
 @pass_context
 def lease_renew(context: Context, /, out: Path, **asked: Any) -> None:
     """Let a lease go on; the package is not sent again."""
-    from mofang.trade import leasing
-    from mofang.trade.leased import day
+    from mofang.trade.leases import seller
+    from mofang.trade.leases.runner import day
 
-    made = context.shop.act(leasing.lease_renew, out=str(out), **asked)
+    made = context.shop.act(seller.lease_renew, out=str(out), **asked)
     context.say("{id} goes on until {until}: {path}", "租约 {id} 延长至 {until}：{path}", id=made.lease.id, path=out,
                 until=day(made.lease.licence.until_us))
     context.say("On the customer's machine:", "在客户的机器上：")
@@ -102,16 +102,16 @@ def lease_renew(context: Context, /, out: Path, **asked: Any) -> None:
 @pass_context
 def lease_revoke(context: Context, lease: str, yes: bool) -> None:
     """Never renew a lease. What is offline cannot be reached: it ends at its own end."""
-    from mofang.trade import leasing
-    from mofang.trade.leased import day
-    from mofang.trade.leases import find_lease
+    from mofang.trade.leases import seller
+    from mofang.trade.leases.book import find_lease
+    from mofang.trade.leases.runner import day
 
     context.shop.journals.make_tables()
     found = find_lease(context.shop.control, lease)
     context.confirm([say("Lease {id} of {model} will never be renewed. A copy that is offline ends on {ends}.",
                          "租约 {id}（{model}）将不再续期。离线副本于 {ends} 停止。", id=found.id, model=found.model,
                          ends=day(found.licence.ends_us))], yes)
-    made = context.shop.act(leasing.lease_revoke, lease=found.id)
+    made = context.shop.act(seller.lease_revoke, lease=found.id)
     context.say("{id} is revoked.", "{id} 已终止。", id=made.id)
 
 
@@ -121,9 +121,9 @@ def lease_revoke(context: Context, lease: str, yes: bool) -> None:
 def lease_take(context: Context, report: Path) -> None:
     """Book the use that a customer sent home; what goes beyond the quota is charged."""
     from mofang.core.money import format_micros
-    from mofang.trade import leasing
+    from mofang.trade.leases import seller
 
-    made = context.shop.act(leasing.lease_take, report=str(report))
+    made = context.shop.act(seller.lease_take, report=str(report))
     context.say("{model}: {requests:,} requests and {units:,} units more; {all:,} units in all",
                 "{model}：新增 {requests:,} 次请求、{units:,} 个计量单位；累计 {all:,} 个单位", model=made.lease.model,
                 requests=made.requests, units=made.units, all=made.lease.units)
@@ -143,8 +143,8 @@ def lease_list(context: Context, as_json: bool, as_csv: bool) -> None:
     from mofang.core import lock
     from mofang.core.identity import now_us
     from mofang.trade.accounts import customer_names
-    from mofang.trade.leased import day
-    from mofang.trade.leases import JOURNAL, leases
+    from mofang.trade.leases.book import JOURNAL, leases
+    from mofang.trade.leases.runner import day
 
     lock.import_fold(JOURNAL)
     names = customer_names(context.shop)
@@ -166,10 +166,10 @@ def lease_list(context: Context, as_json: bool, as_csv: bool) -> None:
 def lease_find_mark(context: Context, file: Path, as_json: bool, as_csv: bool) -> None:
     """Whose leased copy is this? FILE is an ONNX graph, a package's folder or a package's file."""
     from mofang.core.progress import progress
-    from mofang.trade import leasing
+    from mofang.trade.leases import seller
 
     with progress(say("Comparing", "正在比对")):
-        rows = leasing.find_mark(context.shop, file)
+        rows = seller.find_mark(context.shop, file)
     context.table(rows, {"customer": say("customer", "客户"), "model": say("model", "模型"), "lease": say("lease", "租约"),
                          "score": say("standard deviations", "标准差倍数"), "found": say("its mark", "有其标记")},
                   as_json=as_json, as_csv=as_csv)
@@ -182,7 +182,7 @@ def lease_find_mark(context: Context, file: Path, as_json: bool, as_csv: bool) -
 @pass_context
 def lease_machine(context: Context) -> None:
     """Show the id of this installation on this machine, for a seller who binds a lease to it."""
-    from mofang.trade.lessee import installation
+    from mofang.trade.leases.record import installation
 
     click.echo(installation()[0])
     context.next("mofang lease new MODEL --to CUSTOMER --until DAY --machine ID")
@@ -197,7 +197,7 @@ def lease_machine(context: Context) -> None:
 def lease_run(context: Context, file: Path, code: str, host: str, port: int) -> None:
     """Answer requests with a leased model: no shop, no network, until the lease ends."""
     from mofang.core.progress import progress
-    from mofang.trade.leased import Leased, day
+    from mofang.trade.leases.runner import Leased, day
     from mofang.web.leased import run_leased
 
     with progress(say("Checking and opening", "正在核对并打开"), file.stat().st_size if file.exists() else None) as bar:
@@ -209,6 +209,11 @@ def lease_run(context: Context, file: Path, code: str, host: str, port: int) -> 
                     "服务已启动：{address} （Ctrl-C 停止，会先完成已开始的请求）", address=address)
         context.say("{model}, leased to {customer} until {until}", "{model}，租给 {customer}，至 {until}", model=licence.model,
                     customer=licence.customer, until=day(licence.until_us))
+        if opened.notice:
+            context.say("  The lease is over; it goes on until {ends}. Send the seller `mofang lease report`.",
+                        "  租期已满，宽限至 {ends}。请把 `mofang lease report` 的结果发给卖方。", ends=day(licence.ends_us))
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            context.say("  Whoever reaches this address may ask: there are no keys here.", "  能访问此地址的人都可以提问：这里没有密钥。")
         sys.stdout.flush()
 
     run_leased(opened, licence.model, host, port, ready=ready)
@@ -221,7 +226,7 @@ def lease_run(context: Context, file: Path, code: str, host: str, port: int) -> 
 @pass_context
 def lease_predict(context: Context, file: Path, given: str | None, code: str) -> None:
     """Ask a leased model once: a text, a record as JSON, or - for one of them a line from standard input."""
-    from mofang.trade.leased import Leased
+    from mofang.trade.leases.runner import Leased
 
     lines = [given] if given not in (None, "-") else sys.stdin.read().splitlines()
     if not any(line.strip() for line in lines if line):
@@ -255,7 +260,7 @@ def _body(line: str, inputs: list[str]) -> Any:
 @pass_context
 def lease_accept(context: Context, file: Path, renewal: Path) -> None:
     """Take the RENEWAL that the seller sent; a runner that is running takes it up within a minute."""
-    from mofang.trade.leased import accept, day
+    from mofang.trade.leases.runner import accept, day
 
     made = accept(file, renewal).licence
     context.say("{model} goes on until {until}", "{model} 延长至 {until}", model=made.model, until=day(made.until_us))
@@ -268,7 +273,7 @@ def lease_accept(context: Context, file: Path, renewal: Path) -> None:
 @pass_context
 def lease_report(context: Context, file: Path, out: Path | None) -> None:
     """Write what was used into a file to be sent to the seller: counts and times, no texts."""
-    from mofang.trade.leased import use_report
+    from mofang.trade.leases.runner import use_report
 
     told = use_report(file)
     place = out or file.with_name(file.name + ".report.json")

@@ -7,12 +7,13 @@ import json
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.core.trace import Node, ancestors, descendants, find_foreign, foreign_ancestors, foreign_descendants
-from mofang.trade.accounts import all_invoices
+from mofang.trade.accounts import all_invoices, open_books
+from mofang.trade.leases.book import find_lease
 from mofang.trade.proofs import trace_line
 
 
 def trace_tree(shop: Shop, name: str, line: int | None = None, *, forward: bool = False) -> Node:
-    """The trace of an invoice line, a request id, a model's name, or a run; ``forward`` turns it round.
+    """The trace of an invoice line, a lease, a request id, a model's name, or a run; ``forward`` turns it round.
 
     Raises ``name-unknown`` with the nearest name, or ``entry-unknown``.
     """
@@ -22,6 +23,10 @@ def trace_tree(shop: Shop, name: str, line: int | None = None, *, forward: bool 
     if name.startswith("req_"):
         shop.require("money")
         return trace_request(shop, name)
+    if name.startswith("lse_"):
+        shop.require("money")
+        entry = find_lease(open_books(shop), name).entry
+        return descendants(shop.ledger, entry) if forward else ancestors(shop.ledger, entry)
     if not shop.ledger.by_prefix(name, 1) and (abroad := find_foreign(shop.ledger, name)):
         turned = foreign_descendants if forward else foreign_ancestors
         return turned(shop.ledger, abroad.shop, abroad.id)

@@ -33,6 +33,7 @@ class Lease(Protocol):
     """What the desk needs of a lease."""
 
     model: Predictor
+    notice: str
 
     def check(self) -> None:
         """Refuse where it does not hold."""
@@ -119,7 +120,8 @@ class LeaseDesk:
         told = {"request_id": call.request_id, "model": self.name, "units": units, **answers_of(outcome, many)}
         data = orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY)
         lease.count(units)
-        return Reply(200, data, model=self.name)
+        headers = ((b"mofang-lease", lease.notice.encode()),) if lease.notice else ()
+        return Reply(200, data, headers, self.name)
 
     async def _sweep(self) -> None:
         """Answer what is overdue."""

@@ -18,7 +18,7 @@ from mofang.core.journal import Row, fold
 from mofang.core.nearest import nearest
 from mofang.core.personal import follows
 from mofang.core.tables import tables_of
-from mofang.trade.licence import Licence, derived
+from mofang.trade.leases.licence import Licence, derived
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -144,7 +144,7 @@ def receipt_of(lease: Lease) -> tuple[int, str, int] | None:
 @follows("leases")
 def leased_from(shop: Shop, entries: set[str]) -> list[str]:
     """The leases that are not over, of packages among these entries: customer, model, and until when."""
-    from mofang.trade.leased import day
+    from mofang.trade.leases.runner import day
 
     if "leased" not in tables_of(shop.control):
         return []

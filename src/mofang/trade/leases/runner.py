@@ -7,6 +7,7 @@ answers may be given. Counts go to a small file once a second and to the record 
 
 from __future__ import annotations
 
+import hmac
 import os
 import tempfile
 import threading
@@ -26,8 +27,16 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.unlocked import process_lives
 from mofang.serve.boundary import attempt
-from mofang.trade.leasefile import LeaseFile, Tick, no_tick, open_lease
-from mofang.trade.lessee import (
+from mofang.trade.leases.file import LeaseFile, Tick, no_tick, open_lease
+from mofang.trade.leases.licence import (
+    BEHIND_US,
+    Licence,
+    Signed,
+    read_signed,
+    unwrap_by_code,
+    unwrap_by_machine,
+)
+from mofang.trade.leases.record import (
     OPEN,
     RENEWAL,
     Record,
@@ -36,14 +45,6 @@ from mofang.trade.lessee import (
     kept_code,
     report_mac,
     take_slot,
-)
-from mofang.trade.licence import (
-    BEHIND_US,
-    Licence,
-    Signed,
-    read_signed,
-    unwrap_by_code,
-    unwrap_by_machine,
 )
 
 LOOK_S, TELL_S = 60.0, 1.0
@@ -190,6 +191,7 @@ class Leased:
         self._written = (0, 0)   # of these, in the record
         self._told = (0, 0)      # of these, in the small file
         self.refusal: MofangError | None = None
+        self.notice = ""         # what is told beside answers: in the grace, when it ends
         self._began = (clock(), monotonic())
         self.until_s = 0.0
         self.record.append("start", self.at_us())
@@ -241,7 +243,9 @@ class Leased:
         except MofangError as refusal:
             self.refusal, self.until_s = refusal, 0.0
             return
-        left_s = (self.licence.ends_us - max(self.at_us(), expected_us)) / 1e6
+        late_us = max(self.at_us(), expected_us)
+        left_s = (self.licence.ends_us - late_us) / 1e6
+        self.notice = f"ends {day(self.licence.ends_us)}" if self.licence.phase(late_us) == "grace" else ""
         self.refusal = MofangError("lease-ended", model=self.licence.model, on=day(self.licence.until_us),
                                    ends=day(self.licence.ends_us)) if left_s < LOOK_S + LATE_S else None
         self.until_s = self.monotonic() + min(left_s, LOOK_S + LATE_S)
@@ -279,9 +283,10 @@ class Leased:
         counted = (self.requests, self.units)
         if counted == self._told:
             return
-        told = [self.at_us(), counted[0] - self._written[0], counted[1] - self._written[1], self.record.total.link]
+        told = {"at_us": self.at_us(), "requests": counted[0] - self._written[0], "units": counted[1] - self._written[1],
+                "link": self.record.total.link}
         beside = self._open.with_name(self._open.name + ".new")
-        beside.write_bytes(canonical(told))
+        beside.write_bytes(canonical({**told, "mac": report_mac(self.record.chain, told)}))
         os.replace(beside, self._open)
         self._told = counted
 
@@ -301,9 +306,16 @@ class Leased:
         """What a process that was killed had counted, and not booked."""
         if not self._open.exists():
             return
-        with suppress(orjson.JSONDecodeError, ValueError, TypeError):
-            at_us, requests, units, _ = orjson.loads(self._open.read_bytes())
-            self.record.append("use", int(at_us), int(requests), int(units))
+        try:
+            told = orjson.loads(self._open.read_bytes())
+            good = hmac.compare_digest(told.pop("mac"), report_mac(self.record.chain, told))
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            good = False
+        if not good:
+            raise MofangError("lease-record-changed", row=str(self._open))
+        self.record.look()
+        if told["link"] == self.record.total.link:  # else it was booked before the kill came
+            self.record.append("use", max(told["at_us"], self.record.total.at_us), told["requests"], told["units"])
         self._open.unlink()
 
 

@@ -29,12 +29,10 @@ from mofang.core.rule import Rule
 from mofang.core.signing import fingerprint, public_key
 from mofang.core.stage import OnDisk
 from mofang.core.strict import strict_json
-from mofang.trade import leasemark
 from mofang.trade.accounts import shop_offset
 from mofang.trade.customers import find_customer
-from mofang.trade.forbidding import forbidding
-from mofang.trade.leasefile import write_lease
-from mofang.trade.leases import (
+from mofang.trade.leases import mark
+from mofang.trade.leases.book import (
     JOURNAL,
     Lease,
     code_secret,
@@ -44,8 +42,9 @@ from mofang.trade.leases import (
     mark_key,
     receipt_of,
 )
-from mofang.trade.lessee import Row, Total, chain_key, checked, report_mac
-from mofang.trade.licence import (
+from mofang.trade.leases.file import write_lease
+from mofang.trade.leases.forbidding import forbidding
+from mofang.trade.leases.licence import (
     DAY_US,
     FEATURES,
     Licence,
@@ -55,6 +54,7 @@ from mofang.trade.licence import (
     unlock_code,
     wrap,
 )
+from mofang.trade.leases.record import Row, Total, chain_key, checked, report_mac
 from mofang.trade.oneoff import charge
 
 if TYPE_CHECKING:
@@ -224,14 +224,14 @@ def _describe(folder: Path, package: Artifact) -> None:
 
 def _mark(shop: Shop, package: Artifact, lease: str, folder: Path) -> str:
     """Mark the graphs with the largest strength that changes no answer; "" where there is nothing to mark or none will do."""
-    graphs = [name for name in leasemark.GRAPHS if package.has(f"graph/{name}")]
+    graphs = [name for name in mark.GRAPHS if package.has(f"graph/{name}")]
     with package.open("canonical.jsonl") as file:
         lines = [orjson.loads(line) for line in file]
-    for strength in leasemark.STRENGTHS if graphs else ():
+    for strength in mark.STRENGTHS if graphs else ():
         for name in graphs:
-            leasemark.mark(package.path(f"graph/{name}"), folder / "graph" / name, mark_key(shop, lease), strength)
+            mark.mark(package.path(f"graph/{name}"), folder / "graph" / name, mark_key(shop, lease), strength)
         _describe(folder, package)
-        if leasemark.keeps_labels(folder, lines):
+        if mark.keeps_labels(folder, lines):
             return f"{strength:g}"
     for name in graphs:
         shutil.copyfile(package.path(f"graph/{name}"), folder / "graph" / name)
@@ -242,7 +242,7 @@ def find_mark(shop: Shop, path: Path, tick: Callable[[], None] = lambda: None) -
     """Whose leased copy a file is: a line for each lease with a score, the likeliest first. Raises ``lease-mark-unreadable``."""
     shop.require("money")
     shop.journals.make_tables()
-    found = {name: leasemark.graph_tensors(data) for name, data in leasemark.suspects(path).items()}
+    found = {name: mark.graph_tensors(data) for name, data in mark.suspects(path).items()}
     if not found:
         raise MofangError("lease-mark-unreadable", reason=str(path))
     originals: dict[str, dict[str, Any]] = {}
@@ -251,13 +251,13 @@ def find_mark(shop: Shop, path: Path, tick: Callable[[], None] = lambda: None) -
     for one in leases(shop.control):
         if one.package not in originals:
             package = shop.artifact(shop.ledger.get(one.package))
-            originals[one.package] = {name: leasemark.graph_tensors(package.path(f"graph/{name}").read_bytes())
-                                      for name in leasemark.GRAPHS if package.has(f"graph/{name}")}
-        scores = [leasemark.score(theirs, ours, mark_key(shop, one.id)) for theirs in found.values()
+            originals[one.package] = {name: mark.graph_tensors(package.path(f"graph/{name}").read_bytes())
+                                      for name in mark.GRAPHS if package.has(f"graph/{name}")}
+        scores = [mark.score(theirs, ours, mark_key(shop, one.id)) for theirs in found.values()
                   for ours in originals[one.package].values()]
         best = max(scores, default=0.0)
         lines.append({"lease": one.id, "customer": names[one.account], "model": one.model, "score": round(best, 1),
-                      "found": best >= leasemark.SURE})
+                      "found": best >= mark.SURE})
         tick()
     return sorted(lines, key=lambda line: -line["score"])
 

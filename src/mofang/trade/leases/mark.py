@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 STRENGTHS = (3e-3, 1e-3, 3e-4, 1e-4, 3e-5)  # of a tensor's standard deviation
 LEAST = 64          # numbers in a tensor that is marked
 SPARSE = 64         # of whole bytes one in so many moves, by one step
+ALIKE = 0.9         # correlation from which two tensors of other names are taken for the same
 SURE = 6.0          # standard deviations: one in a thousand million copies that nobody marked looks so
 GRAPHS = ("model.onnx", "model.int8.onnx", "model.dynamic.onnx")
 
@@ -90,12 +91,12 @@ def tensors(model: ModelProto) -> Iterator[tuple[str, Array]]:
 def score(found: Mapping[str, Array], original: Mapping[str, Array], key: bytes) -> float:
     """By how many standard deviations a copy carries the mark of this key; about 0 (±3) where it does not.
 
-    Tensors are compared by name and shape; one that is not in both says nothing.
+    Tensors are compared by name and shape, else with the one that is nearly the same; one that is not in both says nothing.
     """
     total = power = 0.0
     for name, ours in original.items():
-        theirs = found.get(name)
-        if theirs is None or theirs.shape != ours.shape:
+        theirs = _counterpart(found, name, ours)
+        if theirs is None:
             continue
         width = float(ours.std()) if ours.dtype == np.float32 else 1.0
         if not width:
@@ -110,6 +111,54 @@ def score(found: Mapping[str, Array], original: Mapping[str, Array], key: bytes)
     return total / power**0.5 if power else 0.0
 
 
+def _counterpart(found: Mapping[str, Array], name: str, ours: Array) -> Array | None:
+    """The tensor of a copy that was this one: of the same name, or under another name and nearly equal."""
+    theirs = found.get(name)
+    if theirs is not None and theirs.shape == ours.shape and theirs.dtype == ours.dtype:
+        return theirs
+    if ours.dtype != np.float32:
+        return None
+    for one in found.values():
+        for turned in (one, one.T) if one.ndim == 2 else (one,):
+            if turned.shape == ours.shape and turned.dtype == np.float32 and _alike(turned, ours) > ALIKE:
+                return turned
+    return None
+
+
+def _alike(one: Array, other: Array) -> float:
+    """The correlation of two tensors, of at most 100,000 of their numbers."""
+    step = -(-one.size // 100_000)
+    a, b = (each.ravel()[::step].astype(np.float64) for each in (one, other))
+    widths = float(a.std() * b.std())
+    return float(((a - a.mean()) * (b - b.mean())).mean()) / widths if widths else 0.0
+
+
+def dequantised(model: ModelProto) -> Iterator[tuple[str, Array]]:
+    """The weights that a graph holds as whole bytes with a scale, as they are multiplied: by the names of ONNX Runtime's
+    quantiser (``W_quantized``, ``W_scale``, ``W_zero_point``) and behind DequantizeLinear."""
+    from onnx import numpy_helper
+
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    named = [(name, name.removesuffix("_quantized") + "_scale", name.removesuffix("_quantized") + "_zero_point", -1)
+             for name in held if name.endswith("_quantized")]
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in held:
+            axis = next((int(one.i) for one in node.attribute if one.name == "axis"), 1)
+            named.append((node.input[0], node.input[1], node.input[2] if len(node.input) > 2 else "", axis))
+    for name, scale, zero, axis in named:
+        values, width = held[name], held.get(scale)
+        if width is None or values.size < LEAST:
+            continue
+        shift = held.get(zero, np.zeros(1, values.dtype))
+        if width.size > 1:
+            shape = [1] * values.ndim
+            shape[axis] = width.size
+            if values.shape[axis] != width.size:
+                continue
+            width, shift = width.reshape(shape), shift.reshape(shape) if shift.size > 1 else shift
+        yield name.removesuffix("_quantized"), ((values.astype(np.float32) - shift.astype(np.float32)) * width).astype(np.float32)
+
+
 def graph_tensors(data: bytes) -> dict[str, Array]:
     """The tensors of an ONNX graph from anywhere. Raises ``lease-mark-unreadable``."""
     import onnx
@@ -117,7 +166,7 @@ def graph_tensors(data: bytes) -> dict[str, Array]:
 
     try:
         model = onnx.load_model_from_string(data)
-        return dict(tensors(model))
+        return {**dict(dequantised(model)), **dict(tensors(model))}
     except (DecodeError, ValueError, TypeError) as error:
         raise MofangError("lease-mark-unreadable", reason=str(error)[:100]) from None
 

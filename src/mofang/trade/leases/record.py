@@ -24,7 +24,7 @@ import orjson
 from mofang.core.canonical import canonical, sync_file, write_durably
 from mofang.core.errors import MofangError
 from mofang.core.secrets import secret_in
-from mofang.trade.licence import Licence, Signed, derived, machine_id
+from mofang.trade.leases.licence import Licence, Signed, derived, machine_id
 
 FOLDER = "MOFANG_LEASES"
 INSTALLATION = "installation"
@@ -112,10 +112,11 @@ def report_mac(chain: bytes, told: dict[str, Any]) -> str:
     return hmac.new(chain, b"report" + canonical(told), "sha256").hexdigest()
 
 
-def checked(lines: Iterable[bytes], chain: bytes, licence: str) -> tuple[list[Row], Total]:
-    """The rows of a record, and what they come to. Raises ``lease-record-changed`` at the first that does not fit."""
+def checked(lines: Iterable[bytes], chain: bytes, licence: str, total: Total | None = None) -> tuple[list[Row], Total]:
+    """The rows of a record, and what they come to with those before. Raises ``lease-record-changed`` at the first that does
+    not fit."""
     rows: list[Row] = []
-    total = Total()
+    total = total or Total()
     for line in lines:
         try:
             told = orjson.loads(line)
@@ -141,6 +142,7 @@ class Record:
         self.chain = chain_key(key)
         self.mark_path = home() / f"{known.licence.id}.json"
         self.total = Total()
+        self._end = 0  # bytes of the record that were read
 
     @property
     def licence(self) -> Licence:
@@ -149,12 +151,20 @@ class Record:
 
     def look(self) -> tuple[list[Row], Mark | None]:
         """Read the record and the mark. Raises ``lease-record-changed``."""
-        rows: list[Row] = []
-        self.total = Total()
-        if self.path.exists():
-            with self.path.open("rb") as file:
-                rows, self.total = checked(file, self.chain, self.licence.id)
-        return rows, self._mark()
+        self.total, self._end = Total(), 0
+        return self._read_on(), self._mark()
+
+    def _read_on(self) -> list[Row]:
+        """The rows behind what was read, by this process or by another instance."""
+        if not self.path.exists():
+            if self._end:
+                raise MofangError("lease-record-lost", path=str(self.path))
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self._end)
+            rows, self.total = checked(file, self.chain, self.licence.id, self.total)
+            self._end = file.tell()
+        return rows
 
     def require_whole(self, at_us: int) -> None:
         """Refuse a record that was deleted, shortened or put back, a licence that a later one replaced, and another signer's.
@@ -190,7 +200,7 @@ class Record:
     def _begin_anew(self) -> None:
         if self.path.exists():
             os.replace(self.path, self.path.with_name(f"{self.path.name}.{self.licence.sequence}.old"))
-        self.total = Total()
+        self.total, self._end = Total(), 0
 
     @property
     def known_us(self) -> int:
@@ -201,13 +211,14 @@ class Record:
     def append(self, kind: str, at_us: int, requests: int = 0, units: int = 0) -> None:
         """Write a row durably, then the mark."""
         with locked(self.mark_path.with_suffix(".lock")):
-            self.look()
+            self._read_on()
             with self.path.open("ab") as file:
                 if not self.total.rows:
                     self._write(file, "begin", at_us, 0, 0)
                 self._write(file, kind, at_us, requests, units)
                 file.flush()
                 os.fsync(file.fileno())
+                self._end = file.tell()
             self.mark(at_us)
 
     def _write(self, file: Any, kind: str, at_us: int, requests: int, units: int) -> None:

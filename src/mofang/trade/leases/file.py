@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from mofang.core.canonical import canonical, sync_folder
 from mofang.core.errors import MofangError
-from mofang.trade.licence import Licence, Signed, read_signed
+from mofang.trade.leases.licence import Licence, Signed, read_signed
 
 ENDING = ".lease"
 MAGIC = b"MOFANGL1"

@@ -1,0 +1,1 @@
+"""Leases: the licence and the encrypted file, what a customer's machine keeps and runs, and the seller's book of both."""
