@@ -27,7 +27,7 @@ def customise() -> None:
 @click.argument("customer")
 @click.option("--base", required=True, metavar="MODEL", help="The release to teach further, e.g. reviews@2.")
 @click.option("--name", default="", help="What the customer's model is called (default: made from the base's name).")
-@click.option("--price", default="", help="A fixed price, e.g. 500.00 (default: the plan's estimate at most, settled by what was used).")
+@click.option("--price", default="", help="A fixed price, e.g. 500.00 (default: at most the plan's estimate, by what was used).")
 @click.option("--margin", default=100, show_default=True, help="Percent on top of the machine's rate, where no price is given.")
 @click.option("--days", default=14, show_default=True, help="For so many days the quote holds and the money is set aside.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -41,7 +41,7 @@ def customise_new(context: Context, /, as_json: bool, **given: Any) -> None:
 
 @customise.command("quote")
 @click.argument("name")
-@click.option("--price", default="", help="A fixed price, e.g. 500.00 (default: the plan's estimate at most, settled by what was used).")
+@click.option("--price", default="", help="A fixed price, e.g. 500.00 (default: at most the plan's estimate, by what was used).")
 @click.option("--margin", default=100, show_default=True, help="Percent on top of the machine's rate, where no price is given.")
 @click.option("--days", default=14, show_default=True, help="For so many days the quote holds and the money is set aside.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -94,7 +94,8 @@ def _delivered(context: Context, made: Delivered) -> dict[str, Any]:
 
     return {**facts(context.shop, made.custom), "model": str(made.taught.named), "learnt_from": made.taught.learnt,
             "rows": made.taught.rows, "figures": made.taught.figures, "calls": made.price,
-            "charged_micros": made.charged.micros if made.charged else 0, "entry": made.charged.source_entry if made.charged else ""}
+            "charged_micros": made.charged.micros if made.charged else 0,
+            "entry": made.charged.source_entry if made.charged else ""}
 
 
 def _show_delivered(context: Context, made: Delivered) -> None:
@@ -102,8 +103,8 @@ def _show_delivered(context: Context, made: Delivered) -> None:
     from mofang.trade.accounts import customer_names
 
     taught, figures = made.taught, made.taught.figures
-    learnt = (say("the base's training rows ({base}) and the customer's own ({own})", "基础模型的训练记录（{base}）和客户自己的记录（{own}）",
-                  **taught.rows) if taught.learnt == "both" else
+    learnt = (say("the base's training rows ({base}) and the customer's own ({own})",
+                  "基础模型的训练记录（{base}）和客户自己的记录（{own}）", **taught.rows) if taught.learnt == "both" else
               say("the customer's own rows alone ({own})", "仅客户自己的记录（{own}）", own=taught.rows["own"]))
     context.say("{model} learnt from {learnt}", "{model} 学习了{learnt}", model=taught.named, learnt=learnt)
     if "test_rows" in figures:
@@ -196,7 +197,8 @@ def customise_check(context: Context, file: Path, pinned: str) -> None:
         raise MofangError("customise-file", reason=f"there is no statement in {file.name}")
     statement, signer = check_statement(file.read_bytes(), pinned)
     gone = statement["destroyed"]
-    context.say("{model} ({id}) was deleted on {when}: {keys} keys, {files} files", "{model}（{id}）已于 {when} 删除：{keys} 把密钥、{files} 个文件",
+    context.say("{model} ({id}) was deleted on {when}: {keys} keys, {files} files",
+                "{model}（{id}）已于 {when} 删除：{keys} 把密钥、{files} 个文件",
                 model=statement["model"], id=statement["customisation"], when=when(statement["deleted_us"]),
                 keys=gone["object_keys"] + gone["secrets"], files=gone["files"])
     context.say("signed by {fingerprint}", "签名者 {fingerprint}", fingerprint=signer)
@@ -213,11 +215,14 @@ def _show(context: Context, custom: Custom, as_json: bool) -> None:
         click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
         return
     context.say("{name} for {customer}, from {base}: {state}", "{name}，客户 {customer}，基于 {base}：{state}", name=custom.name,
-                customer=customer_names(context.shop)[custom.account], base=custom.base, state=say(custom.state, STATES[custom.state]))
+                customer=customer_names(context.shop)[custom.account], base=custom.base,
+                state=say(custom.state, STATES[custom.state]))
     if custom.state in ("ordered", "declined"):
         at_most = say("at most ", "最多 ") if custom.basis == "used" else ""
         context.say("  price    {most}{price}, set aside until {when}", "  价格  {most}{price}，预留至 {when}", most=at_most,
                     price=told["price"], when=when(custom.expires_us))
-    context.say("  records  {records} in {files} files", "  记录  {records} 条，{files} 个文件", records=f"{custom.records:,}", files=custom.files)
+    context.say("  records  {records} in {files} files", "  记录  {records} 条，{files} 个文件", records=f"{custom.records:,}",
+                files=custom.files)
     if custom.state in ("ordered", "declined"):
-        context.next(*([f"mofang customise run {custom.name}"] if custom.records else []), f"mofang customise add {custom.name} FILE")
+        ready = [f"mofang customise run {custom.name}"] if custom.records else []
+        context.next(*ready, f"mofang customise add {custom.name} FILE")

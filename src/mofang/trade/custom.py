@@ -43,8 +43,8 @@ TABLES = (
 class Custom:
     """One customisation. ``basis`` is ``fixed`` or ``used`` (settled by the seconds that it took, at most ``micros``).
 
-    ``state``: ordered, declined (taught, but no better than the base), delivered, deleting, deleted. ``held`` is what is set aside now,
-    ``delivered`` the ledger entry of the newest delivery, ``deleted`` that of the deletion.
+    ``state``: ordered, declined (taught, but worse than the base), delivered, deleting, deleted. ``held`` is what is set aside
+    now, ``delivered`` the ledger entry of the newest delivery, ``deleted`` that of the deletion.
     """
 
     id: str

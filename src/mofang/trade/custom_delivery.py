@@ -151,12 +151,14 @@ def _entered(shop: Shop, room: Shop, custom: Custom, base: Artifact, taught: Tau
     statement = statement_of(shop, room, custom, taught)
     parts = _kept(shop, {carried_name(digest): signed, STATEMENT: statement})
     licences = sorted({*taught.package.licences, *base.licences})
-    cost = Cost(wall_s=used_s(shop, custom, taught), cpu_s=cpu_s(room)).to_dict(shop.rates)
+    took_s = used_s(shop, custom, taught)
+    cost = Cost(wall_s=took_s, cpu_s=cpu_s(room) * took_s / max(took_s, taught.used_s, 0.001)).to_dict(shop.rates)
     body = {
         "stage": IMPORT, "version": CUSTOMISED_VERSION, "settings": {"customer": custom.account, "learn": taught.learnt},
-        "inputs": [base.reference()], "returned": "", "licences": licences, "added_licences": licences, "nested": [], "choices": {},
+        "inputs": [base.reference()], "returned": "", "licences": licences, "added_licences": licences, "nested": [],
+        "choices": {},
         "output": {"kind": Customised.kind, "digest": manifest_digest(parts), "parts": [part.to_list() for part in parts]},
-        "measures": {**taught.rows, "used_s": used_s(shop, custom, taught), "took_s": round(time.monotonic() - began, 3), **taught.figures},
+        "measures": {**taught.rows, "used_s": took_s, "entered_s": round(time.monotonic() - began, 3), **taught.figures},
         "lineage": digest_of(["customise", custom.id, taught.package.digest]), "cost": {"own": cost, "total": cost},
         "foreign": {"shop": document["shop"]["id"], "name": document["shop"]["name"], "room": custom.id,
                     "fingerprint": document["shop"]["fingerprint"], "entry": taught.package.entry,
@@ -172,13 +174,13 @@ def _entered(shop: Shop, room: Shop, custom: Custom, base: Artifact, taught: Tau
 def used_s(shop: Shop, custom: Custom, taught: Taught) -> float:
     """Seconds that the runs of a room have taken since the last time that they were settled or declined."""
     rows = shop.journals.rows(JOURNAL, account=custom.account)
-    before = sum(row.body.get("used_ms", 0) for row in rows if row.body.get("custom") == custom.id)
-    return round(max(0.0, taught.used_s - before / 1000), 3)
+    before_ms: int = sum(row.body.get("used_ms", 0) for row in rows if row.body.get("custom") == custom.id)
+    return round(max(0.0, taught.used_s - before_ms / 1000), 3)
 
 
 def cpu_s(room: Shop) -> float:
     """Processor seconds of all runs of a room."""
-    return round(sum(one.body["cost"]["own"]["cpu_s"] for one in room.ledger.entries("done") if one.body.get("cost")), 3)
+    return sum(float(one.body["cost"]["own"]["cpu_s"]) for one in room.ledger.entries("done") if one.body.get("cost"))
 
 
 def statement_of(shop: Shop, room: Shop, custom: Custom, taught: Taught) -> bytes:

@@ -72,7 +72,7 @@ def teach(shop: Shop, room: Shop, name: str, base: Artifact, learn: Learn = "aut
 
 def spent_s(room: Shop) -> float:
     """Seconds that all runs of a room have taken so far, each counted once."""
-    return float(sum(entry.body["cost"]["own"]["wall_s"] for entry in room.ledger.entries("done") if entry.body.get("cost")))
+    return sum(float(entry.body["cost"]["own"]["wall_s"]) for entry in room.ledger.entries("done") if entry.body.get("cost"))
 
 
 class _Material:
@@ -102,7 +102,8 @@ class _Material:
         new = sorted(self.labels - set(map(str, self.described.get("labels", ()))))
         able = self.snapshot is not None and not new
         if learn == "both" and not able:
-            raise MofangError("customise-labels", new=", ".join(new[:5]) or "-", known=", ".join(self.described.get("labels", ())))
+            known = ", ".join(self.described.get("labels", ()))
+            raise MofangError("customise-labels", new=", ".join(new[:5]) or "-", known=known)
         return "both" if able and learn != "own" else "own"
 
     def snapshots(self, learnt: str) -> tuple[Artifact, Artifact]:
