@@ -41,6 +41,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "price": ("offer", "set and list prices", "设定和查看价格"),
         "remote": ("elsewhere", "sell models of engines elsewhere, behind our keys and meter", "出售别处引擎上的模型，由本店管密钥和计量"),
         "invoice": ("sell", "bill a customer for a period", "为客户出具一个周期的账单"),
+        "solution": ("solution", "models, recipe, limits and support as one signed file", "模型、配方、限额和支持条款打包成一个签名文件"),
         "customise": ("customise", "a customer's own model, taught from a release and own records", "用发布版和客户自己的记录训练其专属模型"),
     },
     ("Look back", "回看"): {

@@ -40,6 +40,7 @@ COMMANDS: dict[str, Access] = {
     "price set": MONEY, "price list": MONEY,
     "customise new": MONEY, "customise quote": MONEY, "customise status": MONEY, "customise list": MONEY, "customise add": TRAIN,
     "customise run": RELEASE, "customise delete": Access("remote", "people", ("*-deleted.json",)), "customise check": HERE,
+    "solution make": Access("remote", "money", ("*.solution",)), "solution check": HERE, "solution open": HERE,
     "invoice": Access("remote", "money", ("INV-*.pdf",)),
     "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "verify": LOOK, "diff": TRAIN, "costs": MONEY,
     "backup": SERVER, "restore": SERVER, "sweep": SERVER,

@@ -85,7 +85,7 @@ def open_parcel(path: Path, folder: Path, tick: Callable[[float], None] = lambda
             if free - size < FREE_FLOOR_BYTES:
                 raise MofangError("disk-nearly-full", free_mb=free // 2**20, floor_mb=(FREE_FLOOR_BYTES + size) // 2**20)
             for name, (_, digest, _) in document["files"].items():
-                _unpack(archive, infos[name], folder / name, digest, tick)
+                unpack(archive, infos[name], folder / name, digest, tick)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, OSError, struct.error, ValueError) as error:
         if isinstance(error, OSError) and error.errno:  # the disk's fault, not the file's
             raise
@@ -103,16 +103,27 @@ def open_parcel(path: Path, folder: Path, tick: Callable[[float], None] = lambda
 
 def _contents(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
     """The parts by name, after everything that a zip file can be wrong in."""
+    found = plain_contents(archive, path, NAME)
+    for name in (*OWN, *FIXED):
+        if name not in found:
+            raise MofangError("parcel-part-missing", name=name)
+    return found
+
+
+def plain_contents(archive: zipfile.ZipFile, path: Path, allowed: re.Pattern[str],
+                   most: int = PARTS_MAX) -> dict[str, zipfile.ZipInfo]:
+    """The files of an archive as ours are written: stored as they are, each name once and one of the allowed, no links, nothing
+    before, between or after them; refused with a code for each fault, before a byte of them is unpacked."""
     found: dict[str, zipfile.ZipInfo] = {}
     lower = set[str]()
     size = path.stat().st_size
     infos = archive.infolist()
     begins = min((info.header_offset for info in infos), default=0)
-    if len(infos) > PARTS_MAX or archive.comment or begins:  # nothing before the first part, nothing after the last
+    if len(infos) > most or archive.comment or begins:  # nothing before the first part, nothing after the last
         raise MofangError("parcel-unreadable", path=str(path))
     for info in infos:
         name = info.orig_filename
-        if name != info.filename or not NAME.fullmatch(name) or ".." in name:
+        if name != info.filename or not allowed.fullmatch(name) or ".." in name:
             raise MofangError("parcel-name", name=name)
         if name.lower() in lower:  # also where a file system knows no capitals
             raise MofangError("parcel-doubled", name=name)
@@ -124,9 +135,6 @@ def _contents(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo
         lower.add(name.lower())
     if sum(info.file_size for info in found.values()) > size:
         raise MofangError("parcel-packed", name=path.name)
-    for name in (*OWN, *FIXED):
-        if name not in found:
-            raise MofangError("parcel-part-missing", name=name)
     _headers(infos, path)
     return found
 
@@ -175,7 +183,7 @@ def _manifest(document: Document, infos: dict[str, zipfile.ZipInfo]) -> None:
             raise MofangError("parcel-part-changed", name=name)
 
 
-def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: Path, wanted: str,
+def unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: Path, wanted: str,
             tick: Callable[[float], None]) -> None:
     """Write one part, in pieces; its digest must be the signed one."""
     digest = hashlib.sha256()
