@@ -71,7 +71,7 @@ def charge(act: Act, customer: str, kind: Kind, what: str, micros: int, currency
     """
     if kind not in KINDS or not 0 < len(what.strip()) <= WHAT_MOST:
         raise MofangError("charge-kind", kind=kind, known=", ".join(KINDS), most=WHAT_MOST)
-    if not isinstance(micros, int) or not 0 < micros <= LARGEST_MICROS or round_half_even_minor(micros, currency) != micros:
+    if not 0 < micros <= LARGEST_MICROS or round_half_even_minor(micros, currency) != micros:
         raise MofangError("charge-amount", micros=micros)
     named = reference or source_entry
     with turn(act, JOURNAL) as db:
