@@ -30,6 +30,7 @@ from mofang.serve.parcel import ANCESTRY, EPOCH, OWN, PIECE, SIGNATURE
 
 PARTS_MAX = 10_000
 END, LOCAL = struct.Struct("<4s4H2LH"), struct.Struct("<4s2B4HL2L2H")  # APPNOTE.TXT 4.3.16 and 4.3.7
+CENTRAL_BYTES = 46
 EPOCH_SAID, VERSIONS, LONG = (0, 33, 0), (20, 45), 0xFFFFFFFF
 FIXED = ("package.json", "canonical.jsonl", "card.md")
 NAME = re.compile(r"(?:graph|encoder|decoder|weights|torch)/[A-Za-z0-9][\w.-]{0,99}|ancestry/[0-9a-f]{64}\.json"
@@ -143,8 +144,11 @@ def _headers(infos: list[zipfile.ZipInfo], path: Path) -> None:
     """Refuse a header that says anything but what ours do: no bit of the file is free to be another one."""
     with path.open("rb") as file:
         file.seek(-END.size, 2)
-        signature, disk, first, here, total, _, _, comment = END.unpack(file.read(END.size))
+        signature, disk, first, here, total, length, begins, comment = END.unpack(file.read(END.size))
         whole = signature == b"PK\5\6" and disk == first == comment == 0 and here == total
+        if whole and LONG not in (length, begins):  # beyond 4 GiB another record stands between, which zipfile reads
+            file.seek(begins)
+            whole = _lengths(file.read(length)) == [(len(info.extra), 0) for info in infos]
         for info in infos:
             file.seek(info.header_offset)
             _, version, system, flags, method, time, date, crc, packed, size, _, _ = LOCAL.unpack(file.read(LOCAL.size))
@@ -156,6 +160,16 @@ def _headers(infos: list[zipfile.ZipInfo], path: Path) -> None:
             whole = whole and plain and central and same
     if not whole:
         raise MofangError("parcel-unreadable", path=str(path))
+
+
+def _lengths(central: bytes) -> list[tuple[int, int]]:
+    """Of each entry of the central directory how long it says its extra field and comment are; [] where they do not fill it."""
+    found, at = [], 0
+    while at + CENTRAL_BYTES <= len(central):
+        name, extra, comment = struct.unpack_from("<3H", central, at + 28)
+        found.append((extra, comment))
+        at += CENTRAL_BYTES + name + extra + comment
+    return found if at == len(central) else []
 
 
 def _signed(archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo]) -> tuple[Document, Any]:
