@@ -18,7 +18,7 @@ import pytest
 
 from mofang.core.encrypted import is_encrypted
 from mofang.core.shop import Shop
-from mofang.trade.custom import customs
+from mofang.trade.customs.orders import customs
 from tests.stories.conftest import Made
 from tests.stories.terminal import Inside, Server, eventually
 

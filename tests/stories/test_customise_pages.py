@@ -15,13 +15,14 @@ import pytest
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
-from mofang.trade import custom as trade
 from mofang.trade.balance import balance_of
-from mofang.trade.custom_room import FILE_BYTES_MOST, read_rows
-from mofang.trade.custom_terms import forbidding
+from mofang.trade.customs import orders as trade
+from mofang.trade.customs.room import FILE_BYTES_MOST, open_room, read_rows
+from mofang.trade.customs.room import own_rows as own_rows_of
+from mofang.trade.customs.terms import forbidding
 from tests.stories.conftest import Made
 from tests.stories.terminal import Inside
-from tests.stories.test_customise import own_rows
+from tests.stories.test_customise import own_rows, plain_texts
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 INPUTS = [{"name": "评论", "role": "text"}, {"name": "n", "role": "number"}]
@@ -48,6 +49,10 @@ def test_the_page_leads_from_an_order_to_the_proof(company: Inside) -> None:
     assert "charged once: ¥500.00" in said["customise run"] and "delivered" in said["customise status"]
     assert "acme-reviews" in said["customise"] and "mf_live_" in said["key new"]
     assert "was deleted on" in said["customise check"] and "ledger verified" in said["verify"]
+    company.type("invoice", "Acme", "--early")
+    number = company.type("invoice", "--json").json[0]["invoice"]
+    tree = company.type("trace", number, "1").out
+    assert "customised" in tree and "reviews@1" in tree and "the customer's own" in tree and "own.jsonl" in tree, "also after deletion"
     shop = Shop.open(company.shop, make=False)
     assert balance_of(shop.control, shop.control.rows("select account from account")[0][0], now_us()).held == 0
 
@@ -77,6 +82,20 @@ def test_settled_by_what_was_used(company: Inside) -> None:
     assert told["charged_micros"] == min(order.micros, trade.whole(-int(-seconds // 1) * 54_000_000, "CNY"))
 
 
+def test_what_is_charged_cannot_be_spent_again(company: Inside) -> None:
+    company.type("customer", "new", "prepaid", "--credit", "0")
+    company.type("customer", "top-up", "prepaid", "100.00", "--reference", "bank 7")
+    order = ("customise", "new", "prepaid", "--base", "reviews@1", "--name")
+    company.type(*order, "first", "--price", "60.00")
+    assert refused(company, *order[1:], "second", "--price", "60.00") == "customise-unpaid", "the first holds it"
+    make = ("solution", "make", "s", "--models", "reviews@1", "--terms", "terms.md", "--to", "prepaid", "--out", "p.solution", "--yes")
+    company.type(*make, "--price", "40.00")
+    assert company.type(*make[:2], "s2", *make[3:], "--price", "0.01", status=1).code == "solution-unpaid"
+    company.type("customise", "delete", "first", "--yes")
+    assert refused(company, *order[1:], "third", "--price", "60.01") == "customise-unpaid"
+    company.type(*order, "fourth", "--price", "60.00")
+
+
 def refused(company: Inside, *words: str) -> str:
     done = company.type("customise", *words, status=None)
     assert done.status != 0, done
@@ -103,7 +122,7 @@ def test_a_quote_that_expired_and_a_base_that_is_gone(company: Inside) -> None:
     company.type("customise", "new", "Acme", "--base", "reviews@1", "--name", "late", "--price", "10.00", "--days", "2")
     assert refused(company, "run", "late") == "customise-no-records"
     company.type("customise", "add", "late", "own.csv")
-    with mock.patch("mofang.trade.custom_delivery.now_us", lambda: now_us() + 3 * trade.DAY_US):
+    with mock.patch("mofang.trade.customs.delivery.now_us", lambda: now_us() + 3 * trade.DAY_US):
         assert refused(company, "run", "late") == refused(company, "add", "late", "own.jsonl") == "customise-quote-expired"
     company.type("customise", "quote", "late", "--price", "12.00")
     shop = Shop.open(company.shop, make=False)
@@ -160,3 +179,24 @@ def test_rows_are_read_alike_from_every_form() -> None:
 ])
 def test_licences_that_forbid_it(said: str, refused: bool) -> None:
     assert bool(forbidding([said])) == refused == bool(forbidding([], [{"terms": said}]))
+
+
+def test_a_person_is_erased_out_of_a_room(company: Inside) -> None:
+    """Out of the file that was given and of every step made of it; the rest can be taught again."""
+    rows = own_rows(company.folder / "people.jsonl", 60).read_text(encoding="utf-8").splitlines()
+    rows[7] = json.dumps({"评论": "张三丰说咖啡机冒烟，水箱旁", "评价": "差评"}, ensure_ascii=False)
+    (company.folder / "people.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    company.type("customise", "new", "Acme", "--base", "reviews@1", "--name", "people", "--price", "1.00")
+    company.type("customise", "add", "people", "people.jsonl")
+    company.type("customise", "run", "people")
+    done = company.type("erase", "张三丰", "--yes", status=None)
+    assert done.status == 0, done
+    shop = Shop.open(company.shop, make=False)
+    custom = trade.find_custom(shop.control, "people")
+    room = open_room(shop, custom)
+    held = [data for _, data in plain_texts(room)]
+    assert held and not [data for data in held if "张三丰".encode() in data], "no byte of the room shows the person"
+    assert len(list(own_rows_of(room))) == 59 and company.type("verify").status == 0
+    assert room.named("people@1", "package") and room.find("people@1").read_json("package.json")["labels"]
+    company.type("customise", "quote", "people", "--price", "1.00")
+    assert company.type("customise", "run", "people", "--json").json["version"] == 2

@@ -12,8 +12,8 @@ from mofang.cli.context import Context, LentFile, Names, NewFile, listing, pass_
 from mofang.core.language import say
 
 if TYPE_CHECKING:
-    from mofang.trade.custom import Custom
-    from mofang.trade.custom_delivery import Delivered
+    from mofang.trade.customs.delivery import Delivered
+    from mofang.trade.customs.orders import Custom
 
 STATES = {"ordered": "已下单", "declined": "未达标", "delivered": "已交付", "deleting": "删除中", "deleted": "已删除"}
 
@@ -34,9 +34,9 @@ def customise() -> None:
 @pass_context
 def customise_new(context: Context, /, as_json: bool, **given: Any) -> None:
     """Take an order and set its price aside out of what the customer may spend."""
-    from mofang.trade import custom
+    from mofang.trade.customs import orders
 
-    _show(context, context.shop.act(custom.custom_new, **given), as_json)
+    _show(context, context.shop.act(orders.custom_new, **given), as_json)
 
 
 @customise.command("quote")
@@ -48,9 +48,9 @@ def customise_new(context: Context, /, as_json: bool, **given: Any) -> None:
 @pass_context
 def customise_quote(context: Context, /, name: str, as_json: bool, **given: Any) -> None:
     """Quote anew: an old quote has expired, or a delivered model is to be taught again."""
-    from mofang.trade import custom
+    from mofang.trade.customs import orders
 
-    _show(context, context.shop.act(custom.custom_quote, custom=name, **given), as_json)
+    _show(context, context.shop.act(orders.custom_quote, custom=name, **given), as_json)
 
 
 @customise.command("add")
@@ -59,9 +59,9 @@ def customise_quote(context: Context, /, name: str, as_json: bool, **given: Any)
 @pass_context
 def customise_add(context: Context, name: str, file: Path) -> None:
     """Add a file of the customer's records to the customer's room."""
-    from mofang.trade import custom_delivery
+    from mofang.trade.customs import delivery
 
-    made = context.shop.act(custom_delivery.custom_add, custom=name, file=str(file))
+    made = context.shop.act(delivery.custom_add, custom=name, file=str(file))
     context.say("{name} now has {records} records in {files} files; they lie encrypted in a room of their own",
                 "{name} 现有 {records} 条记录（{files} 个文件），加密保存在独立的空间中", name=made.name, records=f"{made.records:,}",
                 files=made.files)
@@ -78,9 +78,9 @@ def customise_add(context: Context, name: str, file: Path) -> None:
 @pass_context
 def customise_run(context: Context, /, name: str, learn: str, price: str, seed: int, as_json: bool) -> None:
     """Teach the base on the records; deliver and charge the model if it is no worse than the base."""
-    from mofang.trade import custom_delivery
+    from mofang.trade.customs import delivery
 
-    made = context.shop.act(custom_delivery.custom_run, custom=name, learn=learn, price=price, seed=seed)
+    made = context.shop.act(delivery.custom_run, custom=name, learn=learn, price=price, seed=seed)
     if as_json:
         import orjson
 
@@ -90,7 +90,7 @@ def customise_run(context: Context, /, name: str, learn: str, price: str, seed: 
 
 
 def _delivered(context: Context, made: Delivered) -> dict[str, Any]:
-    from mofang.trade.custom import facts
+    from mofang.trade.customs.orders import facts
 
     return {**facts(context.shop, made.custom), "model": str(made.taught.named), "learnt_from": made.taught.learnt,
             "rows": made.taught.rows, "figures": made.taught.figures, "calls": made.price,
@@ -133,7 +133,7 @@ def _show_delivered(context: Context, made: Delivered) -> None:
 def customise_status(context: Context, name: str, as_json: bool) -> None:
     """How far a customisation is: quote, records, deliveries."""
     from mofang.trade.accounts import open_books
-    from mofang.trade.custom import find_custom
+    from mofang.trade.customs.orders import find_custom
 
     context.shop.require("money")
     _show(context, find_custom(open_books(context.shop), name), as_json)
@@ -145,7 +145,7 @@ def customise_status(context: Context, name: str, as_json: bool) -> None:
 def customise_list(context: Context, as_json: bool, as_csv: bool) -> None:
     """List customisations."""
     from mofang.trade.accounts import customer_names, open_books
-    from mofang.trade.custom import customs, facts
+    from mofang.trade.customs.orders import customs, facts
 
     shop = context.shop
     shop.require("money")
@@ -169,13 +169,13 @@ def customise_list(context: Context, as_json: bool, as_csv: bool) -> None:
 @pass_context
 def customise_delete(context: Context, name: str, why: str, out: Path | None, yes: bool) -> None:
     """Delete the customer's records and everything taught from them, for good, and write the signed statement of it."""
-    from mofang.trade import custom_proof
+    from mofang.trade.customs import deletion
 
     context.confirm([say("{name}, the customer's records and the keys that open them are destroyed; no backup holds them.",
                          "{name}、客户的记录及其密钥将被销毁；任何备份中都没有副本。", name=name)], yes)
-    made = context.shop.act(custom_proof.custom_delete, custom=name, why=why)
+    made = context.shop.act(deletion.custom_delete, custom=name, why=why)
     place = out or Path(f"{made.custom.name}-deleted.json")
-    place.write_bytes(custom_proof.statement_bytes(made))
+    place.write_bytes(deletion.statement_bytes(made))
     gone = made.statement["destroyed"]
     context.say("{name} is deleted: {keys} keys and {files} files ({bytes} bytes) are destroyed", "{name} 已删除：销毁了 {keys} 把密钥、"
                 "{files} 个文件（{bytes} 字节）", name=made.custom.name, keys=gone["object_keys"] + gone["secrets"], files=gone["files"],
@@ -191,7 +191,7 @@ def customise_delete(context: Context, name: str, why: str, out: Path | None, ye
 def customise_check(context: Context, file: Path, pinned: str) -> None:
     """Check a signed statement of deletion; needs no shop."""
     from mofang.core.errors import MofangError
-    from mofang.trade.custom_proof import STATEMENT_MOST, check_statement
+    from mofang.trade.customs.deletion import STATEMENT_MOST, check_statement
 
     if not file.is_file() or file.stat().st_size > STATEMENT_MOST:
         raise MofangError("customise-file", reason=f"there is no statement in {file.name}")
@@ -206,7 +206,7 @@ def customise_check(context: Context, file: Path, pinned: str) -> None:
 
 def _show(context: Context, custom: Custom, as_json: bool) -> None:
     from mofang.trade.accounts import customer_names
-    from mofang.trade.custom import facts
+    from mofang.trade.customs.orders import facts
 
     told = facts(context.shop, custom)
     if as_json:

@@ -12,7 +12,7 @@ from mofang.cli.context import Context, LentFile, NewFile, pass_context, when
 from mofang.core.language import say
 
 if TYPE_CHECKING:
-    from mofang.trade.solution_file import Solution
+    from mofang.trade.solutions.file import Solution
 
 
 @click.group()
@@ -36,7 +36,7 @@ def solution() -> None:
 def solution_make(context: Context, /, yes: bool, as_json: bool, **given: Any) -> None:
     """Bundle models for a customer, charge the price once, and write the signed file."""
     from mofang.core.money import format_micros
-    from mofang.trade import solution as trade
+    from mofang.trade.solutions import making as trade
 
     asked = say("{customer} is charged {price}, once, for {name}.", "将向 {customer} 一次性收取 {price}（{name}）。", **given)
     context.confirm([asked], yes)
@@ -69,7 +69,7 @@ def solution_make(context: Context, /, yes: bool, as_json: bool, **given: Any) -
 def solution_check(context: Context, file: Path, pinned: str, as_json: bool) -> None:
     """Check a solution byte by byte; needs no shop and no network."""
     from mofang.core.progress import progress
-    from mofang.trade.solution_file import checked
+    from mofang.trade.solutions.file import checked
 
     with progress(say("Checking", "核对中")), checked(file, pinned) as (found, _):
         pass
@@ -87,7 +87,7 @@ def solution_check(context: Context, file: Path, pinned: str, as_json: bool) -> 
 def solution_open(context: Context, file: Path, into: Path, pinned: str, as_json: bool) -> None:
     """Check a solution and lay its files into a folder; needs no shop and no network. Nothing of it is run."""
     from mofang.core.progress import progress
-    from mofang.trade.solution_file import open_solution
+    from mofang.trade.solutions.file import open_solution
 
     with progress(say("Checking", "核对中")):
         found = open_solution(file, into, pinned)

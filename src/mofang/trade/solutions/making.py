@@ -17,19 +17,17 @@ from mofang.core.ancestry import identity, shop_label
 from mofang.core.artifact import Artifact
 from mofang.core.canonical import canonical, digest_of, file_digest, sha256
 from mofang.core.errors import MofangError
-from mofang.core.identity import now_us
 from mofang.core.ledger import Entry
 from mofang.core.money import LARGEST_MICROS, format_micros, parse_amount, round_half_even_minor
 from mofang.core.rule import Rule
 from mofang.core.shop import Named, Shop
 from mofang.core.signing import sign
 from mofang.core.stage import OnDisk
-from mofang.trade.accounts import open_books, shop_offset
-from mofang.trade.balance import balance_of, lock_accounts
-from mofang.trade.custom_terms import forbidding
+from mofang.trade.accounts import open_books
 from mofang.trade.customers import Customer, find_customer
+from mofang.trade.forbidding import forbidding
 from mofang.trade.oneoff import OneOff, charge, oneoffs
-from mofang.trade.solution_file import (
+from mofang.trade.solutions.file import (
     CONTEXT,
     DOCUMENT,
     MODELS,
@@ -43,9 +41,9 @@ from mofang.trade.solution_file import (
     text_of,
     write_solution,
 )
+from mofang.trade.spendable import spendable
 
 LIMIT = re.compile(r"([a-z][a-z0-9_-]{0,30})=([^\s=](?:.{0,98}[^\s])?)")
-HANDS_ON = re.compile(r"no-?(?:lease|redistribution)|not for (?:sale|lease|redistribution)|[不禁]得?止?(?:转让|出租|再分发)", re.I)
 
 TEXT = """{name}: a solution made by the Mofang shop {shop} for {customer}.
 It holds {count} model(s) with their signed ancestry{recipe}, limits and support terms (terms.md).
@@ -132,8 +130,7 @@ def _require_free(package: Artifact) -> None:
     """Refuse a model whose licences or terms forbid selling it or handing it on."""
     described = package.read_json("package.json")
     licences, sources = [*package.licences, *described.get("licences", ())], described.get("sources", ())
-    said = [*licences, *(str(one.get("terms", "")) for one in sources)]
-    refused = sorted({*forbidding(licences, sources), *(one for one in said if HANDS_ON.search(one))})
+    refused = forbidding(licences, sources)
     if refused:
         raise MofangError("solution-forbidden", terms="; ".join(refused))
 
@@ -165,11 +162,10 @@ def _require_paid(shop: Shop, db: Any, who: Customer, micros: int, entry: str) -
     """Refuse a price beyond what the customer may spend, unless it is charged already."""
     if any(one.source_entry == entry for one in oneoffs(db, who.id)):
         return
-    lock_accounts(db, [who.id])
-    left = balance_of(db, who.id, now_us(), shop_offset(shop)).available
+    left = spendable(shop, db, who.id)
     if micros > left:
         raise MofangError("solution-unpaid", customer=who.name, price=format_micros(micros, who.currency),
-                          left=format_micros(max(0, left), who.currency))
+                          left=format_micros(left, who.currency))
 
 
 def _document(shop: Shop, who: Customer, said: dict[str, Any], entry: Entry, named: dict[str, Named],

@@ -19,9 +19,9 @@ from mofang.core.artifact import Artifact
 from mofang.core.canonical import canonical
 from mofang.core.errors import MofangError
 from mofang.core.shop import Named, Shop
-from mofang.trade.custom_delivery import Learn
-from mofang.trade.custom_room import own_rows
-from mofang.trade.custom_terms import ROLES, check_base, taught_on
+from mofang.trade.customs.delivery import Learn
+from mofang.trade.customs.room import own_rows
+from mofang.trade.customs.terms import ROLES, check_base, taught_on
 
 if TYPE_CHECKING:
     from mofang.fit.family import Family

@@ -26,7 +26,7 @@ from mofang.core.personal import Sought, forgets
 from mofang.core.shop import Shop
 
 if TYPE_CHECKING:
-    from mofang.trade.custom import Custom
+    from mofang.trade.customs.orders import Custom
 
 FOLDER = "custom"
 UPLOADS = "uploads"

@@ -26,8 +26,8 @@ from mofang.core.shop import Shop
 from mofang.core.signing import check_signature, same_fingerprint, sign
 from mofang.core.strict import strict_json
 from mofang.trade.accounts import open_books
-from mofang.trade.custom import JOURNAL, Custom, customs, find_custom, give_back
-from mofang.trade.custom_room import ID, room_path, rooms
+from mofang.trade.customs.orders import JOURNAL, Custom, customs, find_custom, give_back
+from mofang.trade.customs.room import ID, room_path, rooms
 from mofang.trade.keys import keys
 
 CONTEXT = "customise-deletion"

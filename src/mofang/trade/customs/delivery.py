@@ -24,15 +24,15 @@ from mofang.core.run import Cost, leased
 from mofang.core.shop import Shop
 from mofang.core.stage import OnDisk
 from mofang.trade.accounts import open_books
-from mofang.trade.custom import JOURNAL, Custom, alive, base_of, find_custom, give_back, whole
-from mofang.trade.custom_room import FILE_BYTES_MOST, KINDS, keep_rows, open_room, read_rows
-from mofang.trade.custom_terms import check_base, taught_on
 from mofang.trade.customers import find_customer
+from mofang.trade.customs.orders import JOURNAL, Custom, alive, base_of, find_custom, give_back, whole
+from mofang.trade.customs.room import FILE_BYTES_MOST, KINDS, keep_rows, open_room, read_rows
+from mofang.trade.customs.terms import check_base, taught_on
 from mofang.trade.oneoff import OneOff, charge
 from mofang.trade.prices import price_at, price_set, prices
 
 if TYPE_CHECKING:
-    from mofang.trade.custom_tuning import Taught
+    from mofang.trade.customs.teaching import Taught
 
 CUSTOMISED_VERSION = 1
 Learn = Literal["auto", "both", "own"]
@@ -115,7 +115,7 @@ def custom_run(act: Act, *, custom: str, learn: Learn = "auto", price: str = "",
     otherwise nothing is charged. ``learn`` is what it learns from: ``both`` (the base's training rows too), ``own``, or
     ``auto``. Calls cost ``price``, or what the base's calls cost. Cut off anywhere, typed again it goes on.
     """
-    from mofang.trade.custom_tuning import teach
+    from mofang.trade.customs.teaching import teach
 
     shop = act.shop
     open_books(shop)
