@@ -107,6 +107,8 @@ def _show_delivered(context: Context, made: Delivered) -> None:
                   "基础模型的训练记录（{base}）和客户自己的记录（{own}）", **taught.rows) if taught.learnt == "both" else
               say("the customer's own rows alone ({own})", "仅客户自己的记录（{own}）", own=taught.rows["own"]))
     context.say("{model} learnt from {learnt}", "{model} 学习了{learnt}", model=taught.named, learnt=learnt)
+    if figures.get("start") == "weights":
+        context.say("it went on from the base's own weights", "从基础模型的权重继续训练")
     if "test_rows" in figures:
         context.say("of the customer's {n} test rows it answers {own} rightly, the base {base}: {verdict}",
                     "客户的 {n} 条测试记录中，它答对 {own} 条，基础模型答对 {base} 条：{verdict}", n=figures["test_rows"],

@@ -22,6 +22,7 @@ from mofang.core.shop import Named, Shop
 from mofang.trade.customs.delivery import Learn
 from mofang.trade.customs.room import own_rows
 from mofang.trade.customs.terms import ROLES, check_base, taught_on
+from mofang.trade.customs.weights import continued
 
 if TYPE_CHECKING:
     from mofang.fit.family import Family
@@ -62,10 +63,11 @@ def teach(shop: Shop, room: Shop, name: str, base: Artifact, learn: Learn = "aut
         material = _Material(shop, room, described, base, folder)
         learnt = material.chosen(learn)
         own, data = material.snapshots(learnt)
-        made = _taught(room, material.packed_as(), own, data, material.family(), seed)
+        family, start = material.family()
+        made = _taught(room, material.packed_as(), own, data, family, seed)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    figures = beside_base(base, made, own, described)
+    figures = beside_base(base, made, own, described) | {"start": start}
     rows = {"own": material.own, "base": material.taken}
     return Taught(made, room.name(name, made), learnt, rows, figures, round(spent_s(room), 3))
 
@@ -148,12 +150,14 @@ class _Material:
         made = self.shop.ledger.get(self.base.entry).body
         return dict(made["settings"]) if made.get("stage") == "package" else {}
 
-    def family(self) -> Family:
-        """The base's own family with its settings."""
+    def family(self) -> tuple[Family, str]:
+        """The base's own family with its settings, and where it starts: from the base's ``weights``, or ``anew``."""
         import mofang.fit.families  # noqa: F401  families announce themselves
         from mofang.fit.family import Family
 
-        return Family.parse(self.described["family"])
+        family = Family.parse(self.described["family"])
+        from_weights = continued(self.shop, self.base, family, self.folder / "start")
+        return (family, "anew") if from_weights is None else (from_weights, "weights")
 
 
 def _rows_of(records: Artifact, names: list[str]) -> Iterator[dict[str, Any]]:
