@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from mofang.core.encrypted import is_encrypted
 from mofang.core.shop import Shop
 from mofang.trade.customs.orders import customs
+from mofang.web.predict import ROUTES
 from tests.stories.conftest import Made
 from tests.stories.terminal import Inside, Server, eventually
 
@@ -105,6 +107,29 @@ def test_only_its_own_customer_finds_it(sold: Sold) -> None:
     tried = server.call("POST", f"/v1/customisations/{path}/records", b'{"a": 1}', key=other)
     assert (tried.status, tried.code) == (404, "customise-unknown") and "咖啡" not in tried.json["error"]["fix"].replace("咖啡@", "")
     assert server.call("GET", "/v1/customisations").code == "key-missing"
+
+
+def test_the_matrix_of_all_routes(sold: Sold) -> None:
+    """Every route that names a model, in its path or its body: another customer's key, a revoked and no key learn nothing."""
+    server, other = sold.server, sold.keys["乙公司"]
+    spent = sold.terminal.token("甲公司")
+    sold.terminal.type("key", "revoke", spent, "--yes")
+    assert eventually(lambda: server.call("GET", "/v1/models", key=spent).status == 401, 3)
+    named = [one for one in ROUTES if one.scope == "key" and one.named]
+    bodies = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+    assert len(named) >= 8 and any("customisation" in one.path for one in named)
+
+    def told(one: Any, name: str, key: str) -> tuple[int, str]:
+        path = re.sub(r"{(\w+)}", lambda part: "1" if part[1] == "version" else quote(name), one.path)
+        body = {"model": name, "messages": [{"role": "user", "content": "x"}], "prompt": "x", "input": "x", "text": "x"}
+        answer = server.call(one.method, path, body if one.method == "POST" else None, key=key)
+        return answer.status, re.sub(r"req_\w+", "", answer.body.decode().replace(json.dumps(name)[1:-1], "NAME").replace(name, "NAME"))
+
+    for one in [*named, *(route for route in ROUTES if route.path in bodies)]:
+        for name in ("咖啡", "咖啡@1"):
+            theirs, nobodys = told(one, name, other), told(one, "呱呱" if "@" not in name else "呱呱@1", other)
+            assert theirs == nobodys and theirs[0] in (400, 403, 404, 422, 501), (one.path, theirs, nobodys)
+            assert {told(one, name, key)[0] for key in (spent, "")} == {401}, one.path
 
 
 def plain_texts(shop: Shop) -> Iterator[tuple[str, bytes]]:
