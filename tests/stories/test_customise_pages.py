@@ -20,6 +20,7 @@ from mofang.trade.customs import orders as trade
 from mofang.trade.customs.room import FILE_BYTES_MOST, open_room, read_rows
 from mofang.trade.customs.room import own_rows as own_rows_of
 from mofang.trade.customs.terms import forbidding
+from mofang.trade.oneoff import oneoffs
 from tests.stories.conftest import Made
 from tests.stories.terminal import Inside
 from tests.stories.test_customise import own_rows, plain_texts
@@ -200,3 +201,36 @@ def test_a_person_is_erased_out_of_a_room(company: Inside) -> None:
     assert room.named("people@1", "package") and room.find("people@1").read_json("package.json")["labels"]
     company.type("customise", "quote", "people", "--price", "1.00")
     assert company.type("customise", "run", "people", "--json").json["version"] == 2
+
+
+def test_declined_cut_off_and_deleted_halfway(company: Inside) -> None:
+    """A model that is worse is not charged; a power cut before the charge leads to one charge, one in a deletion to its end."""
+    company.type("customise", "new", "Acme", "--base", "reviews@1", "--name", "cut", "--price", "3.00")
+    company.type("customise", "add", "cut", "own.csv")
+    worse = {"test_rows": 9, "base_right": 9, "own_right": 1, "verdict": "worse"}
+    with mock.patch("mofang.trade.customs.teaching.beside_base", lambda *_: worse):
+        said = company.type("customise", "run", "cut").out
+    shop = Shop.open(company.shop, make=False)
+    order = trade.find_custom(shop.control, "cut")
+    assert "nothing is charged" in said and (order.state, order.version, order.held) == ("declined", 0, 3_000_000)
+
+    def charges() -> list[int]:
+        return [one.micros for one in oneoffs(shop.control, order.account) if one.what.startswith("cut@")]
+
+    with mock.patch("mofang.trade.customs.delivery._settled", side_effect=KeyboardInterrupt):
+        company.type("customise", "run", "cut", status=None)
+    assert charges() == [] and trade.find_custom(shop.control, "cut").state == "declined"
+    told = company.type("customise", "run", "cut", "--json").json
+    assert (told["version"], told["state"], charges()) == (1, "delivered", [3_000_000])
+    entries = [one for one in shop.ledger.entries("done") if (one.body.get("foreign") or {}).get("room") == order.id]
+    assert [one.id for one in entries] == [told["entry"]], "one delivery, one entry"
+    assert shop.control.rows("select micros from allotment where worker=?", (trade.holder(order.id),)) == [], "nothing is held"
+
+    with mock.patch("mofang.trade.customs.deletion._entered", side_effect=KeyboardInterrupt):
+        company.type("customise", "delete", "cut", "--yes", status=None)
+    assert trade.find_custom(shop.control, "cut").state == "deleting" and not (company.shop / "custom" / order.id).exists()
+    assert refused(company, "run", "cut") == refused(company, "add", "cut", "own.csv") == "customise-deleted"
+    assert company.type("verify").status == 0
+    company.type("customise", "delete", "cut", "--yes")
+    assert company.type("customise", "check", "cut-deleted.json").status == 0
+    assert trade.find_custom(shop.control, "cut").state == "deleted" and company.type("verify").status == 0
