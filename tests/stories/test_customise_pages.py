@@ -182,6 +182,7 @@ def test_licences_that_forbid_it(said: str, refused: bool) -> None:
     assert bool(forbidding([said])) == refused == bool(forbidding([], [{"terms": said}]))
 
 
+@pytest.mark.cluster  # teaches twice
 def test_a_person_is_erased_out_of_a_room(company: Inside) -> None:
     """Out of the file that was given and of every step made of it; the rest can be taught again."""
     rows = own_rows(company.folder / "people.jsonl", 60).read_text(encoding="utf-8").splitlines()
