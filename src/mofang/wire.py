@@ -14,7 +14,7 @@ from mofang.core.shop import Named, Shop
 
 if TYPE_CHECKING:
     from mofang.serve.models import Offer
-    from mofang.trade.custom_served import OwnModels
+    from mofang.trade.customs.served import OwnModels
     from mofang.trade.desk import Desk, Served
 
 MIRROR_WAITING_MOST = 32
@@ -146,8 +146,8 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
 
 def own_models(shop: Shop, engine: str = "") -> OwnModels:
     """The models of customers' own, each opened out of its own room."""
-    from mofang.trade.custom_room import room_path
-    from mofang.trade.custom_served import OwnModels, Private
+    from mofang.trade.customs.room import room_path
+    from mofang.trade.customs.served import OwnModels, Private
 
     def offer(private: Private) -> Offer:
         from dataclasses import replace

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
+import re
 import shutil
+import stat
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from mofang.core.encrypted import is_encrypted
+from mofang.core.shop import Shop
+from mofang.trade.customs.orders import customs
+from mofang.web.predict import ROUTES
 from tests.stories.conftest import Made
 from tests.stories.terminal import Inside, Server, eventually
 
@@ -98,3 +107,126 @@ def test_only_its_own_customer_finds_it(sold: Sold) -> None:
     tried = server.call("POST", f"/v1/customisations/{path}/records", b'{"a": 1}', key=other)
     assert (tried.status, tried.code) == (404, "customise-unknown") and "咖啡" not in tried.json["error"]["fix"].replace("咖啡@", "")
     assert server.call("GET", "/v1/customisations").code == "key-missing"
+
+
+def test_the_matrix_of_all_routes(sold: Sold) -> None:
+    """Every route that names a model, in its path or its body: another customer's key, a revoked and no key learn nothing."""
+    server, other = sold.server, sold.keys["乙公司"]
+    spent = sold.terminal.token("甲公司")
+    sold.terminal.type("key", "revoke", spent, "--yes")
+    assert eventually(lambda: server.call("GET", "/v1/models", key=spent).status == 401, 3)
+    named = [one for one in ROUTES if one.scope == "key" and one.named]
+    bodies = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+    assert len(named) >= 8 and any("customisation" in one.path for one in named)
+
+    def told(one: Any, name: str, key: str) -> tuple[int, str]:
+        path = re.sub(r"{(\w+)}", lambda part: "1" if part[1] == "version" else quote(name), one.path)
+        body = {"model": name, "messages": [{"role": "user", "content": "x"}], "prompt": "x", "input": "x", "text": "x"}
+        answer = server.call(one.method, path, body if one.method == "POST" else None, key=key)
+        return answer.status, re.sub(r"req_\w+", "", answer.body.decode().replace(json.dumps(name)[1:-1], "NAME").replace(name, "NAME"))
+
+    for one in [*named, *(route for route in ROUTES if route.path in bodies)]:
+        for name in ("咖啡", "咖啡@1"):
+            theirs, nobodys = told(one, name, other), told(one, "呱呱" if "@" not in name else "呱呱@1", other)
+            assert theirs == nobodys and theirs[0] in (400, 403, 404, 422, 501), (one.path, theirs, nobodys)
+            assert {told(one, name, key)[0] for key in (spent, "")} == {401}, one.path
+
+
+def plain_texts(shop: Shop) -> Iterator[tuple[str, bytes]]:
+    """Everything a shop's store holds, decrypted, and tables unpacked into their cells."""
+    import pyarrow.parquet as pq
+
+    for digest in sorted(shop.store.held()):
+        with shop.store.open(digest) as file:
+            data = file.read()
+        yield digest, data
+        if data[:4] == b"PAR1":
+            yield digest, str(pq.read_table(io.BytesIO(data)).to_pydict()).encode()
+        if data[:4] == b"PK\x03\x04":
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                yield digest, b"".join(map(archive.read, archive.namelist()))
+
+
+def holding(folder: Path, canary: str, *, but: tuple[str, ...] = ()) -> list[str]:
+    """Files below a folder that hold the canary as plain bytes, in any usual spelling."""
+    spelt = [canary.encode(), canary.encode("utf-16-le"), canary.encode("gb18030"), json.dumps(canary)[1:-1].encode()]
+    found = []
+    for file in folder.rglob("*"):
+        if file.is_file() and not any(one in str(file) for one in but):
+            data = file.read_bytes()
+            found += [str(file)] if any(one in data for one in spelt) else []
+    return found
+
+
+def test_a_canary_appears_nowhere_but_in_its_own_room(sold: Sold) -> None:
+    """Every byte of the shop, raw and decrypted, of the other customer's room, of a backup, a takeout and a parcel."""
+    terminal = sold.terminal
+    other = own_rows(terminal.folder / "other.jsonl", 60, first=500)
+    other.write_text(other.read_text(encoding="utf-8").replace(CANARY, "茶馆"), encoding="utf-8")
+    terminal.type("customise", "add", "tea", "other.jsonl")
+    terminal.type("customise", "run", "tea")
+    terminal.type("backup", str(terminal.folder / "backups"))
+    terminal.type("export", "--all", "--out", str(terminal.folder / "taken"))
+    terminal.type("export", "reviews@1", "--out", str(terminal.folder / "r.mofang"))
+    shop = Shop.open(terminal.shop, make=False)
+    mine, his = (next(one.id for one in customs(shop.control) if one.name == name) for name in ("咖啡", "tea"))
+    own, theirs = terminal.shop / "custom" / mine, terminal.shop / "custom" / his
+    opened = f"{mine}/scratch/plain-"  # where the server has the model open, in a private folder of its process
+    for piece in (CANARY, "金丝雀"):
+        assert not holding(terminal.folder, piece, but=("own.jsonl", "sent.jsonl", opened)), "nothing lies in plain, anywhere"
+        for one in (shop, Shop(theirs)):
+            assert not [digest for digest, data in plain_texts(one) if piece.encode() in data]
+    assert sum(CANARY.encode() in data for _, data in plain_texts(Shop(own))) >= 3, "the search itself finds it where it is"
+    assert all(is_encrypted(one, one.name) for one in (own / "objects").glob("*/*")), "models too"
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700 and not shop.names("model") and len(shop.names("package")) == 1
+
+
+def test_deleted_with_proof(sold: Sold) -> None:
+    terminal, server, mine = sold.terminal, sold.server, sold.keys["甲公司"]
+    limited = terminal.token("甲公司", "--model", "咖啡")
+    path, body = "%E5%92%96%E5%95%A1", {"评论": "咖啡机冒烟"}
+    assert eventually(lambda: server.predict(path, body, limited).status == 200, 5)
+    refused = terminal.type("customise", "delete", "咖啡", status=1)
+    assert refused.code == "yes-needed", "it cannot be undone"
+    done = terminal.type("customise", "delete", "咖啡", "--yes", "--why", "contract ended")
+    assert "are destroyed" in done.out
+    assert eventually(lambda: server.predict(path, body, mine).code == "model-unknown", 2)
+    assert eventually(lambda: server.predict(path, body, limited).code == "key-revoked", 2)
+    shop = Shop.open(terminal.shop, make=False)
+    gone = next(one for one in customs(shop.control) if one.name == "咖啡")
+    assert gone.state == "deleted" and not (terminal.shop / "custom" / gone.id).exists()
+    for piece in (CANARY, "金丝雀"):
+        assert not holding(terminal.folder, piece, but=("own.jsonl", "sent.jsonl")), "no readable byte is left"
+    file = terminal.folder / "咖啡-deleted.json"
+    fingerprint = terminal.type("fingerprint").out
+    said = terminal.type("customise", "check", file.name).out
+    assert gone.id in said and re.search(r"signed by ([0-9a-f-]+)", said)[1] in fingerprint  # type: ignore[index]
+    statement = json.loads(file.read_bytes())["statement"]
+    assert statement["destroyed"]["object_keys"] > 20 and statement["why"] == "contract ended" and statement["records"] == 120
+    terminal.type("customise", "delete", "咖啡", "--yes", "--out", "again.json")
+    assert (terminal.folder / "again.json").read_bytes() == file.read_bytes(), "typed again, it says the same"
+    for old, new in ((b'"records":120', b'"records":121'), (b"contract", b"contracT"), (b'{"signature"', b'{ "signature"')):
+        assert old in file.read_bytes()
+        (terminal.folder / "edited.json").write_bytes(file.read_bytes().replace(old, new))
+        assert terminal.type("customise", "check", "edited.json", status=1).code in ("signature-wrong", "parcel-json")
+    assert terminal.type("customise", "add", "咖啡", "own.jsonl", status=1).code == "customise-deleted"
+    assert terminal.type("verify").status == 0
+    assert server.predict("tea", body, sold.keys["乙公司"]).status == 200, "the other's goes on"
+
+
+def test_a_room_that_came_back_or_was_touched_is_seen(sold: Sold) -> None:
+    shop = Shop.open(sold.terminal.shop, make=False)
+    his = next(one for one in customs(shop.control) if one.name == "tea")
+    room = sold.terminal.shop / "custom" / his.id
+    stray = room.with_name("ctm_" + "0" * 26)
+    stray.mkdir()
+    shutil.copy(room / "mofang.json", stray)
+    some = next(iter(sorted((room / "objects").glob("*/*"))))
+    before = some.read_bytes()
+    some.chmod(0o600)
+    some.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    wrong = sold.terminal.type("verify", "--json", status=3).json["wrong"]
+    assert any("never ordered" in one for one in wrong) and any("room of tea" in one and "changed" in one for one in wrong), wrong
+    some.write_bytes(before)
+    shutil.rmtree(stray)
+    assert sold.terminal.type("verify").status == 0

@@ -126,6 +126,7 @@ def _made_from(context: Context, report: Report) -> None:
 
 def _holder(name: str) -> str:
     words = {"sealed journal keys": "日志封存密钥", "uploaded files": "上传的文件", "cached files": "缓存文件",
+             "rows in customers' own files": "客户自有文件中的记录",
              "unfinished runs": "未完成的运行", "objects of unfinished runs": "未完成运行的文件", "stored answers": "保存的应答",
              "files in backups": "备份中的文件"}
     return say(name, words.get(name, name))

@@ -44,6 +44,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "lease": ("lease", "lease a model for offline use, or run a leased one", "出租模型供离线使用，或运行租来的模型"),
         "remote": ("elsewhere", "sell models of engines elsewhere, behind our keys and meter", "出售别处引擎上的模型，由本店管密钥和计量"),
         "invoice": ("sell", "bill a customer for a period", "为客户出具一个周期的账单"),
+        "solution": ("solution", "models, recipe, limits and support as one signed file", "模型、配方、限额和支持条款打包成一个签名文件"),
         "pay": ("books", "book a customer's payment", "登记客户付款"),
         "credit": ("books", "give back part of an invoice's line", "退还账单某一行的一部分"),
         "outbox": ("outbox", "tell webhooks and Stripe of bills and payments", "向 Webhook 和 Stripe 通知账单与付款"),

@@ -48,6 +48,7 @@ COMMANDS: dict[str, Access] = {
     **{f"lease {word}": HERE for word in ("machine", "run", "predict", "accept", "report")},
     "customise new": MONEY, "customise quote": MONEY, "customise status": MONEY, "customise list": MONEY, "customise add": TRAIN,
     "customise run": RELEASE, "customise delete": Access("remote", "people", ("*-deleted.json",)), "customise check": HERE,
+    "solution make": Access("remote", "money", ("*.solution",)), "solution check": HERE, "solution open": HERE,
     "invoice": Access("remote", "money", ("INV-*.pdf",)),
     "status": LOOK, "models": LOOK, "runs": LOOK, "trace": LOOK, "verify": LOOK, "diff": TRAIN, "costs": MONEY,
     "backup": SERVER, "restore": SERVER, "sweep": SERVER,

@@ -30,6 +30,7 @@ from mofang.serve.parcel import ANCESTRY, EPOCH, OWN, PIECE, SIGNATURE
 
 PARTS_MAX = 10_000
 END, LOCAL = struct.Struct("<4s4H2LH"), struct.Struct("<4s2B4HL2L2H")  # APPNOTE.TXT 4.3.16 and 4.3.7
+CENTRAL_BYTES = 46
 EPOCH_SAID, VERSIONS, LONG = (0, 33, 0), (20, 45), 0xFFFFFFFF
 FIXED = ("package.json", "canonical.jsonl", "card.md")
 NAME = re.compile(r"(?:graph|encoder|decoder|weights|torch)/[A-Za-z0-9][\w.-]{0,99}|ancestry/[0-9a-f]{64}\.json"
@@ -85,7 +86,7 @@ def open_parcel(path: Path, folder: Path, tick: Callable[[float], None] = lambda
             if free - size < FREE_FLOOR_BYTES:
                 raise MofangError("disk-nearly-full", free_mb=free // 2**20, floor_mb=(FREE_FLOOR_BYTES + size) // 2**20)
             for name, (_, digest, _) in document["files"].items():
-                _unpack(archive, infos[name], folder / name, digest, tick)
+                unpack(archive, infos[name], folder / name, digest, tick)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, OSError, struct.error, ValueError) as error:
         if isinstance(error, OSError) and error.errno:  # the disk's fault, not the file's
             raise
@@ -103,16 +104,27 @@ def open_parcel(path: Path, folder: Path, tick: Callable[[float], None] = lambda
 
 def _contents(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
     """The parts by name, after everything that a zip file can be wrong in."""
+    found = plain_contents(archive, path, NAME)
+    for name in (*OWN, *FIXED):
+        if name not in found:
+            raise MofangError("parcel-part-missing", name=name)
+    return found
+
+
+def plain_contents(archive: zipfile.ZipFile, path: Path, allowed: re.Pattern[str],
+                   most: int = PARTS_MAX) -> dict[str, zipfile.ZipInfo]:
+    """The files of an archive as ours are written: stored as they are, each name once and one of the allowed, no links, nothing
+    before, between or after them; refused with a code for each fault, before a byte of them is unpacked."""
     found: dict[str, zipfile.ZipInfo] = {}
     lower = set[str]()
     size = path.stat().st_size
     infos = archive.infolist()
     begins = min((info.header_offset for info in infos), default=0)
-    if len(infos) > PARTS_MAX or archive.comment or begins:  # nothing before the first part, nothing after the last
+    if len(infos) > most or archive.comment or begins:  # nothing before the first part, nothing after the last
         raise MofangError("parcel-unreadable", path=str(path))
     for info in infos:
         name = info.orig_filename
-        if name != info.filename or not NAME.fullmatch(name) or ".." in name:
+        if name != info.filename or not allowed.fullmatch(name) or ".." in name:
             raise MofangError("parcel-name", name=name)
         if name.lower() in lower:  # also where a file system knows no capitals
             raise MofangError("parcel-doubled", name=name)
@@ -124,9 +136,6 @@ def _contents(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo
         lower.add(name.lower())
     if sum(info.file_size for info in found.values()) > size:
         raise MofangError("parcel-packed", name=path.name)
-    for name in (*OWN, *FIXED):
-        if name not in found:
-            raise MofangError("parcel-part-missing", name=name)
     _headers(infos, path)
     return found
 
@@ -135,8 +144,11 @@ def _headers(infos: list[zipfile.ZipInfo], path: Path) -> None:
     """Refuse a header that says anything but what ours do: no bit of the file is free to be another one."""
     with path.open("rb") as file:
         file.seek(-END.size, 2)
-        signature, disk, first, here, total, _, _, comment = END.unpack(file.read(END.size))
+        signature, disk, first, here, total, length, begins, comment = END.unpack(file.read(END.size))
         whole = signature == b"PK\5\6" and disk == first == comment == 0 and here == total
+        if whole and LONG not in (length, begins):  # beyond 4 GiB another record stands between, which zipfile reads
+            file.seek(begins)
+            whole = _lengths(file.read(length)) == [(len(info.extra), 0) for info in infos]
         for info in infos:
             file.seek(info.header_offset)
             _, version, system, flags, method, time, date, crc, packed, size, _, _ = LOCAL.unpack(file.read(LOCAL.size))
@@ -148,6 +160,16 @@ def _headers(infos: list[zipfile.ZipInfo], path: Path) -> None:
             whole = whole and plain and central and same
     if not whole:
         raise MofangError("parcel-unreadable", path=str(path))
+
+
+def _lengths(central: bytes) -> list[tuple[int, int]]:
+    """Of each entry of the central directory how long it says its extra field and comment are; [] where they do not fill it."""
+    found, at = [], 0
+    while at + CENTRAL_BYTES <= len(central):
+        name, extra, comment = struct.unpack_from("<3H", central, at + 28)
+        found.append((extra, comment))
+        at += CENTRAL_BYTES + name + extra + comment
+    return found if at == len(central) else []
 
 
 def _signed(archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo]) -> tuple[Document, Any]:
@@ -175,7 +197,7 @@ def _manifest(document: Document, infos: dict[str, zipfile.ZipInfo]) -> None:
             raise MofangError("parcel-part-changed", name=name)
 
 
-def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: Path, wanted: str,
+def unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: Path, wanted: str,
             tick: Callable[[float], None]) -> None:
     """Write one part, in pieces; its digest must be the signed one."""
     digest = hashlib.sha256()

@@ -112,9 +112,9 @@ def export_parcel(shop: Shop, model: str, out: Path | None = None,
 def _write(file: IO[bytes], package: Artifact, own: dict[str, bytes], tick: Callable[[float], None]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, data in own.items():
-            archive.writestr(_info(name), data)
+            archive.writestr(zip_entry(name), data)
         for part in sorted(package.parts):
-            info = _info(part.name)
+            info = zip_entry(part.name)
             info.file_size = part.size_bytes  # so that only parts beyond 2 GiB get the long form of a header
             digest = hashlib.sha256()
             with package.path(part.name).open("rb") as source, archive.open(info, "w") as place:
@@ -128,7 +128,8 @@ def _write(file: IO[bytes], package: Artifact, own: dict[str, bytes], tick: Call
     os.fsync(file.fileno())
 
 
-def _info(name: str) -> zipfile.ZipInfo:
+def zip_entry(name: str) -> zipfile.ZipInfo:
+    """A file's header in an archive that is the same bytes whenever and wherever it is written."""
     info = zipfile.ZipInfo(name, EPOCH)
     info.create_system = 3  # Unix, wherever it is written: the same bytes everywhere
     info.external_attr = MODE

@@ -30,8 +30,8 @@ from mofang.serve.models import Models
 from mofang.serve.rollout import Rollout
 from mofang.serve.routing import Router
 from mofang.trade.commit import Charge, Draw, Find, Work, most_for
-from mofang.trade.custom_served import OwnModels
 from mofang.trade.customers import Customer
+from mofang.trade.customs.served import OwnModels
 from mofang.trade.directory import Directory
 from mofang.trade.gateway import Gateway
 from mofang.trade.keys import Key

@@ -18,8 +18,8 @@ from mofang.core.identity import now_us
 from mofang.core.journal import Journals
 from mofang.core.token import Pepper
 from mofang.serve.boundary import attempt
-from mofang.trade.custom_served import Private, privates
 from mofang.trade.customers import Customer, customers, kept_days, priorities
+from mofang.trade.customs.served import Private, privates
 from mofang.trade.keys import Key, check_key, keys
 from mofang.trade.limits import NONE, Budget, Limit, limits
 from mofang.trade.prices import Price, price_at, prices, require_credit

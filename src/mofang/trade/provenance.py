@@ -30,6 +30,9 @@ def trace_tree(shop: Shop, name: str, line: int | None = None, *, forward: bool 
     if not shop.ledger.by_prefix(name, 1) and (abroad := find_foreign(shop.ledger, name)):
         turned = foreign_descendants if forward else foreign_ancestors
         return turned(shop.ledger, abroad.shop, abroad.id)
+    decided = shop.ledger.by_prefix(name, 2) if "_" in name else []
+    if len(decided) == 1 and decided[0].owner == shop.actor.owner and decided[0].body.get("decision") == "solution":
+        return descendants(shop.ledger, decided[0].id) if forward else ancestors(shop.ledger, decided[0].id)
     found = shop.find(name)
     return descendants(shop.ledger, found.entry) if forward else ancestors(shop.ledger, found.entry, found.within)
 

@@ -44,7 +44,8 @@ FACTS: dict[str, Any] = {"type": "object", "required": ["name", "state", "versio
 
 
 def _answer(schema: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"responses": {"200": {"description": "What is there now.", "content": {"application/json": {"schema": schema}}}}} | more
+    content = {"application/json": {"schema": schema}}
+    return {"responses": {"200": {"description": "What is there now.", "content": content}}, **more}
 
 
 BODY = {"required": True, "content": {"text/csv": {"schema": {"type": "string"}},
@@ -53,8 +54,9 @@ BODY = {"required": True, "content": {"text/csv": {"schema": {"type": "string"}}
 
 ROUTES = (
     Route("POST", "/v1/customisations/{customisation}/records", "key", add,
-          "Send a file of your own records for a model of your own: CSV, or JSON lines, with the base's columns and the label. The "
-          "same file again is taken once.", "为自己的定制模型上传一份记录：CSV 或 JSON Lines，含基础模型的列和标签。同一文件重复上传只计一次。",
+          "Send a file of your own records for a model of your own: CSV, or JSON lines, with the base's columns and the label. "
+          "The same file again is taken once.",
+          "为自己的定制模型上传一份记录：CSV 或 JSON Lines，含基础模型的列和标签。同一文件重复上传只计一次。",
           _answer(FACTS, requestBody=BODY)),
     Route("GET", "/v1/customisations", "key", own, "Your own customisations: base, state, version, records.",
           "自己的定制：基础模型、状态、版本、记录数。",

@@ -69,7 +69,7 @@ def describe(served: Served, names: Sequence[str]) -> dict[str, Any]:
     signature: Any = getattr(served.model, "signature", {"inputs": []})
     task: Any = getattr(served.model, "task", None)
     engine = getattr(served.model, "engine", None) or {}
-    versions = sorted((name.partition("@")[2] for name in names if name.partition("@")[0] == served.base),
+    versions = sorted((name.partition("@")[2] for name in {*names, served.name} if name.partition("@")[0] == served.base),
                       key=lambda v: int(v or 0))
     return {"name": served.base, "versions": versions, "platform": f"mofang_{engine.get('engine', 'engine')}",
             "inputs": inputs_of(signature), "outputs": outputs_of(task.answer_schema(signature) if task else {})}

@@ -19,9 +19,10 @@ from mofang.core.artifact import Artifact
 from mofang.core.canonical import canonical
 from mofang.core.errors import MofangError
 from mofang.core.shop import Named, Shop
-from mofang.trade.custom_delivery import Learn
-from mofang.trade.custom_room import own_rows
-from mofang.trade.custom_terms import ROLES, check_base, taught_on
+from mofang.trade.customs.delivery import Learn
+from mofang.trade.customs.room import own_rows
+from mofang.trade.customs.terms import ROLES, check_base, taught_on
+from mofang.trade.customs.weights import continued
 
 if TYPE_CHECKING:
     from mofang.fit.family import Family
@@ -62,17 +63,18 @@ def teach(shop: Shop, room: Shop, name: str, base: Artifact, learn: Learn = "aut
         material = _Material(shop, room, described, base, folder)
         learnt = material.chosen(learn)
         own, data = material.snapshots(learnt)
-        made = _taught(room, material.packed_as(), own, data, material.family(), seed)
+        family, start = material.family()
+        made = _taught(room, material.packed_as(), own, data, family, seed)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    figures = beside_base(base, made, own, described)
+    figures = beside_base(base, made, own, described) | {"start": start}
     rows = {"own": material.own, "base": material.taken}
     return Taught(made, room.name(name, made), learnt, rows, figures, round(spent_s(room), 3))
 
 
 def spent_s(room: Shop) -> float:
     """Seconds that all runs of a room have taken so far, each counted once."""
-    return float(sum(entry.body["cost"]["own"]["wall_s"] for entry in room.ledger.entries("done") if entry.body.get("cost")))
+    return sum(float(entry.body["cost"]["own"]["wall_s"]) for entry in room.ledger.entries("done") if entry.body.get("cost"))
 
 
 class _Material:
@@ -102,7 +104,8 @@ class _Material:
         new = sorted(self.labels - set(map(str, self.described.get("labels", ()))))
         able = self.snapshot is not None and not new
         if learn == "both" and not able:
-            raise MofangError("customise-labels", new=", ".join(new[:5]) or "-", known=", ".join(self.described.get("labels", ())))
+            known = ", ".join(self.described.get("labels", ()))
+            raise MofangError("customise-labels", new=", ".join(new[:5]) or "-", known=known)
         return "both" if able and learn != "own" else "own"
 
     def snapshots(self, learnt: str) -> tuple[Artifact, Artifact]:
@@ -147,12 +150,14 @@ class _Material:
         made = self.shop.ledger.get(self.base.entry).body
         return dict(made["settings"]) if made.get("stage") == "package" else {}
 
-    def family(self) -> Family:
-        """The base's own family with its settings."""
+    def family(self) -> tuple[Family, str]:
+        """The base's own family with its settings, and where it starts: from the base's ``weights``, or ``anew``."""
         import mofang.fit.families  # noqa: F401  families announce themselves
         from mofang.fit.family import Family
 
-        return Family.parse(self.described["family"])
+        family = Family.parse(self.described["family"])
+        from_weights = continued(self.shop, self.base, family, self.folder / "start")
+        return (family, "anew") if from_weights is None else (from_weights, "weights")
 
 
 def _rows_of(records: Artifact, names: list[str]) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Customisation (客户定制): a customer's own model, taught from a base release and the customer's own records.
 
 An order is quoted, the price is set aside from what the customer may spend, and it is settled when the model is delivered.
-The records, every step of the run and the model lie in a room of their own (``custom_room``); here stand name, base, price
+The records, every step of the run and the model lie in a room of their own (``room``); here stand name, base, price
 and state, and nothing of a record. Every change is a row of the journal ``custom``.
 """
 
@@ -20,10 +20,11 @@ from mofang.core.money import LARGEST_MICROS, MINOR_MICROS, format_micros, parse
 from mofang.core.nearest import nearest
 from mofang.core.rule import Rule
 from mofang.core.shop import Shop
-from mofang.trade.accounts import open_books, shop_offset
-from mofang.trade.balance import balance_of, lock_accounts, return_row
-from mofang.trade.custom_terms import check_base, estimated_s
+from mofang.trade.accounts import open_books
+from mofang.trade.balance import return_row
 from mofang.trade.customers import Customer, find_customer
+from mofang.trade.customs.terms import check_base, estimated_s
+from mofang.trade.spendable import spendable
 
 JOURNAL = "custom"
 DAY_US = 86_400_000_000
@@ -43,8 +44,8 @@ TABLES = (
 class Custom:
     """One customisation. ``basis`` is ``fixed`` or ``used`` (settled by the seconds that it took, at most ``micros``).
 
-    ``state``: ordered, declined (taught, but no better than the base), delivered, deleting, deleted. ``held`` is what is set aside now,
-    ``delivered`` the ledger entry of the newest delivery, ``deleted`` that of the deletion.
+    ``state``: ordered, declined (taught, but worse than the base), delivered, deleting, deleted. ``held`` is what is set aside
+    now, ``delivered`` the ledger entry of the newest delivery, ``deleted`` that of the deletion.
     """
 
     id: str
@@ -213,11 +214,10 @@ def holder(custom: str) -> str:
 def _hold(act: Act, db: Database, who: Customer, custom: str, quote: Quote, days: int) -> None:
     """Set the price aside out of what the customer may spend, in the caller's transaction; raises ``customise-unpaid``."""
     expires_us = now_us() + days * DAY_US
-    lock_accounts(db, [who.id])
-    left = balance_of(db, who.id, now_us(), shop_offset(act.shop)).available
+    left = spendable(act.shop, db, who.id)
     if quote.micros > left:
         raise MofangError("customise-unpaid", customer=who.name, price=format_micros(quote.micros, who.currency),
-                          left=format_micros(max(0, left), who.currency))
+                          left=format_micros(left, who.currency))
     row = NewRow("draw", {"micros": quote.micros, "expires_us": expires_us}, account=who.id)
     act.shop.journals.append("usage", [row], writer=holder(custom))
     body = {"custom": custom, "basis": quote.basis, "micros": quote.micros, "hour_micros": quote.hour_micros,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from mofang.core import erased
 from mofang.core.canonical import canonical, file_digest
 from mofang.core.errors import MofangError
 from mofang.core.journal import NewRow
@@ -25,7 +26,7 @@ from mofang.core.personal import Sought, forgets
 from mofang.core.shop import Shop
 
 if TYPE_CHECKING:
-    from mofang.trade.custom import Custom
+    from mofang.trade.customs.orders import Custom
 
 FOLDER = "custom"
 UPLOADS = "uploads"
@@ -130,7 +131,7 @@ def _value(value: Any, role: str, number: int, name: str) -> Any:
 
 def keep_rows(room: Shop, rows: Sequence[Mapping[str, Any]]) -> tuple[int, bool]:
     """Store rows under the room's own keys; their bytes, and whether the same file had been given before."""
-    given = [row.body for row in room.journals.rows(UPLOADS)]
+    given = [row.body for row in room.journals.rows(UPLOADS) if row.kind == "file"]
     room.store.require_space()
     folder = room.path / "scratch"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -154,27 +155,66 @@ def keep_rows(room: Shop, rows: Sequence[Mapping[str, Any]]) -> tuple[int, bool]
 
 def own_rows(room: Shop) -> Iterator[dict[str, Any]]:
     """All rows that were given, in their order."""
-    for row in room.journals.rows(UPLOADS):
-        with room.store.open(row.body["digest"]) as file:
+    for digest in files_of(room):
+        with room.store.open(digest) as file:
             for line in file.read().splitlines():
                 yield json.loads(line)
 
 
 @forgets("customisation")
 def forget_in_rooms(shop: Shop, sought: Sought) -> dict[str, int]:
-    """Rows of customers' own files that show the person: the file is written anew without them, the old one's key destroyed.
-
-    What was taught from it is shown by ``mofang customise list`` and has to be taught again.
+    """Rows of customers' own files that show the person: the file is written anew without them, and the old one's key destroyed;
+    so are the records, snapshots and figures that were made of it. The delivered package stays, and is to be taught again.
     """
     from mofang.core.holders import spellings
 
     wanted, gone = spellings(sought.values), 0
     for place in rooms(shop) if wanted else ():
         room = Shop(place, shop.actor, shop.permit)
-        for row in room.journals.rows(UPLOADS):
-            if not room.store.has(row.body["digest"]):
-                continue
-            with room.store.open(row.body["digest"]) as file:
-                lines = file.read().splitlines(keepends=True)
-            gone += sum(any(one in line for one in wanted) for line in lines)
+        found = {digest: hits for digest in files_of(room) if (hits := _hits(room, digest, wanted))}
+        gone += sum(found.values())
+        if found and not sought.dry:
+            for digest in found:
+                _rewrite(room, digest, wanted)
+            _forget_steps(room)
     return {"rows in customers' own files": gone}
+
+
+def files_of(room: Shop) -> list[str]:
+    """The digests of the files that stand, in their order: where somebody was erased, the file without them."""
+    found: list[str] = []
+    for row in room.journals.rows(UPLOADS):
+        if row.kind == "file":
+            found.append(row.body["digest"])
+        elif row.kind == "instead":
+            found[found.index(row.body["of"])] = row.body["digest"]
+    return [one for one in found if one]
+
+
+def _hits(room: Shop, digest: str, wanted: list[bytes]) -> int:
+    with room.store.open(digest) as file:
+        return sum(any(one in line for one in wanted) for line in file.read().splitlines())
+
+
+def _rewrite(room: Shop, digest: str, wanted: list[bytes]) -> None:
+    """The file without the rows, then the row that says so, then the old file's key: cut off anywhere, it can be repeated."""
+    beside = room.path / "scratch" / f".kept-{os.getpid()}-{os.urandom(4).hex()}"
+    with room.store.open(digest) as file:
+        lines = [line for line in file.read().splitlines(keepends=True) if not any(one in line for one in wanted)]
+    instead = ""
+    if lines:
+        beside.write_bytes(b"".join(lines))
+        instead = room.store.keep(beside, private=True)[0]
+    room.journals.record(UPLOADS, [NewRow("instead", {"of": digest, "digest": instead})])
+    room.store.keys.destroy([digest])
+    room.store.remove(digest)
+
+
+def _forget_steps(room: Shop) -> None:
+    """Let go of every step of the room's runs but the packages: what they hold of whom cannot be told apart."""
+    why = erased.begin(room, (), ())
+    for entry in list(erased.current(room)):
+        if entry.body["output"]["kind"] != "package":
+            erased.replace(room, why, [entry], (), forever=False)
+    erased.release(room, erased.doomed(room, "released"))
+    erased.end(room, why, {})

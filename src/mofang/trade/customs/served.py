@@ -18,8 +18,8 @@ from mofang.core.identity import Actor
 from mofang.core.shop import Shop
 from mofang.serve.models import MB, Models, Offer
 from mofang.trade.accounts import open_books
-from mofang.trade.custom import customs, facts, find_custom
 from mofang.trade.customers import Customer
+from mofang.trade.customs.orders import customs, facts, find_custom
 
 MEMORY_MB = 2048
 
@@ -91,7 +91,7 @@ class OwnModels:
 
     def add(self, who: Customer, name: str, data: bytes, kind: str) -> dict[str, Any]:
         """Take a customer's file of records; another customer's customisation is unknown."""
-        from mofang.trade.custom_delivery import add_records
+        from mofang.trade.customs.delivery import add_records
 
         with self._turn:
             custom = find_custom(self.shop.control, name, who.id)

@@ -70,4 +70,4 @@ def estimated_s(shop: Shop, package: Artifact) -> int:
 
         family = Family.parse(package.read_json("package.json")["family"])
         train_s = predict(shop, family, sample_of(snapshot)).wall_s
-    return max(LEAST_S, math.ceil(ALLOWANCE * (train_s + other_s)))
+    return max(LEAST_S, math.ceil(ALLOWANCE * float(train_s + other_s)))

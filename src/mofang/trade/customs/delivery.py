@@ -24,15 +24,15 @@ from mofang.core.run import Cost, leased
 from mofang.core.shop import Shop
 from mofang.core.stage import OnDisk
 from mofang.trade.accounts import open_books
-from mofang.trade.custom import JOURNAL, Custom, alive, base_of, find_custom, give_back, whole
-from mofang.trade.custom_room import FILE_BYTES_MOST, KINDS, keep_rows, open_room, read_rows
-from mofang.trade.custom_terms import check_base, taught_on
 from mofang.trade.customers import find_customer
+from mofang.trade.customs.orders import JOURNAL, Custom, alive, base_of, find_custom, give_back, whole
+from mofang.trade.customs.room import FILE_BYTES_MOST, KINDS, keep_rows, open_room, read_rows
+from mofang.trade.customs.terms import check_base, taught_on
 from mofang.trade.oneoff import OneOff, charge
 from mofang.trade.prices import price_at, price_set, prices
 
 if TYPE_CHECKING:
-    from mofang.trade.custom_tuning import Taught
+    from mofang.trade.customs.teaching import Taught
 
 CUSTOMISED_VERSION = 1
 Learn = Literal["auto", "both", "own"]
@@ -115,7 +115,7 @@ def custom_run(act: Act, *, custom: str, learn: Learn = "auto", price: str = "",
     otherwise nothing is charged. ``learn`` is what it learns from: ``both`` (the base's training rows too), ``own``, or
     ``auto``. Calls cost ``price``, or what the base's calls cost. Cut off anywhere, typed again it goes on.
     """
-    from mofang.trade.custom_tuning import teach
+    from mofang.trade.customs.teaching import teach
 
     shop = act.shop
     open_books(shop)
@@ -151,12 +151,14 @@ def _entered(shop: Shop, room: Shop, custom: Custom, base: Artifact, taught: Tau
     statement = statement_of(shop, room, custom, taught)
     parts = _kept(shop, {carried_name(digest): signed, STATEMENT: statement})
     licences = sorted({*taught.package.licences, *base.licences})
-    cost = Cost(wall_s=used_s(shop, custom, taught), cpu_s=cpu_s(room)).to_dict(shop.rates)
+    took_s = used_s(shop, custom, taught)
+    cost = Cost(wall_s=took_s, cpu_s=cpu_s(room) * took_s / max(took_s, taught.used_s, 0.001)).to_dict(shop.rates)
     body = {
         "stage": IMPORT, "version": CUSTOMISED_VERSION, "settings": {"customer": custom.account, "learn": taught.learnt},
-        "inputs": [base.reference()], "returned": "", "licences": licences, "added_licences": licences, "nested": [], "choices": {},
+        "inputs": [base.reference()], "returned": "", "licences": licences, "added_licences": licences, "nested": [],
+        "choices": {},
         "output": {"kind": Customised.kind, "digest": manifest_digest(parts), "parts": [part.to_list() for part in parts]},
-        "measures": {**taught.rows, "used_s": used_s(shop, custom, taught), "took_s": round(time.monotonic() - began, 3), **taught.figures},
+        "measures": {**taught.rows, "used_s": took_s, "entered_s": round(time.monotonic() - began, 3), **taught.figures},
         "lineage": digest_of(["customise", custom.id, taught.package.digest]), "cost": {"own": cost, "total": cost},
         "foreign": {"shop": document["shop"]["id"], "name": document["shop"]["name"], "room": custom.id,
                     "fingerprint": document["shop"]["fingerprint"], "entry": taught.package.entry,
@@ -172,13 +174,13 @@ def _entered(shop: Shop, room: Shop, custom: Custom, base: Artifact, taught: Tau
 def used_s(shop: Shop, custom: Custom, taught: Taught) -> float:
     """Seconds that the runs of a room have taken since the last time that they were settled or declined."""
     rows = shop.journals.rows(JOURNAL, account=custom.account)
-    before = sum(row.body.get("used_ms", 0) for row in rows if row.body.get("custom") == custom.id)
-    return round(max(0.0, taught.used_s - before / 1000), 3)
+    before_ms: int = sum(row.body.get("used_ms", 0) for row in rows if row.body.get("custom") == custom.id)
+    return round(max(0.0, taught.used_s - before_ms / 1000), 3)
 
 
 def cpu_s(room: Shop) -> float:
     """Processor seconds of all runs of a room."""
-    return round(sum(one.body["cost"]["own"]["cpu_s"] for one in room.ledger.entries("done") if one.body.get("cost")), 3)
+    return sum(float(one.body["cost"]["own"]["cpu_s"]) for one in room.ledger.entries("done") if one.body.get("cost"))
 
 
 def statement_of(shop: Shop, room: Shop, custom: Custom, taught: Taught) -> bytes:

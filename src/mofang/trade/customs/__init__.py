@@ -1,0 +1,1 @@
+"""Customisation: a customer's own model. Orders, the room where it lies, teaching, delivery, serving, deletion with proof."""

@@ -1,0 +1,1 @@
+"""Solutions: several models, a recipe, limits and terms as one signed file: making it, and the reader that trusts nothing."""
