@@ -133,6 +133,22 @@ def test_what_is_not_plain_goes_the_general_way(serving: Serving, sold: Shop, ta
     assert large.status == 200 and taken == [] and len(large.json["answers"]) == 40
 
 
+def test_who_has_a_model_of_that_name_or_limits_is_answered_the_general_way(
+        serving: Serving, sold: Shop, taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own:
+        models: dict[str, Any] = {}
+
+        def release(self, account: str, model: str) -> str:
+            return "own-1@1"
+
+        async def find(self, account: str, model: str) -> Any:
+            return serving.desk.served["noop"]
+
+    assert serving.predict(key_of(sold)).status == 200 and taken == [True]
+    monkeypatch.setattr(serving.desk, "own", Own())
+    assert serving.predict(key_of(sold)).status == 200 and taken == [True, False]
+
+
 def test_refusals_are_the_general_ways(serving: Serving, sold: Shop, taken: list[bool]) -> None:
     revoked = sold.act(key_new, customer="tester")
     sold.act(key_revoke, key=revoked.id)
