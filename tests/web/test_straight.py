@@ -136,7 +136,8 @@ def test_what_is_not_plain_goes_the_general_way(serving: Serving, sold: Shop, ta
 def test_who_has_a_model_of_that_name_or_limits_is_answered_the_general_way(
         serving: Serving, sold: Shop, taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     class Own:
-        models: dict[str, Any] = {}
+        def __init__(self) -> None:
+            self.models: dict[str, Any] = {}
 
         def release(self, account: str, model: str) -> str:
             return "own-1@1"
@@ -236,7 +237,7 @@ def test_a_crowded_model_refuses_at_the_headers_and_only_who_asks_most(sold: Sho
         time.sleep(0.1)
         assert batcher.crowded, (batcher.waiting, batcher._record_s, batcher._floor, serving.app.statistics.refused)
         parsed: list[object] = []
-        monkeypatch.setattr(model, "parse", lambda body: parsed.append(body))
+        monkeypatch.setattr(model, "parse", parsed.append)
         with socket.create_connection(("127.0.0.1", serving.port), timeout=10) as one:
             ids = set()
             for language, word in (("en", "Send fewer"), ("zh", "请减少"), ("en", "Send fewer")):
