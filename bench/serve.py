@@ -2,8 +2,8 @@
 
 make bench-serve [ARGS="PART … --rounds N --quick"]: ``noop`` (a model that does nothing: the path alone), ``encoder`` (6 x 384,
 64 tokens: against FastAPI with torch, LitServe with the same int8 graph, and the engine alone), ``overload`` (ten times what can
-be answered), ``memory`` (a serving process without a model). A round of a part takes about two minutes, so that `--rounds 2` and then `--rounds 3 --more` stay under four each; figures are kept in
-.peers/, and the page bench/results/serve.md is written from all that are there. The median round counts and the spread is told.
+be answered), ``memory`` (a serving process without a model). A round of a part takes about two minutes, so that `--rounds 2` and
+then `--rounds 3 --more` stay near four each; figures are kept in .peers/, and the page bench/results/serve.md is written from all that are there. The median round counts and the spread is told.
 Peers get environments of their own below .peers/; one that cannot be installed or does not start is named as missing.
 ``--quick`` measures Mofang alone. Exit status 1 where a goal is missed.
 """
