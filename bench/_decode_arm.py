@@ -7,6 +7,7 @@ model of 12 x 768 with 32,000 words and weights of chance, as transformers keeps
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -63,14 +64,17 @@ def own(folder: Path, threads: int, precision: str) -> Any:
 
 
 def genai(folder: Path, threads: int) -> Any:
-    place = folder / "genai-int4"
-    if not place.exists():
-        command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(folder / "hf"), "-o", str(place), "-p", "int4",
+    place, beside = folder / "genai-int4", folder / "genai-int4.new"
+    if not (place / "genai_config.json").exists():
+        for one in (place, beside):
+            shutil.rmtree(one, ignore_errors=True)
+        command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(folder / "hf"), "-o", str(beside), "-p", "int4",
                    "-e", "cpu", "-c", str(folder / "cache")]
-        subprocess.run(command, check=True, capture_output=True)
-        settings = json.loads((place / "genai_config.json").read_text())
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        settings = json.loads((beside / "genai_config.json").read_text())
         settings["model"]["decoder"]["session_options"]["intra_op_num_threads"] = threads
-        (place / "genai_config.json").write_text(json.dumps(settings))
+        (beside / "genai_config.json").write_text(json.dumps(settings))
+        beside.rename(place)
     import onnxruntime_genai as og
 
     model = og.Model(str(place))

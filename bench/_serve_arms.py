@@ -24,7 +24,7 @@ MODEL = PEERS / "encoder"
 PACKAGES = {
     "serve": ("litserve==0.2.19", "fastapi==0.165.0", "uvicorn[standard]==0.54.0", "onnxruntime==1.31.0", "tokenizers", "numpy"),
     "serve-bentoml": ("bentoml==1.4.39",), "serve-mlserver": ("mlserver",), "serve-ray": ("ray[serve]",)}
-CLIENTS = (32, 8, 1)
+CLIENTS = (32, 1)
 SECONDS = 2.0
 READY_S = 120.0  # Ray Serve takes most of a minute on a busy machine
 
@@ -75,7 +75,7 @@ def encoder_arms(shop: Path, alone: bool) -> list[Arm]:
         return Arm(name, (sys.executable, str(bench / "_encoder_model.py"), "serve", model, engine, "int8", str(shop), "PORT"),
                    "/v1/predict/noop", body=body, clients=(32, 1))
 
-    arms = [own("mofang-openvino", "openvino"), own("mofang-onnx", "onnx")]
+    arms = [own("mofang-openvino", "openvino"), own("mofang-onnx", "onnx"), own("mofang-onnx-latency", "onnx:latency")]
     if alone:
         return arms
     return [

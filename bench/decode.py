@@ -49,9 +49,12 @@ def run(arm: str, threads: int) -> dict[str, float]:
     path = sysconfig.get_paths()["purelib"] if peer else str(ROOT / "src")
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     command = [python, str(ROOT / "bench" / "_decode_arm.py"), arm, str(WORK), str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
     if done.returncode:
-        raise SystemExit(f"{arm} failed: {done.stderr[-1500:]}")
+        if arm not in ELSE:
+            raise SystemExit(f"{arm} failed: {done.stderr[-1500:]}")
+        print(f"{arm} is left out: {done.stderr[-1500:]}", file=sys.stderr)
+        return {}
     return json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
 
 
@@ -90,11 +93,16 @@ def main() -> int:
     found: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
     for _ in range(1 if given.quick else given.rounds):
         for arm in arms:
-            found[arm].append(run(arm, given.threads))
-            print(arm, f"{found[arm][-1]['tokens_per_s']:.1f} tokens/s", flush=True)
+            told = run(arm, given.threads)
+            if told:
+                found[arm].append(told)
+                print(arm, f"{told['tokens_per_s']:.1f} tokens/s, {told['cpu_ms_per_token']:.1f} CPU ms a token", flush=True)
     lines = ["| engine | tokens/s (least - most) | CPU ms a token | MB |", "|---|---|---|---|"]
     rates = {}
     for arm, rounds in found.items():
+        if not rounds:
+            lines.append(f"| {arm} | did not run | - | - |")
+            continue
         told = [one["tokens_per_s"] for one in rounds]
         rates[arm] = statistics.median(told)
         cpu = statistics.median(one["cpu_ms_per_token"] for one in rounds)

@@ -133,6 +133,23 @@ def test_what_is_not_plain_goes_the_general_way(serving: Serving, sold: Shop, ta
     assert large.status == 200 and taken == [] and len(large.json["answers"]) == 40
 
 
+def test_who_has_a_model_of_that_name_or_limits_is_answered_the_general_way(
+        serving: Serving, sold: Shop, taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own:
+        def __init__(self) -> None:
+            self.models: dict[str, Any] = {}
+
+        def release(self, account: str, model: str) -> str:
+            return "own-1@1"
+
+        async def find(self, account: str, model: str) -> Any:
+            return serving.desk.served["noop"]
+
+    assert serving.predict(key_of(sold)).status == 200 and taken == [True]
+    monkeypatch.setattr(serving.desk, "own", Own())
+    assert serving.predict(key_of(sold)).status == 200 and taken == [True, False]
+
+
 def test_refusals_are_the_general_ways(serving: Serving, sold: Shop, taken: list[bool]) -> None:
     revoked = sold.act(key_new, customer="tester")
     sold.act(key_revoke, key=revoked.id)
@@ -163,8 +180,9 @@ def test_answers_leave_in_the_order_of_the_questions(serving: Serving, sold: Sho
 
 def test_a_light_model_runs_where_its_records_come_from(serving: Serving, sold: Shop, model: Gated) -> None:
     batcher = serving.desk.served["noop"].batcher
-    batcher._record_s, model.threads = 1e-6, set()
     key = key_of(sold)
+    serving.predict(key)  # money may have to be set aside first, which goes the general way
+    batcher._record_s, model.threads = 1e-6, set()
     assert serving.predict(key).status == 200 and not any(name.startswith("engine") for name in model.threads)
     batcher._record_s, model.threads = 0.01, set()
     assert serving.predict(key).status == 200 and all(name.startswith("engine") for name in model.threads)

@@ -39,7 +39,7 @@ from mofang.trade.limits import Limit
 from mofang.trade.looked import Marks
 from mofang.trade.meter import Meter
 from mofang.trade.model import Model, Record
-from mofang.trade.opened import Asked, Opened, begin
+from mofang.trade.opened import Asked, Opened, begin, commits_quickly
 from mofang.trade.outbox import Outbox, Receiver
 from mofang.trade.own import Own, check_may
 from mofang.trade.pace import Entered, Pace
@@ -295,7 +295,7 @@ class Desk:
                     self.marks.put(charge, quote.who.customer, records, outcome)
                 feed = quote.served.batcher
                 lonely = isinstance(feed, Batcher) and feed.newest == 1 and not feed.waiting
-                if not (lonely and self.meter.settle_alone(charge)):
+                if not (lonely and (not self.outbox.here or commits_quickly(self.meter)) and self.meter.settle_alone(charge)):
                     self.meter.submit(charge)
                 return
             except MofangError as error:

@@ -49,6 +49,7 @@ class Marks:
 
     def __init__(self, secret: bytes, cabinet: Cabinet | None = None, days_of: Callable[[str], int] = lambda account: 0) -> None:
         self.secret = secret
+        self._begun: dict[bytes, Any] = {}
         self.cabinet = cabinet
         self.days_of = days_of
 
@@ -70,7 +71,12 @@ class Marks:
         return self._digest(b"said", orjson.dumps(said(list(answers)), default=_plain, option=WRITTEN))
 
     def _digest(self, what: bytes, content: bytes) -> str:
-        return hashlib.blake2b(content, key=self.secret, digest_size=DIGEST_BYTES, person=what).hexdigest()
+        begun = self._begun.get(what)
+        if begun is None:
+            begun = self._begun[what] = hashlib.blake2b(key=self.secret, digest_size=DIGEST_BYTES, person=what)
+        mixed = begun.copy()  # the secret is mixed in once, not for each digest
+        mixed.update(content)
+        return mixed.hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -29,12 +29,17 @@ class Outbox:
         self._lock = threading.Lock()
         self._waiting: list[tuple[Receiver, Any, Callable[[], None] | None]] = []
 
+    @property
+    def here(self) -> bool:
+        """Whether this is the event loop's own thread."""
+        return threading.get_ident() == self._thread
+
     def put(self, future: Receiver, outcome: Any, late: Callable[[], None] | None = None) -> None:
         """Hand over an outcome; ``late`` is called instead if nobody waits for it any more."""
         with self._lock:
             self._waiting.append((future, outcome, late))
             first = len(self._waiting) == 1
-        if first and threading.get_ident() == self._thread:
+        if first and self.here:
             self.loop.call_soon(self._deliver)
         elif first:
             self.loop.call_soon_threadsafe(self._deliver)

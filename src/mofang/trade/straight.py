@@ -38,8 +38,10 @@ def sell(desk: Desk, who: Who, call: Call, waiting: Waiting) -> bool:
 
     Raises MofangError as ``Desk.predict`` would; nothing was done then either. Runs on the desk's event loop.
     """
+    if who.limits or who.budgets or _has_own(desk, who, call.model):  # whose requests are counted, or answered by an own model
+        return False
     served: Served | None = desk.served.get(desk.router.choose(call.model, who.customer.id, call.request_id))
-    if served is None or served.writer is not None or who.limits or who.budgets:  # who has limits is counted the general way
+    if served is None or served.writer is not None:
         return False
     check_scope(who.key, served.name)
     assert isinstance(served.batcher, Batcher)
@@ -70,8 +72,14 @@ def sell(desk: Desk, who: Who, call: Call, waiting: Waiting) -> bool:
     return True
 
 
-def refused_early(desk: Desk, served: Served, who: Who) -> str:
+def _has_own(desk: Desk, who: Who, model: str) -> bool:
+    return desk.own is not None and bool(desk.own.release(who.customer.id, model))
+
+
+def refused_early(desk: Desk, served: Served, who: Who, model: str) -> str:
     """The code with which a request more of this caller is refused now; empty where it may come."""
+    if _has_own(desk, who, model):
+        return ""
     check_scope(who.key, served.name)
     assert isinstance(served.batcher, Batcher)
     code, _ = served.batcher.refusal(1, who.customer.id, time.monotonic() + desk.deadline_s)

@@ -149,7 +149,7 @@ class Way:
         served = ready(self.desk, model)
         if served is None or not isinstance(served.batcher, Batcher):
             return None
-        early = self._early(served, headers) if served.batcher.crowded else b""
+        early = self._early(served, headers, model) if served.batcher.crowded else b""
         return Straight(self, protocol, headers, model, early)
 
     def _model(self, url: bytes) -> str:
@@ -172,10 +172,10 @@ class Way:
         """The language of refusals."""
         return language_of(headers.get(b"accept-language", b"").decode("latin-1"))
 
-    def _early(self, served: Served, headers: dict[bytes, bytes]) -> bytes:
+    def _early(self, served: Served, headers: dict[bytes, bytes], model: str) -> bytes:
         """The refusal of a caller who may not queue more now; empty where he may, or where something else is wrong."""
         found: list[str] = []
-        if attempt(partial(self._look, served, headers, found)) is not None or not found[0]:
+        if attempt(partial(self._look, served, headers, model, found)) is not None or not found[0]:
             return b""
         code, language = found[0], self.language(headers)
         made_s, data = self._said.get((code, language), (0.0, b""))
@@ -187,8 +187,8 @@ class Way:
         self.app.statistics.refuse(code, 429 if data[9:12] == b"429" else 503)
         return data.replace(MARK, new_id("req").encode())
 
-    def _look(self, served: Served, headers: dict[bytes, bytes], found: list[str]) -> None:
-        found.append(refused_early(self.desk, served, self.desk.admit(self.token(headers))))
+    def _look(self, served: Served, headers: dict[bytes, bytes], model: str, found: list[str]) -> None:
+        found.append(refused_early(self.desk, served, self.desk.admit(self.token(headers)), model))
 
 
 def whole(reply: Reply, request_id: bytes, keep_alive: bool) -> bytes:

@@ -18,6 +18,7 @@ from mofang.engine.generation.shape import DecoderShape
 
 PIECE = 256  # tokens of a prompt that are read at once, so that others need not wait long
 FILE = "decoder.onnx"
+SPIN_US = 20  # between two matrices there is less to do than that; longer spinning takes the cores from everybody else
 
 
 class Decoder:
@@ -28,7 +29,7 @@ class Decoder:
 
         assert slots > 0 and context > 0 and threads > 0
         self.shape, self.context, self.slots = shape, context, slots
-        self._session: Any = OnnxRuntime(path, threads)._session
+        self._session: Any = OnnxRuntime(path, threads, spin_us=SPIN_US)._session
         self._placed = any(one.name == "position_ids" for one in self._session.get_inputs())
         each = (slots, shape.kv_heads, context, shape.cache_width)
         self._caches = [(f"{kind}_{layer}", np.zeros(each, np.float32))

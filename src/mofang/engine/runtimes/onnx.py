@@ -14,6 +14,8 @@ from mofang.engine.runtimes import file_of, missing_package
 class OnnxRuntime:
     """A session with a fixed number of threads; `optimise=False` runs the graph node by node, as written.
 
+    ``spin_us`` is how long a thread without work looks for some before it sleeps; None leaves that to ONNX Runtime.
+
     Its int8 is the dynamic one: weights as bytes, activations scaled for each call, so that nothing has to be calibrated.
     """
 
@@ -21,13 +23,15 @@ class OnnxRuntime:
     file: ClassVar[str] = "model.onnx"
     files: ClassVar[Mapping[str, str]] = {"fp32": file, "int8": "model.dynamic.onnx"}
 
-    def __init__(self, path: Path, threads: int, *, optimise: bool = True) -> None:
+    def __init__(self, path: Path, threads: int, *, optimise: bool = True, spin_us: int | None = None) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        if spin_us is not None:
+            options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
         if not optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
