@@ -47,4 +47,4 @@ if __name__ == "__main__":
     again = shop.journals.db.again
     desk = Desk(Directory(again(), shop.secret("keys")), Meter(again()), [Served("noop@1", "run_noop", echo, echo.batcher)], again(),
                 deadline_s=PATIENCE_S)
-    run_server(desk, "127.0.0.1", 0, ready=lambda address: print(address, flush=True))
+    run_server(desk, "127.0.0.1", 0, ready=lambda address: (sys.stdout.write(address + "\n"), sys.stdout.flush()))
