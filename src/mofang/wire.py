@@ -14,6 +14,7 @@ from mofang.core.shop import Named, Shop
 
 if TYPE_CHECKING:
     from mofang.serve.models import Offer
+    from mofang.trade.custom_served import OwnModels
     from mofang.trade.desk import Desk, Served
 
 MIRROR_WAITING_MOST = 32
@@ -108,6 +109,7 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     from mofang.trade.kept import Cabinet
     from mofang.trade.looked import SECRET, Marks
     from mofang.trade.meter import Meter
+    from mofang.trade.pace import Pace
     from mofang.trade.remotes import remotes
 
     shop.journals.make_tables()
@@ -130,11 +132,29 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     router = Router(routes.values())
     marks = Marks(shop.secret(SECRET), Cabinet(own), lambda account: directory.picture.keep.get(account, 0))
     desk = Desk(directory, Meter(shop.control.again(), utc_offset=shop_offset(shop)), models, shop.control.again(),
-                router=router, marks=marks)
+                router=router, marks=marks, pace=Pace(shop.path / "scratch" / "limits"))
+    desk.own = own_models(shop, engine)
+    desk.own.follow(directory.picture.privates)
+    directory.changed = lambda picture: desk.own.follow(picture.privates) if desk.own else None
     desk.gateway = Gateway(directory, partial(secret_value, shop.again()))
     if followed or not (names or only_elsewhere):
         desk.rollout = Rollout(shop.control.again(), router, Opened(own, desk, engine), sorted(followed))
     return desk
+
+
+def own_models(shop: Shop, engine: str = "") -> OwnModels:
+    """The models of customers' own, each opened out of its own room."""
+    from mofang.trade.custom_room import room_path
+    from mofang.trade.custom_served import OwnModels, Private
+
+    def offer(private: Private) -> Offer:
+        from dataclasses import replace
+
+        room = Shop(room_path(shop, private.custom), shop.actor, shop.permit)
+        found = offer_of(room, room.named(private.release, "package"), engine)
+        return replace(found, open=lambda: replace(found.open(), package=private.entry))
+
+    return OwnModels(shop.again(), offer)
 
 
 class Opened:

@@ -196,7 +196,8 @@ def reference_logits(opened: Opened, prompts: Sequence[Sequence[int]], answers: 
 def measured(run: Run, source: Source, records: Sequence[Any], folder: Path, wanted_forms: Sequence[str],
              settings: Settings) -> list[Row]:
     """A row for each form, number of threads and of answers at a time; the graphs lie in ``folder`` by form."""
-    prompts = [source.prompt(one) for one in records]
+    room = source.context - min(ANSWER_TOKENS, source.context // 2)
+    prompts = [source.prompt(one)[-room:] for one in records]  # a long one is cut as the writer below cuts it
     answers = [one.ids or [min(source.opened.encoder.ends, default=0)] for one in _written(source.opened, prompts)]
     wanted = reference_logits(source.opened, prompts, answers)
     rows: list[Row] = []

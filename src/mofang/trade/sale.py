@@ -58,7 +58,7 @@ def price_doubts(shop: Shop, model: str, text: str) -> tuple[int, Price | None, 
     shop.journals.make_tables()
     rate = parse_price(text, known(shop.currency))
     before = price_at(prices(shop.control, model), now_us())
-    if before is not None and before.rate == rate:
+    if before is not None and before.rate == rate and not before.postpaid:
         return rate, before, ()
     new = Price(model, 0, rate, shop.currency, 0)
     costs = say("40,000 calls would cost {cost}", "40,000 次调用将收费 {cost}", cost=new.cost(40_000))
@@ -83,7 +83,7 @@ def plan_sale(shop: Shop, model: str, to: str, price: str = "", credit: str = ""
     """What ``sell`` would do, and what should be asked first. Nothing is changed.
 
     Raises ``name-unknown`` for a model that is not there, ``sale-price-needed`` where none was ever set,
-    ``price-currency``, ``key-live-refused`` for a test customer, and the codes of ``parse_price``.
+    ``price-currency``, ``price-needs-postpaid``, ``key-live-refused`` for a test customer, and the codes of ``parse_price``.
     """
     base = sold_name(shop, model)
     everybody = customers(shop.control)
@@ -95,7 +95,7 @@ def plan_sale(shop: Shop, model: str, to: str, price: str = "", credit: str = ""
     before = price_at(prices(shop.control, base), now_us())
     if price:
         wanted, before, found = price_doubts(shop, base, price)
-        rate = None if before is not None and before.rate == wanted else wanted
+        rate = None if before is not None and before.rate == wanted and not before.postpaid else wanted
         doubts += found
     elif before is None:
         raise MofangError("sale-price-needed", model=base, customer=to)
@@ -106,6 +106,8 @@ def plan_sale(shop: Shop, model: str, to: str, price: str = "", credit: str = ""
         doubts.append(say("The credit of {name} changes from {old} to {new} a month.", "{name} 的每月额度将从 {old} 改为 {new}。",
                           name=who.name, old=format_micros(who.credit_micros, who.currency),
                           new=format_micros(micros, who.currency)))
+    if rate is None and before is not None and before.postpaid and (not who.credit_micros if micros is None and who else micros == 0):
+        raise MofangError("price-needs-postpaid", model=base, customer=to)
     key = good_key(keys(shop.control, who.id), base, now_us()) if who else None
     return Plan(base, to, who, before, rate, micros, key, tuple(doubts))
 

@@ -222,6 +222,8 @@ def _allowed(call: Exchange) -> list[str]:
         with suppress(MofangError):
             check_scope(call.who.key, desk.served.release(name))
             found.append(name)
+    if desk.own is not None:
+        found += desk.own.names(call.who.customer.id)
     return found
 
 
