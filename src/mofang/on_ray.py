@@ -94,9 +94,9 @@ def serve_on_ray(shop: Shop, models: Sequence[str], count: int, host: str, port:
                 while not ended.wait(1.0):
                     pass
         finally:
-            figures.clear()
             serve.shutdown()
             ray.shutdown()
+            figures.clear()  # now that no replica writes any more
 
 
 def _serve() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -63,10 +64,11 @@ def test_what_has_ended_stays_in_the_sum(tmp_path: Path) -> None:
 def test_what_a_killed_group_left_is_swept(tmp_path: Path) -> None:
     own = Figures(tmp_path, group_name())
     own.write(page(1, 1))
-    Figures(tmp_path, f"{2**22 + 5}-x").write(page(1, 1))
+    for machine in (socket.gethostname(), "another-pod"):
+        Figures(tmp_path, f"{2**22 + 5}-x-{machine}").write(page(1, 1))
     (tmp_path / "serving-x.json").write_text("{}")
     clear_old(tmp_path)
-    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["figures", "serving"]
+    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["figures", "figures", "serving"]
     assert values(own.page())["mofang_processes"] == 1
 
 
