@@ -59,10 +59,11 @@ def replicas(shop: str, models: Sequence[str], count: int, *, group: str = "", m
 
 
 def serve_on_ray(shop: Shop, models: Sequence[str], count: int, host: str, port: int, *, address: str = "local",
-                 ready: Callable[..., None], admin_port: int | None = None, memory_mb: int = 0) -> None:
+                 ready: Callable[..., None], admin_port: int | None = None, admin_host: str = "127.0.0.1",
+                 memory_mb: int = 0) -> None:
     """Start (or join) a Ray cluster, serve until told to stop. Raises ``ray-serve-missing``, ``ray-needs-postgres``.
 
-    ``admin_port``: here, on loopback, ``/metrics`` of all replicas that share this shop's folder.
+    ``admin_port``: here ``/metrics`` of all replicas that share this shop's folder.
     """
     if address != "local" and shop.control.dialect != "postgresql":
         raise MofangError("ray-needs-postgres")
@@ -86,16 +87,16 @@ def serve_on_ray(shop: Shop, models: Sequence[str], count: int, host: str, port:
         try:
             serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "ERROR"})
             share = max(1, memory_mb // count) if memory_mb else 0
-            with Window(figures, admin_port) as window:
+            with Window(figures, admin_port, admin_host) as window:
                 serve.run(replicas(str(shop.path), models, count, group=figures.group, memory_mb=share), name="mofang",
                           route_prefix="/")
                 ready(f"http://{host}:{port}", **window.shown)
                 while not ended.wait(1.0):
                     pass
         finally:
-            figures.clear()
             serve.shutdown()
             ray.shutdown()
+            figures.clear()  # now that no replica writes any more
 
 
 def _serve() -> Any:

@@ -60,7 +60,12 @@ class Model:
         self.predictor = Predictor(package)
 
     def readings(self, data: bytes) -> Iterator[Reading]:
-        """The JSON that was sent, an embedding request of OpenAI's form, or the one text or image of a request."""
+        """The JSON that was sent, of the house, of OpenAI's embeddings or of the Open Inference Protocol, or the one text or
+        image of a request."""
+        from mofang.web.oip import Asked
+
+        with suppress(MofangError):
+            yield list(Asked(None).records(self.predictor, data)[0]), None
         for body in self._bodies(data):
             with suppress(MofangError):
                 yield list(self.predictor.parse(body)[0]), None

@@ -27,8 +27,8 @@ def say_nothing(_address: str, **_also: str) -> None:
 
 def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: int = 8000, *,
           ready: Callable[..., None] = say_nothing, engine: str = "", certificate: Path | None = None,
-          private_key: Path | None = None, admin_port: int | None = None, grpc_port: int | None = None,
-          memory_mb: int = 0) -> None:
+          private_key: Path | None = None, admin_port: int | None = None, admin_host: str = "127.0.0.1",
+          grpc_port: int | None = None, memory_mb: int = 0) -> None:
     """Sell predictions of these models (all packages, where none is named) until told to stop.
 
     Key, quota, prediction, charge: ``trade.desk``. Ends with SIGTERM or Ctrl-C, after what has begun is finished.
@@ -36,24 +36,25 @@ def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: 
     from mofang.web.server import run_server
 
     run_server(desk_of(shop, names, engine, memory_mb), host, port, ready=ready, folder=shop.path / "scratch",
-               certificate=certificate, private_key=private_key, admin_port=admin_port, grpc_port=grpc_port)
+               certificate=certificate, private_key=private_key, admin_port=admin_port, admin_host=admin_host,
+               grpc_port=grpc_port)
 
 
 def serve_many(shop: Shop, names: Sequence[str], workers: int, host: str = "127.0.0.1", port: int = 8000, *,
                ready: Callable[..., None] = say_nothing, certificate: Path | None = None,
-               private_key: Path | None = None, admin_port: int | None = None, grpc_port: int | None = None,
-               memory_mb: int = 0) -> int:
+               private_key: Path | None = None, admin_port: int | None = None, admin_host: str = "127.0.0.1",
+               grpc_port: int | None = None, memory_mb: int = 0) -> int:
     """The same by several processes behind one address, watched and replaced by this one; the exit status.
 
     Each worker is this command again, with the handles by which connections reach it and its part of ``memory_mb``.
     """
     from mofang.web.figures import Figures, clear_old, group_name, told_in
     from mofang.web.handed_words import place_word
-    from mofang.web.listening import listen, reserve, shown_address
+    from mofang.web.listening import admin_listener, listen, reserve, shown_address
     from mofang.web.supervisor import supervise
 
     bound = listen(host, port)
-    admin = listen("127.0.0.1", admin_port) if admin_port is not None else None
+    admin = admin_listener(admin_host, admin_port) if admin_port is not None else None
     grpc = reserve(host, grpc_port) if grpc_port is not None else None
     ports = [one.getsockname()[1] if one is not None else 0 for one in (admin, grpc)]
     address = shown_address(bound, host, tls=certificate is not None)
@@ -61,7 +62,7 @@ def serve_many(shop: Shop, names: Sequence[str], workers: int, host: str = "127.
     given += ["--memory", str(max(1, memory_mb // workers))] if memory_mb else []
     clear_old(shop.path / "scratch")
     figures = Figures(shop.path / "scratch", group_name())
-    also = {**({"admin": shown_address(admin, "127.0.0.1")} if admin is not None else {}),
+    also = {**({"admin": shown_address(admin, admin_host)} if admin is not None else {}),
             **({"grpc": f"{host}:{ports[1]}"} if grpc is not None else {})}
 
     def command(channel: int, slots: int) -> list[str]:

@@ -93,3 +93,29 @@ def test_what_ray_serve_has_not_is_refused_in_words(place: tuple[Inside, str, Pa
     assert terminal.type("serve", "--ray", "--grpc-port", "0", status=1).code == "ray-not-with"
     done = terminal.type("serve", "--ray", "--tls-cert", str(certificate), "--tls-key", str(private), status=1)
     assert done.code == "ray-not-with" and "--workers" in done.err
+
+
+def test_up_speaks_tls_from_the_files_that_it_was_given(place: tuple[Inside, str, Path, Path], tmp_path: Path) -> None:
+    """Workers of `mofang up --tls-cert`: the certificate is checked before, and spoken after."""
+    terminal, _, certificate, private = place
+    terminal.type("package", "reviews@1", "--out", str(tmp_path / "r.mofang"))
+    server = Inside(tmp_path / "server")
+    given = ("up", str(tmp_path / "r.mofang"), "--tls-cert", str(certificate), "--tls-key", str(private), "--yes")
+    assert server.type(*given, "--domain", "other.example.com", status=1).code == "tls-other-domain" and not server.shop.exists()
+    running = server.start(*given, "--domain", "api.example.com", "--port", "0", start_new_session=True)
+    try:
+        said = ""
+        while "Serving on" not in said:
+            line = running.stdout.readline()  # type: ignore[union-attr]
+            assert line, running.communicate()
+            said += line
+        port = int(re.findall(r"https://[\d.]+:(\d+)", said)[-1])
+        key = server.type("sell", "reviews", "--to", "Acme", "--price", "5.00/1000", "--yes", "--json").json["token"]
+        time.sleep(1.0)  # a key holds within a second
+        assert [ask(port, key, certificate)[0] for _ in range(4)] == [200] * 4
+        with pytest.raises((OSError, http.client.HTTPException)):
+            plain(port, "/health")
+    finally:
+        running.terminate()
+        _, err = running.communicate(timeout=60)
+    assert "Traceback" not in err, err

@@ -10,6 +10,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,10 +83,15 @@ def test_two_processes_over_postgresql_charge_each_answer_once(in_postgres: tupl
 def test_replicas_of_ray_serve_have_the_same_keys_and_meter(in_postgres: tuple[Terminal, str],
                                                            ended: list[subprocess.Popen[str]]) -> None:
     there, key = in_postgres
-    running, port = served(there, "--ray", "--workers", "2", "--port", "8791")
+    running, port = served(there, "--ray", "--workers", "2", "--port", "8791", "--admin-port", "0")
     ended.append(running)
+    assert running.stdout is not None
+    admin = int(re.findall(r":(\d+)/metrics", running.stdout.readline())[-1])
     assert port == 8791 and ask(port, key, 20) == {200: 20} and ask(port, "mf_live_wrong", 1) == {401: 1}
     assert there.type("status", "--json").json["requests_today"] == 20
+    time.sleep(1.5)  # replicas tell of themselves each second
+    page = urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=10).read().decode()
+    assert "mofang_processes 2\n" in page and 'mofang_request_seconds_count{model="reviews@1"} 20\n' in page
     script = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)"
     stranger = subprocess.run([sys.executable, "-c", script, _address(running.pid)], capture_output=True, text=True, timeout=180,
                               env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, check=False)

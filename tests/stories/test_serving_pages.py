@@ -122,6 +122,7 @@ def test_every_model_answers_by_every_protocol(house: House) -> None:
     with house.served("--port", "0", "--grpc-port", "0", "--admin-port", "0") as at:
         head = {"authorization": f"Bearer {house.key}"}
         client = httpx.Client(base_url=at.address, headers=head, timeout=60)
+        asked: dict[str, str] = {}
         for model in ("reviews", "digits", "loans"):
             raw = house.raw[model]
             plain = client.post(f"/v1/predict/{model}", json=raw).json()
@@ -130,7 +131,8 @@ def test_every_model_answers_by_every_protocol(house: House) -> None:
             many = client.post(f"/v1/predict/{model}", json={"records": [raw, raw]}).json()
             assert [one["label"] for one in many["answers"]] == [label] * 2
             assert client.get(f"/v2/models/{model}/ready").status_code == 200
-            told = client.post(f"/v2/models/{model}/infer", json=by_oip(raw)).json()
+            answer = client.post(f"/v2/models/{model}/infer", json=by_oip(raw))
+            told, asked[model] = answer.json(), answer.headers["mofang-request-id"]
             assert next(one["data"] for one in told["outputs"] if one["name"] == "label") == [label], told
             assert [one.decode() for one in by_grpc(at.grpc, house.key, model, raw)["label"]] == [label]
             about = client.get(f"/v2/models/{model}").json()
@@ -148,6 +150,10 @@ def test_every_model_answers_by_every_protocol(house: House) -> None:
         metrics = httpx.get(f"{at.admin}/metrics").text
         assert all(f'model="{model}@1"' in metrics for model in house.raw)
         client.close()
+    for model, request in asked.items():  # each answer is looked into, whatever the protocol
+        (house.terminal.folder / "body.json").write_text(json.dumps(by_oip(house.raw[model])), encoding="utf-8")
+        found = house.terminal.type("replay", request, "--input", "body.json", "--json").json
+        assert (found["input"], found["equal"], found["model"]) == ("same", True, f"{model}@1")
     rows = [row.body for row in Shop.open(house.terminal.shop, make=False).journals.rows("usage") if row.kind == "use"]
     assert len(rows) == 3 * 4 + 3 and sum(row["units"] for row in rows[:12]) == 3 * 5 and all(row["micros"] for row in rows)
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
+from bench._noop_server import Noop, stock
 
+from mofang.core.errors import MofangError
 from mofang.web.figures import Figures, added, clear_old, group_name
+from mofang.web.listening import admin_listener
 from mofang.web.metrics import family, histogram
 from mofang.web.statistics import Histogram
 from mofang.web.window import Window
+from tests.web.serving import Serving
 
 
 def page(asked: int, waiting: int, took: tuple[float, ...] = ()) -> str:
@@ -59,10 +64,11 @@ def test_what_has_ended_stays_in_the_sum(tmp_path: Path) -> None:
 def test_what_a_killed_group_left_is_swept(tmp_path: Path) -> None:
     own = Figures(tmp_path, group_name())
     own.write(page(1, 1))
-    Figures(tmp_path, f"{2**22 + 5}-x").write(page(1, 1))
+    for machine in (socket.gethostname(), "another-pod"):
+        Figures(tmp_path, f"{2**22 + 5}-x-{machine}").write(page(1, 1))
     (tmp_path / "serving-x.json").write_text("{}")
     clear_old(tmp_path)
-    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["figures", "serving"]
+    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["figures", "figures", "serving"]
     assert values(own.page())["mofang_processes"] == 1
 
 
@@ -78,3 +84,35 @@ def test_the_window_shows_figures_and_nothing_else(tmp_path: Path) -> None:
         assert missing.value.code == 404
     with Window(figures, None) as none:
         assert none.shown == {}
+
+
+TOKEN = "a-secret-of-twenty-four-signs"
+
+
+def test_beyond_this_machine_figures_are_for_who_shows_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MOFANG_ADMIN_TOKEN", raising=False)
+    with pytest.raises(MofangError) as refused:
+        admin_listener("0.0.0.0", 0)
+    assert refused.value.code == "admin-in-the-open"
+    monkeypatch.setenv("MOFANG_ADMIN_TOKEN", "short")
+    with pytest.raises(MofangError) as refused:
+        admin_listener("127.0.0.2", 0)
+    assert refused.value.code == "admin-token-short"
+    monkeypatch.setenv("MOFANG_ADMIN_TOKEN", TOKEN)
+    admin_listener("0.0.0.0", 0).close()
+    figures, told = Figures(tmp_path, "7-a"), []
+    figures.write(page(3, 1))
+    serving = Serving(stock(tmp_path / "sold"), {"noop@1": Noop()}, admin=True)
+    assert serving.admin is not None
+    try:
+        with Window(figures, 0) as window:
+            for at in (window.shown["admin"], f"http://127.0.0.1:{serving.admin.getsockname()[1]}"):
+                for shown in ("", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}"):
+                    request = urllib.request.Request(f"{at}/metrics", headers={"authorization": shown} if shown else {})
+                    try:
+                        told.append(urllib.request.urlopen(request, timeout=5).status)
+                    except urllib.error.HTTPError as error:
+                        told.append(error.code)
+    finally:
+        serving.stop()
+    assert told == [401, 401, 401, 200] * 2

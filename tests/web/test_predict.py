@@ -306,6 +306,6 @@ def test_the_serving_process_holds_no_torch() -> None:
     import sys
 
     code = ("import sys, mofang.web.server, mofang.wire, bench._noop_server; "
-            "print([m for m in sys.modules if m in ('torch', 'mofang.fit')])")
+            "print([m for m in sys.modules if m in ('torch', 'mofang.fit', 'httpx', 'rich')])")
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert found.stdout.strip() == "[]"

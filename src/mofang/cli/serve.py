@@ -21,6 +21,8 @@ from mofang.core.language import say
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TLS certificate (PEM).")
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The certificate's key (PEM).")
 @click.option("--admin-port", type=click.IntRange(0, 65535), help="A second port, on loopback only, for /metrics.")
+@click.option("--admin-host", default="127.0.0.1", show_default=True,
+              help="Its address; beyond loopback MOFANG_ADMIN_TOKEN must be set, and whoever reads shows it.")
 @click.option("--grpc-port", type=click.IntRange(0, 65535), help="A port for the Open Inference Protocol over gRPC.")
 @click.option("--memory", "memory_mb", type=click.IntRange(1),
               help="Megabytes for models, of all workers together; what does not fit opens when asked for.")
@@ -29,8 +31,8 @@ from mofang.core.language import say
 @click.option("--worker", hidden=True, help="Handles that a supervisor gave.")
 @pass_context
 def serve(context: Context, models: tuple[str, ...], host: str, port: int, workers: int, tls_cert: Path | None,
-          tls_key: Path | None, ray: bool, ray_address: str, worker: str | None, admin_port: int | None, grpc_port: int | None,
-          memory_mb: int | None) -> None:
+          tls_key: Path | None, ray: bool, ray_address: str, worker: str | None, admin_port: int | None,
+          admin_host: str, grpc_port: int | None, memory_mb: int | None) -> None:
     """Answer requests over HTTP behind keys, every answer metered. Without a MODEL, all of the shop.
 
     A plain name follows what `mofang release` says; NAME@2 stays with that version.
@@ -51,10 +53,11 @@ def serve(context: Context, models: tuple[str, ...], host: str, port: int, worke
         if tls_cert is not None or grpc_port is not None:
             raise MofangError("ray-not-with", flags="--tls-cert" if tls_cert is not None else "--grpc-port")
         serve_on_ray(shop, models, workers, host, port, address=ray_address, ready=told, admin_port=admin_port,
-                     memory_mb=memory_mb or 0)
+                     admin_host=admin_host, memory_mb=memory_mb or 0)
         return
     settings: dict[str, Any] = {"host": host, "port": port, "ready": told, "certificate": tls_cert, "private_key": tls_key,
-                                "admin_port": admin_port, "grpc_port": grpc_port, "memory_mb": memory_mb or 0}
+                                "admin_port": admin_port, "admin_host": admin_host, "grpc_port": grpc_port,
+                                "memory_mb": memory_mb or 0}
     if workers == 1:
         serve_one(shop, list(models), **settings)
     elif status := serve_many(shop, list(models), workers, **settings):
@@ -66,7 +69,7 @@ def told(address: str, *, admin: str = "", grpc: str = "") -> None:
     click.echo(say("Serving on {address}  (Ctrl-C stops, after finishing what has begun)",
                    "服务已启动：{address} （Ctrl-C 停止，会先完成已开始的请求）", address=address))
     if admin:
-        click.echo(say("  metrics  {address}/metrics, from this machine only", "  指标  {address}/metrics，仅限本机", address=admin))
+        click.echo(say("  metrics  {address}/metrics", "  指标  {address}/metrics", address=admin))
     if grpc:
         click.echo(say("  gRPC     {address}", "  gRPC  {address}", address=grpc))
     sys.stdout.flush()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ROW_FORMAT = 1
 SEAL_FORMAT = 1
+TABLES_LOCK = 7_302_551  # any number that nothing else locks
 ROWS_AT_ONCE = 64
 PAGE_ROWS = 2000
 SEAL_ROWS = 100_000  # of one seal at most
@@ -133,17 +134,30 @@ class Journals:
         self._folded: set[str] = set()
         if make:
             with db.transaction():
+                self._alone()
                 for statement in schema(db.dialect):
                     db.run(statement)
                 self.make_tables()
 
     def make_tables(self) -> None:
-        """Make the tables of folds that were declared since; nothing where they stand already."""
-        for name, known in list(FOLDS.items()):
-            if name not in self._folded:
+        """Make the tables of folds that were declared since; nothing where they stand already.
+
+        In PostgreSQL one process at a time: two that make one table at the same moment would both begin and one fail.
+        """
+        missing = [(name, known) for name, known in list(FOLDS.items()) if name not in self._folded]
+        if not missing:
+            return
+        with self.db.transaction():
+            self._alone()
+            for _, known in missing:
                 for statement in known.tables:
                     self.db.run(statement)
-                self._folded.add(name)
+        self._folded.update(name for name, _ in missing)
+
+    def _alone(self) -> None:
+        """Until this transaction ends no other process makes tables."""
+        if self.db.dialect == "postgresql":
+            self.db.rows("select pg_advisory_xact_lock(?)", (TABLES_LOCK,))
 
     def append(self, journal: str, rows: list[NewRow], writer: str = "") -> list[Row]:
         """Append rows and fold them, inside the transaction that the caller has open.

@@ -6,6 +6,7 @@ living. What a killed process counted in its last second is lost.
 
 from __future__ import annotations
 
+import glob
 import os
 import socket
 import time
@@ -109,13 +110,13 @@ def told_in(folder: Path, pid: int) -> Path:
 
 
 def clear_old(folder: Path) -> None:
-    """Take away what groups left that were killed: a group's name begins with the number of its first process."""
-    for path in folder.glob("figures-*"):
+    """Take away what groups of this machine left that were killed; other machines' may lie there too."""
+    for path in folder.glob(f"figures-*-*-{glob.escape(socket.gethostname())}-*"):
         first = path.name.split("-")[1]
         if first.isdigit() and not Path(f"/proc/{first}").exists() and Path("/proc").is_dir():
             path.unlink(missing_ok=True)
 
 
 def group_name() -> str:
-    """A name for the group that this process begins."""
-    return f"{os.getpid()}-{time.time_ns():x}"
+    """A name for the group that this process begins: its number, the time, the machine."""
+    return f"{os.getpid()}-{time.time_ns():x}-{socket.gethostname()}"

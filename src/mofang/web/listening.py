@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
+import os
 import socket
 
 from mofang.core.errors import MofangError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+TOKEN_LEAST = 24
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -18,6 +23,29 @@ def listen(host: str, port: int) -> socket.socket:
         bound.close()
         raise MofangError("address-taken", host=host, port=port, reason=error.strerror or str(error)) from None
     return bound
+
+
+def admin_listener(host: str, port: int) -> socket.socket:
+    """The listener for /metrics; beyond this machine only with a secret (``MOFANG_ADMIN_TOKEN``).
+
+    Raises ``admin-in-the-open``.
+    """
+    if host not in LOOPBACK and not admin_token():
+        raise MofangError("admin-in-the-open", host=host)
+    return listen(host, port)
+
+
+def admin_token() -> str:
+    """What whoever reads /metrics must show as a bearer; empty: nothing. Raises ``admin-token-short``."""
+    token = os.environ.get("MOFANG_ADMIN_TOKEN", "")
+    if token and len(token) < TOKEN_LEAST:
+        raise MofangError("admin-token-short", least=TOKEN_LEAST)
+    return token
+
+
+def shows_token(header: bytes, token: str) -> bool:
+    """Whether ``Authorization: Bearer …`` shows it; compared in constant time."""
+    return not token or hmac.compare_digest(header.strip(), b"Bearer " + token.encode())
 
 
 def reserve(host: str, port: int) -> socket.socket:

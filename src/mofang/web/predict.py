@@ -17,6 +17,7 @@ from mofang.serve.boundary import attempt_async
 from mofang.trade.desk import Desk as Till
 from mofang.trade.desk import Reply
 from mofang.web import account, custom, invoiced, metrics, oip, openai, openapi, plain
+from mofang.web.listening import admin_token, shows_token
 from mofang.web.routes import (
     JSON,
     REPLAYED,
@@ -66,7 +67,7 @@ class PredictApp:
         self.body_bytes_max = body_bytes_max
         self.statistics = statistics or Statistics()
         self.table = Table(routes)
-        self.admin_port = admin_port
+        self.admin_port, self.admin_token = admin_port, admin_token() if admin_port else ""
         self.beside = tuple(beside)
         sells = any(route.path == PLAIN for route in self.table)
         self.straight = Way(self, desk) if sells and isinstance(desk, Till) else None
@@ -98,6 +99,8 @@ class PredictApp:
         at_admin = bool(self.admin_port) and (scope.get("server") or ("", 0))[1] == self.admin_port
         if one.scope != "open" and (one.scope == "admin") != at_admin:
             raise MofangError("route-unknown", path=call.path)
+        if at_admin and not shows_token(call.headers.get(b"authorization", b""), self.admin_token):
+            raise MofangError("admin-token-wrong")
         refuse[0] = one.refuse
         if one.scope == "key":
             call.who = self.desk.admit(bearer(call.headers.get(b"authorization", b"")))

@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 
 from mofang.trade.desk import Desk
-from mofang.web.listening import listen, shown_address
+from mofang.web.listening import admin_listener, listen, shown_address
 from mofang.web.predict import BODY_BYTES_MAX, Door, PredictApp
 from mofang.web.protocol import DeadlineProtocol, server_settings
 from mofang.web.statistics import Statistics
@@ -23,7 +23,7 @@ GARBAGE = (20_000, 20, 50)
 def run_server(desk: Desk, host: str, port: int, *, ready: Callable[..., None],
                body_bytes_max: int = BODY_BYTES_MAX, folder: Path | None = None,
                certificate: Path | None = None, private_key: Path | None = None, admin_port: int | None = None,
-               grpc_port: int | None = None) -> None:
+               admin_host: str = "127.0.0.1", grpc_port: int | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C. ``ready`` is given the address once requests are answered, and ``admin`` and ``grpc``
     where there are such.
 
@@ -31,7 +31,7 @@ def run_server(desk: Desk, host: str, port: int, *, ready: Callable[..., None],
     listener, on loopback, for ``/metrics``; ``grpc_port`` one for the Open Inference Protocol over gRPC; 0 takes a free one.
     """
     listeners = [listen(host, port)]
-    admin = listen("127.0.0.1", admin_port) if admin_port is not None else None
+    admin = admin_listener(admin_host, admin_port) if admin_port is not None else None
     listeners += [admin] if admin is not None else []
     address = shown_address(listeners[0], host, tls=certificate is not None)
     statistics = Statistics(folder, desk.health()[1]["models"], desk.waiting)
@@ -43,7 +43,7 @@ def run_server(desk: Desk, host: str, port: int, *, ready: Callable[..., None],
             if self.started:
                 for bound in listeners[1:]:  # on loopback: no TLS, whatever the customers' address speaks
                     self.servers.append(await asyncio.get_running_loop().create_server(self._connected, sock=bound))
-                ready(address, **shown(admin, doors))
+                ready(address, **shown(admin, doors, admin_host))
 
         def _connected(self) -> asyncio.Protocol:
             return DeadlineProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
@@ -67,9 +67,9 @@ def run_server(desk: Desk, host: str, port: int, *, ready: Callable[..., None],
             bound.close()
 
 
-def shown(admin: socket.socket | None, doors: Sequence[Any]) -> dict[str, str]:
+def shown(admin: socket.socket | None, doors: Sequence[Any], host: str) -> dict[str, str]:
     """The addresses beside the customers': ``admin`` and ``grpc``."""
-    found = {"admin": shown_address(admin, "127.0.0.1")} if admin is not None else {}
+    found = {"admin": shown_address(admin, host)} if admin is not None else {}
     for door in doors:
         found["grpc"] = f"{door.host}:{door.port}"
     return found

@@ -1,4 +1,4 @@
-"""A small listener on loopback for figures of processes that have none of their own: ``GET /metrics``, and nothing else."""
+"""A small listener for figures of processes that have none of their own: ``GET /metrics``, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from mofang.web.figures import Figures
-from mofang.web.listening import listen
+from mofang.web.listening import admin_listener, admin_token, shows_token
 
 
 class Window:
     """Shows the sum of a group's figures while the block lasts; without a port nothing is shown."""
 
-    def __init__(self, figures: Figures, port: int | None) -> None:
-        self.figures = figures
+    def __init__(self, figures: Figures, port: int | None, host: str = "127.0.0.1") -> None:
+        self.figures, self.host = figures, host
         self.server: ThreadingHTTPServer | None = None
         if port is not None:
-            listen("127.0.0.1", port).close()  # a port in use is refused in words
-            self.server = ThreadingHTTPServer(("127.0.0.1", port), _handler(figures))
+            admin_listener(host, port).close()  # a port in use is refused in words
+            self.server = ThreadingHTTPServer((host, port), _handler(figures, admin_token()))
 
     @property
     def shown(self) -> dict[str, str]:
         """Its address, as ``admin``."""
-        return {"admin": f"http://127.0.0.1:{self.server.server_address[1]}"} if self.server else {}
+        return {"admin": f"http://{self.host}:{self.server.server_address[1]}"} if self.server else {}
 
     def __enter__(self) -> Window:
         if self.server is not None:
@@ -36,14 +36,16 @@ class Window:
             self.server.server_close()
 
 
-def _handler(figures: Figures) -> Any:
+def _handler(figures: Figures, token: str) -> Any:
     class Handler(BaseHTTPRequestHandler):
         timeout = 5
 
         def do_GET(self) -> None:
             """Answer the one path."""
-            body = figures.page().encode() if self.path == "/metrics" else b"Only /metrics is here.\n"
-            self.send_response(200 if self.path == "/metrics" else 404)
+            shown = shows_token(self.headers.get("authorization", "").encode("latin-1"), token)
+            good = shown and self.path == "/metrics"
+            body = figures.page().encode() if good else b"Only /metrics is here, for who shows the token.\n"
+            self.send_response(200 if good else 404 if shown else 401)
             self.send_header("content-type", "text/plain; version=0.0.4; charset=utf-8")
             self.send_header("content-length", str(len(body)))
             self.end_headers()

@@ -13,8 +13,8 @@ import pytest
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.data.remote.definition import require_no_secret
-from mofang.data.remote.fetch import shown
 from mofang.data.remote.registry import secret_like
+from mofang.data.remote.scheme import shown
 from mofang.data.remote.secret import hidden, secret_value
 from tests.data.remote.loopback import Reply, Request, Site
 from tests.stories.terminal import Inside

@@ -12,7 +12,8 @@ import orjson
 from mofang.core.canonical import digest_of
 from mofang.core.errors import MofangError
 from mofang.data.remote.asking import Asking
-from mofang.data.remote.fetch import Caps, shown
+from mofang.data.remote.fetch import Caps
+from mofang.data.remote.scheme import shown
 
 if TYPE_CHECKING:
     from mofang.data.remote.bring import Job

@@ -9,7 +9,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from mofang.core.errors import MofangError
-from mofang.data.remote.fetch import Answer, Caps, Fetcher, shown
+from mofang.data.remote.fetch import Answer, Caps, Fetcher
+from mofang.data.remote.scheme import shown
 
 if TYPE_CHECKING:
     from mofang.data.remote.bring import Job

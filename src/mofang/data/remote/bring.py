@@ -24,9 +24,9 @@ from mofang.data.readers import Chunk
 from mofang.data.records import RecordReader, Records
 from mofang.data.remote.address import Allowed
 from mofang.data.remote.definition import Definition
-from mofang.data.remote.fetch import Caps, shown
+from mofang.data.remote.fetch import Caps
 from mofang.data.remote.registry import definition_of
-from mofang.data.remote.scheme import is_remote
+from mofang.data.remote.scheme import is_remote, shown
 from mofang.data.remote.secret import secret_value
 from mofang.data.remote.spool import FOLDER, Spool
 from mofang.data.roles import ID

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from mofang.core.errors import MofangError
-from mofang.data.remote.fetch import shown
 from mofang.data.remote.rows import ROW_BYTES_MOST, size_of, write_rows
+from mofang.data.remote.scheme import shown
 from mofang.data.remote.secret import hidden
 from mofang.data.remote.sql import READS, name_of
 

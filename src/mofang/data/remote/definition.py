@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from mofang.core.errors import MofangError
-from mofang.data.remote.fetch import shown
-from mofang.data.remote.scheme import HUB, SCHEME
+from mofang.data.remote.scheme import HUB, SCHEME, shown
 
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 SECRETS_IN_QUERY = re.compile(

@@ -24,6 +24,7 @@ import httpx
 import mofang
 from mofang.core.errors import MofangError
 from mofang.data.remote.address import Allowed
+from mofang.data.remote.scheme import shown
 
 AGENT = f"Mofang/{mofang.__version__} (+data collection; robots.txt respected)"
 PROXY = "MOFANG_EGRESS_PROXY"
@@ -251,17 +252,6 @@ def _joined(base: httpx.URL, target: str) -> httpx.URL:
 def _origin(url: str) -> str:
     found = checked_url(url)
     return f"{found.scheme}://{found.host}:{found.port or ''}"
-
-
-def shown(url: str) -> str:
-    """A URL as it may be printed: nothing between the slashes and the @, and no values of its query."""
-    head, slashes, rest = url.partition("://")
-    if not slashes:
-        return url[:200]
-    place, _, query = rest.partition("?")
-    before, slash, path = place.partition("/")
-    host = f"…@{before.rpartition('@')[2]}" if "@" in before else before
-    return f"{head}://{host}{slash}{path}"[:200] + ("?…" if query else "")
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import httpx
 
 from mofang.core.errors import MofangError
 from mofang.data.remote.asking import Asking
-from mofang.data.remote.fetch import Answer, shown
+from mofang.data.remote.fetch import Answer
+from mofang.data.remote.scheme import shown
 from mofang.data.sources.files import ENDINGS, ending_of, is_archive
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import zlib
 from typing import TYPE_CHECKING
 
 from mofang.core.errors import MofangError
-from mofang.data.remote.fetch import Caps, shown
+from mofang.data.remote.fetch import Caps
+from mofang.data.remote.scheme import shown
 
 if TYPE_CHECKING:
     from mofang.data.remote.asking import Asking

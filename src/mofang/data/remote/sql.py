@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
-from mofang.data.remote.fetch import shown
 from mofang.data.remote.rows import ROW_BYTES_MOST, kept, pieces, size_of, unkept, write_rows
+from mofang.data.remote.scheme import shown
 from mofang.data.remote.secret import hidden
 
 if TYPE_CHECKING:

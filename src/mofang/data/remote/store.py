@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mofang.core.errors import MofangError
-from mofang.data.remote.fetch import shown
+from mofang.data.remote.scheme import shown
 from mofang.data.remote.secret import hidden
 
 if TYPE_CHECKING:

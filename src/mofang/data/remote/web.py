@@ -15,10 +15,11 @@ import orjson
 
 from mofang.core.errors import MofangError
 from mofang.data.remote.asking import Asking
-from mofang.data.remote.fetch import Caps, checked_url, shown
+from mofang.data.remote.fetch import Caps, checked_url
 from mofang.data.remote.file import CONDITIONS, marks
 from mofang.data.remote.page import read_page
 from mofang.data.remote.robots import BYTES_MOST, NOBODY, Robots, read_robots
+from mofang.data.remote.scheme import shown
 from mofang.data.remote.sitemap import pages_of
 from mofang.data.sources.textfile import encoding_of
 

@@ -25,7 +25,7 @@ from mofang.core.signing import sign
 from mofang.core.stage import OnDisk
 from mofang.trade.accounts import open_books
 from mofang.trade.customers import Customer, find_customer
-from mofang.trade.forbidding import forbidding
+from mofang.trade.leases.forbidding import forbidding
 from mofang.trade.oneoff import OneOff, charge, oneoffs
 from mofang.trade.solutions.file import (
     CONTEXT,
