@@ -198,3 +198,27 @@ def test_percent(text: str, ppm: int) -> None:
 def test_no_percent(text: str) -> None:
     with pytest.raises(MofangError, match="percentage"):
         percent(text)
+
+
+def test_the_fields_of_a_tax_invoice_sum_to_the_bill_and_its_number_comes_back(books: Desk) -> None:
+    from mofang.trade.fapiao import fapiao_buyer, fapiao_record, fapiao_rows, number_of
+
+    shop = books.shop
+    shop.act(customer_agree, customer=NAME, discount="5%", tax="13%")
+    shop.act(fapiao_buyer, customer=NAME, title="艾可美有限公司", tax_id="91310000MA1FL0000X")
+    books.use(333, at_us=NOVEMBER)
+    books.use(777, model="digits@1")
+    number = books.bill("2026-11", early=True).number
+    rows = fapiao_rows(shop, "2026-11")
+    assert {row["title"] for row in rows} == {"艾可美有限公司"} and len(rows) == 3
+    total = sum(Fraction(row["total"]) for row in rows)
+    assert total * 10**6 == invoice_document(shop, number)["total_micros"] and fapiao_rows(shop, "2026-10") == []
+    assert not shop.act(fapiao_record, invoice=number, number="25312000000012345678").repeated
+    assert shop.act(fapiao_record, invoice=number, number="25312000000012345678").repeated
+    refused("fapiao-differs", lambda: shop.act(fapiao_record, invoice=number, number="25312000000099999999"))
+    shop.act(fapiao_record, invoice=number, number="25312000000099999999", replaces="25312000000012345678")
+    assert number_of(shop.control, number) == "25312000000099999999"
+    books.use(5, at_us=DECEMBER)
+    other = books.bill("2026-12", early=True).number
+    refused("fapiao-taken", lambda: shop.act(fapiao_record, invoice=other, number="25312000000099999999"))
+    assert shop.journals.verify() == []
