@@ -27,8 +27,10 @@ Field = Annotated[str, Rule(max_length=200)]
 BUYER = ("title", "tax_id", "address", "phone", "bank", "bank_account")
 COLUMNS = ("invoice", "period", *BUYER, "item", "quantity", "amount", "tax_rate", "tax", "total", "currency", "fapiao")
 TABLES = (
-    """create table if not exists fapiao(invoice text primary key, account text not null, number text not null, at_us bigint not null)""",
-    "create table if not exists fapiao_buyer(account text not null, field text not null, value text not null, primary key(account, field))",
+    """create table if not exists fapiao(invoice text primary key, account text not null, number text not null,
+        at_us bigint not null)""",
+    """create table if not exists fapiao_buyer(account text not null, field text not null, value text not null,
+        primary key(account, field))""",
 )
 
 
