@@ -198,3 +198,52 @@ def test_percent(text: str, ppm: int) -> None:
 def test_no_percent(text: str) -> None:
     with pytest.raises(MofangError, match="percentage"):
         percent(text)
+
+
+def test_the_fields_of_a_tax_invoice_sum_to_the_bill_and_its_number_comes_back(books: Desk) -> None:
+    from mofang.trade.fapiao import fapiao_buyer, fapiao_record, fapiao_rows, number_of
+
+    shop = books.shop
+    shop.act(customer_agree, customer=NAME, discount="5%", tax="13%")
+    shop.act(fapiao_buyer, customer=NAME, title="艾可美有限公司", tax_id="91310000MA1FL0000X")
+    books.use(333, at_us=NOVEMBER)
+    books.use(777, model="digits@1")
+    number = books.bill("2026-11", early=True).number
+    rows = fapiao_rows(shop, "2026-11")
+    assert {row["title"] for row in rows} == {"艾可美有限公司"} and len(rows) == 3
+    total = sum(Fraction(row["total"]) for row in rows)
+    assert total * 10**6 == invoice_document(shop, number)["total_micros"] and fapiao_rows(shop, "2026-10") == []
+    assert not shop.act(fapiao_record, invoice=number, number="25312000000012345678").repeated
+    assert shop.act(fapiao_record, invoice=number, number="25312000000012345678").repeated
+    refused("fapiao-differs", lambda: shop.act(fapiao_record, invoice=number, number="25312000000099999999"))
+    shop.act(fapiao_record, invoice=number, number="25312000000099999999", replaces="25312000000012345678")
+    assert number_of(shop.control, number) == "25312000000099999999"
+    books.use(5, at_us=DECEMBER)
+    other = books.bill("2026-12", early=True).number
+    refused("fapiao-taken", lambda: shop.act(fapiao_record, invoice=other, number="25312000000099999999"))
+    assert shop.journals.verify() == []
+
+
+def test_money_that_ends_sooner_is_used_first_and_the_rest_lapses_once(books: Desk) -> None:
+    from mofang.core.journal import Journals
+    from mofang.trade.meter import Meter
+    from mofang.trade.paid import lapse, lapse_due, pay, payments
+
+    shop = books.shop
+    for amount, reference, until in (("10", "ends", "2026-10-20"), ("4", "ends later", "2026-12-31"), ("3", "stays", "")):
+        shop.act(pay, customer=NAME, amount=amount, reference=reference, until=until)
+    refused("payment-until", lambda: shop.act(pay, customer=NAME, amount="1", reference="x", until="2026-10-01"))
+    refused("payment-until", lambda: shop.act(pay, customer=NAME, amount="1", reference="x", until="2026-02-30"))
+    books.use(1200)  # ¥6 of the ¥10 that end first
+    books.clock.at_us = NOVEMBER
+    assert lapse(shop) == 1 and lapse(shop) == 0
+    assert {one.reference: one.lapsed_micros for one in payments(shop.control)} == {"ends": 4_000_000, "ends later": 0, "stays": 0}
+    assert balance(books) == 7_000_000
+    books.use(1000)  # ¥5: the 4 that end later, and 1 that stays
+    assert lapse_due(Journals(shop.control), "2027-01-01") == 1 and balance(books) == 2_000_000
+    shop.act(pay, customer=NAME, amount="9", reference="short", until="2026-11-30")
+    meter = Meter(shop.control.again())
+    meter._return_and_forget()  # a server does it every few seconds; by its own clock November is not over
+    assert balance(books) == 11_000_000
+    meter.close()
+    assert shop.journals.verify() == []

@@ -47,6 +47,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "solution": ("solution", "models, recipe, limits and support as one signed file", "模型、配方、限额和支持条款打包成一个签名文件"),
         "pay": ("books", "book a customer's payment", "登记客户付款"),
         "credit": ("books", "give back part of an invoice's line", "退还账单某一行的一部分"),
+        "fapiao": ("fapiao", "fields for tax invoices, and their numbers", "发票所需字段与发票号码"),
         "outbox": ("outbox", "tell webhooks and Stripe of bills and payments", "向 Webhook 和 Stripe 通知账单与付款"),
         "usage": ("books", "a customer's use by day, key and model", "客户用量：按日、密钥和模型"),
         "customise": ("customise", "a customer's own model, taught from a release and own records", "用发布版和客户自己的记录训练其专属模型"),

@@ -41,6 +41,7 @@ COMMANDS: dict[str, Access] = {
     "limit set": MONEY, "limit show": MONEY, "limit list": MONEY,
     "remote add": SERVER, "remote remove": SERVER, "remote secret": SERVER, "remote list": MONEY,
     "outbox add": SERVER, "outbox remove": SERVER, "outbox secret": SERVER, "outbox send": SERVER, "outbox list": MONEY,
+    "fapiao list": MONEY, "fapiao buyer": MONEY, "fapiao record": MONEY,
     "pay": MONEY, "credit": MONEY, "usage": MONEY, "customer show": MONEY, "customer agree": MONEY, "customer subscribe": MONEY,
     "customer unsubscribe": MONEY, "customer churn": MONEY,
     "price set": MONEY, "price suggest": MONEY, "price list": MONEY,

@@ -30,6 +30,7 @@ from mofang.trade.claims import COLUMNS, Claim, claim_of, find_invoice, invoices
 from mofang.trade.customers import Customer, credit_notes, find_customer
 from mofang.trade.invoice_page import font, render
 from mofang.trade.invoices import INVOICE_FORMAT, Loose, Period
+from mofang.trade.paid import lapse
 from mofang.trade.settings import seller_of
 from mofang.trade.tally import Tallies
 
@@ -56,6 +57,7 @@ def invoice_issue(
     shop.journals.make_tables()
     who = find_customer(shop.control, customer)
     month = period or period_at(now_us(), shop_offset(shop))
+    lapse(shop)
     claim = _known(shop.control, who.id, month)
     if claim is None:
         if not clock_checked:

@@ -17,7 +17,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
-from mofang.core.clock import UTC_OFFSET
+from mofang.core.clock import UTC_OFFSET, day_of
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
@@ -26,6 +26,7 @@ from mofang.serve.boundary import attempt
 from mofang.trade.balance import return_expired
 from mofang.trade.commit import Charge, Done, Draw, Find, GiveBack, Plan, Work
 from mofang.trade.kept import forget_due, make_kept_table
+from mofang.trade.paid import lapse_due
 from mofang.trade.purses import Budgets, Purses
 from mofang.trade.replay import forget_old, make_table
 
@@ -222,6 +223,7 @@ class Meter:
         return_expired(self.journals, now_us(), keep=self.worker)
         forget_old(self.db, now_us())
         forget_due(self.db, now_us())
+        lapse_due(self.journals, day_of(now_us(), self.utc_offset))
 
 
 DURABLE = {"fsync": ("on",), "full_page_writes": ("on",), "synchronous_commit": ("on", "local", "remote_write", "remote_apply")}
