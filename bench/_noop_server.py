@@ -23,6 +23,7 @@ from mofang.trade.desk import Desk, Served
 from mofang.trade.directory import Directory
 from mofang.trade.keys import key_new
 from mofang.trade.meter import Meter
+from mofang.trade.pace import Pace
 from mofang.trade.prices import price_set
 from mofang.web.server import run_server
 
@@ -69,7 +70,7 @@ def desk_over(shop: Shop) -> Desk:
     model = Noop()
     served = Served(f"{MODEL}@1", "run_noop", model, Batcher(model.predict))
     again = shop.journals.db.again
-    return Desk(Directory(again(), shop.secret("keys")), Meter(again()), [served], again())
+    return Desk(Directory(again(), shop.secret("keys")), Meter(again()), [served], again(), pace=Pace(shop.path / "scratch" / "limits"))
 
 
 def serve(path: Path, port: int, lead: str = "") -> None:

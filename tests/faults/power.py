@@ -26,6 +26,7 @@ from mofang.core.ledger import Ledger
 from mofang.trade.balance import return_expired
 from mofang.trade.commit import Charge, Draw, most_for
 from mofang.trade.customers import customer_new, customer_top_up
+from mofang.trade.limits import Budget
 from mofang.trade.meter import Meter
 from mofang.trade.prices import Price, price_set
 from mofang.trade.replay import stored_answers
@@ -194,9 +195,9 @@ def work(folder: Path, power: Power, chance: random.Random, told: Acknowledged, 
             sell(meter, account, price, chance, told, step)
 
 
-def reserve(meter: Meter, account: str, micros: int) -> None:
+def reserve(meter: Meter, account: str, micros: int, budgets: tuple[Budget, ...]) -> None:
     """Reserve, if need be with the help of the database."""
-    if meter.reserve(account, micros):
+    if meter.reserve(account, micros, budgets):
         return
     drawn, refusals = threading.Event(), []
 
@@ -204,7 +205,7 @@ def reserve(meter: Meter, account: str, micros: int) -> None:
         refusals.append(refusal)
         drawn.set()
 
-    meter.submit(Draw(account, micros, done))
+    meter.submit(Draw(account, micros, done, budgets))
     drawn.wait(30)
     if refusals[0] is not None:
         raise refusals[0]
@@ -213,10 +214,11 @@ def reserve(meter: Meter, account: str, micros: int) -> None:
 def sell(meter: Meter, account: str, price: Price, chance: random.Random, told: Acknowledged, step: int) -> None:
     """Some requests at once, then wait for all."""
     waiting = []
+    budgets = (Budget(f"{account}/key", 50_000_000, 100_000),) if chance.random() < 0.5 else ()
     for number in range(chance.randint(1, 12)):
         units = chance.randint(1, 30)
         come = threading.Event()
-        reserve(meter, account, most_for(units, price))
+        reserve(meter, account, most_for(units, price), budgets)
         request, retry_key = f"req_{step}_{number}", f"key_{step}_{number}"
 
         def done(outcome: Any, request: str = request, retry_key: str = retry_key, come: Any = come) -> None:
@@ -225,7 +227,7 @@ def sell(meter: Meter, account: str, price: Price, chance: random.Random, told: 
             come.set()
 
         meter.submit(Charge(request, account, "key", "reviews@1", "run_x", units, price, False, most_for(units, price),
-                            b"answer " + request.encode(), done, retry_key, "digest"))
+                            b"answer " + request.encode(), done, retry_key, "digest", budgets=budgets))
         waiting.append(come)
     for come in waiting:
         come.wait(30)
@@ -269,6 +271,9 @@ def look(folder: Path, told: Acknowledged) -> list[str]:
     wrong += [f"payment {name} lost" for name, micros in told.payments.items() if paid.get(name) != micros]
     used = [row.id for row in journals.rows("usage") if row.kind == "use"]
     wrong += [f"request {id} lost" for id in set(told.requests) - set(used)]
+    spent = sum(row.body["micros"] for row in journals.rows("usage") if row.kind == "use" and row.body.get("budgets"))
+    kept = db.rows("select coalesce(sum(micros), 0) from budget_used")[0][0]
+    wrong += [f"{kept} micros of the budget used, {spent} in rows"] if kept != spent else []
     account = db.rows("select account from account")[0][0]
     answers = stored_answers(db, [f"{account}/{key}" for key in told.requests.values()], now_us())
     wrong += [f"answer to {id} lost" for id, key in told.requests.items()

@@ -361,3 +361,12 @@ def test_the_page_is_walked(tmp_path: Path) -> None:
     terminal = Inside(tmp_path)
     Shop.open(terminal.shop)
     walk("limits.md", terminal, {})
+
+
+def test_what_is_refused_before_it_begins_uses_up_no_rate(serving: tuple[Serving, Shop, str, str]) -> None:
+    server, shop, key, token = serving
+    shop.act(limit_set, customer="书店", key=key, rate="1/hour", burst=1)
+    assert eventually(lambda: server.desk.directory.picture.limits, 2)
+    refused = server.call("POST", "/v1/embeddings", {"model": "noop", "input": "x"}, key=token)
+    assert refused.status in (404, 400) and server.predict(token).status == 200
+    assert server.predict(token).code == "rate-limited"

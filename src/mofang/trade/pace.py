@@ -32,7 +32,8 @@ ENTRY = struct.Struct(f"<8sq{WORKERS}H")  # a limit's tag, its theoretical arriv
 TIME, COUNT = struct.Struct("<q"), struct.Struct("<H")
 TIME_AT, COUNTS_AT = 8, 16
 FREE = bytes(8)
-LOCK_S = 0.05  # whoever holds the lock needs microseconds; one that was stopped in the middle must not stop all
+LOCK_S = 1.0  # whoever holds the lock needs microseconds; one that was stopped in the middle must not stop all
+LET_S = 0.0002  # meanwhile it may need the processor to finish
 Entered = Sequence[int]
 
 
@@ -149,6 +150,7 @@ class Pace:
                 except BlockingIOError:
                     if until is not None and time.monotonic() > until:
                         raise MofangError("busy", waiting=0) from None
+                    time.sleep(LET_S)
             try:
                 yield
             finally:

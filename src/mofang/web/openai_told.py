@@ -18,7 +18,8 @@ NO_CACHE = (b"cache-control", b"no-cache")
 DONE = b"data: [DONE]\n\n"
 CODES = {"model-unknown": "model_not_found", "model-other-task": "model_not_found", "prompt-too-long": "context_length_exceeded",
          "parameter-unsupported": "unsupported_parameter", "parameter-unknown": "unknown_parameter",
-         "parameter-wrong": "invalid_value", "credit-used-up": "insufficient_quota"}
+         "parameter-wrong": "invalid_value", "credit-used-up": "insufficient_quota",
+         "budget-used-up": "insufficient_quota", "rate-limited": "rate_limit_exceeded"}
 TYPES = {401: "authentication_error", 402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
 Data = dict[str, Any]
 Decode = Callable[[Sequence[int]], str]
