@@ -102,7 +102,8 @@ def programs(about: dict[str, Any]) -> dict[str, str]:
 
 def _writing(filled: Mapping[str, str]) -> dict[str, str]:
     """The programs of a generator: its conversations as token ids, and one token after another."""
-    head, own, example = ((EXAMPLES / f"{name}.txt").read_text(encoding="utf-8").format(**filled) for name in ("head", "prompt", "write"))
+    named = ("head", "prompt", "write")
+    head, own, example = ((EXAMPLES / f"{name}.txt").read_text(encoding="utf-8").format(**filled) for name in named)
     return {"encode.py": head + own, "example.py": example}
 
 
