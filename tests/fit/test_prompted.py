@@ -1,4 +1,4 @@
-"""A generator that classifies by the likelihood of the labels' words: its prompt, its arithmetic, its graph, and what it refuses."""
+"""A generator that classifies by the likelihood of labels' words: its prompt, its arithmetic, its graph, what it refuses."""
 
 from __future__ import annotations
 
