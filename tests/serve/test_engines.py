@@ -18,7 +18,7 @@ from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.engine.fuzz import fuzz_digest, fuzz_texts
 from mofang.engine.machine import machine_facts, same_machine
-from mofang.engine.measure import BF16_TOLERANCE, choose, layouts, tolerance_of
+from mofang.engine.measure import BF16_TOLERANCE, INT8_TOLERANCE_MAX, choose, layouts, tolerance_of
 from mofang.engine.predictor import Predictor
 from mofang.engine.runtimes.torch import TorchRuntime
 from mofang.serve.border import open_parcel
@@ -70,7 +70,7 @@ def test_every_engine_and_precision_stands_in_the_table(made: dict[str, Artifact
         if precision == "int8":
             quality = about["quality"][f"{engine} int8"]
             assert quality["rows"] > 30 and quality["difference"]["low"] <= quality["difference"]["high"]
-            assert row["passes"] == (quality["passes"] and row["tolerance"] <= 0.25)
+            assert row["passes"] == (quality["passes"] and row["max_abs_difference"] <= row["tolerance"])
         elif precision == "fp32":
             assert row["passes"] and row["max_abs_difference"] < 1e-5
     streams = {(row["threads"], row["streams"]) for row in about["engines"] if row["engine"] != "torch"}
@@ -143,7 +143,7 @@ def test_a_lossy_precision_must_win_its_keep() -> None:
     assert choose([exact, quick], "throughput") is quick and choose([exact, quick], "latency") is quick
     assert choose([exact, {**quick, "passes": False}], "size") is exact
     assert tolerance_of({"precision": "bf16"}) == BF16_TOLERANCE and tolerance_of({"precision": "int8"}) == 0
-    assert tolerance_of({"precision": "int8", "tolerance": 9.0}) == 0.25
+    assert tolerance_of({"precision": "int8", "tolerance": 9.0}) == INT8_TOLERANCE_MAX
 
 
 def carried(package: Artifact, place: Path) -> Path:

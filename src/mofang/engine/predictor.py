@@ -78,6 +78,7 @@ class Predictor:
                  if name.startswith("encoder/")}
         self.encoder: Encoder = load_encoder(self.about["encoder"], state)
         self.engine, self._runtime, self.tolerance = self._start(files)
+        self.loose = self.engine["precision"] == "int8"
         if self.packaged:
             self.measured_here = same_machine(self.about.get("machine", {}))
             lines = files["canonical.jsonl"].read_bytes().splitlines()[: REPLAYED if self.measured_here else None]

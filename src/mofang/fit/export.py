@@ -19,6 +19,7 @@ from mofang.engine.outputs import graph_arrays
 from mofang.engine.task import task_named
 from mofang.fit.answers import answers_of, truth_of
 from mofang.fit.family import Family
+from mofang.fit.replayed import captured_graph, check_canonical
 from mofang.fit.threshold import choose_threshold
 from mofang.fit.train import SAMPLE, VALIDATION, Model
 
@@ -49,7 +50,7 @@ class Graph(Artifact):
     kind = "graph"
 
 
-@stage(version=2)
+@stage(version=3)
 def export(
     run: Run,
     model: Model,
@@ -60,7 +61,8 @@ def export(
     """Export a model as an ONNX graph whose answers equal the trained model's own.
 
     The graph runs on rows of the validation part, all at once and one by one, and must give the probabilities (or what
-    else the task's model gives) that the model gave when it was trained, to 1e-4; otherwise nothing is exported.
+    else the task's model gives) that the model gave when it was trained, to 1e-4; and it must answer up to 1,000 made-up
+    canonical requests as the trained model does. Otherwise nothing is exported.
 
     For two unequal classes a threshold is chosen on ``validation`` (left out: on the model's own validation
     answers), from which on the rarer class is answered. ``miss_cost`` says how many false alarms a miss costs,
@@ -77,15 +79,18 @@ def export(
     if not len(next(iter(expected.values()))):
         raise MofangError("export-sample-erased")
     weights = {name: model.path(name).read_bytes() for name in about["weights"]}
-    graph = family.graph(weights, about["architecture"], sample)
+    graph, answers, multiplied = captured_graph(family, weights, about["architecture"], sample)
+    writes = task_named(about["task"]).target == "text"  # its canonical requests are asked where its decoder is made
     with run.part("model.onnx") as path:
         path.write_bytes(graph)
         evidence = compare(path, sample, expected)
-    if evidence["max_abs_difference"] > DIFFERENCE_MAX:
-        raise MofangError(
-            "export-differs", difference=f"{evidence['max_abs_difference']:.2g}", limit=DIFFERENCE_MAX
-        )
-    kept = about["weights"] if task_named(about["task"]).target == "text" else ()  # writing takes more than one graph
+        if evidence["max_abs_difference"] > DIFFERENCE_MAX:
+            raise MofangError("export-differs", difference=f"{evidence['max_abs_difference']:.2g}", limit=DIFFERENCE_MAX)
+        if not writes:
+            files = {part.name.removeprefix("encoder/"): model.path(part.name).read_bytes() for part in model.parts
+                     if part.name.startswith("encoder/")}
+            evidence["canonical"] = check_canonical(run, about, files, path, answers, multiplied, DIFFERENCE_MAX)
+    kept = about["weights"] if writes else ()  # writing takes more than one graph
     for part in model.parts:
         if part.name.startswith("encoder/") or part.name == "model.ubj" or part.name in kept:
             run.copy(part.name, part)
@@ -103,7 +108,8 @@ def export(
         written |= {"format": GRAPH_FORMAT, "decide": choose_threshold(about["labels"], truth, found, miss_cost)}
         run.measure(**{name: value for name, value in written["decide"].items() if name != "positive"})
     run.write_json("about.json", written)
-    run.measure(size_bytes=len(graph), **evidence)
+    shown = {name: value for name, value in evidence.items() if name != "canonical"}
+    run.measure(size_bytes=len(graph), requests=evidence.get("canonical", {}).get("requests", 0), **shown)
     return run.result(Graph)
 
 

@@ -120,6 +120,12 @@ class Family(Variant):
         task by their names) out, batch axis free.
         """
 
+    def answers(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any],
+                sample: Arrays) -> Callable[[Arrays], Arrays] | None:
+        """What gives for arrays what the fitted model itself gives, apart from its graph; None where the network that ``graph``
+        exports is the model, or where there is no other form."""
+        return None
+
     def base_digest(self) -> str:
         """The content of the model that this one starts from; "" where it starts from nothing."""
         return ""

@@ -13,13 +13,14 @@ from mofang.core.run import Run
 from mofang.engine.predictor import TORCH, Predictor
 from mofang.fit.export import split_sample
 from mofang.fit.family import Family
+from mofang.fit.replayed import ANSWERED, ASKED
 from mofang.fit.train import SAMPLE, Model
 
 Format = Literal["onnx", "safetensors", "torch"]
 
 GRAPH, ENCODER, WEIGHTS = "graph/", "encoder/", "weights/"
 SCHEMA, EVIDENCE = "schema.json", "evaluation.json"
-LEFT_OUT = ("about.json",)
+LEFT_OUT = ("about.json", ASKED, ANSWERED)  # a package writes its own
 
 
 class Contents:

@@ -17,7 +17,6 @@ from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.collecting.provenance import united
 from mofang.engine.arrays import Arrays
-from mofang.engine.encode import Record
 from mofang.engine.machine import machine_facts
 from mofang.engine.measure import BATCHES, TOLERANCE, Objective, Row, measure, planned
 from mofang.engine.outputs import graph_arrays
@@ -29,6 +28,7 @@ from mofang.judge.evaluate import Evaluation
 from mofang.serve.card import model_card
 from mofang.serve.contents import (
     EVIDENCE,
+    LEFT_OUT,
     SCHEMA,
     Contents,
     Format,
@@ -40,15 +40,15 @@ from mofang.serve.contents import (
     take_weights,
     torch_files,
 )
-from mofang.serve.lossy import Tested, judge_lossy, test_behind, training_rows
+from mofang.serve.lossy import Tested, judge_lossy, kept_answers, test_behind, training_rows
 from mofang.serve.parity import (
     check_features,
     check_lineage,
     check_tokens,
     gate,
-    reference,
     snapshots_behind,
     sources_said,
+    wanted_answers,
 )
 from mofang.serve.quantise import CALIBRATION, WEIGHTS_MIN, product_weights, quantise
 
@@ -73,7 +73,7 @@ class Settings:
     seed: int
 
 
-@stage(version=4, keyed_on="references", depends="machine")
+@stage(version=5, keyed_on="references", depends="machine")
 def package(run: Run, graph: Graph, evaluation: Evaluation | None = None, *, objective: Objective = "throughput",
             seconds: Annotated[float, Field(gt=0, le=10)] = 0.2,
             requests: Annotated[int, Field(ge=16, le=1000)] = 1000,
@@ -117,10 +117,8 @@ class _Made:
         self.tokens = check_tokens(self.predictor.encoder, self.model)
         self.folder = run.scratch / "graph"
         graph.lay_out(self.folder)
-        self.records: list[Record] = self.predictor.task.canonical(self.predictor.signature, self.predictor.encoder,
-                                                                   chosen.requests, chosen.seed)
-        self.expected, self.source = reference(self.folder, self.predictor, self.records)
-        self.records = self.records[: len(next(iter(self.expected.values())))]
+        self.records, self.expected, self.source = wanted_answers(graph, self.folder, self.predictor, chosen.requests,
+                                                                  chosen.seed)
         self.torch = torch_files(run, self.model, str(about["family"]["tag"])) if "torch" in chosen.formats else {}
         for name, data in self.torch.items():
             (self.folder / name).write_bytes(data)
@@ -140,7 +138,8 @@ class _Made:
         test = test_behind(self.run, evaluation) if evaluation else None
         encoder = {part.name.removeprefix("encoder/"): self.graph.path(part.name).read_bytes()
                    for part in self.graph.parts if part.name.startswith("encoder/")}
-        tested = Tested(self.folder, self.about, encoder, test, self.chosen.loss_max, self.chosen.seed) if test else None
+        exact = kept_answers(self.run, evaluation, self.graph) if evaluation else None
+        tested = Tested(self.folder, self.about, encoder, test, self.chosen.loss_max, self.chosen.seed, exact) if test else None
         self.quality = judge_lossy(self.run, self.rows, tested)
         self.engine = gate(self.rows, self.chosen.objective)
 
@@ -205,7 +204,7 @@ class _Made:
         return {
             "format": PACKAGE_FORMAT,
             **{name: about[name] for name in CARRIED if name in about},
-            "graphs": {"graph": sorted(one.name for one in self.graph.parts if "/" not in one.name and one.name != "about.json")},
+            "graphs": {"graph": sorted(one.name for one in self.graph.parts if "/" not in one.name and one.name not in LEFT_OUT)},
             "formats": formats,
             "objective": self.chosen.objective, "engine": self.engine, "engines": self.rows, "quality": self.quality,
             "not_made": self.reasons, "machine": machine_facts(),

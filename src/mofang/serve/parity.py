@@ -24,6 +24,7 @@ from mofang.engine.runtimes.xgboost import XgboostRuntime
 from mofang.engine.task import read_columns
 
 REFERENCE_S, LEAST = 30.0, 64
+TRAINED = "the trained model"
 SNAPSHOT = "snapshot"     # the kind whose operators a graph must carry
 
 
@@ -45,6 +46,21 @@ def reference(folder: Path, predictor: Predictor, records: Sequence[Record]) -> 
             break
         found.append(run_graph(runtime, predictor.encoder, predictor.encode([record])))
     return stacked(found), source
+
+
+def wanted_answers(graph: Artifact, folder: Path, predictor: Predictor, count: int, seed: int) -> tuple[list[Record], Arrays, str]:
+    """Canonical requests with what the model gives, and where that comes from: the trained model itself, where the export asked
+    so many of this seed, else ``reference``."""
+    from mofang.fit.replayed import ANSWERED, ASKED, SEED, read_canonical
+
+    asked = graph.read_json("about.json").get("parity", {}).get("canonical", {})
+    if seed == SEED and graph.has(ANSWERED) and asked.get("reference") == TRAINED:
+        with graph.open(ASKED) as lines, graph.open(ANSWERED) as answers:
+            records, expected = read_canonical(lines.read(), answers.read(), predictor.signature)
+        return records[:count], {name: array[:count] for name, array in expected.items()}, TRAINED
+    records = predictor.task.canonical(predictor.signature, predictor.encoder, count, seed)
+    expected, source = reference(folder, predictor, records)
+    return records[: len(next(iter(expected.values())))], expected, source
 
 
 def check_tokens(encoder: Encoder, model: Artifact | None) -> dict[str, Any]:

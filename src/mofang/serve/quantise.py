@@ -57,7 +57,8 @@ def _dynamic(source: Path, place: Path, calibration: Sequence[Arrays]) -> str:
 
     with _quiet():
         try:
-            quantize_dynamic(str(source), str(place), weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"])
+            quantize_dynamic(str(source), str(place), weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"],
+                             per_channel=True)
         except (RuntimeError, ValueError, TypeError) as error:
             return _said(error)
     return ""

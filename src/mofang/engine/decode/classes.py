@@ -12,11 +12,13 @@ from mofang.engine.arrays import Array
 from mofang.engine.draws import draw_raw
 from mofang.engine.encode import Encoder, Record
 from mofang.engine.request import parse_records, request_form, request_schema
+from mofang.engine.sentences import sentences, share_chinese
 from mofang.engine.task import Answer, Decide, Schema, Signature
 
 UNEQUAL = 1.5     # the largest class over the smallest, from which accuracy flatters the large one
 RARE = 0.2        # of all records: a smaller class is rare …
 UNEVEN = 0.8      # … unless there are so many classes that this is nearly an even share
+DRAWN, SAMPLED = 4, 64  # of so many made-up texts one is drawn from the vocabulary; drawn texts by which languages are told
 DRAWS_MAX = 8     # times that an encoder is asked for more, should it draw records that no request could hold
 
 
@@ -63,10 +65,28 @@ class Classification:
         for _ in range(DRAWS_MAX):
             if len(records) >= count:
                 break
-            wanted = count - len(records)
-            features = signature.get("features")
-            drawn = draw_raw(features["draws"], rng, wanted) if features else encoder.draw(rng, wanted)
+            drawn = self._drawn(signature, encoder, rng, count - len(records))
             records += [record for record in drawn if self._valid(signature, record)]
+        return records
+
+    def _drawn(self, signature: Signature, encoder: Encoder, rng: np.random.Generator, count: int) -> list[Record]:
+        """Raw columns for a model of features; for texts sentences in the vocabulary's languages and, of four records one,
+        pieces of the vocabulary itself; for others what the encoder draws."""
+        features = signature.get("features")
+        if features:
+            return draw_raw(features["draws"], rng, count)
+        columns = [one["name"] for one in signature["inputs"]]
+        if any(one["role"] != "text" for one in signature["inputs"]):
+            return encoder.draw(rng, count)
+        drawn = encoder.draw(rng, max(count // DRAWN, SAMPLED))
+        chinese = share_chinese([str(value) for record in drawn[:: max(1, len(drawn) // SAMPLED)] for value in record.values()])
+        if chinese is None:
+            return encoder.draw(rng, count)
+        written = sentences(rng, (count - count // DRAWN) * len(columns), chinese)
+        records = [dict(zip(columns, written[begin:begin + len(columns)], strict=True))
+                   for begin in range(0, len(written), len(columns))]
+        for place, record in enumerate(drawn[: count // DRAWN]):
+            records.insert(DRAWN * place + DRAWN - 1, record)
         return records
 
     def _valid(self, signature: Signature, record: Record) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
@@ -95,6 +95,22 @@ class Blend(Family):
         graphs = (self.wide.graph({FILE: weights[WIDE]}, architecture["wide"], wide),
                   self.deep.graph({FILE: weights[DEEP]}, architecture["deep"], deep))
         return blended_graph(*graphs, architecture["weight"], architecture["sharpness"])
+
+    def answers(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any],
+                sample: Arrays) -> Callable[[Arrays], Arrays] | None:
+        """Both halves by themselves, put together as validation put them together."""
+        from mofang.fit.networks.graph import capturing
+
+        wide = self.wide.answers({FILE: weights[WIDE]}, architecture["wide"], {name: sample[name] for name in WIDE_INPUTS})
+        deep = {name: array for name, array in sample.items() if name not in WIDE_INPUTS}
+        with capturing() as found:
+            self.deep.graph({FILE: weights[DEEP]}, architecture["deep"], deep)
+        if wide is None or len(found) != 1:
+            return None
+        network = found[0]
+        return lambda arrays: {"probabilities": blended(
+            wide(arrays)["probabilities"], network.answers(arrays)["probabilities"], architecture["weight"],
+            architecture["sharpness"])}
 
     def base_digest(self) -> str:
         """The content of the base model's files."""

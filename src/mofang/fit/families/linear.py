@@ -9,7 +9,7 @@ weights are always learned from every row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -113,6 +113,29 @@ class Linear(Family):
         from mofang.fit.networks.graph import network_graph
 
         return network_graph(linear_network(tensors["weight"], tensors["bias"]), sample)
+
+    def answers(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any],
+                sample: Arrays) -> Callable[[Arrays], Arrays] | None:
+        """The sums of texts in numpy, float64; other features are a product that the graph holds as it is."""
+        from safetensors.numpy import load
+
+        from mofang.engine.graphs import ENDS as GIVEN
+
+        if "ids" not in sample:
+            return None
+        tensors, end = load(weights["weights.safetensors"]), ENDS[architecture.get("target", "class")]
+
+        def given(arrays: Arrays) -> Arrays:
+            rows = tensors["weight"][arrays["ids"]].astype(np.float64) * arrays["weights"][:, :, None]
+            said = rows.sum(axis=1) + tensors["bias"]
+            if end == "softmax":
+                raised = np.exp(said - said.max(axis=1, keepdims=True))
+                said = raised / raised.sum(axis=1, keepdims=True)
+            elif end == "sigmoid":
+                said = 1 / (1 + np.exp(-said))
+            return {GIVEN[end][1]: said.astype(np.float32)}
+
+        return given
 
     def estimate(self, size: Size) -> Estimate:
         """Encoding in seconds, then passes over the non-zero values x classes and over the weights; the

@@ -42,6 +42,18 @@ class Captured:
     sample: Arrays
     output: str
 
+    @property
+    def weights(self) -> float:
+        """How many weights each token is multiplied with: all but those of tables that are looked up."""
+        looked_up = sum(one.weight.numel() for one in self.module.modules() if isinstance(one, nn.Embedding))
+        return float(sum(one.numel() for one in self.module.parameters()) - looked_up)
+
+    def answers(self, arrays: Arrays) -> Arrays:
+        """What the network itself gives for arrays, under the graph's name."""
+        with torch.inference_mode():
+            found = self.module(*(torch.from_numpy(arrays[name]) for name in self.sample))
+        return {self.output: found.float().numpy()}
+
 
 _CAPTURED: ContextVar[list[Captured] | None] = ContextVar("captured", default=None)
 
