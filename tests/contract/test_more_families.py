@@ -81,7 +81,7 @@ def bring(name: str, shop: Shop, folder: Path, packaged: bool = True) -> tuple[d
 
 
 @pytest.fixture(scope="module", params=[
-    "windows", "chat", *(pytest.param(name, marks=pytest.mark.cluster) for name in ("twin", "prompted"))])
+    "chat", *(pytest.param(name, marks=pytest.mark.cluster) for name in ("prompted", "twin", "windows"))])
 def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Line:
     folder = tmp_path_factory.mktemp(request.param)
     shop = Shop.open(folder / "shop")
