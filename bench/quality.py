@@ -122,18 +122,18 @@ def best_of(shop: Shop, data: Snapshot, budget_s: float) -> Model:
     return shop.run(select, data, budget_s=budget_s)
 
 
-def best(shop: Shop, data: Snapshot, budget_s: float) -> Iterator[Row]:
+def best(shop: Shop, data: Snapshot, budget_s: float, seconds: float) -> Iterator[Row]:
     """The winner's margin over the baseline; its row holds the table of candidates."""
     model = best_of(shop, data, budget_s)
     found = judged(shop, data, model, shop.run(baseline, data))
     yield row_of("best of select over TF-IDF + logistic regression", found, model) | {"candidates": model.measures["candidates"]}
 
 
-def taught(shop: Shop, data: Snapshot, budget_s: float) -> Iterator[Row]:
+def taught(shop: Shop, data: Snapshot, budget_s: float, seconds: float) -> Iterator[Row]:
     """Averaged embeddings with a teacher over the same without, and over the baseline."""
     teacher = best_of(shop, data, budget_s)
-    alone = shop.run(train, data, family=Averaged())
-    student = shop.run(train, data, teacher=teacher, family=Averaged())
+    alone = shop.run(train, data, family=Averaged(), seconds=seconds)
+    student = shop.run(train, data, teacher=teacher, family=Averaged(), seconds=seconds)
     cost = told(data, student) + "; its teacher " + told(data, teacher)
     found = judged(shop, data, student, shop.run(export, alone, data / "validation"))
     yield row_of(f"averaged, taught by the best, over labels alone ({cost})", found, student)
@@ -141,23 +141,23 @@ def taught(shop: Shop, data: Snapshot, budget_s: float) -> Iterator[Row]:
                  judged(shop, data, student, shop.run(baseline, data)), student)
 
 
-def few(shop: Shop, data: Snapshot, budget_s: float) -> Iterator[Row]:
+def few(shop: Shop, data: Snapshot, budget_s: float, seconds: float) -> Iterator[Row]:
     """A teacher and a student that know a few labels; the student learns from the other texts as well."""
     size = size_of(data)
     part = FEW / size.rows
-    teacher = shop.run(train, data, family=replace(pretrained(size.language)[-1], epochs=6), part=part)
-    alone = shop.run(train, data, family=Averaged(), part=part)
-    student = shop.run(train, data, teacher=teacher, unlabelled=data / "train", family=Averaged(), part=part)
+    teacher = shop.run(train, data, family=replace(pretrained(size.language)[-1], epochs=6), part=part, seconds=seconds)
+    alone = shop.run(train, data, family=Averaged(), part=part, seconds=seconds)
+    student = shop.run(train, data, teacher=teacher, unlabelled=data / "train", family=Averaged(), part=part, seconds=seconds)
     other = shop.run(export, alone, data / "validation")
     found = judged(shop, data, student, other)
     yield row_of(f"{FEW} labels: averaged, taught on all texts, over those labels alone", found, student)
     yield row_of(f"{FEW} labels: the pretrained teacher itself, over averaged", judged(shop, data, teacher, other), teacher)
 
 
-def masked(shop: Shop, data: Snapshot, budget_s: float) -> Iterator[Row]:
+def masked(shop: Shop, data: Snapshot, budget_s: float, seconds: float) -> Iterator[Row]:
     """An encoder from nothing that first guesses hidden words, over one that does not."""
-    without = shop.run(export, shop.run(train, data, family=Encoder(epochs=6)), data / "validation")
-    model = shop.run(train, data, family=Encoder(epochs=6, masked_steps=1500))
+    without = shop.run(export, shop.run(train, data, family=Encoder(epochs=6), seconds=seconds), data / "validation")
+    model = shop.run(train, data, family=Encoder(epochs=6, masked_steps=1500), seconds=seconds)
     yield row_of("encoder: hidden words first over from nothing", judged(shop, data, model, without), model)
 
 
@@ -207,15 +207,16 @@ def shown(results: dict[str, dict[str, list[Row]]]) -> str:
 def main() -> int:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one minute, Chinese only, nothing written")
+    parser.add_argument("--quick", action="store_true", help="Chinese only, a minute for select at most, nothing written")
     parser.add_argument("--budget", type=float, default=600.0, help="seconds for select")
+    parser.add_argument("--seconds", type=float, default=0.0, help="limit of every other training (0: its own end)")
     parser.add_argument("--source", type=Path, help="vaderSentiment's source package, where it is at hand")
     parser.add_argument("--shop", type=Path, help="a folder that keeps what was trained, to go on later")
     parser.add_argument("--languages", default="zh,en")
-    parser.add_argument("--parts", default=",".join(PARTS), help="some of: %(default)s")
+    parser.add_argument("--parts", default="", help=f"some of: {', '.join(PARTS)}")
     given = parser.parse_args()
-    budget_s, languages = (60.0, ["zh"]) if given.quick else (given.budget, given.languages.split(","))
-    names = ["best"] if given.quick else given.parts.split(",")
+    budget_s, languages = (min(given.budget, 60.0), ["zh"]) if given.quick else (given.budget, given.languages.split(","))
+    names = (given.parts or ("best" if given.quick else ",".join(PARTS))).split(",")
     known = RESULTS.with_suffix(".json")
     results = {} if given.quick or not known.exists() else json.loads(known.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as place:
@@ -225,7 +226,7 @@ def main() -> int:
                 source = None if language == "zh" else given.source or fetched(Path(place))
                 data = chinese(shop) if source is None else english(shop, source, given.shop or Path(place))
                 facts = {"budget_s": budget_s, "threads": threads(), "date": str(date.today()), "machine": platform.machine()}
-                results.setdefault(language, {})[name] = [row | facts for row in PARTS[name](shop, data, budget_s)]
+                results.setdefault(language, {})[name] = [row | facts for row in PARTS[name](shop, data, budget_s, given.seconds)]
                 if not given.quick:
                     known.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
                     RESULTS.write_text(shown(results), encoding="utf-8")

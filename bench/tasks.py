@@ -28,7 +28,7 @@ from mofang.data.records import RecordReader
 from mofang.data.snapshot import Snapshot
 from mofang.engine.predictor import Predictor
 from mofang.fit.export import Graph, export
-from mofang.fit.families import Cross, Labeller, Overlap, Reader, Surroundings, TermVectors, TextVectors
+from mofang.fit.families import Cross, Labeller, Overlap, Reader, Surroundings, TermVectors, TextVectors, Twin
 from mofang.fit.family import Family
 from mofang.fit.loop.machine import threads
 from mofang.fit.loop.probe import probe
@@ -83,12 +83,14 @@ def families_of(part: str, data: Snapshot) -> dict[str, Family]:
 
     found = bases(size_of(data))
     if part == "entities":
-        return {"cheap": Surroundings(), **{_called(one): Labeller(base=one) for one in found}}
+        return {"cheap": Surroundings(), **{_called(one): Labeller(base=one) for one in found},
+                **{f"{_called(one)} chain": Labeller(base=one, chain="taught") for one in found}}
     if part == "questions":
         return {"cheap": Surroundings(), "scratch": Reader(max_length=256),
                 **{_called(one): Reader(base=one, max_length=256) for one in found}}
     if part == "pairs":
-        return {"cheap": Overlap(), "scratch": Cross(), **{_called(one): Cross(base=one) for one in found}}
+        return {"cheap": Overlap(), "scratch": Cross(), **{_called(one): Cross(base=one) for one in found},
+                **{f"{_called(one)} apart": Twin(base=one) for one in found}}
     return {"cheap": TermVectors(), "scratch": TextVectors(), **{_called(one): TextVectors(base=one) for one in found}}
 
 
@@ -156,10 +158,10 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=1.0, help="share of the training rows")
     parser.add_argument("--shop", type=Path, help="a folder that keeps what was trained, to go on later")
     parser.add_argument("--again", action="store_true", help="measure anew what results/tasks.json holds")
-    parser.add_argument("--quick", action="store_true", help="a fortieth of the rows, 20 seconds each, nothing written")
+    parser.add_argument("--quick", action="store_true", help="a fortieth of the rows, at most 20 seconds each, nothing written")
     given = parser.parse_args()
     if given.quick:
-        given.seconds, given.share = 20.0, 0.025
+        given.seconds, given.share = min(given.seconds, 20.0), 0.025
     file = RESULTS.with_suffix(".json")
     rows: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() and not given.quick else {}
     new: dict[str, dict[str, Any]] = {}

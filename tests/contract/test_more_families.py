@@ -69,8 +69,8 @@ def bring(name: str, shop: Shop, folder: Path, packaged: bool = True) -> tuple[d
     given = [made["snapshot"]]
     if name == "prompted":
         shards = shop.run(shard, (made["collect"],), shop.run(tokenizer, (made["collect"],), size=400), validation=0.2)
-        given.append(shop.run(pretrain, shards, architecture={"tag": "gpt", "depth": 1, "width": 16, "heads": 1}, context=64, steps=2,
-                              batch_tokens=256, lines=0, checks=1))
+        small = {"tag": "gpt", "depth": 1, "width": 16, "heads": 1}
+        given.append(shop.run(pretrain, shards, architecture=small, context=64, steps=2, batch_tokens=256, lines=0, checks=1))
     made["train"] = shop.run(train, *given, family=family)
     made["export"] = shop.run(export, made["train"])
     if not packaged:
@@ -81,7 +81,7 @@ def bring(name: str, shop: Shop, folder: Path, packaged: bool = True) -> tuple[d
 
 
 @pytest.fixture(scope="module", params=[
-    "windows", "chat", *(pytest.param(name, marks=pytest.mark.cluster) for name in ("twin", "prompted"))])
+    "chat", *(pytest.param(name, marks=pytest.mark.cluster) for name in ("prompted", "twin", "windows"))])
 def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Line:
     folder = tmp_path_factory.mktemp(request.param)
     shop = Shop.open(folder / "shop")

@@ -52,7 +52,8 @@ def texts(folder: Path) -> Path:
 
 
 def test_generate_and_reinforce_stand_beside_their_predictions(fit_shop: Shop, tmp_path: Path) -> None:
-    records = fit_shop.run(collect, source=str(texts(tmp_path)), text=("prompt",), label="completion", licence="own", origin="tests")
+    read = {"text": ("prompt",), "label": "completion", "licence": "own", "origin": "tests"}
+    records = fit_shop.run(collect, source=str(texts(tmp_path)), **read)
     cut = fit_shop.run(snapshot, records, task="text_generation", label="completion", inputs=("prompt",))
     family = {"tag": "generator", "layers": 1, "width": 16, "heads": 2, "vocabulary": 300, "max_length": 24, "epochs": 1}
     model = fit_shop.run(train, cut, family=family)

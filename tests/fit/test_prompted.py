@@ -1,4 +1,4 @@
-"""A generator that classifies by the likelihood of the labels' words: its prompt, its arithmetic, its graph, and what it refuses."""
+"""A generator that classifies by the likelihood of labels' words: its prompt, its arithmetic, its graph, what it refuses."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ import torch
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
-from mofang.engine.predictor import Predictor
 from mofang.fit.families import Prompted
 from mofang.fit.networks.generator import from_config
 from mofang.fit.networks.likely import Likely
 from mofang.fit.train import train
-from mofang.recipe import collect, evaluate, export, package, pretrain, shard, snapshot, tokenizer
+from mofang.recipe import collect, export, pretrain, shard, snapshot, tokenizer
 from tests.contract.world import write_texts
 
 CONFIG = {"model_type": "gpt2", "vocab_size": 60, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40}
@@ -68,18 +67,6 @@ def test_it_classifies_without_learning(fit_shop: Shop, home: tuple[Artifact, Ar
     about = fit_shop.run(export, model).read_json("about.json")
     assert about["parity"]["max_abs_difference"] < 1e-4 and about["parity"]["label_agreement"] == 1
     assert fit_shop.run(train, *home, family=family.to_dict()).digest == model.digest
-
-
-def test_packaged_it_answers_as_it_was_rated(fit_shop: Shop, home: tuple[Artifact, Artifact]) -> None:
-    data, base = home
-    model = fit_shop.run(train, data, base, family=Prompted(ask=ASK, words=("坏", "好"), max_length=128))
-    graph = fit_shop.run(export, model)
-    report = fit_shop.run(evaluate, graph, data / "test", resamples=20)
-    assert report.measures["value"] > 0.75
-    predictor = Predictor(fit_shop.run(package, graph, report, seconds=0.02, requests=18))
-    records, _ = predictor.parse({"records": [{"text": "服务很差，房间肮脏"}, {"text": "早餐很好" * 300}]})
-    said = predictor.predict(records)
-    assert {one["label"] for one in said} <= {"neg", "pos"}
 
 
 @pytest.mark.parametrize(("settings", "code"), [

@@ -78,3 +78,12 @@ def test_it_learns_and_its_graph_answers_alike(fit_shop: Shop, tmp_path: Path, t
     again = fit_shop.run(train, data, family={"tag": "twin", **{name: getattr(SMALL, name) for name in (
         "layers", "width", "heads", "vocabulary", "epochs", "max_length", "learning_rate")}})
     assert again.digest == model.digest
+
+
+def test_the_operations_of_term_vectors_are_those_of_their_terms() -> None:
+    from mofang.fit.loop.objective import Batch
+    from mofang.fit.networks.vectors import TermVectors
+
+    arrays = {"anchor/ids": torch.tensor([[1, 2, 0]]), "anchor/weights": torch.tensor([[0.5, 0.5, 0.0]]),
+              "positive/ids": torch.tensor([[3]]), "positive/weights": torch.tensor([[1.0]])}
+    assert TermVectors(5, 8).operations(Batch(arrays, 1)) == 6 * 3 * 8

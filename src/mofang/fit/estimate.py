@@ -131,7 +131,8 @@ def size_told(finding: Finding, rows: int) -> Size:
 
 
 def search(
-    task: str, size: Size, machine: Machine, budget_s: float, decode_s: float = 0.0, paces: Mapping[str, float] = MappingProxyType({})
+    task: str, size: Size, machine: Machine, budget_s: float, decode_s: float = 0.0,
+    paces: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[float, tuple[str, ...], bool]:
     """(seconds, kinds tried, whether the budget ends it) of ``select`` by its own rules: cheap to dear, what does not fit
     into what is left is passed over, the first is shortened to the budget."""

@@ -27,14 +27,14 @@ def read_vectors(network: Callable[..., Any], rows: Any, bar: Bar | None = None,
     from mofang.fit.loop.probe import choices
 
     torch.set_num_threads(threads())
-    made: Array | None = None
     precision = choices().precision if half else "fp32"
+
+    def ask(batch: Array) -> Array:
+        if bar is not None:
+            bar.advance(len(batch) / len(rows.lengths))
+        return np.asarray(network(**tensors(rows.batch(batch))).float().numpy())
+
     with torch.inference_mode(), casting(precision, torch.device("cpu")):
-        for batch in Batches(rows.lengths, ROWS, POSITIONS).in_order():
-            found = network(**tensors(rows.batch(batch))).float().numpy()
-            made = np.zeros((len(rows.lengths), found.shape[1]), np.float32) if made is None else made
-            made[batch] = found
-            if bar is not None:
-                bar.advance(len(batch) / len(rows.lengths))
+        made = Batches(rows.lengths, ROWS, POSITIONS).asked(ask)
     assert made is not None
     return made

@@ -57,8 +57,9 @@ def select(
 
     A family whose estimate is larger than what is left is passed over, and one that does not suit the data is
     passed over with its reason; both stand in the table. A larger budget later reuses what was trained and
-    goes on from there. An estimate is corrected by what earlier runs of the shop took on this machine. The first one is shortened to the budget where it would take longer, so that there is
-    a model at the end. ``families`` names the candidates; left empty, the task proposes them.
+    goes on from there. An estimate is corrected by what earlier runs of the shop took on this machine. The first
+    one is shortened to the budget where it would take longer, so that there is a model at the end. ``families``
+    names the candidates; left empty, the task proposes them.
 
     Where a pretrained encoder that reads the texts' language is installed, the machine is probed, and it comes after the cheapest
     families and before dear networks from nothing; of several each is given the same short time, and the rest goes to

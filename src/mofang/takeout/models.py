@@ -25,7 +25,11 @@ STEPS = {name: module.rpartition(".")[2] for name, (_, module, _) in operators.O
          if module.rpartition(".")[2] in ("dates", "quantities", "numbers", "categories")}
 SPELLED = ('    record = {**record, **{name: spelled(record[name]) for one in ABOUT.get("operators", []) '
            'for name in one["columns"]}}\n')
-GATHERED = 'gather(arrays, {"probabilities": found})["probabilities"][0]'
+# how an example of classes asks its graph: one row for a record, or rows that are put together again
+ASKS = """    return dict(zip(ABOUT["labels"], SESSION.run(["probabilities"], encode(record))[0][0].tolist()))"""
+GATHERS = """    arrays = encode(record)
+    found = SESSION.run(["probabilities"], {name: one for name, one in arrays.items() if not name.startswith("@")})[0]
+    return dict(zip(ABOUT["labels"], gather(arrays, {"probabilities": found})["probabilities"][0].tolist()))"""
 RECORD_KINDS = ("records", "cleaned", "snapshot")
 WRITES = "chat"  # the encoder of what is written token by token
 NEEDS = {"ngrams": "onnxruntime numpy", "tokens": "onnxruntime numpy tokenizers", "table": "onnxruntime numpy",
@@ -82,8 +86,7 @@ def programs(about: dict[str, Any]) -> dict[str, str]:
     if kind == WRITES:
         return _writing({**filled, **filled_with(kind)}) | encoder_parts(kind)
     named = ("head", "engine" if kind in WITH else kind)
-    taken, row = ("ABOUT, HERE, encode, gather", GATHERED) if kind in WITH else ("ABOUT, HERE, encode", "found[0]")
-    filled |= {"taken": taken, "row": row}
+    filled |= {"taken": "ABOUT, HERE, encode" + (", gather" if kind in WITH else ""), "asking": GATHERS if kind in WITH else ASKS}
     beside, last = (encoder_parts(kind) if kind in WITH else {}), "tail"
     filled |= filled_with(kind) if kind in WITH else {}
     if answering := ANSWERS.get(about["task"]):
@@ -102,7 +105,8 @@ def programs(about: dict[str, Any]) -> dict[str, str]:
 
 def _writing(filled: Mapping[str, str]) -> dict[str, str]:
     """The programs of a generator: its conversations as token ids, and one token after another."""
-    head, own, example = ((EXAMPLES / f"{name}.txt").read_text(encoding="utf-8").format(**filled) for name in ("head", "prompt", "write"))
+    named = ("head", "prompt", "write")
+    head, own, example = ((EXAMPLES / f"{name}.txt").read_text(encoding="utf-8").format(**filled) for name in named)
     return {"encode.py": head + own, "example.py": example}
 
 

@@ -2,9 +2,9 @@
 
 The chain's score of a sequence is the product of the pieces' own probabilities and of how much likelier a tag is behind the one
 before it than anywhere (a hybrid of network and Markov chain, Bourlard and Morgan 1990); sequences in which a span goes on that
-did not begin score 0. A chain that was taught together with the network (a conditional random field) holds the logarithms of its
-factors instead of counts; the rest is the same, for a piece's own probabilities are its scores but for a factor that all tags share.
-What comes out is again a probability for each piece and tag (forward and backward, Rabiner 1989).
+did not begin score 0. A chain that was taught together with the network (a conditional random field) holds the logarithms of
+its factors instead of counts; the rest is the same, for a piece's own probabilities are its scores but for a factor that all tags
+share. What comes out is again a probability for each piece and tag (forward and backward, Rabiner 1989).
 """
 
 from __future__ import annotations

@@ -117,8 +117,10 @@ class Prompted(Family):
     def estimate(self, size: Size) -> Estimate:
         """Each text is read once, 2 operations a weight and token."""
         config = base_config(self.base) if self.base else {}
-        width, layers = config.get("hidden_size", config.get("n_embd", 256)), config.get("num_hidden_layers", config.get("n_layer", 4))
-        tokens = min(size.length * TOKENS_PER_CHARACTER.get(size.language, 1.0) * (1 + self.shots * size.classes) + 16, self.max_length)
+        width = config.get("hidden_size", config.get("n_embd", 256))
+        layers = config.get("num_hidden_layers", config.get("n_layer", 4))
+        each = size.length * TOKENS_PER_CHARACTER.get(size.language, 1.0)
+        tokens = min(each * (1 + self.shots * size.classes) + 16, self.max_length)
         per_token = 2 * 12 * width**2 * layers + config.get("vocab_size", 8000) * width / max(tokens, 1)
         return Estimate(8.0, 2 * per_token * tokens * (CENTRED_ROWS + size.rows / 8))
 

@@ -8,6 +8,7 @@ again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,15 @@ class Batches:
     def in_order(self) -> list[Array]:
         """All rows from short to long, for evaluation."""
         return self._cut(np.argsort(self.lengths, kind="stable"))
+
+    def asked(self, ask: Callable[[Array], Array]) -> Array | None:
+        """What ``ask`` gives for the rows of each batch, put together in the order of the rows; None where there are none."""
+        made: Array | None = None
+        for rows in self.in_order():
+            found = ask(rows)
+            made = np.zeros((len(self.lengths), *found.shape[1:]), found.dtype) if made is None else made
+            made[rows] = found
+        return made
 
     def _cut(self, order: Array) -> list[Array]:
         made, start, longest = [], 0, 0

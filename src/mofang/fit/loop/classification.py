@@ -88,18 +88,13 @@ def predict(network: nn.Module, rows: Encoded, plan: Plan, device: torch.device 
     """Probabilities float32 [N, K] in the order of the rows."""
     place = device or torch.device("cpu")
     network.eval()
-    order, found = [], []
+
+    def ask(batch: Array) -> Array:
+        return np.asarray(torch.softmax(network(**tensors(rows.batch(batch), place)).float(), dim=1).cpu().numpy())
+
     with torch.inference_mode():
-        for batch in Batches(rows.lengths, 4 * plan.rows, 4 * plan.positions).in_order():
-            logits = network(**tensors(rows.batch(batch), place))
-            found.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
-            order.append(batch)
-    if not found:
-        return np.zeros((0, 0), dtype=np.float32)
-    stacked = np.concatenate(found)
-    made = np.empty_like(stacked)
-    made[np.concatenate(order)] = stacked
-    return made
+        found = Batches(rows.lengths, 4 * plan.rows, 4 * plan.positions).asked(ask)
+    return np.zeros((0, 0), dtype=np.float32) if found is None else found
 
 
 def fit_classes(

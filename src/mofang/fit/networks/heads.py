@@ -107,7 +107,9 @@ def apart(input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> 
     return ids[:, :longest], mask[:, :longest]
 
 
-def twin(config: dict[str, Any], folder: Path | None, outputs: int, dropout: float, attention: str) -> tuple[Twin, dict[str, Any]]:
+def twin(
+    config: dict[str, Any], folder: Path | None, outputs: int, dropout: float, attention: str
+) -> tuple[Twin, dict[str, Any]]:
     """The same as ``headed`` for two texts that are read apart."""
     whole, config = headed(config, folder, outputs, dropout, attention, False)
     return Twin(whole.body, whole.head.in_features, outputs, dropout), config

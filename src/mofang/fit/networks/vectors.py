@@ -30,6 +30,11 @@ class TermVectors(nn.Module):
             summed = nn.functional.embedding_bag(ids, self.table, per_sample_weights=weights, mode="sum", padding_idx=0)
         return nn.functional.normalize(summed, dim=1)
 
+    def operations(self, batch: Batch) -> float:
+        """Floating-point operations of a training step: each term of each text weighed and summed, and twice that backward."""
+        terms = sum(float((value != 0).sum()) for name, value in batch.arrays.items() if name.endswith("weights"))
+        return 6.0 * terms * self.table.shape[1]
+
 
 class TextVectors(nn.Module):
     """The mean of an encoder's last hidden states over a text's own positions, projected to ``dims`` (0: as wide as the

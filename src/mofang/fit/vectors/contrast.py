@@ -134,17 +134,10 @@ class Contrast:
 def embed(network: nn.Module, rows: Encoded, device: torch.device) -> Array:
     """Vectors float32 [N, D] of encoded texts, in their order."""
     network.eval()
-    found, order = [], []
     with torch.inference_mode():
-        for batch in Batches(rows.lengths, JUDGED_ROWS, JUDGED_POSITIONS).in_order():
-            found.append(network(**tensors(rows.batch(batch), device)).float().cpu().numpy())
-            order.append(batch)
-    if not found:
-        return np.zeros((0, 1), np.float32)
-    stacked = np.concatenate(found)
-    made = np.empty_like(stacked)
-    made[np.concatenate(order)] = stacked
-    return made
+        found = Batches(rows.lengths, JUDGED_ROWS, JUDGED_POSITIONS).asked(
+            lambda batch: network(**tensors(rows.batch(batch), device)).float().cpu().numpy())
+    return np.zeros((0, 1), np.float32) if found is None else found
 
 
 def dims_of(wanted: Sequence[int], width: int) -> tuple[int, ...]:
