@@ -1,4 +1,4 @@
-"""Models from elsewhere that are no classifiers of texts: vectors, tagged pieces, images, generators; and weights beside a graph."""
+"""Models from elsewhere beside classifiers of texts: vectors, tagged pieces, images, generators; and weights beside a graph."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def test_tags_become_spans_in_our_order(shop: Shop, tokens: TokenEncoder, tmp_pa
 
     torch.manual_seed(0)
     names = ["I-PER", "O", "B-LOC", "B-PER", "I-LOC"]
-    config = BertConfig(vocab_size=tokens.size, id2label=dict(enumerate(names)), label2id={one: at for at, one in enumerate(names)},
-                        **SHAPE)
+    config = BertConfig(vocab_size=tokens.size, id2label=dict(enumerate(names)),
+                        label2id={one: at for at, one in enumerate(names)}, **SHAPE)
     model = BertForTokenClassification(config)
     model.train(False)
     with torch.no_grad():

@@ -22,7 +22,7 @@ from mofang.engine.graphfile import check_graph
 from mofang.engine.outputs import run_graph
 from mofang.engine.runtimes import Runtime
 from mofang.engine.runtimes.onnx import OnnxRuntime, failures
-from mofang.engine.task import Input, Signature, task_named
+from mofang.engine.task import Signature, task_named
 from mofang.fit.adoptedgraph import lay_apart
 from mofang.fit.adopting import CARD, CONFIG, KINDS, PIXELS, POOLING, TOKENIZER, WEIGHTS, Asked, Taken
 from mofang.fit.export import DIFFERENCE_MAX, Graph
@@ -136,7 +136,7 @@ def _config(place: Path, task: Kind) -> dict[str, Any]:
 
 def _tried(taken: Taken, about: dict[str, Any], graph: Path) -> dict[str, Any]:
     """That the graph answers, and with probabilities where it should; how far it is from the weights on a few requests."""
-    signature = cast(Signature, {"task": about["task"], "inputs": cast(list[Input], about["inputs"]), "labels": taken.labels})
+    signature = cast(Signature, {name: about[name] for name in ("task", "inputs", "labels")})
     records = task_named(about["task"]).canonical(signature, taken.encoder, TRIED, 0)
     arrays = taken.encoder.encode(records)
     try:
@@ -148,8 +148,8 @@ def _tried(taken: Taken, about: dict[str, Any], graph: Path) -> dict[str, Any]:
             said.shape != (len(records), len(taken.labels)) or not np.allclose(said.sum(axis=1), 1, atol=1e-3)
             or (said < -1e-6).any()):
         raise MofangError("adopt-unsuited", reason="its answers are no probabilities of these labels")
-    apart = max(float(np.abs(found[name] - wanted[name]).max(initial=0.0)) / max(1.0, float(np.abs(wanted[name]).max(initial=0.0)))
-                for name in wanted)
+    largest = {name: max(1.0, float(np.abs(one).max(initial=0.0))) for name, one in wanted.items()}
+    apart = max(float(np.abs(found[name] - one).max(initial=0.0)) / largest[name] for name, one in wanted.items())
     if not apart <= DIFFERENCE_MAX:
         raise MofangError("export-differs", difference=f"{apart:.2g}", limit=DIFFERENCE_MAX)
     return {"max_abs_difference": apart}

@@ -1,4 +1,4 @@
-"""An ONNX file from elsewhere as a graph of ours: weights beside it brought in or kept in one file, named inputs, one named end."""
+"""An ONNX file from elsewhere as a graph of ours: weights brought in or kept in one file beside it, named inputs, one end."""
 
 from __future__ import annotations
 

@@ -59,7 +59,8 @@ def _chinese(package: Card) -> list[str]:
         f"并行 {engine.get('streams', 1)} 路，批量 {engine['batch']}）：",
         f"每批中位延迟 {engine['p50_ms']} 毫秒，每秒 {engine['samples_per_s']} {_counted(package)[1]}",
         f"（{machine['processor']}，{machine['cores']} 核）。", "",
-        *_engines(package, ("引擎", "精度", f"每{_counted(package)[1]}毫秒", f"每秒{_counted(package)[1]}数", "最大差异", "质量", "可用"), "是", "否"),
+        *_engines(package, ("引擎", "精度", f"每{_counted(package)[1]}毫秒", f"每秒{_counted(package)[1]}数", "最大差异", "质量",
+                            "可用"), "是", "否"),
         "**局限**：以上指标只适用于与测试集相似的记录；概率未经校准；",
         "用于其他语言、来源或时期之前，请重新评测。",
     ]

@@ -205,8 +205,8 @@ def _told(logits: Array) -> Steps:
 
 
 def _forced(source: Source, records: Sequence[Any]) -> tuple[list[list[int]], list[list[int]]]:
-    """Prompts, and the answer whose steps are forced on every form: of the first the network's own, of the others the beginning of
-    another prompt."""
+    """Prompts, and the answer whose steps are forced on every form: of the first the network's own, of the others the
+    beginning of another prompt."""
     prompts = [source.prompt(one) for one in records]
     end = min(source.opened.encoder.ends, default=0)
     answers = [one.ids or [end] for one in _written(source.opened, prompts[:WRITTEN])]

@@ -56,7 +56,8 @@ def quantising(run: Run, folder: Path, calibration: Sequence[Arrays]) -> Iterato
     held = folder / CALIBRATED
     arrays: Any = {f"{number}/{name}": array for number, one in enumerate(calibration) for name, array in one.items()}
     np.savez(held, **arrays)
-    words = [sys.executable, "-P", "-m", "mofang.serve.quantise", str(source), str(folder / OpenVinoRuntime.files["int8"]), str(held)]
+    place = folder / OpenVinoRuntime.files["int8"]
+    words = [sys.executable, "-P", "-m", "mofang.serve.quantise", str(source), str(place), str(held)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one), "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
     try:
@@ -66,7 +67,7 @@ def quantising(run: Run, folder: Path, calibration: Sequence[Arrays]) -> Iterato
         with run.progress("Making int8 forms", "生成 int8 版本"):
             said = child.communicate()[0].decode("utf-8", "replace").strip()
         if child.returncode or said:
-            reasons[OpenVinoRuntime.files["int8"]] = (said.splitlines() or [f"its process ended with {child.returncode}"])[-1]
+            reasons[place.name] = (said.splitlines() or [f"its process ended with {child.returncode}"])[-1]
     finally:
         if child.poll() is None:
             child.kill()
