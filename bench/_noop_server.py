@@ -1,12 +1,16 @@
 """A prediction server whose model does nothing, so that what remains is the path: key, quota, batch, charge.
 
-python bench/_noop_server.py SHOP PORT: makes the shop if it is not there, prints the address it serves at; keys lie in
-SHOP/live and SHOP/test. Without PORT it makes the shop and ends.
+python bench/_noop_server.py SHOP PORT [again]: makes the shop if it is not there, prints the address it serves at; keys lie in
+SHOP/live and SHOP/test. Without PORT it makes the shop and ends. With ``again`` each line begins with the serving process's
+number, and when that process dies another takes its place at once (a fork: nothing is imported anew).
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,8 +72,37 @@ def desk_over(shop: Shop) -> Desk:
     return Desk(Directory(again(), shop.secret("keys")), Meter(again()), [served], again())
 
 
+def serve(path: Path, port: int, lead: str = "") -> None:
+    """Serve until told to stop."""
+    stocked = stock(path, USUAL)
+    run_server(desk_over(stocked), "127.0.0.1", port, ready=lambda address: print(f"{lead}{address}", flush=True),
+               folder=stocked.path / "scratch")
+
+
+def serve_again(path: Path, port: int) -> None:
+    """Serve by a child, and by another one when it was killed; ends with SIGTERM. This process opens nothing of the shop."""
+    over = threading.Event()
+    child = 0
+
+    def end(_number: int, _frame: Any) -> None:
+        over.set()
+        if child:
+            os.kill(child, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
+    while not over.is_set():
+        child = os.fork()
+        if not child:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            serve(path, port, f"{os.getpid()} ")
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
 if __name__ == "__main__":
-    stocked = stock(Path(sys.argv[1]), USUAL)
-    if len(sys.argv) > 2:
-        run_server(desk_over(stocked), "127.0.0.1", int(sys.argv[2]), ready=lambda address: print(address, flush=True),
-                   folder=stocked.path / "scratch")
+    if len(sys.argv) > 3:
+        serve_again(Path(sys.argv[1]), int(sys.argv[2]))
+    elif len(sys.argv) > 2:
+        serve(Path(sys.argv[1]), int(sys.argv[2]))
+    else:
+        stock(Path(sys.argv[1]), USUAL)

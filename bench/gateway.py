@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -76,6 +77,15 @@ def load(port: int, clients: int, key: str) -> dict[str, float]:
     return found
 
 
+def warm(port: int, key: str) -> None:
+    """Ask until the first answers are out: what is loaded at the first request takes LiteLLM seconds."""
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/v1/chat/completions", BODY.encode(),
+                                   {"authorization": f"Bearer {key}", "content-type": "application/json"})
+    for _ in range(3):
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            assert answer.status == 200
+
+
 def measured(command: list[str], port: int, key: str, environment: dict[str, str]) -> dict[str, float]:
     """Start a server, load it with one client and with many, stop it."""
     with tempfile.TemporaryFile() as log:
@@ -83,6 +93,7 @@ def measured(command: list[str], port: int, key: str, environment: dict[str, str
         try:
             wait_for(port, server)
             token = Path(key).read_text() if os.path.sep in key else key
+            warm(port, token)
             found: dict[str, float] = {}
             for clients in CLIENTS:
                 before = cpu_s(server.pid)

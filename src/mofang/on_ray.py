@@ -28,8 +28,8 @@ def application(args: dict[str, Any]) -> Any:
     return replicas(str(args["shop"]), list(args.get("models") or []), int(args.get("replicas", 2)))
 
 
-def replicas(shop: str, models: Sequence[str], count: int) -> Any:
-    """So many processes that serve a shop, as a Ray Serve application."""
+def replicas(shop: str, models: Sequence[str], count: int, *, group: str = "", memory_mb: int = 0) -> Any:
+    """So many processes that serve a shop, as a Ray Serve application. ``group``: under which their figures are added up."""
     serve = _serve()
     names = tuple(models)
 
@@ -40,9 +40,17 @@ def replicas(shop: str, models: Sequence[str], count: int) -> Any:
         from mofang.wire import desk_of
 
         opened = Shop.open(shop, make=False)
-        desk = desk_of(opened, names)
+        desk = desk_of(opened, names, memory_mb=memory_mb)
         statistics = Statistics(opened.path / "scratch", desk.health()[1]["models"], desk.waiting)
         statistics.address = "ray"
+        if group:
+            from functools import partial
+
+            from mofang.web.figures import Figures
+            from mofang.web.metrics import page
+
+            statistics.figures = Figures(opened.path / "scratch", group)
+            statistics.page = partial(page, desk, statistics)
         return PredictApp(desk, statistics=statistics)
 
     deployment = serve.deployment(serve.ingress(build)(), name="predict", num_replicas=count, max_ongoing_requests=ONGOING_MOST,
@@ -51,8 +59,11 @@ def replicas(shop: str, models: Sequence[str], count: int) -> Any:
 
 
 def serve_on_ray(shop: Shop, models: Sequence[str], count: int, host: str, port: int, *, address: str = "local",
-                 ready: Callable[[str], None]) -> None:
-    """Start (or join) a Ray cluster, serve until told to stop. Raises ``ray-serve-missing``, ``ray-needs-postgres``."""
+                 ready: Callable[..., None], admin_port: int | None = None, memory_mb: int = 0) -> None:
+    """Start (or join) a Ray cluster, serve until told to stop. Raises ``ray-serve-missing``, ``ray-needs-postgres``.
+
+    ``admin_port``: here, on loopback, ``/metrics`` of all replicas that share this shop's folder.
+    """
     if address != "local" and shop.control.dialect != "postgresql":
         raise MofangError("ray-needs-postgres")
     os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -61,6 +72,11 @@ def serve_on_ray(shop: Shop, models: Sequence[str], count: int, host: str, port:
     serve = _serve()
     import ray
 
+    from mofang.web.figures import Figures, clear_old, group_name
+    from mofang.web.window import Window
+
+    clear_old(shop.path / "scratch")
+    figures = Figures(shop.path / "scratch", group_name())
     with tempfile.TemporaryDirectory(prefix="mf-", dir=_short()) as folder:
         local: dict[str, Any] = {"_temp_dir": folder, "num_cpus": max(2, count)} if address == "local" else {}
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **local)
@@ -69,11 +85,15 @@ def serve_on_ray(shop: Shop, models: Sequence[str], count: int, host: str, port:
             signal.signal(number, lambda *_: ended.set())
         try:
             serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "ERROR"})
-            serve.run(replicas(str(shop.path), models, count), name="mofang", route_prefix="/")
-            ready(f"http://{host}:{port}")
-            while not ended.wait(1.0):
-                pass
+            share = max(1, memory_mb // count) if memory_mb else 0
+            with Window(figures, admin_port) as window:
+                serve.run(replicas(str(shop.path), models, count, group=figures.group, memory_mb=share), name="mofang",
+                          route_prefix="/")
+                ready(f"http://{host}:{port}", **window.shown)
+                while not ended.wait(1.0):
+                    pass
         finally:
+            figures.clear()
             serve.shutdown()
             ray.shutdown()
 

@@ -1,20 +1,20 @@
 """One answer, looked into: the same input on the release that answered it, compared with what was said then, and corrected.
 
-Joins what the floors keep apart: the meter's row (trade), the package (engine), the label queue (data) and the evidence of a
-running trial (serve).
+Joins what the floors keep apart: the meter's row (trade), what answered (``repeating.py``), the label queue (data) and the
+evidence of a running trial (serve).
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mofang.core.errors import MofangError
 from mofang.core.nearest import nearest
 from mofang.core.shop import Shop
+from mofang.repeating import Answerer, Reading, answerer
 from mofang.trade.kept import kept_of
 from mofang.trade.looked import SECRET, Answered, Marks, answered
 
@@ -22,68 +22,48 @@ PROJECT = "corrections-of-{model}"
 QUEUED = {"class": "classes", "classes": "several"}  # a model's target: the kind of question in the queue
 
 
-def replay(shop: Shop, request: str, source: Path | None = None, correct: str | None = None) -> dict[str, Any]:
-    """Repeat a request on the very package that answered it.
+def replay(shop: Shop, request: str, source: Path | None = None, correct: str | None = None, *,
+           ask: bool = False) -> dict[str, Any]:
+    """Repeat a request on the very package that answered it; an engine elsewhere is asked again only with ``ask``.
 
-    Raises ``request-unknown``, ``request-unmarked`` (answered before digests were written), ``input-differs`` where the
-    input is another one, ``text-not-kept`` where none was given and the customer's plan keeps none.
+    ``equal`` is None where nothing was repeated or chance had a part in the answer. Raises ``request-unknown``,
+    ``request-unmarked`` (answered before digests were written, or broken off), ``input-differs`` where the input is another
+    one, ``text-not-kept`` where none was given and the customer's plan keeps none.
     """
-    from mofang.engine.predictor import Predictor
-
     shop.require("money")
     found = answered(shop, request)
     if not found.input:
         raise MofangError("request-unmarked", request=found.request_id)
-    predictor = Predictor(shop.artifact(shop.ledger.get(found.package)))
+    then = answerer(shop, found, ask)
     marks = Marks(shop.secret(SECRET))
-    records = _records(shop, found, predictor, marks, source)
-    answers = predictor.predict(records)
+    records, how = _proved(shop, found, then, marks, source)
+    answers, chance = then.repeat(records, how)
+    equal = marks.of_answers(answers) == found.said if found.said and answers is not None else None
     told: dict[str, Any] = {
         "request_id": found.request_id, "model": found.model, "package": found.package, "at_us": found.at_us,
-        "input": "same", "answers": answers, "equal": marks.of_answers(answers) == found.said if found.said else None,
-        "queued": None}
+        "input": "same", "answers": answers or [], "repeated": answers is not None, "chance": chance,
+        "equal": None if chance and not equal else equal, "queued": None}
     if correct is not None:
-        told["queued"] = _queue(shop, found, predictor, records, answers, correct)
+        told["queued"] = _queue(shop, found, then.predictor, records, answers or [], correct)
     return told
 
 
-def _records(shop: Shop, found: Answered, predictor: Any, marks: Marks, source: Path | None) -> list[dict[str, Any]]:
-    """The records of then, proved by their digest."""
+def _proved(shop: Shop, found: Answered, then: Answerer, marks: Marks, source: Path | None) -> Reading:
+    """The records of then, proved by their digest, and how they were asked."""
     if source is None:
         kept = kept_of(shop, found.request_id)
         if kept is None:
             raise MofangError("text-not-kept", request=found.request_id)
-        bodies: list[Any] = [{"records": kept["records"]}]
+        readings = iter([then.kept(kept["records"])])
     else:
         try:
-            data = source.read_bytes()
+            readings = then.readings(source.read_bytes())
         except OSError as error:
             raise MofangError("input-unreadable", path=str(source), reason=error.strerror or str(error)) from None
-        bodies = _readings(predictor, data)
-    for body in bodies:
-        try:
-            records, _ = predictor.parse(body)
-        except MofangError:
-            continue
+    for records, how in readings:
         if marks.of_records(records) == found.input:
-            return list(records)
+            return records, how
     raise MofangError("input-differs", request=found.request_id, path=str(source or "-"))
-
-
-def _readings(predictor: Any, data: bytes) -> list[Any]:
-    """What a file may say: the JSON that was sent, or the one text or image of a request."""
-    import base64
-
-    found: list[Any] = []
-    with suppress(ValueError):
-        found.append(json.loads(data))
-    inputs = predictor.signature["inputs"]
-    if len(inputs) == 1:
-        if inputs[0]["role"] == "image":
-            return [*found, {inputs[0]["name"]: base64.b64encode(data).decode()}]
-        text = data.decode("utf-8-sig", "replace")
-        found += [{inputs[0]["name"]: one} for one in dict.fromkeys((text, text.rstrip("\r\n"), text.strip()))]
-    return found
 
 
 def _queue(shop: Shop, found: Answered, predictor: Any, records: list[dict[str, Any]], answers: list[dict[str, Any]],
@@ -95,7 +75,7 @@ def _queue(shop: Shop, found: Answered, predictor: Any, records: list[dict[str, 
     from mofang.engine.request import request_form
     from mofang.serve.deploy import deploy_judged
 
-    kind = QUEUED.get(predictor.task.target)
+    kind = QUEUED.get(predictor.task.target) if predictor is not None else None
     if kind is None or len(records) != 1 or any(one["role"] == "image" for one in predictor.signature["inputs"]):
         raise MofangError("correction-not-queued", model=found.model)
     if correct not in predictor.labels:

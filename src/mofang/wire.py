@@ -14,18 +14,19 @@ from mofang.core.shop import Named, Shop
 
 if TYPE_CHECKING:
     from mofang.serve.models import Offer
+    from mofang.trade.custom_served import OwnModels
     from mofang.trade.desk import Desk, Served
 
 MIRROR_WAITING_MOST = 32
 MIRROR_S = 10.0
 
 
-def say_nothing(_address: str) -> None:
+def say_nothing(_address: str, **_also: str) -> None:
     """Where nobody wants to know the address."""
 
 
 def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: int = 8000, *,
-          ready: Callable[[str], None] = say_nothing, engine: str = "", certificate: Path | None = None,
+          ready: Callable[..., None] = say_nothing, engine: str = "", certificate: Path | None = None,
           private_key: Path | None = None, admin_port: int | None = None, grpc_port: int | None = None,
           memory_mb: int = 0) -> None:
     """Sell predictions of these models (all packages, where none is named) until told to stop.
@@ -39,32 +40,53 @@ def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: 
 
 
 def serve_many(shop: Shop, names: Sequence[str], workers: int, host: str = "127.0.0.1", port: int = 8000, *,
-               ready: Callable[[str], None] = say_nothing, certificate: Path | None = None,
-               private_key: Path | None = None) -> int:
+               ready: Callable[..., None] = say_nothing, certificate: Path | None = None,
+               private_key: Path | None = None, admin_port: int | None = None, grpc_port: int | None = None,
+               memory_mb: int = 0) -> int:
     """The same by several processes behind one address, watched and replaced by this one; the exit status.
 
-    Each worker is this command again, with the handles by which connections reach it.
+    Each worker is this command again, with the handles by which connections reach it and its part of ``memory_mb``.
     """
-    from mofang.web.listening import listen, shown_address
+    from mofang.web.figures import Figures, clear_old, group_name, told_in
+    from mofang.web.handed_words import place_word
+    from mofang.web.listening import listen, reserve, shown_address
     from mofang.web.supervisor import supervise
 
     bound = listen(host, port)
+    admin = listen("127.0.0.1", admin_port) if admin_port is not None else None
+    grpc = reserve(host, grpc_port) if grpc_port is not None else None
+    ports = [one.getsockname()[1] if one is not None else 0 for one in (admin, grpc)]
     address = shown_address(bound, host, tls=certificate is not None)
-    given = [["--tls-cert", str(certificate), "--tls-key", str(private_key)] if certificate else []][0]
+    given = ["--tls-cert", str(certificate), "--tls-key", str(private_key)] if certificate else []
+    given += ["--memory", str(max(1, memory_mb // workers))] if memory_mb else []
+    clear_old(shop.path / "scratch")
+    figures = Figures(shop.path / "scratch", group_name())
+    also = {**({"admin": shown_address(admin, "127.0.0.1")} if admin is not None else {}),
+            **({"grpc": f"{host}:{ports[1]}"} if grpc is not None else {})}
 
     def command(channel: int, slots: int) -> list[str]:
         return [sys.executable, "-m", "mofang", "--shop", str(shop.path), "serve", *names, *given,
-                "--worker", f"{channel},{slots},{address}"]
+                "--worker", place_word(channel, slots, *ports, figures.group, host, address)]
 
-    return supervise(bound, workers, command, tls=certificate is not None, ready=lambda: ready(address))
+    def buried(pid: int) -> None:
+        figures.bury(str(pid))
+        told_in(shop.path / "scratch", pid).unlink(missing_ok=True)
+
+    try:
+        return supervise(bound, workers, command, tls=certificate is not None, ready=lambda: ready(address, **also), admin=admin,
+                         buried=buried)
+    finally:
+        figures.clear()
+        if grpc is not None:
+            grpc.close()
 
 
-def serve_handed(shop: Shop, names: Sequence[str], channel: int, slots: int, address: str, *, engine: str = "",
-                 certificate: Path | None = None, private_key: Path | None = None) -> None:
+def serve_handed(shop: Shop, names: Sequence[str], place: str, *, engine: str = "", certificate: Path | None = None,
+                 private_key: Path | None = None, memory_mb: int = 0) -> None:
     """The same as one of several workers: connections come from a supervisor (``web/supervisor.py``) by a channel."""
-    from mofang.web.handed import run_worker
+    from mofang.web.handed import place_of, run_worker
 
-    run_worker(desk_of(shop, names, engine), channel, slots, address, folder=shop.path / "scratch", certificate=certificate,
+    run_worker(desk_of(shop, names, engine, memory_mb), place_of(place), folder=shop.path / "scratch", certificate=certificate,
                private_key=private_key)
 
 
@@ -87,6 +109,7 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     from mofang.trade.kept import Cabinet
     from mofang.trade.looked import SECRET, Marks
     from mofang.trade.meter import Meter
+    from mofang.trade.pace import Pace
     from mofang.trade.remotes import remotes
 
     shop.journals.make_tables()
@@ -109,11 +132,29 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     router = Router(routes.values())
     marks = Marks(shop.secret(SECRET), Cabinet(own), lambda account: directory.picture.keep.get(account, 0))
     desk = Desk(directory, Meter(shop.control.again(), utc_offset=shop_offset(shop)), models, shop.control.again(),
-                router=router, marks=marks)
+                router=router, marks=marks, pace=Pace(shop.path / "scratch" / "limits"))
+    desk.own = own_models(shop, engine)
+    desk.own.follow(directory.picture.privates)
+    directory.changed = lambda picture: desk.own.follow(picture.privates) if desk.own else None
     desk.gateway = Gateway(directory, partial(secret_value, shop.again()))
     if followed or not (names or only_elsewhere):
         desk.rollout = Rollout(shop.control.again(), router, Opened(own, desk, engine), sorted(followed))
     return desk
+
+
+def own_models(shop: Shop, engine: str = "") -> OwnModels:
+    """The models of customers' own, each opened out of its own room."""
+    from mofang.trade.custom_room import room_path
+    from mofang.trade.custom_served import OwnModels, Private
+
+    def offer(private: Private) -> Offer:
+        from dataclasses import replace
+
+        room = Shop(room_path(shop, private.custom), shop.actor, shop.permit)
+        found = offer_of(room, room.named(private.release, "package"), engine)
+        return replace(found, open=lambda: replace(found.open(), package=private.entry))
+
+    return OwnModels(shop.again(), offer)
 
 
 class Opened:
@@ -145,6 +186,13 @@ class Opened:
         if batcher.waiting > MIRROR_WAITING_MOST:
             raise MofangError("busy", waiting=batcher.waiting)
         batcher.submit(records, done, deadline_s=time.monotonic() + MIRROR_S)
+
+    def write(self, release: str, record: dict[str, Any], sampling: Any, deliver: Callable[[Any], None]) -> None:
+        """Have a generator write for a mirrored request, unless customers wait there."""
+        found = self.desk.served.get(release)
+        if found is None or found.writer is None or found.batcher.waiting:
+            raise MofangError("busy", waiting=0 if found is None else found.batcher.waiting)
+        found.writer.ask(found.model.prompt(record), sampling, deliver, begin_s=time.monotonic() + MIRROR_S)
 
 
 def newest_packages(shop: Shop) -> list[Named]:

@@ -29,7 +29,7 @@ from tests.contract.conftest import WHOLE
 from tests.fit.placing import INPUTS, MAKE, THINGS, question, written
 from tests.stories.terminal import Inside, Server, Terminal
 
-ELSEWHERE = {"text_generation": "tests/contract/test_generator_stages.py"}
+ELSEWHERE = {"text_generation": "tests/contract/test_more_families.py"}
 FAMILIES: dict[str, Any] = {
     "pair_classification": "overlap", "pair_regression": "overlap", "question_answering": "surroundings",
     "token_classification": "surroundings", "text_regression": "linear", "text_multilabel": "linear",
@@ -172,8 +172,10 @@ def test_every_encoder_whose_code_goes_along_encodes_there_as_here(tmp_path: Pat
     from mofang.engine.encode.overlap import OverlapEncoder
     from mofang.engine.encode.pairs import PairEncoder
     from mofang.engine.encode.places import PlaceEncoder
+    from mofang.engine.encode.prompts import PromptEncoder
     from mofang.engine.encode.surroundings import SurroundingsEncoder
     from mofang.engine.encode.tokens import TokenEncoder
+    from mofang.engine.encode.windows import WindowEncoder
     from mofang.takeout.parts import WITH, encoder_parts, parts_of
 
     rows = [question(random.Random(number), number) for number in range(20)]
@@ -182,6 +184,8 @@ def test_every_encoder_whose_code_goes_along_encodes_there_as_here(tmp_path: Pat
     made: dict[str, Encoder] = {
         "pairs": PairEncoder(("context", "question"), words, 40), "overlap": OverlapEncoder.fit(rows, ("context", "question")),
         "places": PlaceEncoder("context", words, "", 24, chain=chain),
+        "prompts": PromptEncoder(("context", "question"), 40, words, "Given: ", " Answer:", (2,)),
+        "windows": WindowEncoder(TokenEncoder(("context", "question"), 16, words), 3, 4),
         "surroundings": SurroundingsEncoder.fit(rows, "context", "question")}
     assert made.keys() == WITH.keys()
     lines = ["import json, sys", f"rows = json.loads({json.dumps(json.dumps(rows))})", "from parts.arrays import arrays_digest"]

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from bench._noop_server import stock
 
 from mofang.core.identity import now_us
 from mofang.core.journal import Journals
+from mofang.core.shop import Shop
 from mofang.trade.balance import return_expired
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,33 +45,35 @@ class Count:
 
 
 class Server:
-    """The serving process, started anew on the same port after each kill."""
+    """The serving process; a parent that opens nothing forks another on the same port after each kill."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.port = 0
-        self.process: subprocess.Popen[str] | None = None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.number = 0
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+        self.parent = subprocess.Popen([sys.executable, "-m", "bench._noop_server", str(path), str(self.port), "again"],
+                                       cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
     def start(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-        self.process = subprocess.Popen([sys.executable, "-m", "bench._noop_server", str(self.path), str(self.port)],
-                                        cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()  # comes once requests are answered
-        assert line.startswith("http://"), f"the server did not start: {line!r}"
-        self.port = int(line.strip().rpartition(":")[2])
+        """Wait until requests are answered."""
+        assert self.parent.stdout is not None
+        line = self.parent.stdout.readline()
+        number, _, address = line.partition(" ")
+        assert address.startswith("http://"), f"the server did not start: {line!r}"
+        self.number = int(number)
 
     def kill(self) -> None:
-        self._end(signal.SIGKILL)
+        """The serving process ends where it stands."""
+        os.kill(self.number, signal.SIGKILL)
 
     def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def _end(self, number: int) -> None:
-        assert self.process is not None and self.process.stdout is not None
-        self.process.send_signal(number)
-        self.process.wait(START_S)
-        self.process.stdout.close()
+        """As a supervisor ends it."""
+        self.parent.send_signal(signal.SIGTERM)
+        self.parent.wait(START_S)
+        assert self.parent.stdout is not None
+        self.parent.stdout.close()
 
 
 def client(number: int, server: Server, token: str, over: threading.Event, count: Count, lock: threading.Lock) -> None:
@@ -111,10 +115,55 @@ def client(number: int, server: Server, token: str, over: threading.Event, count
                 count.faults.append(f"{key}: {found['units']} units told, {count.units[key]} sent")
 
 
-def kills(path: Path, times: int, seed: int = 0) -> tuple[Count, list[str]]:
+class Cluster:
+    """An embedded PostgreSQL whose processes can be killed; it starts again over the same files."""
+
+    def __init__(self, folder: Path) -> None:
+        import pgserver
+
+        self.server = pgserver.get_server(folder)
+        self.url: str = self.server.get_uri()
+
+    def kill(self) -> None:
+        """The postmaster dies at once, its children when they notice; then it starts again and recovers."""
+        from pgserver._commands import pg_ctl
+
+        data, lines = self.server.pgdata, (self.server.pgdata / "postmaster.pid").read_text().splitlines()
+        os.kill(int(lines[0]), signal.SIGKILL)
+        (data / "postmaster.pid").unlink()  # where nobody reaps orphans the number looks alive; shared memory is looked at too
+        until = time.monotonic() + START_S
+        while True:
+            time.sleep(0.05)
+            try:
+                pg_ctl(["-w", "-o", '-h ""', "-o", f"-k {lines[4]}", "-l", str(data / "log"), "start"], pgdata=data,
+                       user=self.server.system_user, timeout=30)
+                return
+            except subprocess.SubprocessError:  # its children still hold the shared memory
+                if time.monotonic() > until:
+                    raise
+
+    def stop(self) -> None:
+        """As an administrator stops it."""
+        from pgserver._commands import pg_ctl
+
+        pg_ctl(["-w", "-m", "fast", "stop"], pgdata=self.server.pgdata, user=self.server.system_user, timeout=30)
+        self.server.cleanup_mode = None
+
+
+def postgres_kills(path: Path, times: int, seed: int = 0) -> tuple[Count, list[str]]:
+    """The same over PostgreSQL; one kill in ten is the database's, half of these take both."""
+    cluster = Cluster(path.parent / "pg")
+    try:
+        Shop.open(path, database=cluster.url)
+        return kills(path, times, seed, cluster)
+    finally:
+        cluster.stop()
+
+
+def kills(path: Path, times: int, seed: int = 0, cluster: Cluster | None = None) -> tuple[Count, list[str]]:
     """Kill a loaded server so many times; the clients' count, and everything that differs from the books."""
     chance, count, lock, over = random.Random(seed), Count(), threading.Lock(), threading.Event()
-    shop = stock(path)
+    stock(path)
     server = Server(path)
     server.start()
     token = (path / "live").read_text()
@@ -122,15 +171,23 @@ def kills(path: Path, times: int, seed: int = 0) -> tuple[Count, list[str]]:
     for thread in threads:
         thread.start()
     for _ in range(times):
-        time.sleep(0.1 + 0.4 * chance.random())
-        server.kill()
-        server.start()
+        time.sleep(0.05 + 0.25 * chance.random())
+        what = chance.random() if cluster is not None else 1.0
+        if what < 0.1:
+            assert cluster is not None
+            if what < 0.05:
+                server.kill()
+            cluster.kill()
+        if what >= 0.1:
+            server.kill()
+        if what < 0.05 or what >= 0.1:
+            server.start()
     time.sleep(0.3)
     over.set()
     for thread in threads:
         thread.join()
     server.stop()
-    return count, count.faults + differences(shop.journals, count)
+    return count, count.faults + differences(Shop.open(path).journals, count)
 
 
 def differences(journals: Journals, count: Count) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.killing import kills
+from tests.faults.killing import kills, postgres_kills
 
 pytestmark = pytest.mark.cluster
 
@@ -15,3 +15,9 @@ def test_billed_is_what_the_clients_count(tmp_path: Path) -> None:
     count, wrong = kills(tmp_path / "shop", times=20)
     assert wrong == []
     assert len(count.units) > 100 and count.repeats > 0
+
+
+def test_so_it_is_where_the_database_is_killed_too(tmp_path: Path) -> None:
+    count, wrong = postgres_kills(tmp_path / "shop", times=12, seed=3)
+    assert wrong == []
+    assert len(count.units) > 20 and count.repeats > 0

@@ -86,7 +86,7 @@ def test_replicas_of_ray_serve_have_the_same_keys_and_meter(in_postgres: tuple[T
     assert port == 8791 and ask(port, key, 20) == {200: 20} and ask(port, "mf_live_wrong", 1) == {401: 1}
     assert there.type("status", "--json").json["requests_today"] == 20
     script = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)"
-    stranger = subprocess.run([sys.executable, "-c", script, _address(running.pid)], capture_output=True, text=True, timeout=90,
+    stranger = subprocess.run([sys.executable, "-c", script, _address(running.pid)], capture_output=True, text=True, timeout=180,
                               env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, check=False)
     assert stranger.returncode != 0 and "oken" in stranger.stderr, "who shows another token is not let in"
 

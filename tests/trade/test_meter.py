@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +19,11 @@ from mofang.core.identity import now_us
 from mofang.core.journal import Row
 from mofang.core.shop import Shop
 from mofang.trade.balance import Balance, balance_of, return_expired, usage_report
-from mofang.trade.commit import SHARE, Draw, Find, Purses
+from mofang.trade.commit import SHARE, Draw, Find
 from mofang.trade.customers import Customer, customer_new, customer_top_up, find_customer
+from mofang.trade.meter import Meter
 from mofang.trade.prices import Price, price_set
+from mofang.trade.purses import Purses
 from mofang.trade.replay import KEPT_US, Stored, forget_old
 from tests.trade.at_meter import Till, Waiting
 
@@ -317,3 +320,20 @@ def test_purses_refuse_to_give_back_more_than_was_reserved() -> None:
 def test_usage_rows_hold_no_content(books: Books) -> None:
     books.till().sell(books.account, 1, books.price)
     assert find_customer(books.db, "Ming").name not in json.dumps([row.body for row in books.uses()])
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("setting", ["synchronous_commit=off", "full_page_writes=off", "fsync=off"])
+def test_a_database_that_may_forget_is_refused(postgres_url: str, tmp_path: Path, setting: str) -> None:
+    """What can be set for a session is set; the others are as if the server had been started so."""
+    shop = Shop.open(tmp_path / "shop", database=postgres_url)
+    db = shop.control.again()
+    name, value = setting.split("=")
+    if name == "synchronous_commit":
+        db.run(f"set {name}={value}")
+    else:
+        asked = db.rows
+        db.rows = lambda sql, params=(): [(value,)] if sql == f"show {name}" else asked(sql, params)  # type: ignore[method-assign]
+    with pytest.raises(MofangError) as caught:
+        Meter(db)
+    assert (caught.value.code, caught.value.values["setting"], caught.value.status) == ("database-not-durable", name, 503)

@@ -55,7 +55,11 @@ class Running:
         bound = listen("127.0.0.1", 0)
         self.port = bound.getsockname()[1]
         came = threading.Event()
-        self.supervisor = Supervisor(bound, count, lambda *handles: [sys.executable, str(script), *map(str, handles)], ready=came.set)
+        admin = listen("127.0.0.1", 0)
+        self.admin_port = admin.getsockname()[1]
+        self.buried: list[int] = []
+        self.supervisor = Supervisor(bound, count, lambda *handles: [sys.executable, str(script), *map(str, handles)], ready=came.set,
+                                     admin=admin, buried=self.buried.append)
         self.thread = threading.Thread(target=self.supervisor.run, daemon=True)
         self.thread.start()
         assert came.wait(30)
@@ -123,3 +127,20 @@ def test_callers_wait_in_the_systems_queue_while_nobody_can_take_them(running: R
         for one in running.supervisor.children:
             one.ready = True
         assert caller.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_a_second_listener_is_handed_over_too_and_deaths_are_told(running: Running) -> None:
+    running.until(2)
+    there = http.client.HTTPConnection("127.0.0.1", running.admin_port, timeout=30)
+    first = int(ask(there).read())
+    assert first in {one.process.pid for one in running.supervisor.children}
+    for _ in range(3):  # a worker that was ready is replaced at once, however often
+        killed = running.supervisor.children[0].process.pid
+        os.kill(killed, signal.SIGKILL)
+        until = time.monotonic() + 30
+        while killed in {one.process.pid for one in running.supervisor.children} and time.monotonic() < until:
+            time.sleep(0.01)
+        running.until(2)
+    assert running.supervisor.quick == 0 and len(running.buried) == len(running.supervisor.back_s) == 3
+    assert ask(there).status == 200
+    there.close()

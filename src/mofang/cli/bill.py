@@ -31,9 +31,9 @@ def show_document(context: Context, document: dict[str, Any], pdf: Path | None, 
         click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
         return
     currency = document["currency"]
-    rows = [{"line": one["line"], "model": one["model"], "requests": one["requests"], "units": one["units"],
-             "amount": format_micros(one["amount_micros"], currency)} for one in document["lines"]]
-    words = {"line": say("line", "行"), "model": say("model", "模型"), "requests": say("requests", "请求"),
+    rows = [{"line": one["line"], "kind": one.get("kind", "usage"), "model": what(one, currency), "requests": one.get("requests"),
+             "units": one.get("units"), "amount": format_micros(one["amount_micros"], currency)} for one in document["lines"]]
+    words = {"line": say("line", "行"), "kind": say("kind", "种类"), "model": say("for", "内容"), "requests": say("requests", "请求"),
              "units": say("units", "计量"), "amount": say("amount", "金额")}
     if as_csv:
         context.table(rows, words, as_csv=True)
@@ -47,3 +47,11 @@ def show_document(context: Context, document: dict[str, Any], pdf: Path | None, 
     context.say("total {total}", "合计 {total}", total=format_micros(document["total_micros"], currency))
     if pdf:
         context.say("written to {path}", "已写入 {path}", path=pdf)
+
+
+def what(line: dict[str, Any], currency: str) -> str:
+    """What a line is for: the model, or what was agreed."""
+    from mofang.core.language import current_language
+    from mofang.trade.invoice_page import title, words_in
+
+    return str(line["model"]) if line.get("kind", "usage") == "usage" else title(line, words_in(current_language()), currency)

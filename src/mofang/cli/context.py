@@ -27,7 +27,7 @@ GAP = 3  # blanks between two columns
 # kind may begin one where its place is named
 LOOKS = frozenset(("predict", "generate", "search", "serve", "sell", "invoice", "models", "runs", "trace", "verify", "costs",
                    "show"))
-KEEPS = frozenset(("customer", "key", "price", "rates", "settings"))
+KEEPS = frozenset(("customer", "key", "lease", "price", "rates", "settings"))
 
 
 @dataclass

@@ -67,10 +67,11 @@ def trace(context: Context, name: str, line: int | None, forward: bool, as_json:
 def verify(context: Context, as_json: bool) -> None:
     """Check every chain, every table and every file of the shop."""
     from mofang.core.progress import progress
+    from mofang.trade.custom_proof import verify_rooms
 
     shop = context.shop
     with progress(say("Checking", "核对中")):
-        wrong = shop.verify()
+        wrong = [*shop.verify(), *verify_rooms(shop)]
     entries, head = shop.ledger.head()
     if as_json:
         import orjson

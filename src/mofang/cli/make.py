@@ -40,6 +40,9 @@ def new(context: Context, /, path: str, as_json: bool, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value is not None}
     shop = context.shop if not context.remote and context.place else None
     if shop:
+        from mofang.fit.planning.learnt import paces
+
+        given["paces"] = paces(shop)
         given |= {"rates": shop.rates, "currency": shop.currency, "cache": shop.path / "cache"}
     made = write_recipe(path, **given)
     if as_json:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mofang.cli.context import Context, Names, listing, pass_context, when
+from mofang.core.errors import MofangError
 from mofang.core.language import say
 
 if TYPE_CHECKING:
@@ -22,20 +23,25 @@ SAMPLES = {"text": "房间很干净", "number": 1, "category": "A"}
 @click.argument("model")
 @click.option("--to", required=True, metavar="CUSTOMER", help="Who buys; made if there is no such customer.")
 @click.option("--price", default="", help="What calls cost, e.g. 5.00/1000 (default: the price that is set).")
+@click.option("--output", type=click.IntRange(1, 1000),
+              help="Models that write: how many read tokens a written one costs as.")
 @click.option("--credit", default="", help="How much may be owed in a month, e.g. ¥1000 (prepaid customers: 0).")
 @click.option("--label", default="", help="A note for yourself.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def sell(context: Context, /, model: str, to: str, price: str, credit: str, label: str, yes: bool, as_json: bool) -> None:
+def sell(context: Context, /, model: str, to: str, price: str, output: int | None, credit: str, label: str, yes: bool,
+         as_json: bool) -> None:
     """Sell a model to a customer: customer, price and live key in one. The key is shown this once.
 
     Done again it makes no second customer and no second key, and says so.
     """
     from mofang.trade import sale
 
+    if output and not price:
+        raise MofangError("output-needs-price")
     context.confirm(sale.plan_sale(context.shop, model, to, price, credit).doubts, yes)
-    sold = context.shop.act(sale.sell, model=model, to=to, price=price, credit=credit, label=label)
+    sold = context.shop.act(sale.sell, model=model, to=to, price=price, credit=credit, label=label, output=output or 0)
     if as_json:
         import orjson
 
@@ -99,7 +105,15 @@ def curl(shop: Shop, model: str, token: str, address: str) -> str:
     """A line to paste that asks the model once."""
     import json
 
-    about = shop.parts_of(shop.ledger.get(shop.named(model, "package").entry)).read_json("package.json")
+    from mofang.trade.remotes import remotes
+
+    if any(one.name == model for one in remotes(shop.control)):
+        about: dict[str, Any] = {"task": "text_generation"}
+    else:
+        about = shop.parts_of(shop.ledger.get(shop.named(model, "package").entry)).read_json("package.json")
+    if about.get("task") == "text_generation":
+        body = json.dumps({"model": model, "messages": [{"role": "user", "content": "你好"}]}, ensure_ascii=False)
+        return f"curl {address}/v1/chat/completions -H 'authorization: Bearer {token}' -d '{body}'"
     record: dict[str, Any] = {}
     for column in about.get("inputs", [{"name": "text", "role": "text"}]):
         record[column["name"]] = "BASE64" if column.get("role") == "image" else SAMPLES.get(column.get("role", "text"), 1)
@@ -112,16 +126,33 @@ def price() -> None:
     """Set and list prices; alone, the list."""
 
 
-@price.command("set")
+class Priced(click.Command):
+    """A command that wants a price, in one form or another."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Without any form of a price nothing can be set."""
+        rest = super().parse_args(ctx, args)
+        if not any(ctx.params.get(name) for name in ("price", "tiers", "volume", "package")):
+            raise click.UsageError(say("Say what it costs: PRICE, --tiers, --volume or --package.",
+                                       "请写明价格：PRICE、--tiers、--volume 或 --package。"), ctx)
+        return rest
+
+
+@price.command("set", cls=Priced)
 @click.argument("model")
-@click.argument("price")
+@click.argument("price", required=False, default="")
+@click.option("--tiers", default="", help="Graduated, each unit at its tier's price: '0-1000:2.00, 1000-:1.50'.")
+@click.option("--volume", default="", help="All units at the price of the tier that a month reaches; written like --tiers.")
+@click.option("--package", default="", help="Each package that is begun: 1000:5.00.")
+@click.option("--included", type=click.IntRange(0), default=0, help="Units a month that cost nothing.")
+@click.option("--minimum", default="", help="The least that a month with use comes to, e.g. ¥100.")
 @click.option("--starts", default="", help="From when on (2026-12-01); now if left out.")
 @click.option("--output", type=click.IntRange(1, 1000),
               help="Generators: how many read tokens a written one costs as (at first: 1).")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_context
-def price_set(context: Context, model: str, price: str, starts: str, output: int | None, yes: bool) -> None:
-    """Set what a model costs from now on, e.g. 5.00/1000. Earlier use keeps its price.
+def price_set(context: Context, /, model: str, price: str, starts: str, output: int | None, yes: bool, **plan: Any) -> None:
+    """Set what a model costs from now on, e.g. 5.00/1000, or in tiers or packages. Earlier use keeps its price.
 
     A change of the price, and one that looks like a slip, shows what it comes to and asks.
     """
@@ -130,16 +161,21 @@ def price_set(context: Context, model: str, price: str, starts: str, output: int
     from mofang.trade.sale import price_doubts
 
     name = sold_name(context.shop, model)
-    _, before, doubts = price_doubts(context.shop, name, price)
-    context.confirm(doubts, yes)
+    before = None
+    if price:
+        _, before, doubts = price_doubts(context.shop, name, price)
+        context.confirm(doubts, yes)
     made = context.shop.act(prices.price_set, model=name, price=price, starts=starts, currency=context.shop.currency,
-                            output=output or 0)
+                            output=output or 0, **plan)
     context.say("price {version} of {model}:", "{model} 的第 {version} 版价格：", version=made.version, model=made.model)
     for calls, cost in made.examples():
         context.say("  {calls} {word} {cost}", "  {calls} 次调用收费 {cost}", calls=f"{calls:,}", cost=cost,
                     word="call costs" if calls == 1 else "calls cost")
     if made.output > 1:
         context.say("  a token that is written costs as {n} that are read", "  每个生成的词元按 {n} 个读入的词元计", n=made.output)
+    if made.postpaid:
+        context.say("  what a unit costs is known when the month is over: sold on credit only, up to {most} a unit",
+                    "  单价在月末才能确定：仅适用于后付费客户，单位最高 {most}", most=made.cost(1))
     if before is not None and before.rate > made.rate:
         context.say("What was answered before keeps its price. To give some of it back:",
                     "此前的用量仍按原价。如需退还一部分：")
@@ -155,7 +191,43 @@ def price_list(context: Context, as_json: bool, as_csv: bool) -> None:
     """List all versions of all prices."""
     from mofang.trade.accounts import all_prices
 
-    rows = [{"model": one.model, "version": one.version, "per_1000": one.exact(1000), "currency": one.currency,
-             "from": when(one.from_us)} for one in all_prices(context.shop)]
-    context.table(rows, {"model": say("model", "模型"), "version": say("version", "版本"), "per_1000": say("per 1,000", "每千次"),
-                         "currency": say("currency", "货币"), "from": say("from", "生效")}, as_json=as_json, as_csv=as_csv)
+    rows = [{"model": one.model, "version": one.version, "per_1000": one.exact(1000), "kind": one.plan["kind"],
+             "currency": one.currency, "from": when(one.from_us), "plan": one.plan} for one in all_prices(context.shop)]
+    context.table(rows, {"model": say("model", "模型"), "version": say("version", "版本"), "per_1000": say("per 1,000 at most", "每千次（最高）"),
+                         "kind": say("kind", "种类"), "currency": say("currency", "货币"), "from": say("from", "生效")}, as_json=as_json, as_csv=as_csv)
+
+
+@price.command("suggest")
+@click.argument("model")
+@click.option("--volume", type=click.IntRange(1), required=True, help="Units that are expected to be sold, over which making is spread.")
+@click.option("--margin", type=click.IntRange(0, 95), default=50, show_default=True, help="Per cent of the price that should be left.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def price_suggest(context: Context, model: str, volume: int, margin: int, as_json: bool) -> None:
+    """What a model should cost: measured compute, energy and making, spread over the volume; and what each customer left."""
+    from dataclasses import asdict
+
+    from mofang.core.money import format_micros
+    from mofang.trade.suggest import suggest
+
+    found = suggest(context.shop, model, volume, margin)
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps({**asdict(found), "cost_per_1000": found.cost_per_1000}, option=orjson.OPT_INDENT_2).decode())
+        return
+
+    def money(micros: int | None) -> str:
+        return say("none", "无") if micros is None else format_micros(micros, context.shop.currency)
+
+    context.say("{model}: making {making}, {per} of it in each 1,000 of {units} units; serving 1,000 costs {serving} ({speed:.0f}/s).",
+                "{model}：制作成本 {making}，按 {units} 单位分摊，每千单位 {per}；服务每千单位 {serving}（{speed:.0f} 条/秒）。", model=found.model,
+                making=money(found.making), per=money(found.making_per_1000), units=f"{volume:,}", serving=money(found.serving_per_1000),
+                speed=found.samples_per_s)
+    context.say("For a margin of {margin}%: {price} for 1,000. Now it is {now}.", "毛利率 {margin}%：每千单位 {price}。现价：{now}。",
+                margin=margin, price=money(found.price_per_1000), now=money(found.now_per_1000))
+    rows = [{"customer": one.customer, "units": one.units, "earned": money(one.earned), "serving": money(one.serving),
+             "making": money(one.making), "margin": money(one.margin)} for one in found.shares]
+    context.table(rows, {"customer": say("customer", "客户"), "units": say("units", "计量"), "earned": say("earned", "收入"),
+                         "serving": say("serving", "服务成本"), "making": say("making, its part", "分摊的制作成本"), "margin": say("margin", "毛利")})
+    context.next(f"mofang price set {found.model} {format_micros(found.price_per_1000, context.shop.currency)}/1000")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 REASONS = {
     "errors": ("more errors than the old release", "出错多于旧发布版"),
+    "tokens": ("answers much longer or shorter than the old release's", "应答长度明显不同于旧发布版"),
     "latency": ("slower than the old release", "比旧发布版慢"),
     "quality": ("more answers judged wrong than of the old release", "被判为错误的应答多于旧发布版"),
     "agreement": ("too many answers other than the old release's", "与旧发布版不同的应答过多"),
@@ -38,6 +39,8 @@ DECISIONS = {"promote": ("promoted", "已转正"), "rollback": ("taken back", "�
 @click.option("--errors", default=0.01, show_default=True, help="Canary: by how much its error rate may be higher.")
 @click.option("--slower", default=1.5, show_default=True, help="Canary: by what factor its slowest twentieth may be slower.")
 @click.option("--agree", default=0.9, show_default=True, help="Canary: the least share of answers like the old release's.")
+@click.option("--longer", default=1.5, show_default=True,
+              help="Canary of a generator: by what factor its answers may be longer or shorter.")
 @click.option("--force", is_flag=True, help="Although the evidence speaks against it; needs --why.")
 @click.option("--why", default="", help="A reason, kept in the journal.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -139,6 +142,8 @@ def _share(row: dict[str, Any]) -> str:
 def _quality(row: dict[str, Any]) -> str | None:
     if row["judged"]:
         return say("{right}/{judged} right", "{right}/{judged} 正确", right=row["right"], judged=row["judged"])
+    if row.get("tokens_p50") is not None and not row["compared"]:
+        return say("{n:g} tokens (p50)", "{n:g} 词元（p50）", n=row["tokens_p50"])
     if row["compared"]:
         return say("{same}/{compared} alike", "{same}/{compared} 一致", same=row["same"], compared=row["compared"])
     return None

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mofang.cli import terms
 from mofang.cli.context import Context, Names, NewFile, listing, pass_context, when
 from mofang.core.language import say
 
@@ -130,6 +131,9 @@ def customer_credit_note(context: Context, customer: str, amount: str, reason: s
                 money=format_micros(made.micros, shop.currency),
                 again=say(" (already booked; nothing changed)", "（此前已登记，没有重复）") if made.repeated else "")
     context.next(f"mofang invoice {shlex.quote(customer)} --preview", "mofang customer")
+
+
+terms.add_to(customer)
 
 
 @click.group(cls=Names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,7 +23,7 @@ from mofang.core.language import say
 @click.option("--admin-port", type=click.IntRange(0, 65535), help="A second port, on loopback only, for /metrics.")
 @click.option("--grpc-port", type=click.IntRange(0, 65535), help="A port for the Open Inference Protocol over gRPC.")
 @click.option("--memory", "memory_mb", type=click.IntRange(1),
-              help="Megabytes for models; what does not fit opens when asked for.")
+              help="Megabytes for models, of all workers together; what does not fit opens when asked for.")
 @click.option("--ray", is_flag=True, help="The workers are replicas of Ray Serve (docs/deploy.md).")
 @click.option("--ray-address", default="local", show_default=True, help="A cluster to join instead of starting one here.")
 @click.option("--worker", hidden=True, help="Handles that a supervisor gave.")
@@ -40,27 +41,32 @@ def serve(context: Context, models: tuple[str, ...], host: str, port: int, worke
 
     if (tls_cert is None) != (tls_key is None):
         raise MofangError("tls-half")
-    if (workers > 1 or ray) and (admin_port, grpc_port) != (None, None):
-        raise MofangError("ports-of-one-process")
     shop = context.shop
     if worker is not None:
-        channel, slots, address = worker.split(",", 2)
-        serve_handed(shop, models, int(channel), int(slots), address, certificate=tls_cert, private_key=tls_key)
+        serve_handed(shop, models, worker, certificate=tls_cert, private_key=tls_key, memory_mb=memory_mb or 0)
         return
-
-    def ready(address: str) -> None:
-        click.echo(say("Serving on {address}  (Ctrl-C stops, after finishing what has begun)",
-                       "服务已启动：{address} （Ctrl-C 停止，会先完成已开始的请求）", address=address))
-        sys.stdout.flush()
-
     if ray:
         from mofang.on_ray import serve_on_ray
 
-        serve_on_ray(shop, models, workers, host, port, address=ray_address, ready=ready)
+        if tls_cert is not None or grpc_port is not None:
+            raise MofangError("ray-not-with", flags="--tls-cert" if tls_cert is not None else "--grpc-port")
+        serve_on_ray(shop, models, workers, host, port, address=ray_address, ready=told, admin_port=admin_port,
+                     memory_mb=memory_mb or 0)
         return
+    settings: dict[str, Any] = {"host": host, "port": port, "ready": told, "certificate": tls_cert, "private_key": tls_key,
+                                "admin_port": admin_port, "grpc_port": grpc_port, "memory_mb": memory_mb or 0}
     if workers == 1:
-        serve_one(shop, list(models), host=host, port=port, ready=ready, certificate=tls_cert, private_key=tls_key,
-                  admin_port=admin_port, grpc_port=grpc_port, memory_mb=memory_mb or 0)
-    elif status := serve_many(shop, list(models), workers, host=host, port=port, ready=ready, certificate=tls_cert,
-                              private_key=tls_key):
+        serve_one(shop, list(models), **settings)
+    elif status := serve_many(shop, list(models), workers, **settings):
         sys.exit(status)
+
+
+def told(address: str, *, admin: str = "", grpc: str = "") -> None:
+    """Say where it answers."""
+    click.echo(say("Serving on {address}  (Ctrl-C stops, after finishing what has begun)",
+                   "服务已启动：{address} （Ctrl-C 停止，会先完成已开始的请求）", address=address))
+    if admin:
+        click.echo(say("  metrics  {address}/metrics, from this machine only", "  指标  {address}/metrics，仅限本机", address=admin))
+    if grpc:
+        click.echo(say("  gRPC     {address}", "  gRPC  {address}", address=grpc))
+    sys.stdout.flush()

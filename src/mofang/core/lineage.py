@@ -40,7 +40,8 @@ def lineage_cost(ledger: Ledger, *entries: str) -> dict[str, Any]:
             continue
         named = [given["entry"] for given in [*body.get("inputs", []), *body.get("nested", [])]]
         waiting += [(shop, one) for one in [*named, *(body[name] for name in ("returned", "of") if body.get(name))]]
-        if brought := body.get("foreign"):
+        brought = body.get("foreign")
+        if brought and not brought.get("room"):  # what a customer's room took is this shop's own cost already
             waiting.append((brought["shop"], brought["entry"]))
         own = body.get("cost", {}).get("own")
         if own is None or body.get(

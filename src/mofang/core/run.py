@@ -104,7 +104,8 @@ class Run:
 
     def _private(self, part: str) -> bool:
         """True if this part of what the run makes can hold personal data and the shop encrypts that."""
-        return self.shop.encrypts and self.spec.output is not None and is_private(self.spec.output.kind, part)
+        personal = self.spec.output is not None and is_private(self.spec.output.kind, part)
+        return self.shop.encrypts_all or (self.shop.encrypts and personal)
 
     @property
     def inputs(self) -> list[Artifact]:

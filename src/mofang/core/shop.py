@@ -119,7 +119,12 @@ class Shop:
     @property
     def encrypts(self) -> bool:
         """Whether what can hold personal data is encrypted when it is stored; an older shop says so in its settings."""
-        return self.settings.get("encrypt") == "on"
+        return self.settings.get("encrypt") in ("on", "all")
+
+    @property
+    def encrypts_all(self) -> bool:
+        """Whether everything is encrypted when it is stored, models too: in a customer's room."""
+        return self.settings.get("encrypt") == "all"
 
     @property
     def rates(self) -> dict[str, Any]:

@@ -145,8 +145,11 @@ def _image(value: object, at: str) -> bytes:
 
 
 def _unicode(value: str, at: str) -> str:
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise MofangError("text-not-unicode", at=at)
+    if not value.isascii():
+        try:
+            value.encode()  # what cannot be written as UTF-8 holds half of a surrogate pair
+        except UnicodeEncodeError:
+            raise MofangError("text-not-unicode", at=at) from None
     return value
 
 

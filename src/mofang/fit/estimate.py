@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mofang.core.canonical import write_durably
@@ -83,8 +84,11 @@ class RunEstimate:
         }
 
 
-def estimate_run(finding: Finding, *, budget_s: float, cache: Path | None = None) -> RunEstimate:
-    """What ``mofang run`` will take with this budget; ``cache`` is a folder that remembers the probe."""
+def estimate_run(
+    finding: Finding, *, budget_s: float, cache: Path | None = None, paces: Mapping[str, float] | None = None
+) -> RunEstimate:
+    """What ``mofang run`` will take with this budget; ``cache`` is a folder that remembers the probe, ``paces`` are what the
+    shop's runs taught of each kind of model (``planning.learnt``)."""
     machine = machine_speed(cache)
     rows = float(max(finding.whole, finding.rows))
     classes = finding.task in CLEAN
@@ -106,7 +110,7 @@ def estimate_run(finding: Finding, *, budget_s: float, cache: Path | None = None
     }
     steps = {name: seconds * machine.slowness for name, seconds in plain.items() if name != "package"}
     steps["package"] = PACKAGE_S
-    search_s, tried, binds = search(finding.task, size, machine, budget_s, TRAIN_SHARE * decode_s * machine.slowness)
+    search_s, tried, binds = search(finding.task, size, machine, budget_s, TRAIN_SHARE * decode_s * machine.slowness, paces or {})
     steps["select"] = search_s
     return RunEstimate(sum(steps.values()), steps, binds, tried)
 
@@ -127,7 +131,7 @@ def size_told(finding: Finding, rows: int) -> Size:
 
 
 def search(
-    task: str, size: Size, machine: Machine, budget_s: float, decode_s: float = 0.0
+    task: str, size: Size, machine: Machine, budget_s: float, decode_s: float = 0.0, paces: Mapping[str, float] = MappingProxyType({})
 ) -> tuple[float, tuple[str, ...], bool]:
     """(seconds, kinds tried, whether the budget ends it) of ``select`` by its own rules: cheap to dear, what does not fit
     into what is left is passed over, the first is shortened to the budget."""
@@ -135,7 +139,7 @@ def search(
     from mofang.fit.tasks import candidates
 
     proposed = candidates(task, size)
-    told = {family: family.estimate(size).seconds(machine.rate) for family in proposed}
+    told = {family: family.estimate(size).seconds(machine.rate) * paces.get(family.tag, 1.0) for family in proposed}
     if any(one.starts_ahead and is_dear(one, told[one], size, budget_s) for one in proposed):  # it gets all that is left
         early = [one for one in sorted(proposed, key=lambda one: told[one]) if told[one] <= FIRST_SHARE * budget_s]
         ahead = [one.tag for one in proposed if one.starts_ahead]
@@ -151,7 +155,7 @@ def search(
         if refuses(family, size):
             spent, left = spent + REFUSED_S, max(0.0, left - REFUSED_S)
             continue
-        took = really(family, size, machine) + decode_s
+        took = (told[family] if family.tag in paces else really(family, size, machine)) + decode_s
         if family.tag in TORCH and not loaded:
             took, loaded = took + TORCH_S * machine.slowness, True
         limit = left / 2 if first else left

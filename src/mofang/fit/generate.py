@@ -10,7 +10,7 @@ from pydantic import Field
 
 from mofang.core.artifact import Artifact
 from mofang.core.personal import holds_personal_data
-from mofang.core.run import Run
+from mofang.core.run import Run, used
 from mofang.core.stage import stage
 from mofang.data.records import RecordReader, Records
 from mofang.fit.train import Model
@@ -51,15 +51,21 @@ def generate(
     from mofang.fit.generation.opened import open_generator
     from mofang.fit.generation.renewed import read_rows
     from mofang.fit.generation.writer import Manner, kept
+    from mofang.fit.planning.writing import Answers, foresee_writing
 
+    began_s = used()[0]
     opened = open_generator(model)
     column = opened.encoder.columns[0]
     rows = [{column: row[prompt or column]} for row in read_rows(prompts, (prompt or column,))]
     ids = [one for batch in RecordReader(prompts).batches(media=False, columns=[]) for one in batch.column("id")]
     manner = Manner(max_tokens, temperature, top_k, top_p, tuple(stop), seed)
+    most, asked = kept(manner, opened.context), [len(one) for one in opened.prompts(rows)]
+    told = Answers(len(rows), sum(min(one, most) for one in asked) / max(1, len(rows)),
+                   min(max_tokens, opened.context - 1), temperature > 0)
+    run.measure(**foresee_writing(run, opened.about["architecture"]["config"], told, used()[0] - began_s))
     with run.progress("Writing", "生成中", total=len(rows)) as bar:
         answers = opened.answer(rows, manner, bar.advance)
-    cut = [max(0, len(one) - kept(manner, opened.context)) for one in opened.prompts(rows)]
+    cut = [max(0, one - most) for one in asked]
     table = {
         "id": ids,
         "text": [one.text for one in answers],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from mofang.core.run import Run
+from mofang.core.run import Run, used
 from mofang.core.stage import stage
 from mofang.data.records import Records
 from mofang.fit.train import Model
@@ -59,13 +59,13 @@ def prefer(
     from mofang.fit.loop.loop import Plan
     from mofang.fit.loop.machine import threads
 
-    rows = read_rows(records, (prompt, chosen, rejected))
+    began_s, rows = used()[0], read_rows(records, (prompt, chosen, rejected))
     train, held = sides_of([str(one[prompt]) for one in rows], validation, seed)
     opened = open_generator(model)
     torch.set_num_threads(threads())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run.measure(**_foreseen(run, opened, rows, (prompt, chosen, rejected), adapt, tokens, seconds,
-                            (epochs * len(train), len(held))))
+                            (epochs * len(train), len(held)), began_s))
     named = {"train": [rows[one] for one in train], "validation": [rows[one] for one in held]}
     pairs = {
         side: _pairs(opened, some, (prompt, chosen, rejected), run.scratch / REFERENCE.format(side=side), device)
@@ -88,7 +88,7 @@ def prefer(
 
 
 def _foreseen(run: Run, opened: Opened, rows: list[Record], names: tuple[str, str, str], adapt: str, tokens: int,
-              seconds: float, counts: tuple[int, int]) -> dict[str, Any]:
+              seconds: float, counts: tuple[int, int], began_s: float) -> dict[str, Any]:
     """What it will take, from the lengths of the first pairs; ``counts`` are pairs learnt from in all epochs, and held out."""
     from mofang.fit.generation.answers import read_conversations
     from mofang.fit.planning.ahead import foresee_preferring
@@ -101,7 +101,7 @@ def _foreseen(run: Run, opened: Opened, rows: list[Record], names: tuple[str, st
     return foresee_preferring(
         run, opened.about["architecture"]["config"], adapt=adapt, learnt_tokens=counts[0] * pair,
         read_tokens=(len(rows) + counts[1]) * pair, positions=tokens, context=max(8, min(longest, opened.context)),
-        seconds=seconds)
+        seconds=seconds, spent_s=used()[0] - began_s)
 
 
 def _pairs(opened: Opened, rows: list[Record], names: tuple[str, str, str], place: Path, device: torch.device) -> Preferred:

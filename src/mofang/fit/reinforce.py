@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from mofang.core.run import Run
+from mofang.core.run import Run, used
 from mofang.core.stage import stage
 from mofang.data.records import Records
 from mofang.engine.arrays import Array
@@ -90,12 +91,13 @@ def _teach(run: Run, model: Model, judge: Graph | None, asked: tuple[Records, st
     from mofang.fit.loop.machine import threads
     from mofang.fit.networks.generator import Generator
 
-    records, prompt, validation = asked
+    began_s, (records, prompt, validation) = used()[0], asked
     reward, seed = how.reward, how.plan.seed
     judging = None if judge is None or not reward.asks else Predictor(judge)
     reward.require(judging)
     opened, reference = open_generator(model), open_generator(model).network
     train, held = _prompts(opened, records, prompt, reward, validation, seed)
+    run.measure(**_foreseen(run, opened, (train, held), how, used()[0] - began_s))
     torch.set_num_threads(threads())
 
     def rate(answers: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Array:
@@ -115,6 +117,22 @@ def _teach(run: Run, model: Model, judge: Graph | None, asked: tuple[Records, st
     taught = {"reward": reward.to_dict(), "group": how.terms.group, "kl": how.terms.kl, "adapt": how.adapting.kind,
               "seed": seed, "rows": {"train": len(train), "validation": len(held)}}
     write_renewed(run, model, fitted, taught, "reward", seed)
+
+
+def _foreseen(run: Run, opened: Opened, sides: tuple[Prompts, Prompts], how: _Learning, spent_s: float) -> dict[str, Any]:
+    """What it will take, if every answer becomes as long as it may."""
+    from mofang.fit.planning.writing import Answers, foresee_reinforcing
+
+    plan, terms, context = how.plan, how.terms, opened.context
+    answered = min(how.manner.max_tokens, context - 1)
+    told = []
+    for prompts in sides:
+        lengths = [min(len(one), context - min(answered, context // 2)) for one in prompts.ids]
+        told.append(Answers(len(lengths), sum(lengths) / max(1, len(lengths)), answered, how.manner.temperature > 0))
+    steps = plan.epochs * math.ceil(len(sides[0]) / plan.rows)
+    rolled = replace(told[0], prompts=min(plan.rows, len(sides[0])) * terms.group)
+    return foresee_reinforcing(run, opened.about["architecture"]["config"], rolled, told[1], adapt=how.adapting.kind, steps=steps,
+                               updates=terms.updates, times=plan.epochs + 1, seconds=plan.seconds, spent_s=spent_s)
 
 
 def _prompts(

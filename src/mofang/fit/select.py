@@ -22,6 +22,7 @@ from mofang.fit.family import Family
 from mofang.fit.loop.deadline import deadline_in
 from mofang.fit.loop.machine import multiply_rate
 from mofang.fit.loop.probe import known_choices, probe
+from mofang.fit.planning.learnt import paces
 from mofang.fit.size import Size, size_of
 from mofang.fit.tasks import candidates
 from mofang.fit.train import Model, train
@@ -56,7 +57,7 @@ def select(
 
     A family whose estimate is larger than what is left is passed over, and one that does not suit the data is
     passed over with its reason; both stand in the table. A larger budget later reuses what was trained and
-    goes on from there. The first one is shortened to the budget where it would take longer, so that there is
+    goes on from there. An estimate is corrected by what earlier runs of the shop took on this machine. The first one is shortened to the budget where it would take longer, so that there is
     a model at the end. ``families`` names the candidates; left empty, the task proposes them.
 
     Where a pretrained encoder that reads the texts' language is installed, the machine is probed, and it comes after the cheapest
@@ -70,7 +71,8 @@ def select(
     size = size_of(snapshot)
     rate = run.once("rate", multiply_rate)
     proposed = families or candidates(snapshot.read_json("about.json")["task"], size)
-    estimates = {family: family.estimate(size).seconds(rate) for family in proposed}
+    learnt = run.once("paces", lambda: paces(run.shop))
+    estimates = {one: one.estimate(size).seconds(rate) * learnt.get(one.tag, 1.0) for one in proposed}
     ordered = sorted(proposed, key=lambda family: estimates[family])
     expected_s = expected([estimates[family] for family in ordered], budget_s)
     if expected_s >= ANNOUNCED_S:
@@ -81,7 +83,7 @@ def select(
             minutes=f"{expected_s / 60:.1f}",
             budget=f"{budget_s / 60:.1f}",
         )
-    trial = Trial(run, snapshot, seed, budget_s)
+    trial = Trial(run, snapshot, seed, budget_s, learnt)
     trial.search(ordered, estimates, size, rate)
     if not trial.models:
         trial.explain(ordered[0], estimates[ordered[0]])
@@ -90,6 +92,7 @@ def select(
     run.measure(
         candidates=trial.table,
         chosen=trial.table[chosen]["family"],
+        paces={family.tag: learnt[family.tag] for family in proposed if family.tag in learnt},
         budget_s=budget_s,
         metric=trial.table[chosen]["metric"],
         validation=trial.table[chosen]["validation"],
@@ -111,9 +114,9 @@ class Trial:
     budget.
     """
 
-    def __init__(self, run: Run, snapshot: Snapshot, seed: int, budget_s: float) -> None:
+    def __init__(self, run: Run, snapshot: Snapshot, seed: int, budget_s: float, learnt: Mapping[str, float]) -> None:
         self.run, self.snapshot, self.seed, self.budget_s = run, snapshot, seed, budget_s
-        self.left_s = budget_s
+        self.left_s, self.paces = budget_s, learnt
         self.table: list[dict[str, Any]] = []
         self.models: dict[int, Model] = {}
         self.refusals: list[MofangError] = []
@@ -215,14 +218,15 @@ class Trial:
         """Train on two parts of the rows; None where there is no time for it or its curve stays below the best model."""
         self.tried.add(family)
         row: dict[str, Any] = {"family": family.tag, "settings": family.to_dict()}
-        row["estimate_s"] = round(family.estimate(size).seconds(rate), 1)
+        pace = self.paces.get(family.tag, 1.0)
+        row["estimate_s"] = round(family.estimate(size).seconds(rate) * pace, 1)
         self.table.append(row)
         place = len(self.table) - 1
         if not self.run.once(f"take-{place}", lambda: self.left_s > RUNG_SHARE * self.budget_s):
             row |= self._skipped(row["estimate_s"])
             return None
         meant_s = min(RUNG_SHARE * self.budget_s, self.left_s / 3)
-        tried = self.run.once(f"rung-{place}", lambda: rung(family, size, rate, meant_s))
+        tried = self.run.once(f"rung-{place}", lambda: rung(family, size, rate, meant_s / pace))
         points, spent = [], []
         for number, part in enumerate(tried):
             seen: dict[str, Any] = {}

@@ -113,7 +113,7 @@ def train(
     _require_loop(family, learning)
     start = _start(run, base, family)
     headline = task_named(about["task"]).headline(_counts(snapshot, about))
-    run.measure(**foresee(run, snapshot, family, learning, start, folds, seconds))
+    run.measure(**foresee(run, snapshot, family, learning, start, folds, seconds, part))
     material = read_material(snapshot, headline)
     if part < 1:
         material = part_of(material, part, seed)

@@ -59,12 +59,14 @@ def write_recipe(
     rates: Mapping[str, Any] | None = None,
     currency: str = "CNY",
     cache: Path | None = None,
+    paces: Mapping[str, float] | None = None,
     **given: str,
 ) -> Made:
     """Look at a source and write its recipe; nothing is ever overwritten.
 
     ``given`` are the other flags of ``sniff``. On a terminal the licence and the origin are asked for; elsewhere the
-    licence becomes ``unknown``. ``rates`` are the shop's, ``cache`` the folder that remembers how fast the machine is.
+    licence becomes ``unknown``. ``rates`` are the shop's, ``cache`` the folder that remembers how fast the machine is,
+    ``paces`` what its earlier runs taught.
     """
     from mofang.fit.estimate import estimate_run
 
@@ -75,7 +77,7 @@ def write_recipe(
         raise MofangError("recipe-exists", path=str(place))
     licence, origin = _ask(licence, origin)
     text = recipe_text(finding, place, licence, origin)
-    estimate = estimate_run(finding, budget_s=BUDGET_S, cache=cache).to_dict(rates or {}, currency)
+    estimate = estimate_run(finding, budget_s=BUDGET_S, cache=cache, paces=paces).to_dict(rates or {}, currency)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with place.open("x", encoding="utf-8") as file:

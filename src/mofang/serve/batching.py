@@ -28,10 +28,11 @@ Answers = list[dict[str, Any]]
 Predict = Callable[[list[dict[str, Any]]], Answers]
 Done = Callable[[Answers | MofangError], None]
 
-WAIT_MAX_S = 0.5     # a record that would wait longer is not taken from who has most of the queue
+WAIT_MAX_S = 0.35    # a record that would wait longer is not taken from who has most of the queue
 FLOOR = 64           # so many records may always wait, however slow the model, and
 FULL = 2             # so many full batches for each stream
 LEARN = 0.2          # how much the newest batch says about the pace
+LIGHT_S = 100e-6     # a model that needs less for a record is run where its records come from: a thread's turn costs more
 HIGH, NORMAL, LOW = 0, 1, 2
 TURN = 8             # every so many tickets the lines are looked at in the opposite order, so that none starves
 
@@ -97,6 +98,7 @@ class Batcher:
         self._by_account: dict[str, int] = {}  # the same by who sent them
         self._floor = max(FLOOR, FULL * streams * batch_max)
         self._closing = False
+        self._gathered: list[Ticket] = []  # for a light model, until its caller's turn ends
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._work, name=f"engine-{n}", daemon=True) for n in range(streams)]
         for thread in self._threads:
@@ -104,14 +106,20 @@ class Batcher:
 
     def submit(
         self, records: list[dict[str, Any]], done: Done, *, deadline_s: float, gone: Callable[[], bool] = never,
-        account: str = "", priority: int = NORMAL,
+        account: str = "", priority: int = NORMAL, soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> Ticket:
         """Queue one caller's records; ``done`` is called once, from another thread, with the answers or the error.
 
-        ``deadline_s`` is on the clock of ``time.monotonic``. Refuses at once as ``check`` does.
+        ``deadline_s`` is on the clock of ``time.monotonic``. Refuses at once as ``check`` does. A caller with an event loop may
+        give its ``call_soon``: a light model is then run there, with all that came in the same turn.
         """
         ticket = Ticket(records, done, deadline_s, gone, account)
         count = len(records)
+        if soon is not None and count == 1 and self._light and not self._waiting and not self._closing:
+            self._gathered.append(ticket)
+            if len(self._gathered) == 1:
+                soon(self._run_gathered)
+            return ticket
         with self._lock:
             self._check(count, account, deadline_s)
             self._waiting += count
@@ -126,8 +134,27 @@ class Batcher:
         ``busy`` (503) where the queue is full, ``waiting-too-many`` (429) where it is long and most of it is this account's
         own, ``too-late`` where the deadline would pass in it, ``closing``.
         """
+        if self._waiting or self._closing:
+            with self._lock:
+                self._check(1, account, deadline_s)
+
+    def refusal(self, count: int, account: str, deadline_s: float) -> tuple[str, int]:
+        """With which code so many records more of this account are refused now, and how many wait; "" where they may come."""
         with self._lock:
-            self._check(1, account, deadline_s)
+            code, waiting = self._fault(count, account, deadline_s)
+            if code:
+                self.refused[code] += 1
+            return code, waiting
+
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody may have to be refused; a look that costs next to nothing and may be a moment old."""
+        waiting = self._waiting
+        return waiting > self._floor and waiting * self._record_s > self.wait_max_s or waiting >= self.queue_max
+
+    @property
+    def _light(self) -> bool:
+        return 0 < self._record_s * self.streams < LIGHT_S
 
     @property
     def waiting(self) -> int:
@@ -140,23 +167,27 @@ class Batcher:
         return self._waiting * self._record_s
 
     def _check(self, count: int, account: str, deadline_s: float) -> None:
+        code, waiting = self._fault(count, account, deadline_s)
+        if code:
+            self.refused[code] += 1
+            raise MofangError(code, waiting=waiting)
+
+    def _fault(self, count: int, account: str, deadline_s: float) -> tuple[str, int]:
+        """Why so many records more may not wait, and how many do; called with the lock in hand."""
         if self._closing:
-            raise MofangError("closing")
+            return "closing", self._waiting
         if not self._waiting:
-            return
+            return "", 0
         if self._waiting + count > self.queue_max:
-            self._refuse("busy", waiting=self._waiting)
+            return "busy", self._waiting
         wait_s = self._waiting * self._record_s
         if wait_s > self.wait_max_s and self._waiting > self._floor:
             own = self._by_account.get(account, 0)
             if 2 * own >= self._waiting:
-                self._refuse("waiting-too-many", waiting=own)
+                return "waiting-too-many", own
         if wait_s and 0 < deadline_s - time.monotonic() < wait_s:
-            self._refuse("too-late")
-
-    def _refuse(self, code: str, **values: Any) -> None:
-        self.refused[code] += 1
-        raise MofangError(code, **values)
+            return "too-late", self._waiting
+        return "", self._waiting
 
     def close(self, drain_s: float = 10.0) -> None:
         """Take nothing new, finish what is queued within the time, refuse the rest, end the threads."""
@@ -180,6 +211,15 @@ class Batcher:
                 batch.append(another)
                 size += len(another.records)
             self._left(batch)
+            fault = attempt(partial(self._serve, batch))
+            if fault is not None:
+                log.error("a batch of %d could not be handed over", len(batch), exc_info=fault)
+
+    def _run_gathered(self) -> None:
+        """A light model's records of one turn of the event loop, on its thread."""
+        gathered, self._gathered = self._gathered, []
+        for begin in range(0, len(gathered), self.batch_max):
+            batch = gathered[begin : begin + self.batch_max]
             fault = attempt(partial(self._serve, batch))
             if fault is not None:
                 log.error("a batch of %d could not be handed over", len(batch), exc_info=fault)

@@ -35,6 +35,8 @@ TABLES = (
         right_ones bigint not null, primary key(trial, release))""",
     """create table if not exists deploy_latency(trial text not null, release text not null, step integer not null,
         requests bigint not null, primary key(trial, release, step))""",
+    """create table if not exists deploy_written(trial text not null, release text not null, step integer not null,
+        answers bigint not null, primary key(trial, release, step))""",
     """create table if not exists deploy_look(trial text primary key, looks integer not null, decision text not null,
         reasons text not null)""",
 )
@@ -60,6 +62,10 @@ def fold_deploy(db: Database, rows: list[Row]) -> None:
                 requests=deploy_latency.requests+excluded.requests""",
                     [(body["trial"], body["release"], int(step), count)
                      for step, count in sorted(body.get("latency", {}).items())])
+            db.many("""insert into deploy_written values(?,?,?,?) on conflict(trial, release, step) do update set
+                answers=deploy_written.answers+excluded.answers""",
+                    [(body["trial"], body["release"], int(step), count)
+                     for step, count in sorted(body.get("written", {}).items())])
 
 
 def routes(db: Database) -> list[Route]:
@@ -86,6 +92,8 @@ def seen_of(db: Database, trial: str) -> dict[str, Seen]:
         found[release] = Seen(int(requests), int(errors), int(compared), int(same), int(judged), int(right))
     for release, step, count in db.rows("select release, step, requests from deploy_latency where trial=?", (trial,)):
         found[release].latency[int(step)] = int(count)
+    for release, step, count in db.rows("select release, step, answers from deploy_written where trial=?", (trial,)):
+        found[release].written[int(step)] = int(count)
     return found
 
 
@@ -120,6 +128,7 @@ def deploy_set(
     canary: Percent = 5, shadow: bool = False, sticky: Literal["request", "customer"] = "request",
     after: Annotated[int, Bounds(ge=10, le=10_000_000)] = 500, errors: Ratio = 0.01,
     slower: Annotated[float, Bounds(ge=1, le=100, finite=True)] = 1.5, agree: Ratio = 0.9, force: bool = False,
+    longer: Annotated[float, Bounds(ge=1, le=100, finite=True)] = 1.5,
     why: Annotated[str, Bounds(max_length=300)] = "",
 ) -> Route:
     """Put releases on sale under their model's name: one alone, one beside the old (canary, shadow), or several (A/B).
@@ -131,7 +140,7 @@ def deploy_set(
     model = named[0].name
     if others := [str(one) for one in named if one.name != model]:
         raise MofangError("release-other-model", model=model, other=others[0])
-    rule = Rule(after, errors, slower, agree)
+    rule = Rule(after, errors, slower, agree, longer=longer)
     with turn(act, JOURNAL) as db:
         before = route_of(db, model) or _first(shop, model, named[0])
         _refuse_doubtful(shop, named, before, force, why)

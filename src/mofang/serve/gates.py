@@ -1,15 +1,15 @@
 """Whether a release may be sold, grow or must go back: pure functions over evidence, with their significance tests.
 
 Evidence is counted (``Seen``): requests, errors, latencies in steps of five per cent, answers as the other release gives
-them, answers that somebody has judged. A canary is looked at when its requests have doubled since the last look, and the
-looks share one chance of a false alarm (an alpha-spending rule: look k gets alpha / (k (k + 1)), which sums to alpha), so
-that looking often does not take back a good release.
+them, answers that somebody has judged, and of what writes the lengths of its answers. A canary is looked at when its
+requests have doubled since the last look, and the looks share one chance of a false alarm (an alpha-spending rule: look k
+gets alpha / (k (k + 1)), which sums to alpha), so that looking often does not take back a good release.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ FIRST_LOOK = 10  # requests of the new release
 SHORTEST_S, STEP, BUCKETS = 50e-6, 1.05, 290  # as in web/statistics.py: up to a minute
 TAIL = 0.05
 SLOWER_FROM = 50  # answers: the first ones of a release that has just been opened are slow in every release
+SLACK_TOKENS = 4  # an answer longer or shorter by less is no reason
 SLACK_MS = 10.0   # a tail longer by less is no reason, whatever the factor: few requests meet colder caches
 
 Decision = Literal["promote", "rollback", "wait"]
@@ -26,7 +27,7 @@ Decision = Literal["promote", "rollback", "wait"]
 
 @dataclass
 class Seen:
-    """What was seen of one release: counts, and requests by step of latency."""
+    """What was seen of one release: counts, requests by step of latency, written answers by step of their tokens."""
 
     requests: int = 0
     errors: int = 0
@@ -35,10 +36,25 @@ class Seen:
     judged: int = 0
     right: int = 0
     latency: dict[int, int] = field(default_factory=dict)
+    written: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def answers(self) -> int:
+        """Answers whose tokens were counted."""
+        return sum(self.written.values())
+
+    def tokens(self, share: float) -> float | None:
+        """The tokens below which this share of the written answers lies; None where nothing was written."""
+        return _quantile(self.written, share, tokens_of)
+
+    def beyond(self, least: float, most: float) -> tuple[int, int]:
+        """Written answers that are shorter than the one, and longer than the other."""
+        return (sum(count for step, count in self.written.items() if tokens_of(step) < least),
+                sum(count for step, count in self.written.items() if tokens_of(step) > most))
 
     def quantile_ms(self, share: float) -> float | None:
         """The latency below which this share of the answers lies; None where nothing was answered."""
-        return _quantile(self.latency, share)
+        return _quantile(self.latency, share, ms_of)
 
     def slower_than(self, milliseconds: float) -> int:
         """Answers that took longer."""
@@ -64,13 +80,34 @@ def ms_of(step: int) -> float:
     return SHORTEST_S * STEP ** (step + 1) * 1000
 
 
-def _quantile(latency: Mapping[int, int], share: float) -> float | None:
-    total, sum_ = sum(latency.values()), 0
-    for step, count in sorted(latency.items()):
+def step_of_tokens(tokens: int) -> int:
+    """The step of an answer's length: 0 of none, then five per cent each."""
+    return 0 if tokens < 1 else 1 + round(math.log(tokens) / math.log(STEP))
+
+
+def tokens_of(step: int) -> float:
+    """The tokens of a step."""
+    return round(STEP ** (step - 1), 1) if step else 0.0
+
+
+def _quantile(counts: Mapping[int, int], share: float, value: Callable[[int], float]) -> float | None:
+    total, sum_ = sum(counts.values()), 0
+    for step, count in sorted(counts.items()):
         sum_ += count
         if sum_ >= share * total:
-            return round(ms_of(step), 3)
+            return round(value(step), 3)
     return None
+
+
+def lengths(old: Seen, new: Seen, longer: float) -> float:
+    """The chance of so many answers outside the old release's span of lengths, widened by a factor; two sides.
+
+    The span holds nine tenths of the old release's answers; what writes nothing, or without an end, falls outside.
+    """
+    low, high = old.tokens(TAIL), old.tokens(1 - TAIL)
+    assert low is not None and high is not None
+    short, long = new.beyond(min(low / longer, low - SLACK_TOKENS), max(high * longer, high + SLACK_TOKENS))
+    return min(1.0, 2 * min(binomial(short, new.answers, TAIL), binomial(long, new.answers, TAIL)))
 
 
 def fisher(more: int, of: int, than: int, among: int) -> float:
@@ -134,6 +171,9 @@ def weigh(old: Seen, new: Seen, rule: Rule, looks: int) -> Verdict:
     before = old.quantile_ms(1 - TAIL)
     if before is not None and new.requests >= SLOWER_FROM:
         tests["latency"] = binomial(new.slower_than(max(before * rule.slower, before + SLACK_MS)), new.requests, TAIL)
+    writes = min(new.answers, old.answers) >= SLOWER_FROM
+    if writes:
+        tests["tokens"] = lengths(old, new, rule.longer)
     if new.judged and old.judged:
         tests["quality"] = fisher(new.judged - new.right, new.judged, old.judged - old.right, old.judged)
     else:
@@ -149,7 +189,7 @@ def weigh(old: Seen, new: Seen, rule: Rule, looks: int) -> Verdict:
     excess = difference(new.errors, asked, old.errors, asked_old)[2] if asked_old else wilson(new.errors, asked)[1]
     if excess > rule.errors:
         waits.append("errors-not-excluded")
-    if not (new.judged and old.judged) and not new.compared:
+    if not (new.judged and old.judged) and not new.compared and not writes:
         waits.append("no-quality-evidence")
     return Verdict("wait", tuple(waits), figures) if waits else Verdict("promote", ("as-good",), figures)
 
@@ -158,7 +198,8 @@ def summary(seen: Seen) -> dict[str, Any]:
     """The counts of a release, as journals and reports show them."""
     return {"requests": seen.requests, "errors": seen.errors, "p50_ms": seen.quantile_ms(0.5),
             "p95_ms": seen.quantile_ms(0.95), "p99_ms": seen.quantile_ms(0.99), "same": seen.same,
-            "compared": seen.compared, "right": seen.right, "judged": seen.judged}
+            "compared": seen.compared, "right": seen.right, "judged": seen.judged,
+            **({"tokens_p50": seen.tokens(0.5), "tokens_p95": seen.tokens(0.95)} if seen.written else {})}
 
 
 def versus(first: Seen, other: Seen) -> dict[str, Any]:

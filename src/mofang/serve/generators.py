@@ -207,7 +207,8 @@ def _told(logits: Array) -> Steps:
 def _forced(source: Source, records: Sequence[Any]) -> tuple[list[list[int]], list[list[int]]]:
     """Prompts, and the answer whose steps are forced on every form: of the first the network's own, of the others the
     beginning of another prompt."""
-    prompts = [source.prompt(one) for one in records]
+    room = source.context - min(ANSWER_TOKENS, source.context // 2)
+    prompts = [source.prompt(one)[-room:] for one in records]  # a long one is cut as the writer below cuts it
     end = min(source.opened.encoder.ends, default=0)
     answers = [one.ids or [end] for one in _written(source.opened, prompts[:WRITTEN])]
     answers += [prompts[(number + 1) % len(prompts)][:ANSWER_TOKENS] or [end] for number in range(len(answers), len(prompts))]

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from math import hypot
+from operator import mul
 from typing import Any, Protocol
 
 from mofang.core.database import Database
@@ -20,17 +22,19 @@ from mofang.core.errors import MofangError
 from mofang.core.journal import Journals, NewRow
 from mofang.serve.boundary import attempt
 from mofang.serve.deploy import JOURNAL, looks_of, route_of, routes, seen_of, settled
-from mofang.serve.gates import Seen, look_due, step_of, weigh
+from mofang.serve.gates import Seen, look_due, step_of, step_of_tokens, weigh
 from mofang.serve.routing import WHOLE, Route, Router, Share
 from mofang.serve.same import alike
 
 POLL_S = 0.25
 TELL_S = 1.0  # while a trial is on
 REST_S = 60.0  # a model that one release answers: its counts are written so often
+COSINE = 0.95  # of two vectors of one text
 MIRRORED_MOST = 256  # requests of one process that a second release is being asked at once
 
 Answers = list[dict[str, Any]]
 Done = Callable[[Answers | MofangError], None]
+Deliver = Callable[[Any], None]  # of a piece (``engine.generation.rows.Piece``) or an error
 log = logging.getLogger("mofang.rollout")
 
 
@@ -42,6 +46,9 @@ class Releases(Protocol):
 
     def ask(self, release: str, records: list[dict[str, Any]], done: Done) -> None:
         """Put records to a release behind everybody else's; MofangError where it is busy."""
+
+    def write(self, release: str, record: dict[str, Any], sampling: Any, deliver: Deliver) -> None:
+        """Have a generator write for a record, where nobody waits; MofangError where somebody does."""
 
 
 class Rollout:
@@ -86,16 +93,50 @@ class Rollout:
             return done
         return partial(self._answered, route, release, records, time.perf_counter(), done)
 
+    def writing(self, release: str, record: dict[str, Any], sampling: Any, deliver: Deliver) -> Deliver:
+        """The same ``deliver``, which also counts the answer that a generator writes, its tokens and its time, and has the
+        shadow of a trial write too. A canary's answers are not compared: two generators that are good say it differently."""
+        route = self.router.routes.get(release.partition("@")[0])
+        if route is None:
+            return deliver
+        if route.shadow and route.shadow != release:
+            self._mirror_written(route, record, sampling)
+        return partial(self._delivered, route, release, time.perf_counter(), [0], deliver)
+
+    def _delivered(self, route: Route, release: str, began_s: float, tokens: list[int], deliver: Deliver, piece: Any) -> None:
+        deliver(piece)
+        if isinstance(piece, MofangError):
+            if fault_of(piece):
+                self._count(route, release, errors=1)
+            return
+        tokens[0] += piece.finish != "end"  # each piece is a token, but for the mark of the end
+        if piece.finish:
+            self._count(route, release, requests=1, step=step_of(time.perf_counter() - began_s), written=tokens)
+
+    def _mirror_written(self, route: Route, record: dict[str, Any], sampling: Any) -> None:
+        if self._mirrored >= MIRRORED_MOST:
+            return
+        with self._lock:
+            self._mirrored += 1
+        deliver = partial(self._delivered, route, route.shadow, time.perf_counter(), [0], self._mirror_ends)
+        if attempt(partial(self.releases.write, route.shadow, record, sampling, deliver)) is not None:
+            self._finished()
+
+    def _mirror_ends(self, piece: Any) -> None:
+        if isinstance(piece, MofangError) or piece.finish:
+            self._finished()
+
     def _answered(self, route: Route, release: str, records: list[dict[str, Any]], began_s: float, done: Done,
                   outcome: Answers | MofangError) -> None:
         took_s = time.perf_counter() - began_s
         done(outcome)
         if isinstance(outcome, MofangError):
-            if outcome.status >= 500 and outcome.code not in ("busy", "closing"):
+            if fault_of(outcome):
                 self._count(route, release, errors=1)
             return
-        self._count(route, release, requests=1, step=step_of(took_s))
-        other = route.shadow or (route.stable if release == route.challenger else "")
+        written = tokens_in(outcome)
+        self._count(route, release, requests=1, step=step_of(took_s), written=written)
+        other = route.shadow or (route.stable if release == route.challenger and not written else "")
         if other and other != release:
             self._mirror(route, release, other, records, outcome)
 
@@ -115,25 +156,27 @@ class Rollout:
         self._finished()
         shadowed = other == route.shadow
         if isinstance(outcome, MofangError):
-            if shadowed and outcome.status >= 500 and outcome.code not in ("busy", "closing"):
+            if shadowed and fault_of(outcome):
                 self._count(route, other, errors=1)
             return
         if shadowed:
-            self._count(route, other, requests=1, step=step_of(time.perf_counter() - began_s))
-        same = len(outcome) == len(answers) and all(alike(one, two) for one, two in zip(answers, outcome, strict=True))
+            self._count(route, other, requests=1, step=step_of(time.perf_counter() - began_s), written=tokens_in(outcome))
+        same = len(outcome) == len(answers) and all(agrees(one, two) for one, two in zip(answers, outcome, strict=True))
         self._count(route, other if shadowed else release, compared=1, same=int(same))
 
     def _finished(self) -> None:
         with self._lock:
             self._mirrored -= 1
 
-    def _count(self, route: Route, release: str, *, step: int | None = None, **more: int) -> None:
+    def _count(self, route: Route, release: str, *, step: int | None = None, written: Sequence[int] = (), **more: int) -> None:
         with self._lock:
             seen = self._counts.setdefault((route.trial, release), Seen())
             for name, count in more.items():
                 setattr(seen, name, getattr(seen, name) + count)
             if step is not None:
                 seen.latency[step] = seen.latency.get(step, 0) + 1
+            for length in map(step_of_tokens, written):
+                seen.written[length] = seen.written.get(length, 0) + 1
 
     # What the journal says
 
@@ -181,7 +224,9 @@ class Rollout:
             counts, self._counts = self._counts, {}
         rows = [NewRow("seen", {"trial": trial, "release": release, "requests": seen.requests, "errors": seen.errors,
                                 "compared": seen.compared, "same": seen.same,
-                                "latency": {str(step): count for step, count in sorted(seen.latency.items())}})
+                                "latency": {str(step): count for step, count in sorted(seen.latency.items())},
+                                **({"written": {str(step): count for step, count in sorted(seen.written.items())}}
+                                   if seen.written else {})})
                 for (trial, release), seen in sorted(counts.items())]
         if rows:
             fault = attempt(partial(self._record, rows))
@@ -207,6 +252,28 @@ class Rollout:
     def _reopen(self) -> None:
         self.db = self.db.again()
         self.journals = Journals(self.db)
+
+
+def fault_of(error: MofangError) -> bool:
+    """Whether a refusal speaks against the release: its own failure, not a full queue or a server that ends."""
+    return error.status >= 500 and error.code not in ("busy", "closing")
+
+
+def tokens_in(answers: Answers) -> list[int]:
+    """The tokens of each answer that was written; nothing of other answers."""
+    return [one["tokens"] for one in answers if isinstance(one.get("tokens"), int) and "text" in one]
+
+
+def agrees(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two answers say the same; vectors do where they point the same way (a cosine of 0.95 and more), because what
+    was indexed with the old ones must still be found."""
+    first, second = one.get("embedding"), other.get("embedding")
+    if first is None or second is None:
+        return alike(one, other)
+    if len(first) != len(second):
+        return False
+    product, lengths = sum(map(mul, first, second)), hypot(*first) * hypot(*second)
+    return bool(product >= COSINE * lengths) if lengths else not any(first) and not any(second)
 
 
 def decide(journals: Journals, model: str) -> str:
@@ -243,7 +310,6 @@ def decide(journals: Journals, model: str) -> str:
             rows.append(NewRow("route", {"route": after.to_dict(), "forced": False, "by": "canary"}))
         journals.append(JOURNAL, rows, "hand")
     return verdict.decision
-
 
 
 def give_up(journals: Journals, route: Route, code: str) -> bool:

@@ -23,8 +23,9 @@ class Rule:
 
     ``after`` requests of the new release must be seen; ``errors`` is by how much its error rate may exceed the old one's
     (a share), ``slower`` by what factor its 95th percentile may, ``agree`` the least share of answers that must be as the
-    old release gives them where nobody has told the right ones. ``alpha`` is the chance, over all looks, of taking back a
-    release that is as good as the old one, for each kind of evidence.
+    old release gives them where nobody has told the right ones. ``longer`` is for what writes: by what factor its answers'
+    tokens may leave the span in which nine tenths of the old one's lie. ``alpha`` is the chance, over all looks, of taking
+    back a release that is as good as the old one, for each kind of evidence.
     """
 
     after: int = 500
@@ -32,6 +33,7 @@ class Rule:
     slower: float = 1.5
     agree: float = 0.9
     alpha: float = 0.01
+    longer: float = 1.5
 
 
 @dataclass(frozen=True)

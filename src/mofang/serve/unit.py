@@ -61,6 +61,7 @@ class Service:
     private_key: Path | None = None
     user: str = ""
     own: bool = False  # a unit of one user's own, not of the system
+    admin_port: int | None = None
 
     @property
     def name(self) -> str:
@@ -75,8 +76,9 @@ class Service:
     def command(self) -> list[str]:
         """What the unit starts."""
         tls = ["--tls-cert", str(self.certificate), "--tls-key", str(self.private_key)] if self.certificate else []
+        admin = ["--admin-port", str(self.admin_port)] if self.admin_port is not None else []
         return [sys.executable, "-m", "mofang", "--shop", str(self.shop), "serve", "--host", self.host, "--port", str(self.port),
-                "--workers", str(self.workers), *tls]
+                "--workers", str(self.workers), *tls, *admin]
 
     def text(self) -> str:
         """The unit file."""

@@ -40,7 +40,7 @@ class Connection(asyncio.Protocol):
         self.parser = httptools.HttpResponseParser(self)
         self.headers: dict[bytes, bytes] = {}
         self.status = 0
-        self.complete = self.lost = self.any = False
+        self.complete = self.lost = self.any = self.keeps = False
         self.fault = ""
         self.chunks: deque[bytes] = deque()
         self.held = 0
@@ -51,22 +51,33 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's own is no subclass
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the answer."""
+        """Bytes of the answer; bytes that nobody asked for would be taken for the next answer, so they end the connection."""
+        if self.complete:
+            self.lost = True
+            self.transport.abort()
+            return
         self.any = True
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
             self.fault = str(error)[:100] or "no HTTP"
+            self.lost = True
             self.transport.abort()
         self._wake()
+
+    def on_message_begin(self) -> None:
+        """An answer begins; a second one behind the first is none of ours."""
+        if self.complete:
+            raise ValueError("more than one answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
         self.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        """The status is known."""
+        """The status is known, and whether the connection may be used again; the parser forgets that at the end."""
         self.status = self.parser.get_status_code()
+        self.keeps = self.parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -191,9 +202,14 @@ class Upstream:
             if kept is None or one.any:
                 raise MofangError("remote-broken", reason=one.fault or "the connection was closed")
 
+    @property
+    def under_way(self) -> int:
+        """Answers that are awaited or being read."""
+        return self._open - len(self._idle)
+
     def give_back(self, one: Connection) -> None:
         """Keep a connection whose answer is whole; close any other."""
-        again = one.complete and not one.lost and one.parser.should_keep_alive()
+        again = one.complete and not one.lost and one.keeps
         one.used_s = time.monotonic()
         if again:
             self._idle.append(one)

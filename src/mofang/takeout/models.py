@@ -3,6 +3,7 @@ Parquet."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,11 @@ STEPS = {name: module.rpartition(".")[2] for name, (_, module, _) in operators.O
          if module.rpartition(".")[2] in ("dates", "quantities", "numbers", "categories")}
 SPELLED = ('    record = {**record, **{name: spelled(record[name]) for one in ABOUT.get("operators", []) '
            'for name in one["columns"]}}\n')
+GATHERED = 'gather(arrays, {"probabilities": found})["probabilities"][0]'
 RECORD_KINDS = ("records", "cleaned", "snapshot")
+WRITES = "chat"  # the encoder of what is written token by token
 NEEDS = {"ngrams": "onnxruntime numpy", "tokens": "onnxruntime numpy tokenizers", "table": "onnxruntime numpy",
-         "image": "onnxruntime numpy pillow", **WITH}
+         "image": "onnxruntime numpy pillow", WRITES: "onnxruntime numpy tokenizers jinja2", **WITH}
 # what answers each task whose answer is no class: modules that go along, imports, the lines, and what must be as recorded
 ANSWERS: dict[str, tuple[tuple[str, ...], str, str, tuple[str, ...]]] = {
     "text_regression": ((), "", '    return {"value": float(found["number"][0])}', ()),
@@ -76,7 +79,11 @@ def programs(about: dict[str, Any]) -> dict[str, str]:
         usage = "picture.png"
         given = f'{{{orjson.dumps(inputs[0]["name"]).decode()}: base64.b64encode(open(sys.argv[1], "rb").read()).decode()}}'
     filled = {"needs": NEEDS[kind], "settings": f"{kind}.json", "usage": usage.replace("\\", ""), "given": given}
+    if kind == WRITES:
+        return _writing({**filled, **filled_with(kind)}) | encoder_parts(kind)
     named = ("head", "engine" if kind in WITH else kind)
+    taken, row = ("ABOUT, HERE, encode, gather", GATHERED) if kind in WITH else ("ABOUT, HERE, encode", "found[0]")
+    filled |= {"taken": taken, "row": row}
     beside, last = (encoder_parts(kind) if kind in WITH else {}), "tail"
     filled |= filled_with(kind) if kind in WITH else {}
     if answering := ANSWERS.get(about["task"]):
@@ -91,6 +98,12 @@ def programs(about: dict[str, Any]) -> dict[str, str]:
     made = (EXAMPLES / "features.txt").read_text(encoding="utf-8").format(steps=STEPS)
     assert SPELLED in head, "an example begins with one spelling"
     return {"encode.py": head.replace(SPELLED, "    record = prepared(record)\n") + own + made, "example.py": tail, **_steps()}
+
+
+def _writing(filled: Mapping[str, str]) -> dict[str, str]:
+    """The programs of a generator: its conversations as token ids, and one token after another."""
+    head, own, example = ((EXAMPLES / f"{name}.txt").read_text(encoding="utf-8").format(**filled) for name in ("head", "prompt", "write"))
+    return {"encode.py": head + own, "example.py": example}
 
 
 def _steps() -> dict[str, str]:

@@ -17,7 +17,8 @@ from mofang.engine.encode import ENCODERS, texts
 FOLDER = "parts"
 ENGINE = Path(engine.__file__).parent
 WITH = {"pairs": "onnxruntime numpy tokenizers", "overlap": "onnxruntime numpy", "places": "onnxruntime numpy tokenizers",
-        "surroundings": "onnxruntime numpy"}  # encoders whose code goes along, and what it needs
+        "prompts": "onnxruntime numpy tokenizers", "surroundings": "onnxruntime numpy",
+        "windows": "onnxruntime numpy tokenizers"}  # encoders whose code goes along, and what it needs
 IMPORT = re.compile(r"^from mofang\.([\w.]+) import (.+)$", re.MULTILINE)
 AROUND = '''"""What the files beside this one share."""
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mofang.trade.claims import Claim
     from mofang.trade.customers import Customer
     from mofang.trade.keys import Key
+    from mofang.trade.limits import Limit
     from mofang.trade.prices import Price
 
 
@@ -28,7 +29,7 @@ def shop_offset(shop: Shop) -> str:
 
 def open_books(shop: Shop) -> Database:
     """The database of trade with all its tables, also in a shop that has sold nothing yet."""
-    for journal in ("customers", "keys", "prices", "usage", "invoices"):
+    for journal in ("customers", "keys", "prices", "usage", "invoices", "limits"):
         lock.import_fold(journal)
     shop.journals.make_tables()
     return shop.control
@@ -58,6 +59,17 @@ def all_keys(shop: Shop) -> list[Key]:
 
     shop.journals.make_tables()
     return keys(shop.control)
+
+
+def all_limits(shop: Shop, customer: str = "") -> list[tuple[Customer, Limit, int]]:
+    """Limits with the customer that each belongs to, and the micros of its budget that this month has used."""
+    from mofang.trade.customers import customers, find_customer
+    from mofang.trade.limits import limits, month_of, used_of
+
+    db = open_books(shop)
+    named = {one.id: one for one in ([find_customer(db, customer)] if customer else customers(db))}
+    month = month_of(now_us(), shop_offset(shop))
+    return [(named[one.account], one, used_of(db, one.scope, month)) for one in limits(db) if one.account in named]
 
 
 def all_prices(shop: Shop) -> list[Price]:

@@ -1,8 +1,10 @@
 """What a customer has used, owes and may still spend, folded from the journal ``usage``.
 
 Three kinds of rows: ``draw`` sets an allotment of a customer's money aside for one server process, ``use`` charges one
-answered request against it, ``return`` gives back what is left. All tables are sums, so that the order in which several
-servers commit makes no difference; the money that is free is always worked out in the transaction that takes it.
+answered request against it, ``return`` gives back what is left. A budget (``limits``) has allotments like a customer's,
+in the name of its scope; a ``use`` names the budgets that it counts against. All tables are sums, so that the order in
+which several servers commit makes no difference; the money that is free is always worked out in the transaction that
+takes it.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ TABLES = (
         primary key(account, day, model, test))""",
     """create table if not exists usage_repeat(account text not null, day text not null, key text not null,
         requests bigint not null, primary key(account, day, key))""",
+    """create table if not exists budget_used(scope text not null, month text not null, micros bigint not null,
+        primary key(scope, month))""",
 )
 
 
@@ -76,6 +80,7 @@ def fold_usage(db: Database, rows: list[Row]) -> None:
     parts: dict[tuple[str, str, int], int] = defaultdict(int)
     days: dict[tuple[str, str, str, int], list[int]] = defaultdict(lambda: [0, 0, 0])
     repeats: dict[tuple[str, str, str], int] = defaultdict(int)
+    budgets: dict[tuple[str, str], int] = defaultdict(int)
     for row in rows:
         body = orjson.loads(row.text)
         if row.kind == "use":
@@ -87,6 +92,9 @@ def fold_usage(db: Database, rows: list[Row]) -> None:
             day[0] += 1
             day[1] += body["units"]
             day[2] += micros
+            for scope in body.get("budgets", ()):
+                budgets[scope, (body.get("day") or day_of(row.at_us))[:7]] += micros
+                allotted[scope, row.writer].micros -= micros
             if body["price"] is not None and not body["test"]:
                 if micros:
                     allotted[row.account, row.writer].micros -= micros
@@ -104,6 +112,7 @@ def fold_usage(db: Database, rows: list[Row]) -> None:
     _add(db, "usage_day", ("account", "day", "model", "test"), ("requests", "units", "micros"),
          ((*k, *v) for k, v in days.items()))
     _add(db, "usage_repeat", ("account", "day", "key"), ("requests",), ((*k, count) for k, count in repeats.items()))
+    _add(db, "budget_used", ("scope", "month"), ("micros",), ((*k, micros) for k, micros in budgets.items()))
     _fold_allotments(db, allotted)
 
 
@@ -133,7 +142,9 @@ def _fold_allotments(db: Database, changes: dict[tuple[str, str], Change]) -> No
 
 
 def rows_in(db: Database, sql: str, values: Sequence[Any], before: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    """The rows of a query with ``in ({marks})`` for however many values, some hundred at a time."""
+    """The rows of a query with ``in ({marks})`` for however many values, some hundred at a time; PostgreSQL takes them as one."""
+    if db.dialect == "postgresql":
+        return db.rows(sql.replace("in ({marks})", "= any(?)"), (*before, list(values))) if values else []
     found: list[tuple[Any, ...]] = []
     for start in range(0, len(values), PIECE):
         piece = values[start : start + PIECE]
@@ -142,10 +153,10 @@ def rows_in(db: Database, sql: str, values: Sequence[Any], before: Sequence[Any]
 
 
 def lock_accounts(db: Database, accounts: Sequence[str]) -> None:
-    """Keep other processes from these customers' money until the transaction ends; SQLite's has done so already."""
+    """Keep other processes from these customers' money and budgets until the transaction ends; SQLite's has done so already."""
     if db.dialect == "postgresql":
         sql = "select account from account where account in ({marks}) order by account for update"
-        rows_in(db, sql, sorted(accounts))
+        rows_in(db, sql, sorted({name.partition("/")[0] for name in accounts}))
 
 
 def balance_of(db: Database, account: str, at_us: int, utc_offset: str = UTC_OFFSET) -> Balance:

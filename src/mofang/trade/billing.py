@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +21,20 @@ from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import NewRow
-from mofang.core.language import Language, say
-from mofang.core.lineage import elsewhere_line, lineage_cost
-from mofang.core.merkle import Tree
+from mofang.core.language import Language
 from mofang.core.shop import Shop
-from mofang.core.trace import Node, ancestors
 from mofang.trade import invoices
 from mofang.trade.accounts import shop_offset
+from mofang.trade.billed import bounds, period_at
 from mofang.trade.claims import COLUMNS, Claim, claim_of, find_invoice, invoices_of
 from mofang.trade.customers import Customer, credit_notes, find_customer
 from mofang.trade.invoice_page import font, render
-from mofang.trade.invoices import Bill, Loose, Period, UsageRow, bill_of, bounds, period_at, usage_rows
+from mofang.trade.invoices import INVOICE_FORMAT, Loose, Period
 from mofang.trade.settings import seller_of
+from mofang.trade.tally import Tallies
 
 KIND = "usage"
-TERMS = ("customers", "prices")
+TERMS = ("customers", "prices", "charges")
 PAGE = 5000
 CLAIMS_MAX = 8  # another bill of the same account can come between so often before we call it our mistake
 
@@ -67,7 +65,8 @@ def invoice_issue(
         claim = _claim(act, who, month, language)
     if claim.entry:
         return claim
-    made = shop.run(invoices.invoice, *_inputs(shop, claim.fixed), **_settings(claim))
+    made = shop.run(invoices.invoice, *inputs_of(shop, claim.fixed), **_settings(claim))
+    document = made.read_json("invoice.json")
     with act.transaction():
         known = _known(shop.control, who.id, month, lock=True)
         if known and not known.entry:
@@ -76,10 +75,24 @@ def invoice_issue(
                 "entry": made.entry,
                 "digest": made.digest,
                 "total_micros": made.measures["total_micros"],
-                "exact_micros": made.read_json("invoice.json")["exact_micros"],
+                "exact_micros": document.get("metered_micros", document["exact_micros"]),
             }
             act.record("invoices", NewRow("issued", body, account=who.id))
+            if extra := beyond_metered(document):
+                act.record("customers", NewRow("settled", {"number": claim.number, "micros": extra}, account=who.id))
     return find_invoice(shop.control, claim.number)
+
+
+def beyond_metered(document: dict[str, Any]) -> int:
+    """What a bill says beyond what the meter debited: fees, tax, rounding, less what a plan's price is below the dearest.
+
+    It is settled against what was paid, so that a balance is what was paid less what was billed.
+    """
+    if document["format"] == 1:
+        return 0
+    notes: int = sum(one["amount_micros"] for one in document.get("credits", ()))
+    found: int = document["total_micros"] - notes - document["metered_micros"]
+    return found
 
 
 def invoice_preview(
@@ -93,10 +106,10 @@ def invoice_preview(
     who = find_customer(shop.control, customer)
     month = period or period_at(now_us(), shop_offset(shop))
     fixed = _fix(shop, who, month, language)
-    document = _document(shop, who, month, fixed, _loose(shop, who.id, fixed))
+    document = _document(shop, who, month, fixed, _loose(shop, who.id))
     noted = _with_notes(shop, who.id, fixed, document)
     if noted is not fixed:
-        document = _document(shop, who, month, noted, _loose(shop, who.id, fixed))
+        document = _document(shop, who, month, noted, _loose(shop, who.id))
     return document, render(document, language)
 
 
@@ -150,13 +163,15 @@ def _fix(shop: Shop, who: Customer, month: str, language: Language) -> dict[str,
         "seller": seller_of(shop, language, invoices.SELLER),
         "earlier": _earlier(shop.control, who.id),
         "seals": {journal: len(shop.seals(journal)) for journal in ("usage", *TERMS)},
+        "form": INVOICE_FORMAT,
     }
 
 
 def seal_terms(shop: Shop) -> None:
     """Freeze what was used, and the customers and prices that it goes by."""
     for journal in ("usage", *TERMS):
-        shop.seal(journal)
+        while shop.seal(journal) is not None:  # a long stretch becomes several seals
+            pass
     shop.repair_seals()
 
 
@@ -178,11 +193,10 @@ def _with_notes(shop: Shop, account: str, fixed: dict[str, Any], document: dict[
     return fixed | {"notes": notes} if notes else fixed
 
 
-def _loose(shop: Shop, account: str, fixed: dict[str, Any]) -> Loose:
+def _loose(shop: Shop, account: str) -> Loose:
     """What no seal holds yet of this account's usage, and of the terms."""
-    number = fixed["seals"]["usage"] + 1
-    usage = (UsageRow(number, row[0], row[2], json.loads(row[4])) for row in _unsealed(shop, "usage", account) if row[3] == "use")
-    terms = ((row[0], row[1], row[3], row[4]) for journal in TERMS for row in _unsealed(shop, journal))
+    usage = ((row[0], row[2], row[1], row[3], row[4]) for row in _unsealed(shop, "usage", account))
+    terms = ((journal, (row[0], row[2], row[1], row[3], row[4])) for journal in TERMS for row in _unsealed(shop, journal))
     return Loose(usage, terms)
 
 
@@ -206,7 +220,8 @@ def _earlier(db: Database, account: str) -> list[list[int]]:
     found = []
     for claim in invoices_of(db, account):
         from_us, to_us = bounds(claim.period, claim.fixed["utc_offset"])
-        found.append([from_us, to_us, claim.fixed["seals"]["usage"]])
+        seals = claim.fixed["seals"]
+        found.append([from_us, to_us, seals["usage"], *([seals["charges"]] if seals.get("charges") else [])])
     return found
 
 
@@ -219,10 +234,10 @@ def _known(db: Database, account: str, month: str, *, lock: bool = False) -> Cla
     return claim_of(found[0]) if found else None
 
 
-def _inputs(shop: Shop, fixed: dict[str, Any]) -> tuple[tuple[Sealed, ...], tuple[Sealed, ...]]:
+def inputs_of(shop: Shop, fixed: dict[str, Any]) -> tuple[tuple[Sealed, ...], tuple[Sealed, ...]]:
     """The seals that a claim reaches: usage, and terms."""
     usage = tuple(shop.seals("usage")[: fixed["seals"]["usage"]])
-    return usage, tuple(one for journal in TERMS for one in shop.seals(journal)[: fixed["seals"][journal]])
+    return usage, tuple(one for journal in TERMS for one in shop.seals(journal)[: fixed["seals"].get(journal, 0)])
 
 
 def _settings(claim: Claim) -> dict[str, Any]:
@@ -232,18 +247,19 @@ def _settings(claim: Claim) -> dict[str, Any]:
         "customer": claim.account,
         "period": claim.period,
         "number": claim.number,
+        "form": claim.fixed.get("form", 1),
     }
 
 
 def _document(shop: Shop, who: Customer, month: str, fixed: dict[str, Any], loose: Loose | None = None) -> dict[str, Any]:
     """The document as the stage would make it, without a number and without an entry in the ledger."""
-    usage, terms = _inputs(shop, fixed)
+    usage, terms = inputs_of(shop, fixed)
     settings = {name: fixed[name] for name in ("issued_us", "head", "earlier", "seller", "utc_offset")}
     return invoices.document_of(usage, terms, customer=who.id, period=month, number="", notes=fixed.get("notes", ()),
-                                loose=loose, **settings)
+                                loose=loose, tallies=Tallies(shop.path), **settings)
 
 
-# Checking and tracing
+# Checking
 
 
 def remake(shop: Shop, number: str) -> dict[str, bool]:
@@ -253,7 +269,7 @@ def remake(shop: Shop, number: str) -> dict[str, bool]:
     not.
     """
     claim = find_invoice(shop.control, number)
-    usage, terms = _inputs(shop, claim.fixed)
+    usage, terms = inputs_of(shop, claim.fixed)
     settings = _settings(claim)
     language = settings.pop("language")
     document = invoices.document_of(usage, terms, **settings)
@@ -284,113 +300,3 @@ def invoice_document(shop: Shop, number: str) -> dict[str, Any]:
         raise MofangError("invoice-unfinished", number=claim.number, period=claim.period)
     found: dict[str, Any] = shop.artifact(shop.ledger.get(claim.entry)).read_json("invoice.json")
     return found
-
-
-def line_of(document: dict[str, Any], line: int) -> dict[str, Any]:
-    """One line of a document. Raises ``invoice-line-unknown``."""
-    if not 1 <= line <= len(document["lines"]):
-        raise MofangError(
-            "invoice-line-unknown", number=document["number"], line=line, lines=len(document["lines"])
-        )
-    found: dict[str, Any] = document["lines"][line - 1]
-    return found
-
-
-def line_rows(shop: Shop, number: str, line: int) -> Iterator[UsageRow]:
-    """The usage rows behind one line, in the order in which they stand under its Merkle root."""
-    claim, wanted = find_invoice(shop.control, number), line_of(invoice_document(shop, number), line)
-    usage, _ = _inputs(shop, claim.fixed)
-    from_us, to_us = bounds(claim.period, claim.fixed["utc_offset"])
-    bills = [Bill(*reach) for reach in claim.fixed["earlier"]] + [Bill(from_us, to_us, len(usage))]
-    key = (wanted["model"], wanted["package"], wanted["price_version"])
-    for row in usage_rows(usage, claim.account):
-        same = (row.body["model"], row.body["package"], row.body["price"]) == key and not row.body["test"]
-        if same and bill_of(row, bills) == len(bills) - 1:
-            yield row
-
-
-def prove_row(shop: Shop, number: str, line: int, row: str) -> dict[str, Any]:
-    """What a customer needs to check that a usage row stands on a line: its bytes, place and sibling hashes.
-
-    Check it with ``mofang.core.merkle.verify_inclusion``, or any RFC 6962 library. Raises
-    ``invoice-row-unknown``.
-    """
-    wanted = line_of(invoice_document(shop, number), line)
-    index, leaf = next(
-        ((at, one.leaf()) for at, one in enumerate(line_rows(shop, number, line)) if one.id == row), (-1, b"")
-    )
-    if index < 0:
-        raise MofangError("invoice-row-unknown", row=row, number=number, line=line)
-    tree = Tree(watch=index)
-    for one in line_rows(shop, number, line):
-        tree.add(one.leaf())
-    return {
-        "number": number,
-        "line": line,
-        "row": leaf.decode(),
-        "index": index,
-        "rows": wanted["requests"],
-        "proof": [beside.hex() for beside in tree.proof()],
-        "merkle_root": wanted["merkle_root"],
-    }
-
-
-def trace_line(shop: Shop, number: str, line: int, requests: int = 3) -> Node:
-    """From an invoice line back to seals, model, data, licence and cost, and down to its first requests."""
-    claim = find_invoice(shop.control, number)
-    document = invoice_document(shop, number)
-    wanted = line_of(document, line)
-    ledger, seen = shop.ledger, set[str]()
-    first = tuple(
-        Node(
-            stage="request",
-            entry=row.body["request_id"],
-            at_us=row.at_us,
-            facts={"units": row.body["units"], "micros": row.body["micros"]},
-        )
-        for row in islice(line_rows(shop, number, line), requests)
-    )
-    seals = tuple(
-        _with_rows(ancestors(ledger, one["entry"], seen=seen), one["rows"], first if at == 0 else ())
-        for at, one in enumerate(wanted["seals"])
-    )
-    facts = {
-        name: wanted[name] for name in ("units", "requests", "exact_micros", "amount_micros", "merkle_root")
-    }
-    try:
-        package = ancestors(ledger, wanted["package"], seen=seen)
-        behind = lineage_cost(ledger, wanted["package"])
-        facts |= {
-            "runs_behind": behind["runs"],
-            "cpu_s_behind": behind["cpu_s"],
-            "cost_micros_behind": say("rate not set", "未设费率")
-            if behind["micros"] is None
-            else behind["micros"],
-            "cost_elsewhere": elsewhere_line(behind),
-        }
-    except MofangError as error:
-        if error.code != "entry-unknown":
-            raise
-        package = Node(
-            stage="package", entry=wanted["package"], facts={"ledger": say("another shop", "另一个模坊")}
-        )
-    below = Node(
-        stage="line",
-        name=f"{line} · {wanted['model']}",
-        facts=facts,
-        licences=package.licences,
-        below=(*seals, package),
-    )
-    top = {
-        "customer": document["customer"]["name"],
-        "period": claim.period,
-        "total_micros": claim.total_micros,
-        "ledger": document["ledger"]["head"],
-    }
-    return Node(
-        stage="invoice", kind="invoice", name=claim.number, entry=claim.entry, facts=top, below=(below,)
-    )
-
-
-def _with_rows(node: Node, rows: int, requests: tuple[Node, ...]) -> Node:
-    return Node(**(node.__dict__ | {"facts": node.facts | {"rows": rows}, "below": (*node.below, *requests)}))

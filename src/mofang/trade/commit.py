@@ -8,7 +8,6 @@ changes after the commit and not before.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -22,11 +21,12 @@ from mofang.core.journal import Journals, NewRow
 from mofang.core.money import PER_UNITS, charge
 from mofang.trade.balance import balance_of, lock_accounts, return_row, rows_in
 from mofang.trade.kept import Kept, keep_texts
+from mofang.trade.limits import NONE, Budget, held_of, month_of, used_of
 from mofang.trade.prices import Price
+from mofang.trade.purses import WANTED_FIRST, WANTED_MOST, Budgets, Purse, Purses
 from mofang.trade.replay import Stored, replay_name, same_request, store_answers, stored_answers
 
 Done = Callable[[Any], None]
-WANTED_FIRST, WANTED_MOST = 64, 8192  # requests' worth that an allotment is made for
 REPEAT = {"repeat": True}
 SHARE = 8  # an allotment takes at most this fraction of what is free beyond the need
 
@@ -47,6 +47,7 @@ class Draw:
     account: str
     micros: int
     done: Done
+    budgets: Budgets = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +75,7 @@ class Charge:
     keep: bool = True  # a retry gets this answer; False for one that broke off
     marks: dict[str, str] | None = None  # keyed digests of what was asked and said
     kept: Kept | None = None  # what was asked and said, sealed, where the customer's plan keeps it
+    budgets: Budgets = ()  # that it counts against, besides the customer's balance
 
 
 @dataclass(slots=True, eq=False)
@@ -90,51 +92,6 @@ Work = Find | Draw | Charge | GiveBack
 def most_for(units: int, price: Price | None) -> int:
     """The micros that so many units can cost at most, a carried part included."""
     return -(-units * price.rate // PER_UNITS) if price else 0
-
-
-@dataclass(slots=True)
-class Purse:
-    """One account's allotment in this process: what the database says is left, and what requests have reserved."""
-
-    left: int = 0
-    reserved: int = 0
-    wanted: int = WANTED_FIRST
-    drawn_s: float = 0.0
-    used_s: float = 0.0
-
-
-class Purses:
-    """All purses of a process. Reservations come from the server's threads, the truth from each commit."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.by_account: defaultdict[str, Purse] = defaultdict(Purse)
-
-    def reserve(self, account: str, micros: int) -> bool:
-        """Reserve in memory; False where the allotment is too small."""
-        if not micros:
-            return True
-        with self.lock:
-            purse = self.by_account[account]
-            if purse.left - purse.reserved < micros:
-                return False
-            purse.reserved += micros
-            return True
-
-    def release(self, account: str, micros: int) -> None:
-        """Give up a reservation."""
-        if micros:
-            with self.lock:
-                purse = self.by_account[account]
-                purse.reserved -= micros
-                assert purse.reserved >= 0, "released more than was reserved"
-
-    def idle(self, seconds: float) -> list[str]:
-        """Accounts whose allotment nobody has used for so long."""
-        before = time.monotonic() - seconds
-        with self.lock:
-            return [account for account, purse in self.by_account.items()
-                    if purse.left and not purse.reserved and purse.used_s < before]
 
 
 class Plan:
@@ -154,7 +111,8 @@ class Plan:
         self.rows: list[NewRow] = []
         self.left: dict[str, int] = {}
         self.fresh: list[Charge] = []
-        self.returned: set[str] = set()
+        self.budgets: dict[str, Budget] = {}  # that the group counts against, by scope
+        self.taken: dict[tuple[int, str], int] = {}  # what a draw has reserved so far, of which purse
 
     @property
     def outcomes(self) -> list[Any]:
@@ -175,17 +133,16 @@ class Plan:
         """Everything of the group, inside the transaction that the caller has open."""
         self.journals, self.db = journals, journals.db
         lock_accounts(self.db, sorted({work.account for work in self.group if _needs_lock(work)}))
-        self._read_allotments(sorted({work.account for work in self.group if _moves_money(work)}))
+        for work in self.group:
+            if isinstance(work, Draw | Charge) and work.budgets:
+                self.budgets.update((one.scope, one) for one in work.budgets)
+        self._read_allotments(sorted({work.account for work in self.group if _moves_money(work)} | set(self.budgets)))
         stored = self._stored()
         self._find(stored)
         kept = self._sort_retries(stored)
         micros = self._price()
-        draws: dict[str, list[Draw]] = defaultdict(list)
-        for work in self.group:
-            if isinstance(work, Draw):
-                draws[work.account].append(work)
-        for account in self.left:
-            self._set_aside(account, draws[account])
+        for name in sorted(self.left, key=lambda name: name not in self.budgets):  # budgets first: they may refuse
+            self._set_aside(name, [work for work in self.group if isinstance(work, Draw) and self._wants(work, name)])
         self._charge(micros)
         for work in self.group:
             if isinstance(work, GiveBack):
@@ -209,17 +166,14 @@ class Plan:
     def undo(self) -> None:
         """After a failed commit: nothing was set aside, and no request of the group is answered."""
         with self.purses.lock:
-            for work in self.group:
-                if isinstance(work, Draw) and self.outcome.get(id(work), work) is None:
-                    self.purses.by_account[work.account].reserved -= work.micros
+            for (_, name), micros in self.taken.items():
+                self.purses.by_account[name].reserved -= micros
             self._end_reservations()
 
     def _end_reservations(self) -> None:
         for work in self.group:
             if isinstance(work, Charge) and work.reserved:
-                purse = self.purses.by_account[work.account]
-                purse.reserved -= work.reserved
-                assert purse.reserved >= 0, "charged more than was reserved"
+                self.purses.end(work.account, work.reserved, work.budgets)
 
     # Retries
 
@@ -281,23 +235,42 @@ class Plan:
             micros[id(one)], carried[name] = charge(one.units, one.price.rate, carried.get(name, 0))
         return micros
 
+    def _wants(self, draw: Draw, name: str) -> bool:
+        """Whether a draw that nobody has refused needs money of this account or budget."""
+        return (draw.account == name or any(one.scope == name for one in draw.budgets)) and self.outcome.get(id(draw)) is None
+
+    def _available(self, name: str) -> int:
+        """What may still be set aside, of a balance or of a budget."""
+        if "/" not in name:
+            return balance_of(self.db, name, self.now_us, self.utc_offset).available
+        budget = self.budgets.get(name)  # none where an old allotment is only given back
+        used = used_of(self.db, name, month_of(self.now_us, self.utc_offset)) if budget else 0
+        return max(0, budget.micros - used - held_of(self.db, name)) if budget else 0
+
+    def _refuse(self, draw: Draw, name: str) -> None:
+        """A draw for which there is no money: whatever it reserved until now is given up."""
+        with self.purses.lock:
+            for taken in [key for key in self.taken if key[0] == id(draw)]:
+                self.purses.by_account[taken[1]].reserved -= self.taken.pop(taken)
+        self.outcome[id(draw)] = budget_refusal(name) if "/" in name else MofangError("credit-used-up")
+
     def _set_aside(self, account: str, draws: list[Draw]) -> None:
         """Draw what the open reservations and this group's draws need; refuse what there is no money for."""
         purse = self.purses.by_account[account]
         with self.purses.lock:  # from here on the fast path sees the new reservations
-            purse.reserved += sum(draw.micros for draw in draws)
+            for draw in draws:
+                purse.reserved += draw.micros
+                self.taken[id(draw), account] = draw.micros
             short = purse.reserved - self.left[account]
         for draw in draws:
             self.outcome[id(draw)] = None
         if short <= 0:
             return
-        available = balance_of(self.db, account, self.now_us, self.utc_offset).available
+        available = self._available(account)
         while draws and short > available:
             draw = draws.pop()
             short -= draw.micros
-            with self.purses.lock:
-                purse.reserved -= draw.micros
-            self.outcome[id(draw)] = MofangError("credit-used-up")
+            self._refuse(draw, account)
         micros = min(short, available)
         if draws:
             micros += self._extra(purse, draws[-1].micros, available - micros)
@@ -314,25 +287,45 @@ class Plan:
         return max(0, min(purse.wanted * one, free // SHARE))
 
     def _charge(self, micros: dict[int, int]) -> None:
-        """A usage row for each fresh charge that its allotment covers."""
+        """A usage row for each fresh charge that its allotments cover."""
         covered = []
+        spent: dict[str, int] = defaultdict(int)
         day = {} if self.utc_offset == UTC_OFFSET else {"day": day_of(self.now_us, self.utc_offset)}
         for one in self.fresh:
             amount = micros[id(one)]
             if amount > self.left.get(one.account, 0):  # another process gave the allotment back, and spent it
                 self.outcome[id(one)] = MofangError("credit-used-up")
                 continue
+            if one.budgets and (over := next((name.scope for name in one.budgets if amount > self.left[name.scope]), "")):
+                self.outcome[id(one)] = budget_refusal(over)
+                continue
             if amount:
                 self.left[one.account] -= amount
+                for budget in one.budgets:
+                    self.left[budget.scope] -= amount
+                    spent[budget.scope] += amount
             body = {"request_id": one.request_id, "key": one.key, "model": one.model, "package": one.package,
                     "units": one.units, "price": one.price.version if one.price else None,
                     "rate": one.price.rate if one.price else 0, "micros": amount, "test": one.test, **day,
                     **(REPEAT if one.repeat else {}),
                     **({"tokens_in": one.tokens[0], "tokens_out": one.tokens[1]} if one.tokens else {}),
-                    **(one.marks or {})}
+                    **(one.marks or {}), **({"budgets": [name.scope for name in one.budgets]} if one.budgets else {})}
             self.rows.append(NewRow("use", body, id=one.request_id, account=one.account))
             covered.append(one)
         self.fresh = covered
+        self._say_low(spent)
+
+    def _say_low(self, spent: dict[str, int]) -> None:
+        """A row for each budget that passes its soft line now: once a month, since accounts are locked."""
+        month = month_of(self.now_us, self.utc_offset)
+        for scope, micros in spent.items():
+            soft = self.budgets[scope].soft_micros
+            if soft == NONE or not micros:
+                continue
+            before = used_of(self.db, scope, month)
+            if before < soft <= before + micros:
+                body = {"scope": scope, "month": month, "micros": before + micros, "soft_micros": soft}
+                self.journals.append("limits", [NewRow("low", body, account=scope.partition("/")[0])])
 
     def _give_back(self, account: str) -> None:
         """Return what is left, unless a request has reserved some of it meanwhile."""
@@ -343,6 +336,11 @@ class Plan:
             purse.left = 0  # the fast path must not reserve from it while the commit runs
         self.rows.append(return_row(account, self.journals.writer, self.left[account]))
         self.left[account] = 0
+
+
+def budget_refusal(scope: str) -> MofangError:
+    """The refusal of a budget, with the key that it belongs to (``*``: the whole account)."""
+    return MofangError("budget-used-up", whose=scope.partition("/")[2] or "*")
 
 
 def _moves_money(work: Work) -> bool:

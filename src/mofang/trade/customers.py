@@ -2,6 +2,8 @@
 
 What a customer may spend now is what was topped up and is unspent, and beyond it the credit of the calendar month
 (UTC+8). A credit limit of zero makes a purely prepaid customer. Every change is a row of the journal ``customers``.
+When a bill is issued, what it says beyond the use that was debited (tax, fees, a plan's price below the dearest, rounding) is
+``settled`` against what was paid, so that the balance is what was paid less what was billed.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from mofang.core.journal import NewRow, Row, fold
 from mofang.core.money import format_micros, known, parse_amount, round_half_even_minor
 from mofang.core.nearest import nearest
 from mofang.core.rule import Rule
+from mofang.trade import terms
 
 DEFAULT_CREDIT = "1000"
 
@@ -31,6 +34,12 @@ TABLES = (
         micros bigint not null, at_us bigint not null, unique(account, reason))""",
     "create table if not exists priority(account text primary key, line bigint not null)",
     "create table if not exists keep_texts(account text primary key, days integer not null)",
+    """create table if not exists topup_more(account text not null, reference text not null, way text not null, until text not null,
+        lapsed_micros bigint not null, lapsed_us bigint not null, primary key(account, reference))""",
+    """create table if not exists settled(number text primary key, account text not null, micros bigint not null)""",
+    """create table if not exists line_credit(id text primary key, account text not null, number text not null, line integer not null,
+        units bigint not null, micros bigint not null)""",
+    *terms.TABLES,
 )
 LINES = {"high": 0, "normal": 1, "low": 2}  # the lines of serve.batching
 
@@ -83,16 +92,31 @@ def fold_customers(db: Database, rows: list[Row]) -> None:
             db.run("update account set credit_micros=? where account=?", (body["credit_micros"], row.account))
         elif row.kind == "top-up":
             db.run("insert into topup values(?,?,?,?)", (row.account, body["reference"], body["micros"], row.at_us))
+            if body.get("way") or body.get("until"):
+                db.run("insert into topup_more values(?,?,?,?,0,0)",
+                       (row.account, body["reference"], body.get("way", ""), body.get("until", "")))
             _pay_in(db, row)
+        elif row.kind == "lapse":
+            db.run("update topup_more set lapsed_micros=?, lapsed_us=? where account=? and reference=?",
+                   (body["micros"], row.at_us, row.account, body["reference"]))
+            db.run("update account set topped_up_micros=topped_up_micros-? where account=?", (body["micros"], row.account))
+        elif row.kind == "settled":
+            db.run("insert into settled values(?,?,?)", (body["number"], row.account, body["micros"]))
+            db.run("update account set topped_up_micros=topped_up_micros-? where account=?", (body["micros"], row.account))
         elif row.kind == "priority":
             db.run("insert into priority values(?,?) on conflict(account) do update set line=excluded.line",
                    (row.account, body["line"]))
         elif row.kind == "credit-note":
             db.run("insert into credit_note values(?,?,?,?,?)", (row.id, row.account, body["reason"], body["micros"], row.at_us))
+            if "number" in body:
+                db.run("insert into line_credit values(?,?,?,?,?,?)",
+                       (row.id, row.account, body["number"], body["line"], body["units"], body["micros"]))
             _pay_in(db, row)
         elif row.kind == "keep":
             db.run("insert into keep_texts values(?,?) on conflict(account) do update set days=excluded.days",
                    (row.account, body["days"]))
+        else:
+            terms.fold_agreed(db, row)
 
 
 def _pay_in(db: Database, row: Row) -> None:

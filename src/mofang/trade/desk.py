@@ -8,11 +8,13 @@ happens on the way, the reservation ends in exactly one place, and nobody gets a
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -20,7 +22,7 @@ from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import new_id, now_us
 from mofang.core.nearest import nearest
-from mofang.engine.arrays import Arrays, arrays_digest
+from mofang.engine.arrays import arrays_digest
 from mofang.engine.request import decode_body
 from mofang.serve.batching import NORMAL, Batcher, Done, Ticket
 from mofang.serve.generation import Driver
@@ -29,18 +31,23 @@ from mofang.serve.rollout import Rollout
 from mofang.serve.routing import Router
 from mofang.trade.balance import usage_report
 from mofang.trade.commit import Charge, Draw, Find, Work, most_for
+from mofang.trade.custom_served import OwnModels
 from mofang.trade.customers import Customer
 from mofang.trade.directory import Directory
 from mofang.trade.gateway import Gateway
 from mofang.trade.keys import Key
+from mofang.trade.limits import Limit
 from mofang.trade.looked import Marks
 from mofang.trade.meter import Meter
+from mofang.trade.model import Model, Record
 from mofang.trade.opened import Asked, Opened, begin
-from mofang.trade.outbox import Outbox
+from mofang.trade.outbox import Outbox, Receiver
+from mofang.trade.pace import Entered, Pace
 from mofang.trade.prices import Price
+from mofang.trade.purses import Budgets
 from mofang.trade.queries import costs_page, read_asked, usage_page
 from mofang.trade.repeats import Repeats
-from mofang.trade.replay import Stored, check_retry_key, request_digest, same_request
+from mofang.trade.replay import Stored, check_retry_key, replay_name, request_digest, same_request, stored_answers
 from mofang.trade.writing import predict_text
 
 DEADLINE_S = 30.0  # for the prediction
@@ -49,27 +56,6 @@ SWEEP_S = 0.25
 TICK_S = 5.0
 
 Header = tuple[bytes, bytes]
-Record = dict[str, Any]
-
-
-class Model(Protocol):
-    """What the desk asks of a predictor."""
-
-    def parse(self, body: object) -> tuple[list[Record], bool]:
-        """The records of a decoded body, and whether it held many."""
-        ...
-
-    def units(self, records: Sequence[Record]) -> int:
-        """Billed units of these records."""
-        ...
-
-    def predict(self, records: Sequence[Record]) -> list[dict[str, Any]]:
-        """One answer per record."""
-        ...
-
-    def encode(self, records: Sequence[Record]) -> Arrays:
-        """The arrays that the graph is given."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +80,8 @@ class Who:
 
     key: Key
     customer: Customer
+    limits: tuple[Limit, ...] = ()
+    budgets: Budgets = ()
 
 
 @dataclass(slots=True)
@@ -142,20 +130,24 @@ class Desk:
     """Sells predictions of the served models. One per server process; its coroutines run on one event loop."""
 
     def __init__(self, directory: Directory, meter: Meter, served: Sequence[Served] | Models, reader: Database, *,
-                 deadline_s: float = DEADLINE_S, router: Router | None = None, marks: Marks | None = None) -> None:
+                 deadline_s: float = DEADLINE_S, router: Router | None = None, marks: Marks | None = None,
+                 pace: Pace | None = None) -> None:
         self.router = router or Router()
         self.rollout: Rollout | None = None  # whoever makes the desk joins it to the journal of releases
         self.marks = marks
         self.directory = directory
         self.meter = meter
         self.reader = reader
+        self.finder = reader.again() if reader.dialect == "sqlite" else None  # a look-up is quicker than a change of thread
         self.deadline_s = deadline_s
         self.served = served if isinstance(served, Models) else Models(served)
         self.gateway: Gateway | None = None  # to engines elsewhere
+        self.pace = pace or Pace()
+        self.own: OwnModels | None = None  # models of customers' own
         self.closing = False
         self.running: set[tuple[str, str]] = set()  # retry keys being answered now
         self.repeats = Repeats()
-        self.pending: dict[asyncio.Future[Any], tuple[Ticket | None, float]] = {}
+        self.pending: dict[Receiver, tuple[Ticket | None, float]] = {}
         self.outbox: Outbox
         self._sweeper: asyncio.Task[None]
 
@@ -174,11 +166,15 @@ class Desk:
         if self.gateway is not None:
             self.gateway.close()
         self.closing = True
-        await asyncio.to_thread(self.served.close)
+        for models in (self.served, *([self.own.models] if self.own else [])):
+            await asyncio.to_thread(models.close)
         if self.rollout is not None:
             await asyncio.to_thread(self.rollout.close)
         await asyncio.to_thread(self.meter.close)
         await asyncio.to_thread(self.directory.close)
+        self.pace.close()
+        if self.finder is not None:
+            self.finder.close()
         self.reader.close()
 
     def health(self) -> tuple[bool, dict[str, Any]]:
@@ -192,7 +188,18 @@ class Desk:
 
     def admit(self, token: str) -> Who:
         """Who this key belongs to."""
-        return Who(*self.directory.admit(token))
+        key, customer = self.directory.admit(token)
+        picture = self.directory.picture
+        return Who(key, customer, *picture.limits_of(key)) if picture.limits else Who(key, customer)
+
+    def enter(self, who: Who) -> Entered:
+        """Begin a request under the caller's rates and counts; ``leave`` ends it. Raises what ``Pace.enter`` raises."""
+        return self.pace.enter(who.limits) if who.limits else ()
+
+    def leave(self, entered: Entered) -> None:
+        """A request is over."""
+        if entered:
+            self.pace.leave(entered)
 
     async def usage(self, who: Who) -> dict[str, Any]:
         """This month of the caller's own account."""
@@ -207,6 +214,9 @@ class Desk:
 
     async def find(self, who: Who, model: str, request: str = "") -> Served:
         """The model that answers to a name for this caller and request, opened where it is not; refused as ``predict`` does."""
+        if self.own is not None and (own := await self.own.find(who.customer.id, model)) is not None:
+            check_scope(who.key, own.name)
+            return own
         name = self.router.choose(model, who.customer.id, request or new_id("req"))
         found: Served = self.served.get(name) or await self._wake(name, who.key)
         check_scope(who.key, found.name)
@@ -217,6 +227,13 @@ class Desk:
         served = await self.find(who, call.model, call.retry_key or call.request_id)
         if served.writer is not None:
             return await predict_text(self, who, served, call)
+        entered = self.enter(who)
+        try:
+            return await self._predict(who, served, call)
+        finally:
+            self.leave(entered)
+
+    async def _predict(self, who: Who, served: Served, call: Call) -> Reply:
         if call.retry_key is None:
             return await self._sell(who, served, call, "")
         name = (who.customer.id, check_retry_key(call.retry_key))
@@ -225,7 +242,7 @@ class Desk:
         self.running.add(name)
         try:
             digest = request_digest(call.model, call.body)  # what was asked for, whichever release answers
-            found = await self.ask(partial(Find, *name))
+            found = await self.stored(*name)
             if isinstance(found, Stored):
                 return reply_of(same_request(found, digest), served.name)
             return await self._sell(who, served, call, digest)
@@ -252,7 +269,7 @@ class Desk:
         units = served.model.units(records)
         repeat = call.retry_key is None and self.repeats.seen(who.key.id, served.name, call.body)
         quote = Quote(who, served, price, units, most_for(units, price), digest, repeat)
-        await self.reserve(who.customer.id, quote.reserved)
+        await self.reserve(who, quote.reserved)
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
         answered: Done = partial(self._answered, call, quote, many, told, future, records)
         if self.rollout is not None:
@@ -260,7 +277,7 @@ class Desk:
         try:
             ticket = await self._submit(served, records, answered, call, who, deadline_s)
         except MofangError:
-            self.meter.release(who.customer.id, quote.reserved)
+            self.meter.release(who.customer.id, quote.reserved, who.budgets)
             raise
         return reply_of(await self.outcome(future, ticket, deadline_s), served.name)
 
@@ -277,7 +294,7 @@ class Desk:
                     raise
             served = await self._wake(served.name, who.key)
 
-    def _answered(self, call: Call, quote: Quote, many: bool, told: dict[str, Any], future: asyncio.Future[Any],
+    def _answered(self, call: Call, quote: Quote, many: bool, told: dict[str, Any], future: Receiver,
                   records: list[Record], outcome: list[dict[str, Any]] | MofangError) -> None:
         """On the engine's thread: an answer goes on to the meter, a refusal back to the caller."""
         refusal = outcome
@@ -293,10 +310,10 @@ class Desk:
                 return
             except MofangError as error:
                 refusal = error
-        self.meter.release(quote.who.customer.id, quote.reserved)
+        self.meter.release(quote.who.customer.id, quote.reserved, quote.who.budgets)
         self.outbox.put(future, refusal)
 
-    def _charge(self, call: Call, quote: Quote, told: dict[str, Any], future: asyncio.Future[Any]) -> Charge:
+    def _charge(self, call: Call, quote: Quote, told: dict[str, Any], future: Receiver) -> Charge:
         who, served, price = quote.who, quote.served, quote.price
         answer = {"request_id": call.request_id, "model": served.name, "units": quote.units,
                   "price": price.exact(quote.units) if price else "0", "currency": who.customer.currency,
@@ -307,7 +324,7 @@ class Desk:
             raise MofangError("engine-failed", detail=f"its answer is no JSON: {error}") from error
         return Charge(call.request_id, who.customer.id, who.key.id, served.name, served.package, quote.units, price,
                       who.key.test, quote.reserved, body, partial(self.outbox.put, future), call.retry_key or "",
-                      quote.digest, quote.repeat)
+                      quote.digest, quote.repeat, budgets=who.budgets)
 
     async def begin(self, who: Who, asked: Asked) -> Opened | Stored:
         """Reserve the most that an answer can come to, before its first byte; or the answer that a retry key has already.
@@ -316,13 +333,24 @@ class Desk:
         """
         return await begin(self, who, asked)
 
-    async def reserve(self, account: str, micros: int) -> None:
+    async def reserve(self, who: Who, micros: int) -> None:
         """Reserve in memory, or wait for the database where this process has not set enough aside."""
-        if self.meter.reserve(account, micros):
+        account, budgets = who.customer.id, who.budgets
+        if self.meter.reserve(account, micros, budgets):
             return
-        refusal = await self.ask(partial(Draw, account, micros), lambda: self.meter.release(account, micros))
+        refusal = await self.ask(partial(Draw, account, micros, budgets=budgets),
+                                 lambda: self.meter.release(account, micros, budgets))
         if refusal is not None:
             raise refusal
+
+    async def stored(self, account: str, retry_key: str) -> Stored | None:
+        """The answer that an earlier request with this key has got already."""
+        if self.finder is not None:
+            name = replay_name(account, retry_key)
+            with suppress(sqlite3.Error):  # then the meter's thread looks, and says what is wrong
+                return stored_answers(self.finder, (name,), now_us()).get(name)
+        outcome = await self.ask(partial(Find, account, retry_key))
+        return outcome if isinstance(outcome, Stored) else None
 
     async def ask(self, work: Callable[[Callable[[Any], None]], Work], late: Callable[[], None] | None = None) -> Any:
         """Have the meter's thread do something and wait for it. ``late`` undoes what came too late to be used."""

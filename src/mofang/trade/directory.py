@@ -1,6 +1,6 @@
 """What a running server knows of customers, keys and prices, at most a quarter of a second old.
 
-The whole picture is replaced at once when one of the three journals has grown, so that a request sees one consistent
+The whole picture is replaced at once when one of the journals has grown, so that a request sees one consistent
 state and a revoked key stops working within a second on every server.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mofang.core.database import Database
@@ -17,14 +18,16 @@ from mofang.core.identity import now_us
 from mofang.core.journal import Journals
 from mofang.core.token import Pepper
 from mofang.serve.boundary import attempt
+from mofang.trade.custom_served import Private, privates
 from mofang.trade.customers import Customer, customers, kept_days, priorities
 from mofang.trade.keys import Key, check_key, keys
-from mofang.trade.prices import Price, price_at, prices
+from mofang.trade.limits import NONE, Budget, Limit, limits
+from mofang.trade.prices import Price, price_at, prices, require_credit
 from mofang.trade.remotes import Remote, remotes
 
 POLL_S = 0.25
 STALE_S = 2.0  # without a look at the journals for so long, nobody is let in
-JOURNALS = ("customers", "keys", "prices", "remotes")
+JOURNALS = ("customers", "keys", "prices", "remotes", "limits", "custom")
 
 log = logging.getLogger("mofang.directory")
 
@@ -40,6 +43,15 @@ class Picture:
     keep: dict[str, int]
     priorities: dict[str, int] = field(default_factory=dict)  # of customers that do not stand in the middle line
     remotes: dict[str, Remote] = field(default_factory=dict)
+    limits: dict[str, Limit] = field(default_factory=dict)  # by scope: a key's, or a whole customer's
+    privates: dict[str, Private] = field(default_factory=dict)  # models of customers' own
+
+    def limits_of(self, key: Key) -> tuple[tuple[Limit, ...], tuple[Budget, ...]]:
+        """The rates and counts that a key's requests are held to, and the budgets that they count against."""
+        scopes = (f"{key.account}/", f"{key.account}/{key.id}")
+        found = [self.limits[scope] for scope in scopes if scope in self.limits]
+        budgets = [Budget(one.scope, one.budget_micros, one.soft_micros) for one in found if one.budget_micros != NONE]
+        return tuple(one for one in found if one.paced), tuple(budgets) if not key.test else ()
 
 
 class Directory:
@@ -50,6 +62,7 @@ class Directory:
         self.pepper = Pepper(pepper)
         self.poll_s = poll_s
         Journals(db)  # makes the tables of a fresh shop
+        self.changed: Callable[[Picture], None] | None = None  # told of every new picture
         self._seen = self._heads()
         self._looked_s = time.monotonic()
         self.picture = self._read()
@@ -84,6 +97,7 @@ class Directory:
             raise MofangError("price-missing", model=model)
         if found.currency != customer.currency:
             raise MofangError("price-other-currency", model=model, currency=found.currency, own=customer.currency)
+        require_credit(found, customer)
         return found
 
     def output(self, model: str) -> int:
@@ -97,6 +111,8 @@ class Directory:
         if heads != self._seen:
             self.picture = self._read()
             self._seen = heads
+            if self.changed is not None:
+                self.changed(self.picture)
         self._looked_s = time.monotonic()
 
     def _watch(self) -> None:
@@ -119,4 +135,5 @@ class Directory:
         for price in prices(self.db):
             by_model[price.model] = (*by_model.get(price.model, ()), price)
         return Picture({one.id: one for one in customers(self.db)}, {one.id: one for one in keys(self.db)}, by_model,
-                       kept_days(self.db), priorities(self.db), {one.name: one for one in remotes(self.db)})
+                       kept_days(self.db), priorities(self.db), {one.name: one for one in remotes(self.db)},
+                       {one.scope: one for one in limits(self.db)}, privates(self.db))

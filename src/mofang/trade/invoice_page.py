@@ -120,18 +120,40 @@ def page(document: dict[str, Any], language: Language) -> dict[str, Any]:
                    *((words["credit"].format(**one), money(one["amount_micros"])) for one in document.get("credits", ()))],
         "total": (words["total"], money(document["total_micros"])),
         "check": words["check"],
-        "steps": [step.format(minor=money(document["minor_micros"]), number=number or "…")
-                  for step in words["steps"]],
-        "proofs": [*((words["root"].format(**line), line["merkle_root"]) for line in document["lines"]),
+        "steps": [said.format(minor=money(document["minor_micros"]), number=number or "…")
+                  for said in words["steps"]],
+        "proofs": [*((words["root"].format(**line), line["merkle_root"]) for line in document["lines"] if "merkle_root" in line),
                    (words["head"].format(**document["ledger"]), document["ledger"]["head"])],
         "footer": words["footer"],
     }  # fmt: skip
 
 
 def _line(line: dict[str, Any], words: dict[str, Any], currency: str) -> dict[str, str]:
+    """One line's texts; a line that no use stands behind says what it was worked out from."""
+    shown = {"line": str(line["line"]), "exact": format_micros(line["exact_micros"], currency),
+             "amount": format_micros(line["amount_micros"], currency)}
+    if line.get("kind", "usage") != "usage":
+        return shown | {"model": title(line, words, currency), "note": "", "package": line.get("source_entry", ""), "units": "",
+                        "unit_price": ""}
     notes = [words[name].format(**line) for name in ("requests", "late", "repeats") if line.get(name)]
-    return {"line": str(line["line"]), "model": line["model"], "note": " · ".join(notes),
-            "package": words["package"].format(**line), "units": f"{line['units']:,}",
-            "unit_price": format_price(line["price_micros"], currency).replace("/", " / "),
-            "exact": format_micros(line["exact_micros"], currency),
-            "amount": format_micros(line["amount_micros"], currency)}  # fmt: skip
+    notes += [step(one, words, currency) for one in line.get("steps", ())]
+    price = "" if "steps" in line else format_price(line["price_micros"], currency).replace("/", " / ")
+    return shown | {"model": line["model"], "note": " · ".join(notes), "package": words["package"].format(**line),
+                    "units": f"{line['units']:,}", "unit_price": price}
+
+
+def title(line: dict[str, Any], words: dict[str, Any], currency: str) -> str:
+    """What a line that no use stands behind is for, in the words of the page."""
+    said: str = words["kinds"][line["kind"]]
+    told = {name: format_micros(value, currency) for name, value in line.items() if name.endswith("_micros")}
+    rate = f"{line.get('rate_ppm', 0) / 10_000:.4f}".rstrip("0").rstrip(".")
+    return said.format(**{"name": "", "what": "", "model": "", **line, **told, "rate": rate}).strip()
+
+
+def step(one: dict[str, Any], words: dict[str, Any], currency: str) -> str:
+    """One tier, package or included part of a line: ``1,000 × ¥2.00``."""
+    if "included" in one:
+        return str(words["included"].format(**one))
+    if "packages" in one:
+        return f"{one['packages']:,} × {format_micros(one['micros'], currency)}/{one['size']:,}"
+    return f"{one['units']:,} × {format_price(one['rate'], currency)}"

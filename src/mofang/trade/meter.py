@@ -24,8 +24,9 @@ from mofang.core.identity import now_us
 from mofang.core.journal import Journals
 from mofang.serve.boundary import attempt
 from mofang.trade.balance import return_expired
-from mofang.trade.commit import Charge, Done, Draw, Find, GiveBack, Plan, Purses, Work
+from mofang.trade.commit import Charge, Done, Draw, Find, GiveBack, Plan, Work
 from mofang.trade.kept import forget_due, make_kept_table
+from mofang.trade.purses import Budgets, Purses
 from mofang.trade.replay import forget_old, make_table
 
 EXPIRES_S = 60.0  # an allotment not renewed for so long is given back by anybody
@@ -53,6 +54,7 @@ class Meter:
         self.db = db
         self.expires_us = int(expires_s * 1_000_000)
         self.utc_offset = utc_offset
+        check_durable(db)
         self.journals = Journals(db)
         make_table(db)
         make_kept_table(db)
@@ -79,13 +81,13 @@ class Meter:
         return_expired(self.journals, now_us())
         self._thread.start()
 
-    def reserve(self, account: str, micros: int) -> bool:
-        """Reserve in memory. False where the allotment is too small: then submit a ``Draw``."""
-        return self.purses.reserve(account, micros)
+    def reserve(self, account: str, micros: int, budgets: Budgets = ()) -> bool:
+        """Reserve in memory. False where an allotment is too small: then submit a ``Draw``."""
+        return self.purses.reserve(account, micros, budgets)
 
-    def release(self, account: str, micros: int) -> None:
+    def release(self, account: str, micros: int, budgets: Budgets = ()) -> None:
         """Give up a reservation whose request will not be charged."""
-        self.purses.release(account, micros)
+        self.purses.release(account, micros, budgets)
 
     def submit(self, work: Work) -> None:
         """Queue work for the next commit. Refuses at once where the meter cannot write."""
@@ -220,6 +222,18 @@ class Meter:
         return_expired(self.journals, now_us(), keep=self.worker)
         forget_old(self.db, now_us())
         forget_due(self.db, now_us())
+
+
+DURABLE = {"fsync": ("on",), "full_page_writes": ("on",), "synchronous_commit": ("on", "local", "remote_write", "remote_apply")}
+
+
+def check_durable(db: Database) -> None:
+    """Refuse a PostgreSQL that says a commit is done before it is on its disk: what was billed could be lost."""
+    if db.dialect == "postgresql":
+        for name, good in DURABLE.items():
+            found = db.rows(f"show {name}")[0][0]
+            if found not in good:
+                raise MofangError("database-not-durable", setting=name, value=found, wanted=good[0])
 
 
 def ignore(_outcome: Any) -> None:

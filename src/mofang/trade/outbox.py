@@ -25,6 +25,7 @@ class Outbox:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self._thread = threading.get_ident()  # made on the loop's own
         self._lock = threading.Lock()
         self._waiting: list[tuple[Receiver, Any, Callable[[], None] | None]] = []
 
@@ -33,7 +34,9 @@ class Outbox:
         with self._lock:
             self._waiting.append((future, outcome, late))
             first = len(self._waiting) == 1
-        if first:
+        if first and threading.get_ident() == self._thread:
+            self.loop.call_soon(self._deliver)
+        elif first:
             self.loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:

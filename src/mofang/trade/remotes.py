@@ -109,6 +109,21 @@ def named(shop: Shop, name: str) -> Remote:
     return known[name]
 
 
+def remote_then(shop: Shop, row: str) -> Remote | None:
+    """The remote as a journal row registered it, though it may be changed or gone by now; None where it is no such row."""
+    found = shop.control.rows("select body from journal where id=? and journal=? and kind='add'", (row, JOURNAL))
+    if not found:
+        return None
+    body = json.loads(found[0][0])
+    return Remote(name=body["name"], row=row, **{**body["remote"], "private": tuple(body["remote"]["private"])})
+
+
+def sold_release(shop: Shop, model: str) -> str:
+    """What a name stands for: the remote itself, or the package's version. Raises ``name-unknown`` with the nearest."""
+    shop.journals.make_tables()
+    return model if any(one.name == model for one in remotes(shop.control)) else str(shop.named(model, "package"))
+
+
 def sold_name(shop: Shop, model: str) -> str:
     """The name by which prices go: of a remote, or of a package of this shop. Raises ``name-unknown`` with the nearest."""
     shop.journals.make_tables()

@@ -7,9 +7,12 @@ no folded table, because the journals hold no content.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+import orjson
 
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
@@ -24,6 +27,10 @@ KEY_LENGTH_MAX = 200
 
 TABLE = """create table if not exists replay(name text primary key, digest text not null, request_id text not null,
     status integer not null, body {blob} not null, at_us bigint not null)"""
+FROM_JSON = """select name, digest, request_id, status, decode(body, 'base64'), at_us from json_to_recordset(?::json) as given(
+    name text, digest text, request_id text, status integer, body text, at_us bigint)"""
+AGAIN = """on conflict(name) do update set digest=excluded.digest, request_id=excluded.request_id, status=excluded.status,
+    body=excluded.body, at_us=excluded.at_us"""
 
 
 @dataclass(slots=True)
@@ -70,11 +77,12 @@ def stored_answers(db: Database, names: Iterable[str], now_us: int) -> dict[str,
 def store_answers(db: Database, answers: Iterable[tuple[str, Stored]], now_us: int) -> None:
     """Keep answers that were looked for, and not found, earlier in this transaction; outdated ones give way."""
     rows = [(name, one.digest, one.request_id, one.status, one.body, now_us) for name, one in answers]
-    if rows:
-        db.many(
-            """insert into replay values(?,?,?,?,?,?) on conflict(name) do update set digest=excluded.digest,
-                request_id=excluded.request_id, status=excluded.status, body=excluded.body, at_us=excluded.at_us""",
-            rows)
+    if rows and db.dialect == "postgresql":  # one statement for all: each would be a message of its own
+        told = [{"name": name, "digest": digest, "request_id": request, "status": status, "body": base64.b64encode(body).decode(),
+                 "at_us": at_us} for name, digest, request, status, body, at_us in rows]
+        db.run(f"insert into replay {FROM_JSON} {AGAIN}", (orjson.dumps(told).decode(),))
+    elif rows:
+        db.many(f"insert into replay values(?,?,?,?,?,?) {AGAIN}", rows)
 
 
 def same_request(found: Stored, digest: str) -> Stored:

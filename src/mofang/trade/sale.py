@@ -19,6 +19,7 @@ from mofang.core.shop import Shop
 from mofang.trade.customers import DEFAULT_CREDIT, Customer, Name, customer_limit, customer_new, customers
 from mofang.trade.keys import IssuedKey, Key, Label, key_new, keys
 from mofang.trade.prices import Price, price_at, price_set, prices
+from mofang.trade.remotes import sold_name, sold_release
 
 PER_CALL_MOST = MICROS // 2 * PER_UNITS  # ¥0.50 a call: more is doubted where no number of calls was given
 TIMES = 10
@@ -57,7 +58,7 @@ def price_doubts(shop: Shop, model: str, text: str) -> tuple[int, Price | None, 
     shop.journals.make_tables()
     rate = parse_price(text, known(shop.currency))
     before = price_at(prices(shop.control, model), now_us())
-    if before is not None and before.rate == rate:
+    if before is not None and before.rate == rate and not before.postpaid:
         return rate, before, ()
     new = Price(model, 0, rate, shop.currency, 0)
     costs = say("40,000 calls would cost {cost}", "40,000 次调用将收费 {cost}", cost=new.cost(40_000))
@@ -82,10 +83,9 @@ def plan_sale(shop: Shop, model: str, to: str, price: str = "", credit: str = ""
     """What ``sell`` would do, and what should be asked first. Nothing is changed.
 
     Raises ``name-unknown`` for a model that is not there, ``sale-price-needed`` where none was ever set,
-    ``price-currency``, ``key-live-refused`` for a test customer, and the codes of ``parse_price``.
+    ``price-currency``, ``price-needs-postpaid``, ``key-live-refused`` for a test customer, and the codes of ``parse_price``.
     """
-    base = shop.named(model, "package").name
-    shop.journals.make_tables()
+    base = sold_name(shop, model)
     everybody = customers(shop.control)
     who = next((one for one in everybody if to in (one.name, one.id)), None)
     if who is not None and who.test:
@@ -95,7 +95,7 @@ def plan_sale(shop: Shop, model: str, to: str, price: str = "", credit: str = ""
     before = price_at(prices(shop.control, base), now_us())
     if price:
         wanted, before, found = price_doubts(shop, base, price)
-        rate = None if before is not None and before.rate == wanted else wanted
+        rate = None if before is not None and before.rate == wanted and not before.postpaid else wanted
         doubts += found
     elif before is None:
         raise MofangError("sale-price-needed", model=base, customer=to)
@@ -106,6 +106,8 @@ def plan_sale(shop: Shop, model: str, to: str, price: str = "", credit: str = ""
         doubts.append(say("The credit of {name} changes from {old} to {new} a month.", "{name} 的每月额度将从 {old} 改为 {new}。",
                           name=who.name, old=format_micros(who.credit_micros, who.currency),
                           new=format_micros(micros, who.currency)))
+    if rate is None and before is not None and before.postpaid and (not who.credit_micros if micros is None and who else micros == 0):
+        raise MofangError("price-needs-postpaid", model=base, customer=to)
     key = good_key(keys(shop.control, who.id), base, now_us()) if who else None
     return Plan(base, to, who, before, rate, micros, key, tuple(doubts))
 
@@ -131,10 +133,11 @@ def _digits(text: str) -> str:
 
 
 @action(may="money")
-def sell(act: Act, *, model: str, to: Name, price: str = "", credit: str = "", label: Label = "") -> Sold:
-    """Sell a model to a customer: make the customer if there is none, set the price, give a live key.
+def sell(act: Act, *, model: str, to: Name, price: str = "", credit: str = "", label: Label = "", output: int = 0) -> Sold:
+    """Sell a model, or an engine elsewhere, to a customer: make the customer if there is none, set the price, give a live key.
 
-    Done again it makes no second customer and no second key. All of it is one transaction.
+    ``output`` says how many read tokens a written one costs as, of a model that writes (0: as before). Done again it makes no
+    second customer and no second key. All of it is one transaction.
     """
     shop = act.shop
     with act.transaction():
@@ -147,8 +150,8 @@ def sell(act: Act, *, model: str, to: Name, price: str = "", credit: str = "", l
         elif plan.credit is not None and plan.credit != who.credit_micros:
             who = customer_limit(act, customer=who.id, credit=credit)
         holds = plan.price
-        if plan.rate is not None:
-            holds = price_set(act, model=plan.model, price=price, currency=shop.currency)
+        if plan.rate is not None or (output and price and (holds is None or output != holds.output)):
+            holds = price_set(act, model=plan.model, price=price, currency=shop.currency, output=output)
         issued = None if plan.key else key_new(act, customer=who.id, label=label)
     assert holds is not None
-    return Sold(str(shop.named(model, "package")), who, plan.customer is None, holds, plan.rate is not None, plan.key, issued)
+    return Sold(sold_release(shop, model), who, plan.customer is None, holds, holds is not plan.price, plan.key, issued)

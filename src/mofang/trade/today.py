@@ -24,8 +24,10 @@ from mofang.trade.claims import Claim, invoices_of
 from mofang.trade.customers import Customer, customers
 from mofang.trade.earnings import Earned, earned_since
 from mofang.trade.keys import Key, keys
+from mofang.trade.limits import low_budgets
 from mofang.trade.live import serving
 from mofang.trade.prices import price_at, prices
+from mofang.trade.standing import unusual
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -159,7 +161,20 @@ class Books:
                 found.append(Alert("invoice-unfinished", say("Invoice {number} was cut short.", "账单 {number} 尚未生成完。",
                                                              number=claim.number),
                                    f"mofang invoice {shlex.quote(names[claim.account])} --period {claim.period}"))
-        return [*found, *self._over()]
+        for one in unusual(self.shop.control, shop_offset(self.shop)):
+            found.append(Alert("volume-unusual", say("{name} has asked {n} times today; {usual} are usual.",
+                                                     "{name} 今天已请求 {n} 次；平常为 {usual} 次。", name=one.customer,
+                                                     n=f"{one.requests:,}", usual=f"{one.usual:,}"),
+                               f"mofang usage {shlex.quote(one.customer)}"))
+        return [*found, *self._low(), *self._over()]
+
+    def _low(self) -> list[Alert]:
+        """Budgets that passed their soft line this month."""
+        names = {one.id: one.name for one in self.customers}
+        low = [(names[one.account], one) for one in low_budgets(self.shop.control, self.month) if one.account in names]
+        return [Alert("budget-low", say("The budget of {name}{key} runs low this month.", "{name}{key} 本月的预算即将用完。", name=name,
+                                        key=f" ({one.key})" if one.key else ""), f"mofang limit show {shlex.quote(name)}")
+                for name, one in low[:3]]
 
     def _over(self) -> list[Alert]:
         """Months that are over and stand on no invoice."""

@@ -15,7 +15,9 @@ from mofang.core.errors import MofangError
 from mofang.engine.generation.rows import Piece
 from mofang.engine.generation.sampling import Sampling
 from mofang.engine.request import decode_body
+from mofang.serve.batching import Done
 from mofang.serve.generation import Job, same_answers
+from mofang.serve.rollout import Deliver
 from mofang.trade.opened import Asked, Opened
 from mofang.trade.replay import Stored
 
@@ -83,8 +85,11 @@ async def begin_writing(desk: Desk, who: Who, served: Served, call: Call, record
     if isinstance(opened, Stored):
         return opened
     pieces = Pieces()
+    deliver: Deliver = partial(desk.outbox.put, pieces)
+    if desk.rollout is not None:
+        deliver = desk.rollout.writing(served.name, record, sampling, deliver)
     try:
-        job = served.writer.ask(prompt, sampling, partial(desk.outbox.put, pieces), begin_s=time.monotonic() + desk.deadline_s,
+        job = served.writer.ask(prompt, sampling, deliver, begin_s=time.monotonic() + desk.deadline_s,
                                 gone=call.gone)
     except MofangError:
         opened.abandon()
@@ -108,7 +113,10 @@ async def predict_text(desk: Desk, who: Who, served: Served, call: Call) -> Repl
     try:
         future: asyncio.Future[Any] = desk.outbox.loop.create_future()
         deadline_s = time.monotonic() + desk.deadline_s
-        ticket = served.writer.submit(records, partial(desk.outbox.put, future), deadline_s=deadline_s, gone=call.gone)
+        answered: Done = partial(desk.outbox.put, future)
+        if desk.rollout is not None:
+            answered = desk.rollout.around(served.name, records, answered)
+        ticket = served.writer.submit(records, answered, deadline_s=deadline_s, gone=call.gone)
         found = await desk.outcome(future, ticket, deadline_s)
         if isinstance(found, MofangError):
             raise found

@@ -96,6 +96,9 @@ class Gate:
         raise MofangError("method-wrong", method=method, wanted=" or ".join(one.method for one in found))
 
 
+LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+
+
 class _Exchange:
     """One request on its way through the gate."""
 
@@ -114,10 +117,11 @@ class _Exchange:
         return self.headers.get(name, b"").decode("latin-1")
 
     def _address(self) -> str:
-        """Where the request comes from; behind a proxy what the proxy itself says, which is its last word."""
-        if self.gate.rules.behind_proxy and b"x-forwarded-for" in self.headers:
+        """Where the request comes from; behind a proxy on this machine what the proxy itself says, which is its last word."""
+        peer = str((self.scope.get("client") or ("?",))[0])
+        if self.gate.rules.behind_proxy and peer in LOOPBACK and b"x-forwarded-for" in self.headers:
             return self._text(b"x-forwarded-for").rpartition(",")[2].strip()[:64]
-        return str((self.scope.get("client") or ("?",))[0])
+        return peer
 
     async def pass_through(self) -> None:
         cookies = _cookies(self._text(b"cookie"))

@@ -51,7 +51,8 @@ async def pass_on(call: Exchange, path: str, raw: bytes, body: Body, remote: Rem
         if streamed and answer.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
             await _Passing(call, remote, opened, output, counted, len(raw)).run(answer)
             return None
-        return await _whole(remote, opened, output, await answer.read(), len(raw))
+        data = await answer.read()
+        return await _whole(remote, opened, output, data, len(raw), alone=upstream.under_way <= 1)
     finally:
         opened.abandon()
         if answer is not None:
@@ -73,7 +74,7 @@ def _most(body: Body, remote: Remote, path: str) -> int:
     return min(asked or remote.most_tokens, 10**9) * choices
 
 
-async def _whole(remote: Remote, opened: Opened, output: int, data: bytes, sent: int) -> Reply:
+async def _whole(remote: Remote, opened: Opened, output: int, data: bytes, sent: int, *, alone: bool) -> Reply:
     try:
         told = orjson.loads(data)
         if not isinstance(told, dict):
@@ -84,7 +85,7 @@ async def _whole(remote: Remote, opened: Opened, output: int, data: bytes, sent:
     if "model" in told:
         told["model"] = remote.name
     units = min(read + output * written, opened.asked.units)
-    return reply_of(await opened.settle(units, orjson.dumps(told), tokens=(read, written)), remote.name)
+    return reply_of(await opened.settle(units, orjson.dumps(told), tokens=(read, written), alone=alone), remote.name)
 
 
 def _used(usage: Any, sent: int, came: int) -> tuple[int, int]:

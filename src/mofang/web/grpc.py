@@ -19,7 +19,8 @@ from mofang.core.language import language_of
 from mofang.engine.encode import Record
 from mofang.engine.runtimes import missing_package
 from mofang.serve.boundary import attempt, attempt_async
-from mofang.trade.desk import Call, Model
+from mofang.trade.desk import Call
+from mofang.trade.model import Model
 from mofang.web.messages import METHODS, SERVICE, messages
 from mofang.web.oip import describe, release_of, schema_of, written
 from mofang.web.predict import BODY_BYTES_MAX, bearer
@@ -37,10 +38,13 @@ log = logging.getLogger("mofang.grpc")
 
 
 class GrpcDoor:
-    """A gRPC server over a desk, on the event loop that serves HTTP; ``port`` 0 takes a free one, known once it is open."""
+    """A gRPC server over a desk, on the event loop that serves HTTP; ``port`` 0 takes a free one, known once it is open.
+
+    ``shared``: other processes of this account serve on the same port, and the system deals out connections among them.
+    """
 
     def __init__(self, desk: Any, statistics: Any, host: str, port: int, *, certificate: Path | None = None,
-                 private_key: Path | None = None, body_bytes_max: int = BODY_BYTES_MAX) -> None:
+                 private_key: Path | None = None, body_bytes_max: int = BODY_BYTES_MAX, shared: bool = False) -> None:
         missing = missing_package("grpc", "grpcio") or missing_package("google.protobuf", "protobuf")
         if missing:
             raise MofangError("grpc-missing", reason=missing)
@@ -51,13 +55,14 @@ class GrpcDoor:
         self.certificate = certificate
         self.private_key = private_key
         self.body_bytes_max = body_bytes_max
+        self.shared = shared
         self._server: Any = None
 
     async def open(self) -> None:
         """Begin to answer."""
         import grpc
 
-        options = [("grpc.max_receive_message_length", self.body_bytes_max), ("grpc.so_reuseport", 0)]
+        options = [("grpc.max_receive_message_length", self.body_bytes_max), ("grpc.so_reuseport", int(self.shared))]
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX)
         handlers = {name: grpc.unary_unary_rpc_method_handler(partial(self._answer, name)) for name in METHODS}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -11,12 +11,15 @@ import asyncio
 import gc
 import mmap
 import socket
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from mofang.trade.desk import Desk
+from mofang.web.figures import Figures
 from mofang.web.handed_words import (
     ANSWERING,
     BEATS,
@@ -30,7 +33,8 @@ from mofang.web.handed_words import (
     RETURNED,
     SLOTS,
 )
-from mofang.web.predict import BODY_BYTES_MAX, PredictApp
+from mofang.web.metrics import page
+from mofang.web.predict import BODY_BYTES_MAX, Door, PredictApp
 from mofang.web.protocol import DeadlineProtocol, server_settings
 from mofang.web.server import GARBAGE
 from mofang.web.statistics import Statistics
@@ -114,6 +118,7 @@ class Worker(uvicorn.Server):
     """uvicorn without a listener: its connections come through the channel."""
 
     channel: Channel
+    admin_port: int = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then take connections."""
@@ -172,20 +177,50 @@ class Worker(uvicorn.Server):
                                   server_state=self.server_state, app_state=self.lifespan.state, _loop=loop)
 
         try:
-            await loop.connect_accepted_socket(protocol, handle, ssl=self.config.ssl)
+            admin = bool(self.admin_port) and handle.getsockname()[1] == self.admin_port  # on loopback: no TLS
+            await loop.connect_accepted_socket(protocol, handle, ssl=None if admin else self.config.ssl)
         except (OSError, ConnectionError):  # it hung up meanwhile, or speaks no TLS
             self.channel.tell(CLOSED, slot)
 
 
-def run_worker(desk: Desk, channel: int, slots: int, address: str, *, folder: Path | None = None,
-               certificate: Path | None = None, private_key: Path | None = None) -> None:
+@dataclass(frozen=True)
+class Place:
+    """What a supervisor tells its workers: the handles of channel and board, the ports beside the customers' (0: none), where
+    callers reach them, and the name of the group whose figures are added up."""
+
+    channel: int
+    slots: int
+    admin_port: int
+    grpc_port: int
+    group: str
+    host: str
+    address: str
+
+
+def place_of(word: str) -> Place:
+    """The word of ``place_word`` read back."""
+    channel, slots, admin_port, grpc_port, group, host, address = word.split(",", 6)
+    return Place(int(channel), int(slots), int(admin_port), int(grpc_port), group, host, address)
+
+
+def run_worker(desk: Desk, place: Place, *, folder: Path, certificate: Path | None = None,
+               private_key: Path | None = None) -> None:
     """Serve what the supervisor hands over, until SIGTERM or until it is gone."""
     statistics = Statistics(folder, desk.health()[1]["models"], desk.waiting)
-    statistics.address = address
+    statistics.address = place.address
+    statistics.figures = Figures(folder, place.group)
+    statistics.page = partial(page, desk, statistics)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)
-    app = PredictApp(desk, body_bytes_max=BODY_BYTES_MAX, statistics=statistics)
+    doors: list[Door] = []
+    if place.grpc_port:
+        from mofang.web.grpc import GrpcDoor
+
+        doors.append(GrpcDoor(desk, statistics, place.host, place.grpc_port, certificate=certificate, private_key=private_key,
+                              shared=True))
+    app = PredictApp(desk, body_bytes_max=BODY_BYTES_MAX, statistics=statistics, beside=doors, admin_port=place.admin_port)
     worker = Worker(uvicorn.Config(app, **server_settings(ssl_certfile=certificate, ssl_keyfile=private_key)))
-    worker.channel = Channel(channel, slots)
+    worker.channel = Channel(place.channel, place.slots)
+    worker.admin_port = place.admin_port
     worker.run(sockets=[])

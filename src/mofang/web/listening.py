@@ -20,6 +20,19 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
+def reserve(host: str, port: int) -> socket.socket:
+    """A port that several processes of this account may share, held while the socket is open; nothing is received on it.
+
+    Raises ``address-taken`` where somebody listens there already.
+    """
+    listen(host, port).close()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind((host, port))
+    return bound
+
+
 def shown_address(bound: socket.socket, host: str, *, tls: bool = False) -> str:
     """How callers reach a bound socket: ``http://127.0.0.1:8080``."""
     shown = f"[{host}]" if ":" in host else host

@@ -5,6 +5,7 @@ It is a route of the admin listener, which listens on loopback unless told other
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,18 @@ def histogram(name: str, words: str, rows: Sequence[tuple[Mapping[str, Any], His
 
 
 async def metrics(call: Exchange) -> Reply:
-    """Everything that this process counts."""
-    return Reply(200, ("\n".join(told(call.desk, call.statistics)) + "\n").encode(), (TEXT,))
+    """Everything that this process counts, or all of several processes together."""
+    figures = call.statistics.figures
+    if figures is None:
+        return Reply(200, page(call.desk, call.statistics).encode(), (TEXT,))
+    await asyncio.to_thread(call.statistics.write_figures)
+    return Reply(200, (await asyncio.to_thread(figures.page)).encode(), (TEXT,))
+
+
+def page(desk: Any, statistics: Any) -> str:
+    """The page of this process alone."""
+    with statistics.telling:
+        return "\n".join(told(desk, statistics)) + "\n"
 
 
 def told(desk: Any, statistics: Any) -> Iterator[str]:
@@ -116,5 +127,5 @@ def resident_bytes(proc: Path = Path("/proc")) -> int:
         return 0
 
 
-ROUTES = (Route("GET", "/metrics", "admin", metrics, "Prometheus metrics of this process; the admin listener only.",
-                "本进程的 Prometheus 指标；仅限管理端口。"),)
+ROUTES = (Route("GET", "/metrics", "admin", metrics, "Prometheus metrics, of all workers together; the admin listener only.",
+                "Prometheus 指标（所有工作进程之和）；仅限管理端口。"),)

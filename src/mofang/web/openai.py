@@ -19,6 +19,7 @@ from mofang.core.nearest import nearest
 from mofang.engine.encode.template import read_messages
 from mofang.engine.generation.rows import Piece
 from mofang.engine.generation.sampling import Told
+from mofang.serve.batching import Done
 from mofang.serve.upstream import Upstream
 from mofang.trade.desk import Call, Desk, Reply, Served, check_scope, reply_of
 from mofang.trade.opened import Asked
@@ -174,7 +175,10 @@ async def _embed(call: Exchange, raw: bytes) -> Reply:
     try:
         future = desk.outbox.loop.create_future()
         deadline_s = time.monotonic() + desk.deadline_s
-        ticket = served.batcher.submit(records, partial(desk.outbox.put, future), deadline_s=deadline_s, gone=call.gone,
+        answered: Done = partial(desk.outbox.put, future)
+        if desk.rollout is not None:
+            answered = desk.rollout.around(served.name, records, answered)
+        ticket = served.batcher.submit(records, answered, deadline_s=deadline_s, gone=call.gone,
                                        account=call.who.customer.id)
         answers = await desk.outcome(future, ticket, deadline_s)
         if isinstance(answers, MofangError):
@@ -218,6 +222,8 @@ def _allowed(call: Exchange) -> list[str]:
         with suppress(MofangError):
             check_scope(call.who.key, desk.served.release(name))
             found.append(name)
+    if desk.own is not None:
+        found += desk.own.names(call.who.customer.id)
     return found
 
 

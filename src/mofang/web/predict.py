@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from mofang.core.errors import MofangError
 from mofang.serve.boundary import attempt_async
+from mofang.trade.desk import Desk as Till
 from mofang.trade.desk import Reply
-from mofang.web import account, metrics, oip, openai, openapi, plain
+from mofang.web import account, custom, metrics, oip, openai, openapi, plain
 from mofang.web.routes import (
     JSON,
     AsgiScope,
@@ -30,10 +31,13 @@ from mofang.web.routes import (
     refuse_plainly,
 )
 from mofang.web.statistics import Statistics
+from mofang.web.straight import Way
 
+PLAIN = "/v1/predict/{model}"  # what ``straight`` answers as well
 BODY_BYTES_MAX = 8 * 1024 * 1024
 # one line for each protocol: its module's ROUTES
-ROUTES: tuple[Route, ...] = (*plain.ROUTES, *account.ROUTES, *openai.ROUTES, *oip.ROUTES, *metrics.ROUTES, *openapi.ROUTES)
+ROUTES: tuple[Route, ...] = (*plain.ROUTES, *account.ROUTES, *openai.ROUTES, *oip.ROUTES, *custom.ROUTES, *metrics.ROUTES,
+                            *openapi.ROUTES)
 
 
 class Door(Protocol):
@@ -63,6 +67,8 @@ class PredictApp:
         self.table = Table(routes)
         self.admin_port = admin_port
         self.beside = tuple(beside)
+        sells = any(route.path == PLAIN for route in self.table)
+        self.straight = Way(self, desk) if sells and isinstance(desk, Till) else None
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

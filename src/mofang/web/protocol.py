@@ -16,6 +16,8 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from mofang.web.straight import Straight, Way
+
 HEADER_S = 5.0
 HEADER_BYTES_MAX = 65_536
 BODY_CHECK_S = 10.0
@@ -99,6 +101,10 @@ class _Lingering:
 class DeadlineProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 with deadlines."""
 
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self._way: Way | None = getattr(self.config.app, "straight", None)  # an application that knows plain requests
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._lingering = _Lingering(transport, self)
         super().connection_made(cast(asyncio.Transport, self._lingering))
@@ -124,6 +130,12 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._disarm()
 
     @property
+    def answering(self) -> bool:
+        """True while an earlier request of this connection has no answer yet."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    @property
     def mid_body(self) -> bool:
         """True while the caller is sending the body of a request whose headers are known."""
         return self._unfinished and not self._in_headers
@@ -142,18 +154,35 @@ class DeadlineProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._unfinished = self._in_headers = True
         self._bytes = 0
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
-        super().on_headers_complete()
-        self.scope["extensions"] = {"mofang": Connection(self.cycle)}  # type: ignore[dict-item]
+        plain = self._way.take(self) if self._way is not None else None
+        if plain is not None:
+            self.cycle = plain  # type: ignore[assignment]
+        else:
+            self._begin_usually()
         if self._timer is not None:  # the headers came late: the body has a time of its own
             self._disarm()
 
+    def _begin_usually(self) -> None:
+        """Begin a request as uvicorn does, whose scope holds what was read."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+        self.scope["extensions"] = {"mofang": Connection(self.cycle)}  # type: ignore[dict-item]
+
     def on_message_complete(self) -> None:
         self._unfinished = False
+        plain: object = self.cycle
         super().on_message_complete()
+        if isinstance(plain, Straight) and not plain.response_complete and not plain.run():
+            self._begin_usually()
+            super().on_body(plain.body)
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Malformed HTTP is answered in the same form as every other error."""

@@ -219,7 +219,7 @@ def refusal(error: MofangError, request_id: str, language: Language) -> Reply:
 
 def refusal_headers(error: MofangError) -> tuple[tuple[bytes, bytes], ...]:
     """What a refusal says beside its body: when to try again, how to show who one is."""
-    after = RETRY_AFTER.get(error.status)
+    after = RETRY_AFTER.get(error.status) if "after_s" not in error.values else str(error.values["after_s"]).encode()
     extra = ((b"www-authenticate", b"Bearer"),) if error.status == 401 else ()
     if error.status == 405:
         extra = ((b"allow", str(error.values.get("wanted", "")).replace(" or ", ", ").encode()),)

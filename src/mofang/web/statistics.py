@@ -20,6 +20,7 @@ from typing import Any
 
 from mofang.core.identity import now_us
 from mofang.serve.boundary import attempt
+from mofang.web.figures import Figures, told_in
 
 EVERY_S = 1.0
 SECONDS = 60  # that p50 and p99 look back
@@ -59,10 +60,13 @@ class Statistics:
 
     def __init__(self, folder: Path | None = None, models: Sequence[str] = (), waiting: Callable[[], int] = none_waiting) -> None:
         self._lock = threading.Lock()
-        self.path = folder / f"serving-{socket.gethostname()}-{os.getpid()}.json" if folder else None
+        self.telling = threading.RLock()  # one makes the page of figures at a time
+        self.path = told_in(folder, os.getpid()) if folder else None
         self.models = list(models)
         self.waiting = waiting
         self.address = ""
+        self.figures: Figures | None = None  # of several processes: where each puts its page
+        self.page: Callable[[], str] = str
         self.started_us = now_us()
         self.requests = 0
         self.refused: Counter[str] = Counter()
@@ -103,9 +107,16 @@ class Statistics:
         assert self.path is not None
         told = self.look()
         self.path.parent.mkdir(exist_ok=True)
+        self.write_figures()
         beside = self.path.with_suffix(".new")
         beside.write_text(json.dumps(told), encoding="utf-8")
         os.replace(beside, self.path)
+
+    def write_figures(self) -> None:
+        """Put this process's page of figures beside the others', where there are several."""
+        if self.figures is not None:
+            with self.telling:
+                self.figures.write(self.page())
 
     def took(self, seconds: float, model: str = "") -> None:
         """One answered request, and the release that answered it."""

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
@@ -33,8 +34,8 @@ SILENT_S = 30.0  # a worker that shows no sign of life for so long is killed
 DRAIN_S = 30.0
 LINGER_S = 1.0
 BACKLOG = 1024
-PAUSES_S = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0)  # before a worker that dies again and again is started anew
-STEADY_S = 10.0  # a worker that lived so long was none of those
+PAUSES_S = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0)  # before a worker that dies again and again before it is ready is started anew
+KEPT_MOST = 1000  # of what is remembered of deaths
 
 log = logging.getLogger("mofang.supervisor")
 
@@ -48,6 +49,7 @@ class Child:
     started_s: float
     heard_s: float
     ready: bool = False
+    after_s: float = 0.0  # when the one died whose place it takes; 0: at the start
     drains_s: float = 0.0
     replaces: Child | None = None
     slots: set[int] = field(default_factory=set)
@@ -55,11 +57,18 @@ class Child:
 
 
 class Supervisor:
-    """Keeps ``count`` workers. ``command`` makes a worker's command line from the numbers of its channel and the board."""
+    """Keeps ``count`` workers. ``command`` makes a worker's command line from the numbers of its channel and the board.
+
+    ``admin`` is a second listener, whose connections are handed over alike and speak no TLS. ``buried`` is told the number of
+    each process that has ended.
+    """
 
     def __init__(self, listener: socket.socket, count: int, command: Callable[[int, int], Sequence[str]], *,
-                 tls: bool = False, ready: Callable[[], None] = lambda: None) -> None:
+                 tls: bool = False, ready: Callable[[], None] = lambda: None, admin: socket.socket | None = None,
+                 buried: Callable[[int], None] = lambda pid: None) -> None:
         self.listener, self.count, self.command, self.tls, self.ready = listener, count, command, tls, ready
+        self.listeners = [listener, *([admin] if admin is not None else [])]
+        self.buried = buried
         self.selector = selectors.DefaultSelector()
         self.board_file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the supervisor
         self.board_file.truncate(SLOTS)
@@ -70,7 +79,9 @@ class Supervisor:
         self.lingering: deque[tuple[float, socket.socket]] = deque()
         self.children: list[Child] = []
         self.restarts = 0
-        self.quick = 0  # deaths in a row soon after the start
+        self.died: deque[float] = deque(maxlen=KEPT_MOST)  # when those died whose places nobody has taken yet
+        self.back_s: deque[float] = deque(maxlen=KEPT_MOST)  # how long it took from a death to a worker that is ready
+        self.quick = 0  # deaths in a row before anything was ready
         self.start_at_s = 0.0
         self.status = 0
         self.ever_ready = self.accepting = self.stopping = False
@@ -80,8 +91,9 @@ class Supervisor:
         """Supervise until told to stop; the exit status."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else max(soft, SLOTS), hard))
-        self.listener.setblocking(False)
-        self.listener.listen(BACKLOG)
+        for one in self.listeners:
+            one.setblocking(False)
+            one.listen(BACKLOG)
         woken, waker = socket.socketpair()
         for one in (woken, waker):
             one.setblocking(False)
@@ -101,7 +113,7 @@ class Supervisor:
             for child in self.children:
                 child.process.kill()
                 child.process.wait()
-            for one in (*self.connections.values(), *(held for _, held in self.lingering), self.listener, woken, waker):
+            for one in (*self.connections.values(), *(held for _, held in self.lingering), *self.listeners, woken, waker):
                 one.close()
             self.selector.close()
         return self.status
@@ -143,7 +155,8 @@ class Supervisor:
                                    env={**os.environ, "PYTHONUNBUFFERED": "1"})
         theirs.close()
         now = time.monotonic()
-        child = Child(process, ours, now, now, replaces=replaces)
+        child = Child(process, ours, now, now, replaces=replaces,
+                      after_s=self.died.popleft() if self.died and replaces is None else 0.0)
         self.children.append(child)
         self.selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
 
@@ -155,6 +168,7 @@ class Supervisor:
         child.channel.close()
         for slot in sorted(child.slots):
             self._orphan(slot)
+        self.buried(child.process.pid)
         if child.drains_s or self.stopping:
             return
         log.warning("worker %d ended with status %s", child.process.pid, child.process.returncode)
@@ -163,8 +177,11 @@ class Supervisor:
             self._stop()
             return
         self.restarts += 1
-        self.quick = 0 if now > child.started_s + STEADY_S else min(self.quick + 1, len(PAUSES_S) - 1)
-        self.start_at_s = now + (PAUSES_S[self.quick] if self.quick else 0.0)
+        if child.replaces is None:
+            self.died.append(now)
+        # one that was ready is replaced at once, however often: starting bounds the pace by itself
+        self.quick = 0 if child.ready else min(self.quick + 1, len(PAUSES_S) - 1)
+        self.start_at_s = now + PAUSES_S[self.quick]
 
     def _hear(self, child: Child) -> None:
         """Read what a worker says."""
@@ -183,6 +200,9 @@ class Supervisor:
         child.heard_s = time.monotonic()
         if what == READY:
             child.ready = True
+            if child.after_s:
+                self.back_s.append(child.heard_s - child.after_s)
+                log.warning("worker %d is ready, %.1f s after the one before it ended", child.process.pid, self.back_s[-1])
             for _ in range(len(self.parked)):
                 self._hand(*self.parked.popleft())
             if child.replaces is not None:
@@ -208,7 +228,8 @@ class Supervisor:
     def _stop(self) -> None:
         self.stopping = True
         self._accept_while(False)
-        self.listener.close()
+        for one in self.listeners:
+            one.close()
         while self.parked:
             self._close(self._let_go(self.parked.popleft()[0]))
         for child in self.children:
@@ -219,18 +240,19 @@ class Supervisor:
     def _accept_while(self, possible: bool) -> None:
         """Listen only while a worker can take what comes; until then callers wait in the system's queue."""
         if possible != self.accepting:
-            if possible:
-                self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
-            else:
-                self.selector.unregister(self.listener)
+            for one in self.listeners:
+                if possible:
+                    self.selector.register(one, selectors.EVENT_READ, partial(self._accept, one))
+                else:
+                    self.selector.unregister(one)
             self.accepting = possible
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         for _ in range(64):
             if not self.free:
                 return
             try:
-                handle, _ = self.listener.accept()
+                handle, _ = listener.accept()
             except OSError:  # nobody more, or no handle left: what waits goes on waiting
                 return
             with suppress(OSError):

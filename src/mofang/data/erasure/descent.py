@@ -36,8 +36,8 @@ class Descent:
     again: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON. ``leases`` is there for the day when there are some."""
-        return {**self.people, "models": self.models, "packages": self.packages, "exports": self.exports, "leases": [],
+        """As JSON."""
+        return {"leases": [], **self.people, "models": self.models, "packages": self.packages, "exports": self.exports,
                 "invoices": self.invoices, "again": self.again}
 
 

@@ -77,7 +77,8 @@ def rewrite(shop: Shop, artifact: Artifact, match: Match, gone: dict[str, int], 
     place = scratch / "part"
 
     def keep(name: str) -> None:
-        digest, size_bytes = shop.store.keep(place, private=shop.encrypts and is_private(artifact.kind, name))
+        private = shop.encrypts_all or (shop.encrypts and is_private(artifact.kind, name))
+        digest, size_bytes = shop.store.keep(place, private=private)
         parts[name] = Part(name, parts[name].kind, digest, size_bytes)
 
     own = REWRITERS[artifact.kind](artifact, match.record) if artifact.kind in REWRITERS else {}

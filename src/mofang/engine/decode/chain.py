@@ -2,7 +2,9 @@
 
 The chain's score of a sequence is the product of the pieces' own probabilities and of how much likelier a tag is behind the one
 before it than anywhere (a hybrid of network and Markov chain, Bourlard and Morgan 1990); sequences in which a span goes on that
-did not begin score 0. What comes out is again a probability for each piece and tag (forward and backward, Rabiner 1989).
+did not begin score 0. A chain that was taught together with the network (a conditional random field) holds the logarithms of its
+factors instead of counts; the rest is the same, for a piece's own probabilities are its scores but for a factor that all tags share.
+What comes out is again a probability for each piece and tag (forward and backward, Rabiner 1989).
 """
 
 from __future__ import annotations
@@ -19,15 +21,17 @@ from mofang.engine.arrays import Array, from_npy, to_npy
 FILE = "chain.npy"
 TINY = 1e-9
 SMOOTH = 0.5     # added to every allowed count
+SCORE_MOST = 60.0  # logarithm beyond which no taught factor is
 
 
 @dataclass(frozen=True, eq=False)
 class Chain:
     """How often tag b follows tag a in the training texts, float32 [1 + K, K] (the last row: a text's first tag), and how much
-    that counts, ``weight`` 0 to 1."""
+    that counts, ``weight`` 0 to 1. Where it was ``taught``, the logarithm of what the step multiplies the score by."""
 
     follows: Array
     weight: float
+    taught: bool = False
 
     @classmethod
     def of(cls, tags: Sequence[Array], count: int, weight: float = 1.0) -> Chain:
@@ -42,6 +46,8 @@ class Chain:
     @cached_property
     def factors(self) -> Array:
         """What a step from tag to tag multiplies the score by, float64 [1 + K, K]; 0 where it is not allowed."""
+        if self.taught:
+            return np.asarray(np.exp(self.follows.astype(np.float64)) * allowed(self.follows.shape[1]))
         counts = (self.follows + SMOOTH) * allowed(self.follows.shape[1])
         together = counts / counts.sum()
         apart = together.sum(axis=1, keepdims=True) * together.sum(axis=0, keepdims=True)
@@ -70,8 +76,9 @@ class Chain:
         return np.where(used, _shares(forth * back), probabilities).astype(np.float32)
 
     def save(self) -> dict[str, bytes]:
-        """chain.npy: the counts, and the weight in one more row."""
-        return {FILE: to_npy(np.vstack([self.follows, np.full((1, self.follows.shape[1]), self.weight, np.float32)]))}
+        """chain.npy: the counts, and the weight in one more row; -1 there says that it was taught."""
+        last = np.full((1, self.follows.shape[1]), -1.0 if self.taught else self.weight, np.float32)
+        return {FILE: to_npy(np.vstack([self.follows, last]))}
 
     @classmethod
     def load(cls, files: Mapping[str, bytes]) -> Chain | None:
@@ -82,6 +89,8 @@ class Chain:
         if found.dtype != np.float32 or found.ndim != 2 or found.shape[0] != found.shape[1] + 2 or found.shape[1] % 2 != 1:
             raise ValueError(f"{found.shape} counts are no chain")
         weight = float(found[-1, 0])
+        if weight == -1 and not found[-2].any() and (np.abs(found[:-1]) <= SCORE_MOST).all():
+            return cls(found[:-1], 1.0, taught=True)
         if not (np.isfinite(found).all() and (found >= 0).all() and 0 <= weight <= 1):
             raise ValueError("counts of a chain are negative or none")
         return cls(found[:-1], weight)

@@ -20,7 +20,7 @@ Files = dict[str, bytes]
 
 ENCODERS = {"both": "BothEncoder", "chat": "ChatEncoder", "image": "ImageEncoder", "ngrams": "NgramEncoder",
             "overlap": "OverlapEncoder", "pairs": "PairEncoder",
-            "places": "PlaceEncoder", "surroundings": "SurroundingsEncoder", "table": "TableEncoder",
+            "places": "PlaceEncoder", "prompts": "PromptEncoder", "surroundings": "SurroundingsEncoder", "table": "TableEncoder",
             "tokens": "TokenEncoder", "windows": "WindowEncoder"}
 
 

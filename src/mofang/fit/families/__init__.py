@@ -5,7 +5,7 @@ Importing them is light; what they need to work is imported when they do.
 
 from mofang.fit.families.averaged import Averaged
 from mofang.fit.families.blend import Blend
-from mofang.fit.families.cross import Cross
+from mofang.fit.families.cross import Cross, Twin
 from mofang.fit.families.encoder import Encoder
 from mofang.fit.families.frozen import Frozen
 from mofang.fit.families.generator import Generator
@@ -15,6 +15,7 @@ from mofang.fit.families.mlp import Mlp
 from mofang.fit.families.nearest import Nearest
 from mofang.fit.families.overlap import Overlap
 from mofang.fit.families.pretrained import Pretrained
+from mofang.fit.families.prompted import Prompted
 from mofang.fit.families.reader import Reader
 from mofang.fit.families.resnet import Resnet
 from mofang.fit.families.rnn import Rnn
@@ -41,6 +42,7 @@ __all__ = [
     "Nearest",
     "Overlap",
     "Pretrained",
+    "Prompted",
     "Reader",
     "Resnet",
     "Rnn",
@@ -48,5 +50,6 @@ __all__ = [
     "Surroundings",
     "TermVectors",
     "TextVectors",
+    "Twin",
     "Xgboost",
 ]

@@ -1,9 +1,10 @@
-"""Two texts read together by a transformer, which sees every word of one beside every word of the other."""
+"""Two texts read by a transformer: together, so that it sees every word of one beside every word of the other, or apart."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -31,6 +32,7 @@ class Cross(Bodied):
     tag: ClassVar[str] = "cross"
     version: ClassVar[int] = 3
     tasks: ClassVar[tuple[str, ...]] = ("pair_classification", "pair_regression")
+    marks: ClassVar[bool] = False  # whether the network takes each token's type even where its body has no use for it
 
     balance: bool = False
 
@@ -39,20 +41,19 @@ class Cross(Bodied):
         from mofang.engine.encode.pairs import PairEncoder
         from mofang.fit.loop.plan import Plan
         from mofang.fit.loop.rowwise import balance_of, fit_rows
-        from mofang.fit.networks.heads import headed
         from mofang.fit.scale import outputs_of
 
         first, second = material.columns("text")
         train = material.train.records
         body = self.body(train, (first, second), conditions)
-        encoder = PairEncoder((first, second), body.tokenizer_json, body.max_length, body.padding_id, body.types)
+        tokenizer = typed(body.tokenizer_json) if self.marks else body.tokenizer_json
+        encoder = PairEncoder((first, second), tokenizer, body.max_length, body.padding_id, self.marks or body.types)
         encoded = encode_pairs(encoder, train), encode_pairs(encoder, material.validation.records)
         architecture: dict[str, Any] = {"config": body.config, "classes": outputs_of(material)}
         started, lengths = body.folder is not None, encoded[0].lengths
 
         def build() -> Any:
-            network, architecture["config"] = headed(
-                body.config, body.folder, outputs_of(material), self.dropout, self.attention, False)
+            network, architecture["config"] = self._network(body.config, body.folder, outputs_of(material))
             return network
 
         plan = Plan(
@@ -69,10 +70,59 @@ class Cross(Bodied):
         """The transformer with its head as ONNX."""
         from mofang.fit.loop.rowwise import finished_graph
         from mofang.fit.loop.start import WEIGHTS, restored
+
+        network, _ = self._network(architecture["config"], None, architecture["classes"])
+        return finished_graph(restored(network, weights[WEIGHTS]), sample, dict(architecture))
+
+    def _network(self, config: dict[str, Any], folder: Path | None, outputs: int) -> tuple[Any, dict[str, Any]]:
+        """The network, from a folder of weights or new; and its configuration."""
         from mofang.fit.networks.heads import headed
 
-        network, _ = headed(architecture["config"], None, architecture["classes"], self.dropout, self.attention, False)
-        return finished_graph(restored(network, weights[WEIGHTS]), sample, dict(architecture))
+        return headed(config, folder, outputs, self.dropout, self.attention, False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin(Cross):
+    """A bi-encoder: each text is read alone by a pretrained ``base``, or layers of its own, and becomes one vector; a small
+    head looks at both vectors, how far they are apart and their product.
+
+    It sees less than a cross-encoder, but a text's vector is the same whatever stands beside it.
+    """
+
+    tag: ClassVar[str] = "twin"
+    version: ClassVar[int] = 1
+    marks: ClassVar[bool] = True
+
+    def _network(self, config: dict[str, Any], folder: Path | None, outputs: int) -> tuple[Any, dict[str, Any]]:
+        from mofang.fit.networks.heads import twin
+
+        return twin(config, folder, outputs, self.dropout, self.attention)
+
+
+def typed(tokenizer_json: str) -> str:
+    """A tokenizer whose pairs say by their types which text a token is of; one of the RoBERTa kind gives both type 0."""
+    from tokenizers import Tokenizer, processors
+
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    pair, alone = tokenizer.encode("a", "a"), tokenizer.encode("a")
+    if 1 in pair.type_ids:
+        return tokenizer_json
+    marks = {token: id for token, id, owner in zip(pair.tokens, pair.ids, pair.sequence_ids, strict=True) if owner is None}
+    second = pair.sequence_ids.index(1)
+
+    def template(found: Any, most: int) -> str:
+        pieces: list[str] = []
+        for place, (token, owner) in enumerate(zip(found.tokens, found.sequence_ids, strict=True)):
+            piece = (token if owner is None else "$" + "AB"[owner]) + (":1" if place >= most else "")
+            if owner is None or piece not in pieces:
+                pieces.append(piece)
+        return " ".join(pieces)
+
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=template(alone, len(alone.ids)), pair=template(pair, second), special_tokens=sorted(marks.items()))
+    return str(tokenizer.to_str())
 
 
 def encode_pairs(encoder: PairEncoder, records: Sequence[Record]) -> Ragged:

@@ -22,9 +22,15 @@ class Placed(Bodied):
         """What a token outside of all spans counts in the loss."""
         return 1.0
 
+    @property
+    def teaches_chain(self) -> bool:
+        """Whether the chain of tags is taught with the network."""
+        return False
+
     def fit(self, material: Material, conditions: Conditions) -> Fitted:
         """Learn a vocabulary where there is no base, then all weights."""
         from mofang.engine.encode.places import PlaceEncoder
+        from mofang.fit.loop.chaining import first_steps
         from mofang.fit.loop.placewise import Windows, fit_places, placed_plan
         from mofang.fit.loop.plan import Plan
         from mofang.fit.networks.heads import headed
@@ -36,10 +42,14 @@ class Placed(Bodied):
         windows = Windows(encoder, material, material.train)
         outputs = 2 if asks else 1 + 2 * len(material.labels)
         architecture: dict[str, Any] = {"config": body.config, "outputs": outputs, "asks": asks}
+        if self.teaches_chain:
+            architecture["chain"] = "taught"
         started, lengths = body.folder is not None, windows.rows.lengths
 
         def build() -> Any:
             network, architecture["config"] = headed(body.config, body.folder, outputs, self.dropout, self.attention, True)
+            if self.teaches_chain:
+                network.steps = first_steps(windows.wanted, outputs)
             return network
 
         plan = Plan(
@@ -52,11 +62,14 @@ class Placed(Bodied):
 
     def graph(self, weights: Mapping[str, bytes], architecture: Mapping[str, Any], sample: Arrays) -> bytes:
         """The transformer with its head as ONNX: probabilities of tags, or logits of begin and end, for each token."""
+        from mofang.fit.loop.chaining import first_steps
         from mofang.fit.loop.start import WEIGHTS, restored
         from mofang.fit.networks.graph import network_graph
         from mofang.fit.networks.heads import headed
 
         network, _ = headed(architecture["config"], None, architecture["outputs"], self.dropout, self.attention, True)
+        if architecture.get("chain"):
+            network.steps = first_steps((), architecture["outputs"])  # the encoder answers by them, the graph does not
         end = "identity" if architecture["asks"] else "softmax"
         return network_graph(restored(network, weights[WEIGHTS]), sample, end, each=True)  # type: ignore[arg-type]
 

@@ -19,6 +19,7 @@ from mofang.engine.outputs import graph_arrays
 from mofang.fit.family import Conditions, Fitted
 from mofang.fit.loop.arrays import Ragged
 from mofang.fit.loop.batches import Batches
+from mofang.fit.loop.chaining import chain_loss, steps_of, taught_chain
 from mofang.fit.loop.objective import Batch, Judged, tensors
 from mofang.fit.loop.plan import Plan
 from mofang.fit.loop.start import WEIGHTS, fit_network, notes_of, weights_file
@@ -69,10 +70,11 @@ class Windows:
 
 
 class Placewise:
-    """Cross-entropy over the tags of tokens, or over the tokens for begin and end (half each); see ``Windows``."""
+    """Cross-entropy over the tags of tokens (or of their whole sequence, where the network holds a chain), or over the tokens for
+    begin and end (half each); see ``Windows``."""
 
-    def __init__(self, train: Windows, validation: Windows, asked: Asked, plan: Plan) -> None:
-        self.train, self.validation, self.asked, self.plan = train, validation, asked, plan
+    def __init__(self, train: Windows, validation: Windows, asked: Asked, plan: Plan, encoder: PlaceEncoder) -> None:
+        self.train, self.validation, self.asked, self.plan, self.encoder = train, validation, asked, plan, encoder
         self.weights = torch.tensor(plan.class_weights) if plan.class_weights else None
         self.smooths = not train.asks  # tags are smoothed, the ends of an answer are not
 
@@ -90,6 +92,9 @@ class Placewise:
         arrays = dict(batch.arrays)
         tags, first, last = arrays.pop(TAGS), arrays.pop(FIRST, None), arrays.pop(LAST, None)
         logits = network(**arrays).float()
+        steps = None if self.train.asks else steps_of(network)
+        if steps is not None:
+            return chain_loss(logits, tags, steps, NO_TAG)
         if first is None or last is None:
             weights = None if self.weights is None else self.weights.to(tags.device)
             return nn.functional.cross_entropy(logits.flatten(0, 1), tags.flatten(), weights, ignore_index=NO_TAG,
@@ -103,7 +108,9 @@ class Placewise:
 
     def judge(self, network: nn.Module, device: torch.device) -> Judged:
         """F1 of the answers as they will be served, and the mean loss of the first thousand validation windows."""
-        score = self.asked.score(runner(network, device, self.train.asks))
+        chain = taught_chain(network)
+        encoder = replace(self.encoder, chain=chain) if chain else None
+        score = self.asked.score(runner(network, device, self.train.asks), encoder)
         total = count = 0.0
         some = min(LOSS_WINDOWS, len(self.validation.rows.lengths))
         with torch.inference_mode():
@@ -138,12 +145,14 @@ def fit_places(
     plan = conditions.learning.plan(plan)
     validation = Windows(encoder, material, material.validation)
     asked, score = Asked(material, material.validation, encoder), 0.0
-    network, outcome = fit_network(build, Placewise(windows, validation, asked, plan), plan, conditions)
+    network, outcome = fit_network(build, Placewise(windows, validation, asked, plan, encoder), plan, conditions)
     network.eval()
     sample, run = _sample(encoder, material.validation), runner(network, next(network.parameters()).device, windows.asks)
     notes = notes_of(network, outcome) | {"windows": len(windows.rows.lengths), "uneven_spans": windows.uneven}
     if windows.asks:
         score = outcome.judged.score
+    elif chain := taught_chain(network):
+        encoder, score = replace(encoder, chain=chain), outcome.judged.score
     else:
         encoder, score = chained(asked, encoder, run, windows.wanted)
         notes |= {"chain_weight": encoder.chain.weight} if encoder.chain else {}

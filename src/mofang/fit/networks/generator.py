@@ -29,7 +29,10 @@ class Generator(nn.Module):
         ``places`` int64 [B, L] its place in it; no token sees one of another document."""
         length = input_ids.shape[1]
         before = torch.ones(length, length, dtype=torch.bool, device=input_ids.device).tril()
-        seen = (documents[:, :, None] == documents[:, None, :]) & before
+        return self.states_seeing(input_ids, (documents[:, :, None] == documents[:, None, :]) & before, places)
+
+    def states_seeing(self, input_ids: Tensor, seen: Tensor, places: Tensor) -> Tensor:
+        """States [B, L, H] where each token sees what ``seen`` bool [B, L, L] says."""
         place = input_ids.device.type
         dtype = torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else torch.float32
         mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mofang.core.artifact import Artifact
 from mofang.core.errors import MofangError
 from mofang.core.language import say
+from mofang.fit.estimate import machine_speed
 from mofang.fit.family import Family
 from mofang.fit.loop.learning import Learning
 from mofang.fit.loop.machine import threads
@@ -87,8 +88,6 @@ def predict(shop: Shop, family: Family, sample: Sample, terms: Terms | None = No
 def predicted(shop: Shop, name: str, work: Work, spent_s: float = 0.0) -> Prediction:
     """Counted work on this machine, corrected by what earlier runs of the same name and precision took; ``spent_s`` are CPU
     seconds that the run has used already."""
-    from mofang.fit.estimate import machine_speed
-
     machine = machine_speed(None)
     told = f"{name}/bf16" if work.half else name
     missing = [LIBRARIES[library] for library in work.libraries if library not in sys.modules]
@@ -143,15 +142,21 @@ def foresee(
     base: Path | None = None,
     folds: int = 0,
     seconds: float = 0.0,
+    part: float = 1.0,
 ) -> dict[str, Any]:
-    """Before a training: the prediction as measures for the ledger.
+    """Before a training on this ``part`` of the training rows: the prediction as measures for the ledger, with the seconds that
+    the family's own estimate says of it (0 where something else cuts it short).
 
     Raises ``memory-too-small``, with what would fit, where the process would be killed for its memory.
     """
-    sample, terms = sample_of(snapshot), terms_of(run.shop, learning, base, folds, seconds)
+    whole, terms = sample_of(snapshot), terms_of(run.shop, learning, base, folds, seconds)
+    sample = replace(whole, size=replace(whole.size, rows=max(1, round(part * whole.size.rows))))
     found = predict(run.shop, family, sample, terms)
     require_room(found, lambda limit: what_fits(found, family, sample, terms, limit))
-    return found.measures()
+    measures = found.measures()
+    if not (seconds or folds or terms.steps):
+        measures["planned"]["told_s"] = round(family.estimate(sample.size).seconds(machine_speed(None).rate), 3)
+    return measures
 
 
 def foresee_pretraining(run: Run, config: Mapping[str, Any], spent_s: float = 0.0, **how: Any) -> dict[str, Any]:
@@ -171,7 +176,7 @@ def foresee_pretraining(run: Run, config: Mapping[str, Any], spent_s: float = 0.
 
 
 def foresee_preferring(run: Run, config: Mapping[str, Any], *, adapt: str, learnt_tokens: float, read_tokens: float,
-                       positions: int, context: int, seconds: float = 0.0) -> dict[str, Any]:
+                       positions: int, context: int, seconds: float = 0.0, spent_s: float = 0.0) -> dict[str, Any]:
     """The same for ``prefer``: ``learnt_tokens`` over all epochs, ``read_tokens`` by the reference and in validation, rows of
     ``context`` tokens in batches of ``positions``."""
     if config.get("model_type") not in KNOWN:
@@ -179,7 +184,7 @@ def foresee_preferring(run: Run, config: Mapping[str, Any], *, adapt: str, learn
     terms = terms_of(run.shop, None, None, 0, seconds)
     work = pretraining(config, steps=max(1.0, learnt_tokens / positions), positions=positions, context=context,
                        judged=read_tokens, tokens=read_tokens, terms=terms)
-    found = predicted(run.shop, "prefer" if adapt == "all" else f"prefer/{adapt}", work)
+    found = predicted(run.shop, "prefer" if adapt == "all" else f"prefer/{adapt}", work, spent_s)
     require_room(found, lambda limit: say("A smaller --tokens or --adapt lora would fit.",
                                           "请减小 --tokens 或改用 --adapt lora。"))
     return found.measures()

@@ -24,7 +24,9 @@ PRIOR_S, PRIOR_MB = 3.0, 80.0  # a small run says little: its ratio counts as if
 class Past:
     """One finished run that had been predicted: CPU seconds and peak megabytes, told and used.
 
-    ``raw_s`` and ``raw_mb`` are what was foretold without any factor and beside what is fixed (``load_s``, ``base_mb``).
+    ``raw_s`` and ``raw_mb`` are what was foretold without any factor and beside what is fixed (``load_s``, ``base_mb``);
+    ``told_s`` are the seconds on the clock of the family's own estimate, where nothing shortened the run, and ``wall_s`` those
+    that it took.
     """
 
     family: str
@@ -39,6 +41,8 @@ class Past:
     load_s: float
     raw_mb: float
     base_mb: float
+    told_s: float = 0.0
+    wall_s: float = 0.0
 
     @property
     def ratio_s(self) -> float:
@@ -89,6 +93,8 @@ def past(shop: Shop) -> list[Past]:
                     planned["load_s"],
                     planned["raw_mb"],
                     planned["base_mb"],
+                    planned.get("told_s", 0.0),
+                    own["wall_s"],
                 )
             )
     return found
@@ -106,6 +112,17 @@ def factor(shop: Shop, family: str) -> Factor:
         _clipped(statistics.median(memory)) if memory else 1.0,
         len(own),
     )
+
+
+def paces(shop: Shop) -> dict[str, float]:
+    """How many times as long as its own estimate each family's runs took on this machine, where there were any: the median of
+    whole trainings, on the clock. ``select`` and ``new`` multiply their estimates with it.
+    """
+    here, found = this_machine(), dict[str, list[float]]()
+    for one in past(shop):
+        if one.told_s and one.machine == here:
+            found.setdefault(one.family.partition("/")[0], []).append((one.wall_s + PRIOR_S) / (one.told_s + PRIOR_S))
+    return {tag: _clipped(statistics.median(found[tag][:REMEMBERED])) for tag in sorted(found)}
 
 
 def _clipped(ratio: float) -> float:

@@ -1,0 +1,82 @@
+"""The prediction server of ``_noop_server``, metered or not: python bench/_trade_server.py SHOP PORT metered|limited|unmetered.
+
+``metered`` is the product as it is. ``limited`` has a rate, a count and a budget besides, none of which is ever reached.
+``unmetered`` is the same server and the same batcher without everything that metering needs: no key is looked at, no
+money reserved, nothing written, no answer kept for retries. The difference is what metering costs.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from _noop_server import MODEL, USUAL, desk_over, stock
+
+from mofang.core.shop import Shop
+from mofang.trade.commit import Charge
+from mofang.trade.customers import customers
+from mofang.trade.desk import Call, Desk, Reply, Who
+from mofang.trade.keys import keys
+from mofang.trade.limits import limit_set
+from mofang.trade.replay import Stored
+from mofang.web.server import run_server
+
+
+class Nothing:
+    """A meter that forgets everything at once."""
+
+    state, utc_offset, commits = "running", "+08:00", 0
+
+    def __init__(self) -> None:
+        self.took: Any = []
+
+    def settle_alone(self, work: Charge) -> bool:
+        self.submit(work)
+        return True
+
+    def submit(self, work: Charge) -> None:
+        work.done(Stored(work.digest, work.request_id, 200, work.answer, replayed=False))
+
+    def reserve(self, *_: Any) -> bool:
+        return True
+
+    def release(self, *_: Any) -> None: ...
+
+    def start(self) -> None: ...
+
+    def tick(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Unmetered(Desk):
+    """Knows its one caller without looking."""
+
+    def admit(self, token: str) -> Who:
+        return self.who
+
+    async def predict(self, who: Who, call: Call) -> Reply:
+        return await self._sell(who, self.served[f"{MODEL}@1"], call, "")
+
+
+def unmetered(shop: Shop) -> Desk:
+    """The same desk without its meter."""
+    desk = desk_over(shop)
+    desk.meter.close()
+    desk.__class__ = Unmetered
+    desk.meter = Nothing()  # type: ignore[assignment]
+    picture = desk.directory.picture
+    desk.who = Who(next(iter(picture.keys.values())), next(iter(picture.customers.values())))  # type: ignore[attr-defined]
+    return desk
+
+
+if __name__ == "__main__":
+    stocked, kind = stock(Path(sys.argv[1]), USUAL), sys.argv[3]
+    if kind == "limited":
+        name = customers(stocked.control)[0].name
+        one = next(key.id for key in keys(stocked.control) if not key.test)
+        stocked.act(limit_set, customer=name, rate="1000000/s", concurrency=10_000, budget="900000", soft="800000")
+        stocked.act(limit_set, customer=name, key=one, rate="1000000/s", budget="900000")
+    made = unmetered(stocked) if kind == "unmetered" else desk_over(stocked)
+    run_server(made, "127.0.0.1", int(sys.argv[2]), ready=lambda address: print(address, flush=True), folder=stocked.path / "scratch")

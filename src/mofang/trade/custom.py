@@ -1,0 +1,242 @@
+"""Customisation (客户定制): a customer's own model, taught from a base release and the customer's own records.
+
+An order is quoted, the price is set aside from what the customer may spend, and it is settled when the model is delivered.
+The records, every step of the run and the model lie in a room of their own (``custom_room``); here stand name, base, price
+and state, and nothing of a record. Every change is a row of the journal ``custom``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from mofang.core.action import Act, action, turn
+from mofang.core.artifact import Artifact
+from mofang.core.database import Database
+from mofang.core.errors import MofangError
+from mofang.core.identity import new_id, now_us
+from mofang.core.journal import NewRow, Row, fold
+from mofang.core.money import LARGEST_MICROS, MINOR_MICROS, format_micros, parse_amount, round_half_even_minor
+from mofang.core.nearest import nearest
+from mofang.core.rule import Rule
+from mofang.core.shop import Shop
+from mofang.trade.accounts import open_books, shop_offset
+from mofang.trade.balance import balance_of, lock_accounts, return_row
+from mofang.trade.custom_terms import check_base, estimated_s
+from mofang.trade.customers import Customer, find_customer
+
+JOURNAL = "custom"
+DAY_US = 86_400_000_000
+COLUMNS = """id, account, name, base, entry, basis, micros, hour_micros, estimated_s, expires_us, held, files, records, bytes,
+    state, version, delivered, made_us, deleted"""
+
+TABLES = (
+    """create table if not exists custom(id text primary key, account text not null, name text not null, base text not null,
+        entry text not null, basis text not null, micros bigint not null, hour_micros bigint not null,
+        estimated_s bigint not null, expires_us bigint not null, held bigint not null, files bigint not null,
+        records bigint not null, bytes bigint not null, state text not null, version bigint not null, delivered text not null,
+        made_us bigint not null, deleted text not null)""",
+)
+
+
+@dataclass(frozen=True)
+class Custom:
+    """One customisation. ``basis`` is ``fixed`` or ``used`` (settled by the seconds that it took, at most ``micros``).
+
+    ``state``: ordered, declined (taught, but no better than the base), delivered, deleting, deleted. ``held`` is what is set aside now,
+    ``delivered`` the ledger entry of the newest delivery, ``deleted`` that of the deletion.
+    """
+
+    id: str
+    account: str
+    name: str
+    base: str
+    entry: str
+    basis: str
+    micros: int
+    hour_micros: int
+    estimated_s: int
+    expires_us: int
+    held: int
+    files: int
+    records: int
+    bytes: int
+    state: str
+    version: int
+    delivered: str
+    made_us: int
+    deleted: str
+
+
+@fold(JOURNAL, tables=TABLES)
+def fold_custom(db: Database, rows: list[Row]) -> None:
+    """Orders, quotes, files that came, deliveries and deletions."""
+    for row in rows:
+        body = row.body
+        if row.kind == "order":
+            db.run("insert into custom values(?,?,?,?,?,'',0,0,0,0,0,0,0,0,'ordered',0,'',?,'')",
+                   (body["custom"], row.account, body["name"], body["base"], body["entry"], row.at_us))
+        elif row.kind == "quote":
+            db.run("""update custom set basis=?, micros=?, hour_micros=?, estimated_s=?, expires_us=?, held=?, state='ordered'
+                where id=?""", (body["basis"], body["micros"], body["hour_micros"], body["estimated_s"], body["expires_us"],
+                                body["micros"], body["custom"]))
+        elif row.kind == "records":
+            db.run("update custom set files=files+1, records=records+?, bytes=bytes+? where id=?",
+                   (body["records"], body["bytes"], body["custom"]))
+        elif row.kind == "declined":
+            db.run("update custom set state='declined' where id=?", (body["custom"],))
+        elif row.kind == "delivered":
+            db.run("update custom set state='delivered', version=?, delivered=?, held=0 where id=?",
+                   (body["version"], body["entry"], body["custom"]))
+        elif row.kind == "deleting":
+            db.run("update custom set state='deleting', held=0 where id=?", (body["custom"],))
+        elif row.kind == "deleted":
+            db.run("update custom set state='deleted', deleted=?, held=0 where id=?", (body["entry"], body["custom"]))
+
+
+def customs(db: Database, account: str = "") -> list[Custom]:
+    """All customisations, or one customer's, oldest first."""
+    condition, params = (" where account=?", (account,)) if account else ("", ())
+    return [Custom(*row) for row in db.rows(f"select {COLUMNS} from custom{condition} order by made_us, id", params)]
+
+
+def find_custom(db: Database, name: str, account: str = "") -> Custom:
+    """A customisation by its name or id; another customer's is unknown where ``account`` is given."""
+    known = customs(db, account)
+    found = [one for one in known if name in (one.name, one.id)]
+    alive = [one for one in found if one.state != "deleted"] or found
+    if not alive:
+        raise MofangError("customise-unknown", name=name, nearest=nearest(name, [one.name for one in known]))
+    return alive[-1]
+
+
+Name = Annotated[str, Rule(max_length=64)]
+Days = Annotated[int, Rule(ge=1, le=366)]
+Percent = Annotated[int, Rule(ge=0, le=10_000)]
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What a customisation costs. ``micros`` is the price, or the most that it comes to where it is settled by what was used."""
+
+    basis: str
+    micros: int
+    hour_micros: int
+    estimated_s: int
+
+
+def quote_of(shop: Shop, base: Artifact, currency: str, price: str, margin: int) -> Quote:
+    """A fixed price, or the plan's estimate at the machine's rate and a margin in percent; raises ``customise-rate-missing``."""
+    if price:
+        micros = parse_amount(price, currency)
+        if not 0 < micros <= LARGEST_MICROS or round_half_even_minor(micros, currency) != micros:
+            raise MofangError("customise-price", price=price)
+        return Quote("fixed", micros, 0, 0)
+    hour = shop.rates.get("machine_hour_micros")
+    if hour is None or currency != shop.currency:
+        raise MofangError("customise-rate-missing")
+    seconds, hour = estimated_s(shop, base), int(hour) * (100 + margin) // 100
+    return Quote("used", whole(seconds * hour, currency), hour, seconds)
+
+
+def whole(hour_micro_seconds: int, currency: str) -> int:
+    """Seconds times micros an hour as an amount: rounded up to the minor unit, and never nothing."""
+    minor = MINOR_MICROS[currency]
+    return max(minor, -(-hour_micro_seconds // (3600 * minor)) * minor)
+
+
+@action(may="money")
+def custom_new(act: Act, *, customer: str, base: str, name: Name = "", price: str = "", margin: Percent = 100,
+               days: Days = 14) -> Custom:
+    """Take an order: a model of ``name`` for a customer, taught from the release ``base`` and the customer's own records.
+
+    ``price`` is fixed; without it the plan's estimate is the most that it costs, and what was used is charged. The amount is
+    set aside at once, for as many ``days`` as the quote holds. Raises ``customise-unpaid``, ``customise-name-taken``,
+    ``customise-base-unsuited``, ``customise-forbidden``, ``customise-test-customer``.
+    """
+    shop = act.shop
+    open_books(shop)
+    named = shop.named(base, "package")
+    package = shop.artifact(shop.ledger.get(named.entry))
+    check_base(shop, package)
+    with turn(act, JOURNAL) as db:
+        who = find_customer(db, customer)
+        if who.test:
+            raise MofangError("customise-test-customer", customer=who.name)
+        name = shop.checked_name(name or f"{named.name}-{who.id[-6:]}")
+        if shop.newest(name) or any(one.name == name and one.state != "deleted" for one in customs(db)):
+            raise MofangError("customise-name-taken", name=name)
+        quote = quote_of(shop, package, who.currency, price, margin)
+        body = {"custom": new_id("ctm"), "name": name, "base": str(named), "entry": named.entry}
+        act.record(JOURNAL, NewRow("order", body, account=who.id))
+        _hold(act, db, who, body["custom"], quote, days)
+        return find_custom(db, body["custom"])
+
+
+@action(may="money")
+def custom_quote(act: Act, *, custom: str, price: str = "", margin: Percent = 100, days: Days = 14) -> Custom:
+    """Quote anew: where the last quote has expired, or for teaching a delivered model again with more records."""
+    shop = act.shop
+    open_books(shop)
+    with turn(act, JOURNAL) as db:
+        found = alive(find_custom(db, custom))
+        who = find_customer(db, found.account)
+        package = base_of(shop, found)
+        quote = quote_of(shop, package, who.currency, price, margin)
+        give_back(act, db, found)
+        _hold(act, db, who, found.id, quote, days)
+        return find_custom(db, found.id)
+
+
+def alive(custom: Custom) -> Custom:
+    """The customisation, or ``customise-deleted``."""
+    if custom.state in ("deleting", "deleted"):
+        raise MofangError("customise-deleted", name=custom.name)
+    return custom
+
+
+def base_of(shop: Shop, custom: Custom) -> Artifact:
+    """The base release as it was ordered; raises ``customise-base-gone`` where it is no longer here."""
+    known = [one for one in shop.names("package") if one.entry == custom.entry]
+    package = shop.artifact(shop.ledger.get(custom.entry))
+    if not known or not package.parts or not all(shop.store.has(part.digest) for part in package.parts):
+        raise MofangError("customise-base-gone", base=custom.base)
+    check_base(shop, package)
+    return package
+
+
+def holder(custom: str) -> str:
+    """The writer in whose name a price is set aside."""
+    return f"custom-{custom}"
+
+
+def _hold(act: Act, db: Database, who: Customer, custom: str, quote: Quote, days: int) -> None:
+    """Set the price aside out of what the customer may spend, in the caller's transaction; raises ``customise-unpaid``."""
+    expires_us = now_us() + days * DAY_US
+    lock_accounts(db, [who.id])
+    left = balance_of(db, who.id, now_us(), shop_offset(act.shop)).available
+    if quote.micros > left:
+        raise MofangError("customise-unpaid", customer=who.name, price=format_micros(quote.micros, who.currency),
+                          left=format_micros(max(0, left), who.currency))
+    row = NewRow("draw", {"micros": quote.micros, "expires_us": expires_us}, account=who.id)
+    act.shop.journals.append("usage", [row], writer=holder(custom))
+    body = {"custom": custom, "basis": quote.basis, "micros": quote.micros, "hour_micros": quote.hour_micros,
+            "estimated_s": quote.estimated_s, "expires_us": expires_us}
+    act.record(JOURNAL, NewRow("quote", body, account=who.id))
+
+
+def give_back(act: Act, db: Database, custom: Custom) -> int:
+    """End what is set aside for a customisation, in the caller's transaction; how much it was (0: it had expired)."""
+    sql = "select micros from allotment where account=? and worker=?"
+    held = sum(int(row[0]) for row in db.rows(sql, (custom.account, holder(custom.id))))
+    if held:
+        act.shop.journals.append("usage", [return_row(custom.account, holder(custom.id), held)], writer=holder(custom.id))
+    return held
+
+
+def facts(shop: Shop, custom: Custom) -> dict[str, Any]:
+    """A customisation as JSON, for lists and for its own customer; nothing of a record."""
+    currency = find_customer(shop.control, custom.account).currency
+    return {"name": custom.name, "id": custom.id, "base": custom.base, "state": custom.state, "version": custom.version,
+            "basis": custom.basis, "price": format_micros(custom.micros, currency), "currency": currency,
+            "quote_ends_us": custom.expires_us, "files": custom.files, "records": custom.records}
