@@ -258,3 +258,33 @@ def test_a_million_characters_of_every_kind() -> None:
     assert sum(map(len, texts)) == 1_000_000 and texts == fuzz_texts()
     kinds = {"一" <= sign <= "龥" for sign in texts[0]} | {sign.isascii() for text in texts[:9] for sign in text}
     assert kinds == {True, False} and fuzz_digest(object()) == ""
+
+
+def test_a_tokenizer_of_another_kind_is_cut_by_its_library(shop: Shop, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    from mofang.engine.encode.tokens import TokenEncoder
+    from mofang.engine.graphs import mean_graph
+    from mofang.fit.export import Graph
+    from tests.serve.test_package import give_graph
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(vocab_size=300, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train_from_iterator(["很好", "bad"], trainer)
+    encoder = TokenEncoder.wrap(tokenizer.to_str(), ("text",), max_length=16)
+    table = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    folder = tmp_path / "graph"
+    (folder / "encoder").mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(mean_graph(table, np.zeros(2, np.float32)))
+    for name, data in encoder.save().items():
+        (folder / "encoder" / name).write_bytes(data)
+    (folder / "about.json").write_text(json.dumps({
+        "format": 1, "task": "text_classification", "inputs": [{"name": "text", "role": "text"}], "labels": ["a", "b"],
+        "operators": [], "headline": "accuracy", "family": {"tag": "static", "version": 1}, "licences": ["CC0-1.0"],
+        "encoder": {"name": encoder.name, "version": encoder.version}, "label": "label", "base_model": ""}))
+    graph = shop.run(give_graph, folder=folder)
+    assert isinstance(graph, Graph)
+    edge = write_edge(shop.run(package, graph, **QUICK), tmp_path / "edge")
+    assert json.loads((edge.path / "model.json").read_bytes())["cut"] == "tokenizers"
+    assert "tokenizers" in (edge.path / "README.txt").read_text(encoding="utf-8")

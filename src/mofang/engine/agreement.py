@@ -15,7 +15,7 @@ from mofang.engine.arrays import Array
 
 
 def borders_of(about: Mapping[str, Any]) -> Array | None:
-    """From which probability on each label is answered, float32 [K], NaN for a label without one; None where the likeliest one is.
+    """From which probability on each label is answered, float32 [K], NaN for a label without one; None where the likeliest is.
 
     ``about`` is a model's about.json or package.json.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -29,6 +30,17 @@ class Tokenises(Protocol):
         ...
 
 
+@runtime_checkable
+class Prompts(Protocol):
+    """An encoder that puts texts into a template before they are cut."""
+
+    columns: tuple[str, ...]
+
+    def prompts(self, records: list[Record]) -> list[list[int]]:
+        """The ids of each record as something to be answered."""
+        ...
+
+
 def fuzz_texts(characters: int = CHARACTERS) -> list[str]:
     """The texts, of 100 characters each; short runs of one kind, as writing has them."""
     rng = np.random.default_rng(20_250_101)
@@ -41,17 +53,44 @@ def fuzz_texts(characters: int = CHARACTERS) -> list[str]:
 
 
 def fuzz_digest(encoder: object, characters: int = CHARACTERS) -> str:
-    """SHA-256 of the token ids of all texts; "" for an encoder without a tokenizer."""
-    if not isinstance(encoder, Tokenises):
+    """SHA-256 of the token ids of all texts; "" for an encoder without a tokenizer.
+
+    Of one that reads texts in two ways the second is asked; a template, windows and pairs are part of what is asked.
+    """
+    encoder = getattr(encoder, "second", encoder)
+    ask = _ids(encoder)
+    if ask is None:
         return ""
+    columns = _columns(encoder)
     digest, waiting = hashlib.sha256(), list[Record]()
     for text in fuzz_texts(characters):
-        waiting.append(dict.fromkeys(encoder.columns, text))
+        waiting.append(dict.fromkeys(columns, text))
         if len(waiting) == TEXTS:
-            _feed(digest, encoder.ids(waiting))
+            _feed(digest, ask(waiting))
             waiting = []
-    _feed(digest, encoder.ids(waiting) if waiting else [])
+    _feed(digest, ask(waiting) if waiting else [])
     return digest.hexdigest()
+
+
+def _ids(encoder: object) -> Callable[[list[Record]], list[list[int]]] | None:
+    """What gives the ids of records: the encoder's own ``ids``, a template's ``prompts``, else the rows of its arrays."""
+    if isinstance(encoder, Tokenises):
+        return encoder.ids
+    if isinstance(encoder, Prompts):
+        return encoder.prompts
+    if not hasattr(encoder, "tokenizer_json") and not hasattr(getattr(encoder, "tokens", None), "tokenizer_json"):
+        return None
+
+    def rows(records: list[Record]) -> list[list[int]]:
+        arrays = encoder.encode(records)  # type: ignore[attr-defined]
+        return [ids[mask > 0].tolist() for ids, mask in zip(arrays["input_ids"], arrays["attention_mask"], strict=True)]
+
+    return rows
+
+
+def _columns(encoder: object) -> tuple[str, ...]:
+    found = getattr(encoder, "columns", None) or getattr(getattr(encoder, "tokens", None), "columns", None)
+    return tuple(found or (one for one in (getattr(encoder, "text", ""), getattr(encoder, "question", "")) if one))
 
 
 def _feed(digest: hashlib._Hash, rows: list[list[int]]) -> None:

@@ -35,29 +35,34 @@ INSIDE: dict[str, dict[int, str]] = {
 }
 WORDS = {("node", 4): "operator", ("node", 7): "domain", ("opset", 1): "domain"}
 EXTERNAL = (13, 14)  # of a tensor: where its bytes lie, and that they lie elsewhere
+DATA = ".data"       # what the one file beside a graph that may hold weights is called, behind the graph's own name
 
 
-def check_graph(path: Path, name: str) -> None:
-    """Refuse an ONNX file that could reach beyond itself: ``graph-external``, ``graph-custom``, ``graph-unreadable``."""
+def check_graph(path: Path, name: str, data: Path | None = None) -> None:
+    """Refuse an ONNX file that could reach beyond itself: ``graph-external``, ``graph-custom``, ``graph-unreadable``.
+
+    ``data`` is the file beside it that may hold its weights, called as the graph with ".data" behind; every tensor must lie
+    inside it.
+    """
     size = path.stat().st_size
     if not 0 < size <= SIZE_MAX:
         raise MofangError("graph-unreadable", name=name)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        _Walk(data, name).message(0, size, "model", 0)
+    beside = {} if data is None else {f"{name.rpartition('/')[2]}{DATA}": data.stat().st_size}
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
+        _Walk(held, name, beside).message(0, size, "model", 0)
 
 
 class _Walk:
     """One pass over the wire format."""
 
-    def __init__(self, data: mmap.mmap, name: str) -> None:
-        self.data = data
-        self.name = name
+    def __init__(self, data: mmap.mmap, name: str, beside: dict[str, int]) -> None:
+        self.data, self.name, self.beside = data, name, beside
 
     def message(self, at: int, end: int, kind: str, depth: int) -> None:
         """Walk one message between two positions."""
         if depth > DEPTH_MAX:
             raise self.unreadable()
-        graphs = 0
+        graphs, elsewhere = 0, dict[str, str]()
         while at < end:
             tag, at = self.varint(at, end)
             field, wire = tag >> 3, tag & 7
@@ -65,12 +70,15 @@ class _Walk:
                 size, at = self.varint(at, end)
                 if size > end - at:
                     raise self.unreadable()
-                self.field(kind, field, at, at + size, depth)
+                if kind == "tensor" and field == 13 and self.beside:
+                    elsewhere |= [self.pair(at, at + size)]
+                else:
+                    self.field(kind, field, at, at + size, depth)
                 graphs += kind == "model" and field == 7
                 at += size
             elif wire == 0:
                 value, at = self.varint(at, end)
-                if kind == "tensor" and field == 14 and value:
+                if kind == "tensor" and field == 14 and value and not self.beside:
                     raise MofangError("graph-external", name=self.name)
             elif wire in (1, 5):
                 at += 8 if wire == 1 else 4
@@ -78,6 +86,8 @@ class _Walk:
                 raise self.unreadable()
         if at != end or (kind == "model" and graphs != 1):
             raise self.unreadable()
+        if elsewhere:
+            self.inside(elsewhere)
 
     def field(self, kind: str, field: int, at: int, end: int, depth: int) -> None:
         """Look at one field that holds bytes."""
@@ -96,6 +106,26 @@ class _Walk:
             raise MofangError("graph-custom", name=self.name, operator="functions")
         if inside:
             self.message(at, end, inside, depth + 1)
+
+    def pair(self, at: int, end: int) -> tuple[str, str]:
+        """A key and its value (StringStringEntryProto)."""
+        said = {}
+        while at < end:
+            tag, at = self.varint(at, end)
+            size, at = self.varint(at, end)
+            if tag not in (0x0A, 0x12) or size > min(end - at, 4096):
+                raise self.unreadable()
+            said[tag] = bytes(self.data[at:at + size]).decode("utf-8", "replace")
+            at += size
+        return said.get(0x0A, ""), said.get(0x12, "")
+
+    def inside(self, elsewhere: dict[str, str]) -> None:
+        """Refuse a tensor that does not lie wholly inside the file beside the graph."""
+        size = self.beside.get(elsewhere.get("location", ""), -1)
+        begin, length = elsewhere.get("offset", "0"), elsewhere.get("length", "")
+        plain = begin.isascii() and begin.isdigit() and length.isascii() and length.isdigit()
+        if not plain or int(begin) + int(length) > size:
+            raise MofangError("graph-external", name=self.name)
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
         """A number and the position after it."""

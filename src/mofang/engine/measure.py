@@ -109,17 +109,19 @@ def _compare_one(name: str, found: Array, reference: Array, tolerance: float, bo
 
 def measure(folder: Path, about: Mapping[str, Any], records: Sequence[Record], encode: Encode, reference: Arrays, *,
             encoder: Encoder, seconds: float = 0.2, batches: Sequence[int] = BATCHES, precisions: Sequence[str] = ("fp32",),
-            tick: Callable[[], None] = lambda: None) -> list[Row]:
+            ahead: Mapping[tuple[str, str], Arrays] | None = None, tick: Callable[[], None] = lambda: None) -> list[Row]:
     """The engines' table: one row per engine, precision, threads, streams and batch, with p50_ms, samples_per_s,
     max_abs_difference, label_agreement and passes; a row with "reason" for an engine that could not be measured.
 
     ``streams`` calls run at a time, each with ``threads`` threads. Each engine and precision answers all ``records`` once,
     and in every row the first 64 and those that are timed, up to 32 of the second half, ``seconds`` per row at least. A model
-    that answers fewer than 500 records a second is timed on a quarter of them, in batches of at most 8, and answers only these.
+    that answers fewer than 500 records a second is timed on a quarter of them, in batches of at most 8, and answers only these;
+    where 8 at once were no faster than one, with all cores, they are not tried otherwise. ``ahead`` are answers to all records
+    that an engine gave before.
     """
     rows: list[Row] = []
     refused: set[tuple[str, str]] = set()
-    trial = _Trial(records, encode, reference, encoder, seconds, borders_of(about))
+    trial = _Trial(records, encode, reference, encoder, seconds, borders_of(about), ahead or {})
     for name, precision, threads, streams in planned(folder, precisions):
         if (name, precision) in refused:
             continue
@@ -133,15 +135,27 @@ def measure(folder: Path, about: Mapping[str, Any], records: Sequence[Record], e
         known = {"engine": name, "precision": precision, "threads": threads, "streams": streams,
                  "load_s": round(time.perf_counter() - began, 3),
                  "size_bytes": (folder / engine.files[precision]).stat().st_size}
-        whole = not any(row["engine"] == name and row["precision"] == precision for row in rows)
-        fitting = trial.fitting(engine, batches)
+        own = [row for row in rows if (row["engine"], row["precision"]) == (name, precision)]
+        whole = not own
+        fitting = trial.worth(own, trial.fitting(engine, batches))
         for batch in sorted(batches, reverse=True):
             if batch in fitting:
                 timed, answered = trial.time(engine, batch, streams)
-                parity = trial.parity(engine, batch, precision, answered, whole=whole and batch == max(fitting))
+                parity = trial.parity(engine, batch, (name, precision), answered, whole=whole and batch == max(fitting))
                 rows.append({**known, "batch": batch, **timed, **parity})
             tick()
     return _agreed(rows, len(records))
+
+
+def answer_all(engine: Runtime, records: Sequence[Record], encode: Encode, encoder: Encoder, batch: int = 8,
+               tick: Callable[[int], None] = lambda _: None) -> Arrays:
+    """What an engine gives for all records; padded ones go many at once, sorted by length."""
+    found = list[Arrays]()
+    size = WHOLE if any(name in MASKS for name in encode(records[:1])) else batch
+    for part in chunks(records, size):
+        found.append(run_graph(engine, encoder, encode(part)))
+        tick(len(part))
+    return stacked(found)
 
 
 def _agreed(rows: list[Row], count: int) -> list[Row]:
@@ -206,9 +220,9 @@ class _Trial:
     """The requests that every engine answers, encoded once for each batch size where they are small."""
 
     def __init__(self, records: Sequence[Record], encode: Encode, reference: Arrays, encoder: Encoder, seconds: float,
-                 borders: Array | None) -> None:
+                 borders: Array | None, ahead: Mapping[tuple[str, str], Arrays]) -> None:
         self.records, self.encode, self.reference, self.encoder, self.seconds = records, encode, reference, encoder, seconds
-        self._borders = borders
+        self._borders, self._ahead = borders, ahead
         self._begin, self._late = len(records) // 2, records[len(records) // 2:][:TIMED]
         self._timed: dict[int, list[tuple[Arrays, int]]] = {}
         self._spot: dict[int, list[Arrays]] = {}
@@ -226,11 +240,16 @@ class _Trial:
                 self._late = self._late[:SLOW_BATCH]
         return [one for one in batches if one <= SLOW_BATCH] or batches if self._slow else batches
 
-    def parity(self, engine: Runtime, batch: int, precision: str, answered: Arrays, *, whole: bool) -> Row:
+    def worth(self, own: Sequence[Row], fitting: Sequence[int]) -> Sequence[int]:
+        """Of a slow engine that was measured already the batch sizes that won something there."""
+        alone = max((row["samples_per_s"] for row in own if row["batch"] == 1), default=0.0)
+        return [one for one in fitting if one == 1 or any(row["batch"] == one and row["samples_per_s"] > alone for row in own)
+                ] if self._slow and alone else fitting
+
+    def parity(self, engine: Runtime, batch: int, pair: tuple[str, str], answered: Arrays, *, whole: bool) -> Row:
         """How far the answers are from the reference: to all records, or to the timed ones (``answered``) and the first 64."""
         if whole:
-            size = WHOLE if any(name in MASKS for name in self._timed[batch][0][0]) else batch
-            found = stacked([run_graph(engine, self.encoder, self.encode(part)) for part in chunks(self.records, size)])
+            found = self._ahead.get(pair) or answer_all(engine, self.records, self.encode, self.encoder, batch)
             wanted = self.reference
         else:
             found, wanted = answered, self._wanted(self._begin, len(self._late))
@@ -239,7 +258,7 @@ class _Trial:
                     self._spot[batch] = [self.encode(part) for part in chunks(self.records[:SPOT], batch)]
                 found = stacked([*(run_graph(engine, self.encoder, part) for part in self._spot[batch]), found])
                 wanted = stacked([self._wanted(0, SPOT), wanted])
-        known = {"bf16": BF16_TOLERANCE, "int8": INT8_LABEL_TOLERANCE}.get(precision, TOLERANCE)
+        known = {"bf16": BF16_TOLERANCE, "int8": INT8_LABEL_TOLERANCE}.get(pair[1], TOLERANCE)
         parity = compare_outputs(found, wanted, known, self._borders)
         return {"requests": len(next(iter(wanted.values()))), "max_abs_difference": parity.max_abs_difference,
                 "label_agreement": parity.label_agreement, "passes": parity.passes}

@@ -25,7 +25,7 @@ from mofang.core.store import FREE_FLOOR_BYTES
 from mofang.core.strict import SIZE_MAX, strict_json
 from mofang.data.collecting.provenance import SAID
 from mofang.engine.arrays import from_npy
-from mofang.engine.graphfile import check_graph
+from mofang.engine.graphfile import DATA, check_graph
 from mofang.serve.parcel import ANCESTRY, EPOCH, OWN, PIECE, SIGNATURE
 
 PARTS_MAX = 10_000
@@ -233,7 +233,10 @@ def check_part(path: Path, name: str) -> None:
         except (ValueError, OverflowError):
             raise MofangError("parcel-pickle", name=name) from None
     elif ending == "onnx":
-        check_graph(path, name)
+        beside = path.with_name(path.name + DATA)
+        check_graph(path, name, beside if beside.is_file() else None)
+    elif name.endswith(f".onnx{DATA}") and path.with_name(path.name.removesuffix(DATA)).is_file():
+        pass  # numbers alone; the graph beside it says where each tensor lies, and that is checked with the graph
     elif ending == "safetensors":
         _check_safetensors(path, name)
     elif ending == "ubj":

@@ -34,10 +34,10 @@ def _english(package: Card) -> list[str]:
                 "It answers `{positive}` from a probability of {threshold:.3g} on."),
         f"Served by {engine['engine']} ({engine.get('precision', 'fp32')}) on {engine['threads']} thread(s),",
         f"{engine.get('streams', 1)} call(s) at a time, in batches of {engine['batch']}:",
-        f"median {engine['p50_ms']} ms a batch, {engine['samples_per_s']} records a second",
+        f"median {engine['p50_ms']} ms a batch, {engine['samples_per_s']} {_counted(package)[0]} a second",
         f"({machine['processor']}, {machine['cores']} cores).", "",
-        *_engines(package, ("engine", "precision", "ms, one record", "records a second", "largest difference", "quality",
-                            "serves"), "yes", "no"),
+        *_engines(package, ("engine", "precision", f"ms, one {_counted(package)[0][:-1]}", f"{_counted(package)[0]} a second",
+                            "largest difference", "quality", "serves"), "yes", "no"),
         "**Limits.** The figures hold for records like those of the test part. Probabilities are the",
         "model's own and are not calibrated. For other languages, sources or times, measure again.",
     ]
@@ -57,12 +57,18 @@ def _chinese(package: Card) -> list[str]:
                 "每 100 条 `{other}` 误报 {alarms} 条。", "概率达到 {threshold:.3g} 即答 `{positive}`。"),
         f"由 {engine['engine']}（{engine.get('precision', 'fp32')}）提供服务（{engine['threads']} 线程，",
         f"并行 {engine.get('streams', 1)} 路，批量 {engine['batch']}）：",
-        f"每批中位延迟 {engine['p50_ms']} 毫秒，每秒 {engine['samples_per_s']} 条",
+        f"每批中位延迟 {engine['p50_ms']} 毫秒，每秒 {engine['samples_per_s']} {_counted(package)[1]}",
         f"（{machine['processor']}，{machine['cores']} 核）。", "",
-        *_engines(package, ("引擎", "精度", "单条毫秒", "每秒条数", "最大差异", "质量", "可用"), "是", "否"),
+        *_engines(package, ("引擎", "精度", f"每{_counted(package)[1]}毫秒", f"每秒{_counted(package)[1]}数", "最大差异", "质量",
+                            "可用"), "是", "否"),
         "**局限**：以上指标只适用于与测试集相似的记录；概率未经校准；",
         "用于其他语言、来源或时期之前，请重新评测。",
     ]
+
+
+def _counted(package: Card) -> tuple[str, str]:
+    """What is answered at a time: a record, or of a text that is written a token."""
+    return ("tokens", "个词元") if task_named(package["task"]).target == "text" else ("records", "条")
 
 
 def _tested(package: Card, told: str, untold: str, head: tuple[str, str, str]) -> list[str]:

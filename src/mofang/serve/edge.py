@@ -28,12 +28,14 @@ from mofang.serve import edge_runner
 
 NORMALISE = "text-normalise"
 CHECK_S = 600
-README = """A model for a small device. It needs Python 3.11 or newer with numpy and onnxruntime, and nothing else:
+NEEDS = {"own": "numpy and onnxruntime", "tokenizers": "numpy, onnxruntime and tokenizers"}
+OWN, LIBRARY = "own", "tokenizers"  # what cuts a text: the runner itself, or the library
+README = """A model for a small device. It needs Python 3.11 or newer with {needs}, and nothing else:
 
     python run.py "a text"
     python run.py --check
 
-小型设备上的模型：只需 Python 3.11 以上、numpy 和 onnxruntime。
+小型设备上的模型：只需 Python 3.11 以上和 {needs}。
 model.ort 是模型，tokenizer.json 是词表，model.json 是标签与设置，requests.jsonl 供 --check 核对，card.md 是模型卡。
 """
 
@@ -57,7 +59,7 @@ def write_edge(package: Artifact, out: Path) -> Edge:
     if out.exists():
         raise MofangError("file-exists-already", path=str(out))
     predictor = Predictor(package, engine="onnx")
-    encoder = _suited(predictor)
+    encoder, cut = _suited(predictor)
     row = _row(predictor.about)
     with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix=".edge-") as place:
         folder = Path(place) / "edge"
@@ -65,11 +67,11 @@ def write_edge(package: Artifact, out: Path) -> Edge:
         name = "model.dynamic.onnx" if row["precision"] == "int8" else "model.onnx"
         _mobile(package.path(f"graph/{name}"), folder / "model.ort")
         (folder / "tokenizer.json").write_text(encoder.tokenizer_json, encoding="utf-8")
-        _write(folder / "model.json", _about(predictor, encoder, row))
+        _write(folder / "model.json", _about(predictor, encoder, row) | {"cut": cut})
         lines = _requests(package, predictor, encoder)
         (folder / "requests.jsonl").write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
         (folder / "card.md").write_bytes(package.path("card.md").read_bytes())
-        (folder / "README.txt").write_text(README, encoding="utf-8")
+        (folder / "README.txt").write_text(README.format(needs=NEEDS[cut]), encoding="utf-8")
         shutil.copyfile(edge_runner.__file__, folder / "run.py")
         check_edge(folder)
         size = sum(path.stat().st_size for path in folder.iterdir())
@@ -86,7 +88,8 @@ def check_edge(folder: Path) -> None:
         raise MofangError("edge-differs", reason=(said.splitlines() or ["?"])[-1][:200])
 
 
-def _suited(predictor: Predictor) -> TokenEncoder:
+def _suited(predictor: Predictor) -> tuple[TokenEncoder, str]:
+    """The encoder, and what cuts its texts on the device."""
     encoder, about = predictor.encoder, predictor.about
     if task_named(about["task"]).target != "class" or type(encoder) is not TokenEncoder:
         raise MofangError("edge-unsuited", reason=f"{about['task']}, {about['encoder']['name']}")
@@ -96,9 +99,8 @@ def _suited(predictor: Predictor) -> TokenEncoder:
     kinds = [(said[part] or {}).get("type") for part in ("model", "normalizer", "pre_tokenizer")]
     known = kinds[0] in ("BPE", "WordPiece") and kinds[1:] == ["BertNormalizer", "BertPreTokenizer"]
     frame = (said.get("post_processor") or {}).get("type")
-    if not known or frame not in (None, "TemplateProcessing", "BertProcessing") or said["model"].get("byte_fallback"):
-        raise MofangError("edge-unsuited", reason=" · ".join(str(one) for one in (*kinds, frame)))
-    return encoder
+    own = known and frame in (None, "TemplateProcessing", "BertProcessing") and not said["model"].get("byte_fallback")
+    return encoder, OWN if own else LIBRARY
 
 
 def _row(about: dict[str, Any]) -> dict[str, Any]:

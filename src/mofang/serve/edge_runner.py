@@ -1,5 +1,7 @@
 """Answer with a model on a small device: this file needs Python, numpy and onnxruntime, and nothing of Mofang.
 
+A tokenizer that cuts as BERT's does is read here in plain Python; any other kind needs the package tokenizers as well.
+
     python run.py "a text"          one answer as JSON
     python run.py - < lines.txt     one answer for each line
     python run.py --check           the made-up requests that came with the model, asked again
@@ -28,7 +30,8 @@ class Model:
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
         self.about: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        self.words = Words(json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")))
+        said = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        self.words = Library(said) if self.about.get("cut") == "tokenizers" else Words(json.loads(said))
         self.spelling = {int(key): value for key, value in self.about["spelling"].items()}
         import onnxruntime
 
@@ -61,6 +64,21 @@ class Model:
             place = labels.index(decide["positive"])
             best = labels[place if scores[place] >= decide["threshold"] else 1 - place]
         return {"label": best, "scores": {label: round(score, 6) for label, score in zip(labels, scores, strict=True)}}
+
+
+class Library:
+    """A tokenizer.json of any kind, read by the library that wrote it."""
+
+    def __init__(self, said: str) -> None:
+        from tokenizers import Tokenizer
+
+        self.tokenizer = Tokenizer.from_str(said)
+        self.tokenizer.no_padding()
+
+    def ids(self, text: str, longest: int) -> list[int]:
+        """The numbers of a text, at most ``longest`` with the special ones."""
+        self.tokenizer.enable_truncation(longest)
+        return list(self.tokenizer.encode(text).ids)
 
 
 class Words:

@@ -60,8 +60,9 @@ READ_TOKENS = 20_000      # of validation answers, and of training rows that rou
 ANSWER_TOKENS = 24        # of a canonical answer
 SEEN_WIDTH_MAX = 4096     # of a matrix whose rounding looks at what flows in
 RESAMPLES = 500
-MEASURED = 16             # canonical requests whose logits are compared step by step
-ANSWERED_MAX = 64         # canonical requests that are answered, each token by token
+WRITTEN = 16              # canonical requests that the network answers itself, greedily; to the others a made-up answer is given
+FORCED_S, COLUMNS_MAX = 15.0, 256  # seconds for the network's own logits; of them as many columns, and the likeliest token
+ANSWERED_MAX = 64         # canonical requests that the package answers, each token by token
 
 
 class Source:
@@ -180,26 +181,46 @@ def loss_of(bits: Array, plain: Array) -> tuple[float, float, float]:
     return float(bits.sum() / max(float(plain.sum()), 1e-12) - 1), float(low), float(high)
 
 
-def reference_logits(opened: Opened, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[Array]:
-    """Training's own logits float32 [T, V] for each step of an answer, the steps before it given."""
+Steps = tuple[Array, Array]  # of each step of an answer some of the logits, float32 [T, C], and the likeliest token, int64 [T]
+
+
+def reference_logits(opened: Opened, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[Steps]:
+    """Training's own logits for each step of an answer, the steps before it given; of a slow network as many as 15 seconds
+    suffice for, at least 16."""
     import torch
 
-    found = []
+    found, until_s = list[Steps](), time.monotonic() + FORCED_S
     for prompt, answer in zip(prompts, answers, strict=True):
+        if len(found) >= WRITTEN and time.monotonic() > until_s:
+            break
         ids = torch.tensor([[*prompt, *answer[:-1]]])
         with torch.inference_mode():
             states = opened.network.states(ids, torch.ones_like(ids), torch.arange(ids.shape[1])[None])
-            found.append(opened.network.logits(states[0, len(prompt) - 1 :]).float().numpy())
+            found.append(_told(opened.network.logits(states[0, len(prompt) - 1 :]).float().numpy()))
     return found
+
+
+def _told(logits: Array) -> Steps:
+    return logits[:, :: max(1, logits.shape[1] // COLUMNS_MAX)].copy(), logits.argmax(axis=1)
+
+
+def _forced(source: Source, records: Sequence[Any]) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts, and the answer whose steps are forced on every form: of the first the network's own, of the others the
+    beginning of another prompt."""
+    room = source.context - min(ANSWER_TOKENS, source.context // 2)
+    prompts = [source.prompt(one)[-room:] for one in records]  # a long one is cut as the writer below cuts it
+    end = min(source.opened.encoder.ends, default=0)
+    answers = [one.ids or [end] for one in _written(source.opened, prompts[:WRITTEN])]
+    answers += [prompts[(number + 1) % len(prompts)][:ANSWER_TOKENS] or [end] for number in range(len(answers), len(prompts))]
+    return prompts, [answer[: source.context - len(prompt)] or [end] for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 def measured(run: Run, source: Source, records: Sequence[Any], folder: Path, wanted_forms: Sequence[str],
              settings: Settings) -> list[Row]:
     """A row for each form, number of threads and of answers at a time; the graphs lie in ``folder`` by form."""
-    room = source.context - min(ANSWER_TOKENS, source.context // 2)
-    prompts = [source.prompt(one)[-room:] for one in records]  # a long one is cut as the writer below cuts it
-    answers = [one.ids or [min(source.opened.encoder.ends, default=0)] for one in _written(source.opened, prompts)]
+    prompts, answers = _forced(source, records)
     wanted = reference_logits(source.opened, prompts, answers)
+    prompts, answers = prompts[: len(wanted)], answers[: len(wanted)]
     rows: list[Row] = []
     plain: Array | None = None
     seen: dict[str, Array] | None = None
@@ -232,13 +253,13 @@ def _written(opened: Opened, prompts: list[list[int]]) -> list[Any]:
 
 
 def _quality(decoder: Decoder, source: Source, name: str, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]],
-             wanted: Sequence[Array], plain: Array | None, loss_max: float) -> tuple[dict[str, Any], Array | None]:
+             wanted: Sequence[Steps], plain: Array | None, loss_max: float) -> tuple[dict[str, Any], Array | None]:
     """What a precision does to logits and words, and whether that passes."""
-    found = [forced_logits(decoder, *pair) for pair in zip(prompts, answers, strict=True)]
-    scale = max(1.0, *(float(np.abs(one).max(initial=0.0)) for one in wanted))
-    apart = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(found, wanted, strict=True)) / scale
-    same = np.concatenate([a.argmax(axis=1) == b.argmax(axis=1) for a, b in zip(found, wanted, strict=True)])
-    facts: dict[str, Any] = {"max_abs_difference": apart, "label_agreement": float(same.mean())}
+    found = [_told(forced_logits(decoder, *pair)) for pair in zip(prompts, answers, strict=True)]
+    scale = max(1.0, *(float(np.abs(one).max(initial=0.0)) for one, _ in wanted))
+    apart = max(float(np.abs(a - b).max(initial=0.0)) for (a, _), (b, _) in zip(found, wanted, strict=True)) / scale
+    same = np.concatenate([a == b for (_, a), (_, b) in zip(found, wanted, strict=True)])
+    facts: dict[str, Any] = {"requests": len(wanted), "max_abs_difference": apart, "label_agreement": float(same.mean())}
     if source.validation is None:
         return {**facts, "passes": name == "fp32" and apart <= DIFFERENCE_MAX}, None
     bits, letters = bits_per_byte(decoder, source.validation)
@@ -301,10 +322,10 @@ def pack(run: Run, graph: Graph, evaluation: Evaluation | None, settings: Settin
     source = Source(open_generator(graph), run.shop, graph.entry)
     model = model_behind(run, graph)
     tokens = check_tokens(source.opened.encoder, model)
-    records = _records(source, min(settings.requests, ANSWERED_MAX), settings.seed)
+    records = _records(source, settings.requests, settings.seed)
     folder = run.scratch / "decoders"
     wanted = [name for name in LADDER if name == "fp32" or PRECISIONS[name].kind in settings.precisions]
-    rows = measured(run, source, records[:MEASURED], folder, wanted, settings)
+    rows = measured(run, source, records, folder, wanted, settings)
     chosen = gate(rows, settings.objective)
     place = run.scratch / DECODER / FILE
     kept(folder, chosen, place)
@@ -321,12 +342,12 @@ def pack(run: Run, graph: Graph, evaluation: Evaluation | None, settings: Settin
     report = evaluation.read_json("evaluation.json") if evaluation else {}
     if report:
         contents.write_json(EVIDENCE, report)
-    lines = canonical(source, place, records)
+    lines = canonical(source, place, records[:ANSWERED_MAX])
     contents.write("canonical.jsonl", b"".join(orjson.dumps(line) + b"\n" for line in lines))
     told = _about(run.shop, graph, evaluation, about, settings) | {
         "formats": formats, DECODER: described(source, chosen), "engine": chosen, "engines": rows,
         "evaluation": figures_of(report) if report else NOT_EVALUATED,
-        "parity": {"requests": len(lines), "carried": len(lines), "replayed": min(REPLAYED, len(lines)), "tokens": tokens,
+        "parity": {"requests": chosen["requests"], "carried": len(lines), "replayed": min(REPLAYED, len(lines)), "tokens": tokens,
                    "tolerance": TOLERANCES[chosen["form"]], "reference": "the trained network", "export": about.get("parity")},
     }
     contents.write("card.md", model_card(told).encode())

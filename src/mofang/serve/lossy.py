@@ -65,7 +65,7 @@ def test_behind(run: Run, evaluation: Artifact) -> Records | None:
 
 
 def kept_answers(run: Run, evaluation: Artifact, graph: Artifact) -> Arrays | None:
-    """The probabilities float32 [N, K] that this very graph gave for the test records when it was evaluated, if they were kept."""
+    """The probabilities float32 [N, K] that this very graph gave for the test records at its evaluation, if they were kept."""
     import pyarrow.parquet as pq
 
     given = [one["entry"] for one in run.shop.ledger.get(evaluation.entry).body.get("inputs", []) if one["kind"] == graph.kind]

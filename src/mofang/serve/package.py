@@ -3,6 +3,7 @@ evidence."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,12 +14,14 @@ from pydantic import Field
 
 from mofang.core.ancestry import cut
 from mofang.core.artifact import Artifact
+from mofang.core.errors import MofangError
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.data.collecting.provenance import united
 from mofang.engine.arrays import Arrays
+from mofang.engine.graphfile import DATA
 from mofang.engine.machine import machine_facts
-from mofang.engine.measure import BATCHES, TOLERANCE, Objective, Row, measure, planned
+from mofang.engine.measure import BATCHES, CHILD, TOLERANCE, Objective, Row, answer_all, cores, measure, planned, start
 from mofang.engine.outputs import graph_arrays
 from mofang.engine.predictor import PACKAGE_FORMAT, REPLAYED, Package, Predictor
 from mofang.engine.replay import canonical_lines
@@ -50,7 +53,7 @@ from mofang.serve.parity import (
     sources_said,
     wanted_answers,
 )
-from mofang.serve.quantise import CALIBRATION, WEIGHTS_MIN, product_weights, quantise
+from mofang.serve.quantise import CALIBRATION, WEIGHTS_MIN, product_weights, quantising
 
 CARRIED = ("task", "inputs", "features", "labels", "decide", "thresholds", "headline", "operators", "encoder", "family",
            "base_model", "adopted")
@@ -129,12 +132,12 @@ class _Made:
 
     def measure(self, evaluation: Artifact | None) -> None:
         """The table, the verdict on what loses something, and the choice."""
-        precisions = self._precisions()
+        precisions, ahead = self._precisions()
         total = len(planned(self.folder, precisions)) * len(BATCHES)
         with self.run.progress("Measuring engines", "测量引擎", total=total) as bar:
             self.rows = measure(self.folder, self.about, self.records, self.predictor.encode, self.expected,
                                 encoder=self.predictor.encoder, seconds=self.chosen.seconds, precisions=precisions,
-                                tick=bar.advance)
+                                ahead=ahead, tick=bar.advance)
         test = test_behind(self.run, evaluation) if evaluation else None
         encoder = {part.name.removeprefix("encoder/"): self.graph.path(part.name).read_bytes()
                    for part in self.graph.parts if part.name.startswith("encoder/")}
@@ -143,14 +146,30 @@ class _Made:
         self.quality = judge_lossy(self.run, self.rows, tested)
         self.engine = gate(self.rows, self.chosen.objective)
 
-    def _precisions(self) -> tuple[str, ...]:
-        """Full precision, and of a model with enough to multiply the lighter ones, whose files are made here."""
+    def _precisions(self) -> tuple[tuple[str, ...], dict[tuple[str, str], Arrays]]:
+        """Full precision, and of a model with enough to multiply the lighter ones, whose files are made here; and what the others
+        answered meanwhile."""
         lighter = set(self.chosen.precisions) & {"bf16", "int8"}
-        if not lighter or product_weights(self.folder / "model.onnx") < WEIGHTS_MIN:
-            return ("fp32",)
+        apart = (self.folder / f"model.onnx{DATA}").exists()  # too large for what makes lighter forms
+        if not lighter or apart or product_weights(self.folder / "model.onnx") < WEIGHTS_MIN:
+            return ("fp32",), {}
+        ahead: dict[tuple[str, str], Arrays] = {}
         if "int8" in lighter:
-            self.reasons = quantise(self.run, self.folder, self._calibration())
-        return tuple(one for one in ("fp32", "bf16", "int8") if one == "fp32" or one in lighter)
+            with quantising(self.run, self.folder, self._calibration()) as self.reasons:
+                ahead = self._ahead(["fp32", *(lighter & {"bf16"})])
+        return tuple(one for one in ("fp32", "bf16", "int8") if one == "fp32" or one in lighter), ahead
+
+    def _ahead(self, precisions: list[str]) -> dict[tuple[str, str], Arrays]:
+        """What each engine answers to all canonical requests on one core, while the other one is taken."""
+        pairs = [pair for pair in dict.fromkeys(one[:2] for one in planned(self.folder, precisions)) if pair[0] != CHILD]
+        found = {}
+        with self.run.progress("Asking canonical requests", "核对标准请求", total=len(pairs) * len(self.records)) as bar:
+            for name, precision in pairs:
+                with contextlib.suppress(MofangError):  # the table gives the reason
+                    engine = start(name, self.folder, self.about, max(1, cores() - 1), precision)
+                    found[name, precision] = answer_all(engine, self.records, self.predictor.encode, self.predictor.encoder,
+                                                        tick=bar.advance)
+        return found
 
     def _calibration(self) -> list[Arrays]:
         """Arrays of training rows where they are still here, else of canonical requests."""

@@ -18,7 +18,7 @@ from mofang.engine.fuzz import CHARACTERS, fuzz_digest
 from mofang.engine.measure import TOLERANCE, Objective, Row, choose
 from mofang.engine.outputs import run_graph, stacked
 from mofang.engine.predictor import Predictor
-from mofang.engine.runtimes import Runtime
+from mofang.engine.runtimes import Runtime, file_of
 from mofang.engine.runtimes.onnx import OnnxRuntime
 from mofang.engine.runtimes.xgboost import XgboostRuntime
 from mofang.engine.task import read_columns
@@ -39,7 +39,7 @@ def reference(folder: Path, predictor: Predictor, records: Sequence[Record]) -> 
     if (folder / XgboostRuntime.file).exists() and XgboostRuntime.available() is None:
         runtime, source = XgboostRuntime(folder / XgboostRuntime.file, 1), "xgboost"
     else:
-        runtime, source = OnnxRuntime(folder / OnnxRuntime.file, 1, optimise=False), "graph as exported"
+        runtime, source = OnnxRuntime(file_of(OnnxRuntime, folder, "fp32"), 1, optimise=False), "graph as exported"
     found, until_s = list[Arrays](), time.monotonic() + REFERENCE_S
     for number, record in enumerate(records):
         if number >= LEAST and time.monotonic() > until_s:
@@ -48,7 +48,8 @@ def reference(folder: Path, predictor: Predictor, records: Sequence[Record]) -> 
     return stacked(found), source
 
 
-def wanted_answers(graph: Artifact, folder: Path, predictor: Predictor, count: int, seed: int) -> tuple[list[Record], Arrays, str]:
+def wanted_answers(graph: Artifact, folder: Path, predictor: Predictor, count: int,
+                   seed: int) -> tuple[list[Record], Arrays, str]:
     """Canonical requests with what the model gives, and where that comes from: the trained model itself, where the export asked
     so many of this seed, else ``reference``."""
     from mofang.fit.replayed import ANSWERED, ASKED, SEED, read_canonical

@@ -11,9 +11,14 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mofang.core.run import Run
 from mofang.engine.arrays import Arrays
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 PRODUCTS = ("MatMul", "Gemm", "Conv")
 WEIGHTS_MIN = 1_000_000    # weights in products, from which int8 can win more than its keep
 CALIBRATION = 32           # records
+CALIBRATED = "calibration.npz"
 TRANSFORMER = ("Softmax", "MatMul")
 
 
@@ -39,20 +45,37 @@ def product_weights(path: Path) -> int:
     return sum(sizes.get(name, 0) for node in graph.node if node.op_type in PRODUCTS for name in node.input)
 
 
-def quantise(run: Run, folder: Path, calibration: Sequence[Arrays]) -> dict[str, str]:
-    """Write the int8 forms of ``folder/model.onnx`` beside it; by file, why one could not be made."""
+@contextlib.contextmanager
+def quantising(run: Run, folder: Path, calibration: Sequence[Arrays]) -> Iterator[dict[str, str]]:
+    """Write the int8 forms of ``folder/model.onnx`` beside it while the block goes on; behind it the dictionary says by file why
+    one could not be made.
+
+    NNCF calibrates in a process of its own, on one core, so the block may use the others for what is not timed.
+    """
     source, reasons = folder / OnnxRuntime.file, dict[str, str]()
-    ways = {OpenVinoRuntime.files["int8"]: _calibrated, OnnxRuntime.files["int8"]: _dynamic}
-    with run.progress("Making int8 forms", "生成 int8 版本", total=len(ways)) as bar:
-        for name, make in ways.items():
-            reason = make(source, folder / name, calibration)
-            if reason:
-                reasons[name] = reason
-            bar.advance()
-    return reasons
+    held = folder / CALIBRATED
+    arrays: Any = {f"{number}/{name}": array for number, one in enumerate(calibration) for name, array in one.items()}
+    np.savez(held, **arrays)
+    place = folder / OpenVinoRuntime.files["int8"]
+    words = [sys.executable, "-P", "-m", "mofang.serve.quantise", str(source), str(place), str(held)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one), "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    try:
+        if reason := _dynamic(source, folder / OnnxRuntime.files["int8"]):
+            reasons[OnnxRuntime.files["int8"]] = reason
+        yield reasons
+        with run.progress("Making int8 forms", "生成 int8 版本"):
+            said = child.communicate()[0].decode("utf-8", "replace").strip()
+        if child.returncode or said:
+            reasons[place.name] = (said.splitlines() or [f"its process ended with {child.returncode}"])[-1]
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.communicate()
+        held.unlink()
 
 
-def _dynamic(source: Path, place: Path, calibration: Sequence[Arrays]) -> str:
+def _dynamic(source: Path, place: Path, calibration: Sequence[Arrays] = ()) -> str:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
@@ -115,3 +138,20 @@ def _quiet() -> Any:
             yield
     finally:
         root.setLevel(level)
+
+
+def main(words: Sequence[str]) -> None:
+    """What the child does: quantise a graph to a place with the arrays of a file, and say what was in the way."""
+    source, place, held = map(Path, words)
+    told = os.dup(1)  # the library draws its own bars on the screen
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    rows = dict[str, Arrays]()
+    with np.load(held, allow_pickle=False) as arrays:
+        for name in arrays.files:
+            number, _, name_of = name.partition("/")
+            rows.setdefault(number, {})[name_of] = arrays[name]
+    os.write(told, _calibrated(source, place, [rows[number] for number in sorted(rows, key=int)]).encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

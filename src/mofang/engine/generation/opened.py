@@ -21,6 +21,7 @@ from mofang.engine.generation.rows import Row, Rows
 from mofang.engine.generation.runtime import FILE, Decoder
 from mofang.engine.generation.sampling import Sampling, tell
 from mofang.engine.generation.shape import DecoderShape
+from mofang.engine.machine import same_machine
 from mofang.engine.measure import cores
 from mofang.engine.predictor import check_operators, package_about, package_files
 from mofang.engine.task import Answer, Signature, task_named
@@ -37,7 +38,8 @@ Line = dict[str, Any]
 class Generator:
     """Opens a package of text generation (a folder or an artifact).
 
-    Every file is checked against its digest, and 16 canonical requests are replayed: the same token ids for the same words, and
+    Every file is checked against its digest, and 16 canonical requests are replayed (all of them on a machine of another kind):
+    the same token ids for the same words, and
     under the answers that were written down, token by token, the same log-probabilities. One thread may use it at a time.
     """
 
@@ -65,8 +67,9 @@ class Generator:
         slots = slots or slots_for(shape, self.context)
         self.engine = {"engine": chosen["engine"], "threads": threads, "batch": slots, "streams": 1, "precision": self.precision}
         self.decoder = Decoder(files[f"{DECODER}/{FILE}"], shape, self.context, slots=slots, threads=threads)
-        replay([json.loads(line) for line in files["canonical.jsonl"].read_bytes().splitlines()[:REPLAYED]], self,
-               TOLERANCES[self.precision])
+        self.measured_here = same_machine(self.about.get("machine", {}))
+        lines = files["canonical.jsonl"].read_bytes().splitlines()[: REPLAYED if self.measured_here else None]
+        replay([json.loads(line) for line in lines], self, TOLERANCES[self.precision])
         self.labels: list[str] = []
         self._alone = threading.Lock()
         self.load_seconds = time.perf_counter() - began

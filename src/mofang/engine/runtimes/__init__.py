@@ -6,6 +6,8 @@ reason. An engine may offer several precisions; int8 needs a file that packaging
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self, cast
 
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Arrays
+from mofang.engine.graphfile import DATA
 
 RUNTIMES = {"onnx": "OnnxRuntime", "openvino": "OpenVinoRuntime", "xgboost": "XgboostRuntime", "torch": "TorchRuntime"}
 
@@ -60,7 +63,22 @@ def file_of(runtime: type[Runtime], folder: Path, precision: str) -> Path:
         raise MofangError("engine-refuses", engine=runtime.name, reason=f"it has no precision {precision}")
     if not (folder / name).exists():
         raise MofangError("engine-refuses", engine=runtime.name, reason=f"the graph has no {name}")
+    if (folder / f"{name}{DATA}").is_symlink():
+        for link in (folder / name, folder / f"{name}{DATA}"):
+            _made_real(link)
     return folder / name
+
+
+def _made_real(link: Path) -> None:
+    """The file itself in the place of a link to it: engines read weights beside a graph only from the graph's own folder."""
+    if not link.is_symlink():
+        return
+    target = link.resolve()
+    link.unlink()
+    try:
+        os.link(target, link)
+    except OSError:  # another disk
+        shutil.copyfile(target, link)
 
 
 def missing_package(module: str, package: str) -> str | None:

@@ -36,7 +36,7 @@ class OnnxRuntime:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except _failures() as error:
+        except failures() as error:
             raise MofangError("engine-refuses", engine=self.name, reason=_first_line(error)) from error
         self._outputs = [each.name for each in self._session.get_outputs()]
 
@@ -55,7 +55,7 @@ class OnnxRuntime:
         return dict(zip(self._outputs, self._session.run(self._outputs, arrays), strict=True))
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def failures() -> tuple[type[Exception], ...]:
     """ONNX Runtime's exceptions: one per status code, without a base of their own."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

@@ -47,9 +47,9 @@ class Adapting:
     def merged(self, network: nn.Module) -> Generator:
         """The plain network again, with what was learnt inside."""
         if self.kind != "all":
-            from mofang.fit.networks.adapt import merge
+            from mofang.fit.networks.merging import merged
 
-            network = merge(network)
+            network = merged(network)
         assert isinstance(network, Generator)
         return network
 

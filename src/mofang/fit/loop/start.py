@@ -22,7 +22,8 @@ from mofang.fit.loop.machine import threads
 from mofang.fit.loop.memory import keep_pages
 from mofang.fit.loop.objective import Objective
 from mofang.fit.loop.plan import Plan
-from mofang.fit.networks.adapt import adapter_files, merge
+from mofang.fit.networks.adapt import adapter_files
+from mofang.fit.networks.merging import merged
 
 WEIGHTS = "weights.safetensors"
 
@@ -67,7 +68,7 @@ def fit_network(
 def weights_files(network: nn.Module) -> dict[str, bytes]:
     """What a family keeps of a network: its weights, adapters merged into them, and the adapters by themselves."""
     found = adapter_files(network)
-    return {WEIGHTS: weights_file(merge(network)), **found}
+    return {WEIGHTS: weights_file(merged(network)), **found}
 
 
 def _elsewhere(build: Callable[[], nn.Module], conditions: Conditions) -> tuple[nn.Module, Outcome]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from mofang.engine.arrays import Arrays
 from mofang.engine.graphs import ENDS, End
 
 OPSET = 17
+TOGETHER = 1e8  # products of a call, from which several threads win more than they wait for each other
 EXPORTER_LOGGER = "torch.onnx"
 
 
@@ -42,7 +44,7 @@ class Captured:
     sample: Arrays
     output: str
 
-    @property
+    @cached_property
     def weights(self) -> float:
         """How many weights each token is multiplied with: all but those of tables that are looked up."""
         looked_up = sum(one.weight.numel() for one in self.module.modules() if isinstance(one, nn.Embedding))
@@ -50,8 +52,13 @@ class Captured:
 
     def answers(self, arrays: Arrays) -> Arrays:
         """What the network itself gives for arrays, under the graph's name."""
-        with torch.inference_mode():
-            found = self.module(*(torch.from_numpy(arrays[name]) for name in self.sample))
+        threads, work = torch.get_num_threads(), self.weights * max(one.size for one in arrays.values())
+        torch.set_num_threads(threads if work > TOGETHER else 1)
+        try:
+            with torch.inference_mode():
+                found = self.module(*(torch.from_numpy(arrays[name]) for name in self.sample))
+        finally:
+            torch.set_num_threads(threads)
         return {self.output: found.float().numpy()}
 
 
