@@ -30,7 +30,7 @@ def shop_offset(shop: Shop) -> str:
 
 def open_books(shop: Shop) -> Database:
     """The database of trade with all its tables, also in a shop that has sold nothing yet."""
-    for journal in ("customers", "keys", "prices", "usage", "invoices", "limits", "charges", "leases", "outbox"):
+    for journal in ("customers", "keys", "prices", "usage", "invoices", "limits", "charges", "leases", "outbox", "fapiao"):
         lock.import_fold(journal)
     shop.journals.make_tables()
     return shop.control
