@@ -66,7 +66,7 @@ def _records(snapshot: Snapshot) -> list[dict[str, Any]]:
 def test_every_family_is_tried_here() -> None:
     of_labels = {TEXT, IMAGE, TABLE}  # families of other tasks are tried where those are
     kinds = {tag for tag, kind in KINDS.items() if kind.__module__.startswith("mofang.") and of_labels & set(kind.tasks)}
-    assert {family.tag for _, family in SMALL} | {"pretrained", "nearest", "frozen", "blend"} == kinds
+    assert {family.tag for _, family in SMALL} | {"pretrained", "nearest", "frozen", "blend", "prompted"} == kinds
 
 
 def test_several_classes(fit_shop: Shop) -> None:

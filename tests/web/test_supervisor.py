@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from mofang.web.handed_words import IDLE
 from mofang.web.listening import listen
 from mofang.web.supervisor import LOST_ANSWER, Supervisor
 
@@ -70,6 +71,19 @@ class Running:
             time.sleep(0.02)
         assert sum(one.ready for one in self.supervisor.children) == ready
 
+    def gone(self, *workers: int) -> None:
+        """Wait until these processes have ended and the supervisor knows."""
+        until = time.monotonic() + 30
+        while {one.process.pid for one in self.supervisor.children} & set(workers) and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def settled(self, begun: int = 0) -> None:
+        """Wait until all connections but so many are noted as idle: an answer is out a moment before that."""
+        until = time.monotonic() + 30
+        board, held = self.supervisor.board, self.supervisor.connections
+        while sum(board[slot] != IDLE for slot in list(held)) > begun and time.monotonic() < until:
+            time.sleep(0.005)
+
     def stop(self) -> None:
         self.supervisor._stop()
         self.thread.join(30)
@@ -103,7 +117,8 @@ def test_an_idle_connection_goes_on_and_a_begun_request_is_refused_in_words(runn
         os.kill(pid, signal.SIGKILL)
     answer = busy.getresponse()
     assert answer.status == 503 and b"worker-lost" in answer.read() and answer.getheader("retry-after") == "1"
-    again = ask(idle)  # both workers are dead: it waits for the next, on the same connection
+    running.gone(*held)  # what comes while a killed process still dies can be lost with it
+    again = ask(idle)  # it waits for the next worker, on the same connection
     assert again.status == 200 and int(again.read()) not in by.values() and idle.sock is socket_of
     running.until(2)
     assert running.supervisor.restarts == 2
@@ -134,12 +149,11 @@ def test_a_second_listener_is_handed_over_too_and_deaths_are_told(running: Runni
     there = http.client.HTTPConnection("127.0.0.1", running.admin_port, timeout=30)
     first = int(ask(there).read())
     assert first in {one.process.pid for one in running.supervisor.children}
+    running.settled()
     for _ in range(3):  # a worker that was ready is replaced at once, however often
         killed = running.supervisor.children[0].process.pid
         os.kill(killed, signal.SIGKILL)
-        until = time.monotonic() + 30
-        while killed in {one.process.pid for one in running.supervisor.children} and time.monotonic() < until:
-            time.sleep(0.01)
+        running.gone(killed)
         running.until(2)
     assert running.supervisor.quick == 0 and len(running.buried) == len(running.supervisor.back_s) == 3
     assert ask(there).status == 200

@@ -42,7 +42,8 @@ def requests(network: nn.Module) -> list[Tensor]:
     weights = sum(one.numel() for one in network.parameters()) - table.weight.numel()
     count = max(LEAST, min(REQUESTS, int(PRODUCTS_MAX / max(1, weights) / (TOKENS_MAX / 2))))
     drawn = torch.Generator().manual_seed(SEED)
-    lengths = [*range(2, TOKENS_MAX + 1, 6)]
+    places = [one.num_embeddings for name, one in network.named_modules() if isinstance(one, nn.Embedding) and "position" in name]
+    lengths = [*range(2, min(TOKENS_MAX, *places) + 1 if places else TOKENS_MAX + 1, 6)]
     rows = -(-count // len(lengths))
     return [torch.randint(0, table.num_embeddings, (rows, length), generator=drawn) for length in lengths]
 
