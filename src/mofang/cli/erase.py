@@ -111,9 +111,9 @@ def _made_from(context: Context, report: Report) -> None:
     if found.people.get("customers"):
         context.say("  These customers have a key for it: {names}", "  以下客户持有可调用它的密钥：{names}",
                     names=", ".join(found.people["customers"][:SHOWN]))
-    for line in found.people.get("leases", [])[:SHOWN]:
+    for lease in found.people.get("leases", [])[:SHOWN]:
         context.say("  leased out: {line}; it answers until then, and is not renewed once revoked",
-                    "  已出租：{line}；在此之前仍会应答，终止后不再续期", line=line)
+                    "  已出租：{line}；在此之前仍会应答，终止后不再续期", line=lease)
     if found.people.get("labels"):
         context.say("  Labelling projects lose these tasks: {names}", "  以下标注项目将撤下相关任务：{names}",
                     names=", ".join(found.people["labels"][:SHOWN]))
