@@ -259,3 +259,17 @@ def test_high_goes_before_normal_before_low_and_low_does_not_starve(make):
     assert len(seen) == 49 and seen[1:7] == ["high"] * 6
     assert 1 <= seen[:24].count("low") <= 4 and seen[-6:] == ["low"] * 6
     assert max(at for at, name in enumerate(seen) if name == "high") < max(at for at, name in enumerate(seen) if name == "normal")
+
+
+def test_a_queue_that_stands_is_kept_shorter_than_a_burst(make, monkeypatch):
+    batcher = make(doubled, streams=2, batch_max=32, wait_max_s=0.35)
+    batcher._record_s = 0.005
+    clock = [100.0]
+    monkeypatch.setattr("mofang.serve.batching.time.monotonic", lambda: clock[0])
+    assert batcher._bound_s(100) == 0.35, "a burst"
+    clock[0] += 1.5
+    assert batcher._bound_s(100) == 0.12, "half a second of work, for more than a second"
+    assert batcher._bound_s(3) == 0.35 == batcher._bound_s(100), "it was short in between"
+    assert batcher._batch_size() == 5, "fifty milliseconds"
+    batcher._record_s = 1e-5
+    assert batcher._batch_size() == 32

@@ -29,8 +29,11 @@ Predict = Callable[[list[dict[str, Any]]], Answers]
 Done = Callable[[Answers | MofangError], None]
 
 WAIT_MAX_S = 0.35    # a record that would wait longer is not taken from who has most of the queue
-FLOOR = 64           # so many records may always wait, however slow the model, and
-FULL = 2             # so many full batches for each stream
+STANDING_S = 0.12    # the same once the queue has stood for STANDS_S: a burst is taken in, too much for long is not
+STANDS_S = 1.0
+BATCH_S = 0.05       # a batch of a slow model is made no longer than this: who comes next waits for the whole of it
+BATCH_LEAST = 4
+FLOOR = 64           # so many records may always wait, however slow the model
 LEARN = 0.2          # how much the newest batch says about the pace
 LIGHT_S = 100e-6     # a model that needs less for a record is run where its records come from: a thread's turn costs more
 HIGH, NORMAL, LOW = 0, 1, 2
@@ -96,8 +99,9 @@ class Batcher:
         self._taken = 0
         self._waiting = 0  # records in the queue
         self._by_account: dict[str, int] = {}  # the same by who sent them
-        self._floor = max(FLOOR, FULL * streams * batch_max)
+        self._floor = FLOOR
         self._closing = False
+        self._standing_s = 0.0  # since when somebody has waited longer than half of STANDING_S
         self._gathered: list[Ticket] = []  # for a light model, until its caller's turn ends
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._work, name=f"engine-{n}", daemon=True) for n in range(streams)]
@@ -150,7 +154,21 @@ class Batcher:
     def crowded(self) -> bool:
         """Whether somebody may have to be refused; a look that costs next to nothing and may be a moment old."""
         waiting = self._waiting
-        return waiting > self._floor and waiting * self._record_s > self.wait_max_s or waiting >= self.queue_max
+        return waiting > self._floor and waiting * self._record_s > self._bound_s(waiting) or waiting >= self.queue_max
+
+    def _bound_s(self, waiting: int) -> float:
+        """How long a record may have to wait: less where the queue has not been short for a while (as CoDel does, RFC 8289)."""
+        if waiting * self._record_s < STANDING_S / 2:
+            self._standing_s = 0.0
+            return self.wait_max_s
+        now = time.monotonic()
+        self._standing_s = self._standing_s or now
+        return min(self.wait_max_s, STANDING_S) if now - self._standing_s > STANDS_S else self.wait_max_s
+
+    def _batch_size(self) -> int:
+        """How many records the next batch may hold."""
+        each_s = self._record_s * self.streams
+        return min(self.batch_max, max(BATCH_LEAST, int(BATCH_S / each_s))) if each_s else self.batch_max
 
     @property
     def _light(self) -> bool:
@@ -177,11 +195,12 @@ class Batcher:
         if self._closing:
             return "closing", self._waiting
         if not self._waiting:
+            self._standing_s = 0.0
             return "", 0
         if self._waiting + count > self.queue_max:
             return "busy", self._waiting
         wait_s = self._waiting * self._record_s
-        if wait_s > self.wait_max_s and self._waiting > self._floor:
+        if self._waiting > self._floor and wait_s > self._bound_s(self._waiting):
             own = self._by_account.get(account, 0)
             if 2 * own >= self._waiting:
                 return "waiting-too-many", own
@@ -206,8 +225,8 @@ class Batcher:
         """One engine thread: wait for a ticket, take what else is there, run it, until told to end."""
         while self._tokens.get() is not None:
             batch = [self._next()]
-            size = len(batch[0].records)
-            while size < self.batch_max and (another := self._at_hand()) is not None:
+            size, most = len(batch[0].records), self._batch_size()
+            while size < most and (another := self._at_hand()) is not None:
                 batch.append(another)
                 size += len(another.records)
             self._left(batch)
