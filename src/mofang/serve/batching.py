@@ -31,8 +31,6 @@ Done = Callable[[Answers | MofangError], None]
 WAIT_MAX_S = 0.35    # a record that would wait longer is not taken from who has most of the queue
 STANDING_S = 0.12    # the same once the queue has stood for STANDS_S: a burst is taken in, too much for long is not
 STANDS_S = 1.0
-BATCH_S = 0.05       # a batch of a slow model is made no longer than this: who comes next waits for the whole of it
-BATCH_LEAST = 4
 FLOOR = 64           # so many records may always wait, however slow the model
 LEARN = 0.2          # how much the newest batch says about the pace
 LIGHT_S = 100e-6     # a model that needs less for a record is run where its records come from: a thread's turn costs more
@@ -165,11 +163,6 @@ class Batcher:
         self._standing_s = self._standing_s or now
         return min(self.wait_max_s, STANDING_S) if now - self._standing_s > STANDS_S else self.wait_max_s
 
-    def _batch_size(self) -> int:
-        """How many records the next batch may hold."""
-        each_s = self._record_s * self.streams
-        return min(self.batch_max, max(BATCH_LEAST, int(BATCH_S / each_s))) if each_s else self.batch_max
-
     @property
     def _light(self) -> bool:
         return 0 < self._record_s * self.streams < LIGHT_S
@@ -225,8 +218,8 @@ class Batcher:
         """One engine thread: wait for a ticket, take what else is there, run it, until told to end."""
         while self._tokens.get() is not None:
             batch = [self._next()]
-            size, most = len(batch[0].records), self._batch_size()
-            while size < most and (another := self._at_hand()) is not None:
+            size = len(batch[0].records)
+            while size < self.batch_max and (another := self._at_hand()) is not None:
                 batch.append(another)
                 size += len(another.records)
             self._left(batch)
