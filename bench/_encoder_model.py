@@ -124,9 +124,10 @@ def serve(folder: Path, engine: str, precision: str, place: Path, port: int) -> 
     from bench._noop_server import USUAL, stock
 
     from mofang.serve.batching import Batcher
-    from mofang.trade.desk import Desk, Served
-    from mofang.trade.directory import Directory
-    from mofang.trade.meter import Meter
+    from mofang.trade.request.desk import Desk
+    from mofang.trade.request.directory import Directory
+    from mofang.trade.request.meter import Meter
+    from mofang.trade.request.model import Served
     from mofang.web.server import run_server
 
     shop = stock(place, USUAL)

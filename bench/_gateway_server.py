@@ -9,11 +9,11 @@ from pathlib import Path
 from _noop_server import USUAL, stock
 
 from mofang.data.remote.secret import secret_value
-from mofang.trade.desk import Desk
-from mofang.trade.directory import Directory
-from mofang.trade.gateway import Gateway
-from mofang.trade.meter import Meter
-from mofang.trade.remotes import remote_add
+from mofang.trade.elsewhere.gateway import Gateway
+from mofang.trade.elsewhere.remotes import remote_add
+from mofang.trade.request.desk import Desk
+from mofang.trade.request.directory import Directory
+from mofang.trade.request.meter import Meter
 from mofang.web.server import run_server
 
 if __name__ == "__main__":

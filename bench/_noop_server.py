@@ -18,13 +18,14 @@ from typing import Any
 from mofang.core.shop import Shop
 from mofang.engine.task import Signature, task_named
 from mofang.serve.batching import Batcher
-from mofang.trade.customers import customer_new
-from mofang.trade.desk import Desk, Served
-from mofang.trade.directory import Directory
-from mofang.trade.keys import key_new
-from mofang.trade.meter import Meter
-from mofang.trade.pace import Pace
-from mofang.trade.prices import price_set
+from mofang.trade.accounts.customers import customer_new
+from mofang.trade.accounts.keys import key_new
+from mofang.trade.pricing.prices import price_set
+from mofang.trade.request.desk import Desk
+from mofang.trade.request.directory import Directory
+from mofang.trade.request.meter import Meter
+from mofang.trade.request.model import Served
+from mofang.trade.request.pace import Pace
 from mofang.web.server import run_server
 
 ANSWER = {"label": "pos", "scores": {"neg": 0.25, "pos": 0.75}}

@@ -39,11 +39,11 @@ SQL = """select account, body->>'$.model' as model, body->>'$.package' as packag
 def stocked(rows: int, customers: int) -> Path:
     """A shop with so many sealed rows; kept between runs while its size is the same."""
     from mofang.core.shop import Shop
-    from mofang.trade.accounts import open_books
-    from mofang.trade.agreed import customer_agree
-    from mofang.trade.billing import seal_terms
-    from mofang.trade.customers import customer_new
-    from mofang.trade.prices import price_set
+    from mofang.trade.accounts.agreed import customer_agree
+    from mofang.trade.accounts.customers import customer_new
+    from mofang.trade.accounts.lists import open_books
+    from mofang.trade.billing.issuing import seal_terms
+    from mofang.trade.pricing.prices import price_set
 
     place = SHOP.with_name(f"{SHOP.name}-{rows}")
     if (place / "made").exists():
@@ -74,7 +74,7 @@ def _seal(shop: Any, number: int, begin: int, count: int, accounts: list[str], r
     from mofang.core.artifact import Part, Sealed, manifest_digest
     from mofang.core.canonical import canonical
     from mofang.core.identity import new_id
-    from mofang.trade.billed import bounds
+    from mofang.trade.billing.billed import bounds
 
     chance = random.Random(number)
     from_us, to_us = bounds(MONTH, OFFSET)
@@ -109,10 +109,10 @@ def every_bill(place: Path, fresh: bool) -> tuple[str, int]:
     """The documents of all customers, digested; ``fresh`` forgets what was counted before."""
     from mofang.core.canonical import canonical
     from mofang.core.shop import Shop
-    from mofang.trade.billing import TERMS
-    from mofang.trade.customers import customers
-    from mofang.trade.invoices import document_of
-    from mofang.trade.tally import FOLDER, Tallies
+    from mofang.trade.accounts.customers import customers
+    from mofang.trade.billing.invoices import document_of
+    from mofang.trade.billing.issuing import TERMS
+    from mofang.trade.billing.tally import FOLDER, Tallies
 
     if fresh:
         shutil.rmtree(place / FOLDER, ignore_errors=True)
@@ -188,9 +188,9 @@ def trace(rounds: int, small: bool) -> list[Figure]:
 def traces(place: Path) -> list[float]:
     """Twenty lines of five bills."""
     from mofang.core.shop import Shop
-    from mofang.trade.billing import invoice_document, invoice_issue
-    from mofang.trade.customers import customers
-    from mofang.trade.proofs import trace_line
+    from mofang.trade.accounts.customers import customers
+    from mofang.trade.billing.issuing import invoice_document, invoice_issue
+    from mofang.trade.billing.proofs import trace_line
 
     shop, chance = Shop.open(place), random.Random(5)
     numbers = [shop.act(invoice_issue, customer=one.id, period=MONTH, clock_checked=True).number

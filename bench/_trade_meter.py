@@ -20,10 +20,10 @@ from _trade import Figure, middle
 
 from mofang.core.identity import new_id
 from mofang.core.shop import Shop
-from mofang.trade.commit import Charge, Draw
-from mofang.trade.customers import customers
-from mofang.trade.meter import Meter
-from mofang.trade.prices import prices
+from mofang.trade.accounts.customers import customers
+from mofang.trade.pricing.prices import prices
+from mofang.trade.request.commit import Charge, Draw
+from mofang.trade.request.meter import Meter
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

@@ -14,12 +14,12 @@ from typing import Any
 from _noop_server import MODEL, USUAL, desk_over, stock
 
 from mofang.core.shop import Shop
-from mofang.trade.commit import Charge
-from mofang.trade.customers import customers
-from mofang.trade.desk import Call, Desk, Reply, Who
-from mofang.trade.keys import keys
-from mofang.trade.limits import limit_set
-from mofang.trade.replay import Stored
+from mofang.trade.accounts.customers import customers
+from mofang.trade.accounts.keys import keys
+from mofang.trade.accounts.limits import limit_set
+from mofang.trade.request.commit import Charge
+from mofang.trade.request.desk import Call, Desk, Reply, Who
+from mofang.trade.request.replay import Stored
 from mofang.web.server import run_server
 
 

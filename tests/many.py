@@ -25,12 +25,12 @@ from mofang.core.ledger import COLUMNS as ENTRY_COLUMNS
 from mofang.core.ledger import content_digest
 from mofang.core.money import charge
 from mofang.core.shop import Shop
-from mofang.trade import balance  # noqa: F401 - the tables that the meter folds from the usage rows
-from mofang.trade.billing import invoice_issue
-from mofang.trade.customers import customer_new
-from mofang.trade.invoices import bounds, period_at
-from mofang.trade.keys import key_new
-from mofang.trade.prices import price_set
+from mofang.trade.accounts.customers import customer_new
+from mofang.trade.accounts.keys import key_new
+from mofang.trade.billing import balance  # noqa: F401 - the tables that the meter folds from the usage rows
+from mofang.trade.billing.invoices import bounds, period_at
+from mofang.trade.billing.issuing import invoice_issue
+from mofang.trade.pricing.prices import price_set
 
 DAYS = 75  # how long ago it began: two whole months lie in between
 DAY_US = 86_400_000_000

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
+from mofang.trade.elsewhere.passed import asked_of, said_in
+from mofang.trade.elsewhere.remotes import Remote, remote_then
 from mofang.trade.looked import Answered
-from mofang.trade.passed import asked_of, said_in
-from mofang.trade.remotes import Remote, remote_then
 
 Records = list[dict[str, Any]]
 Reading = tuple[Records, Any]  # the records, and what else says how they were asked

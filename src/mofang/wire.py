@@ -15,7 +15,8 @@ from mofang.core.shop import Named, Shop
 if TYPE_CHECKING:
     from mofang.serve.models import Offer
     from mofang.trade.customs.served import OwnModels
-    from mofang.trade.desk import Desk, Served
+    from mofang.trade.request.desk import Desk
+    from mofang.trade.request.model import Served
 
 MIRROR_WAITING_MOST = 32
 MIRROR_S = 10.0
@@ -103,16 +104,16 @@ def desk_of(shop: Shop, names: Sequence[str] = (), engine: str = "", memory_mb: 
     from mofang.serve.models import MB, Models
     from mofang.serve.rollout import Rollout
     from mofang.serve.routing import Router
-    from mofang.trade.accounts import shop_offset
-    from mofang.trade.desk import Desk
-    from mofang.trade.directory import Directory
-    from mofang.trade.gateway import Gateway
+    from mofang.trade.accounts.lists import shop_offset
+    from mofang.trade.billing.papers import Papers
+    from mofang.trade.elsewhere.gateway import Gateway
+    from mofang.trade.elsewhere.remotes import remotes
     from mofang.trade.kept import Cabinet
     from mofang.trade.looked import SECRET, Marks
-    from mofang.trade.meter import Meter
-    from mofang.trade.pace import Pace
-    from mofang.trade.papers import Papers
-    from mofang.trade.remotes import remotes
+    from mofang.trade.request.desk import Desk
+    from mofang.trade.request.directory import Directory
+    from mofang.trade.request.meter import Meter
+    from mofang.trade.request.pace import Pace
 
     shop.journals.make_tables()
     elsewhere = {one.name for one in remotes(shop.control)}
@@ -220,7 +221,7 @@ def serve_model(shop: Shop, named: Named, engine: str = "") -> Served:
     from mofang.engine.predictor import Predictor
     from mofang.serve.batching import Batcher
     from mofang.serve.remeasure import current
-    from mofang.trade.desk import Served
+    from mofang.trade.request.model import Served
 
     package = shop.find(str(named), kind="package")
     if any(part.name.startswith("decoder/") for part in package.parts):

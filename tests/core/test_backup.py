@@ -28,9 +28,9 @@ from mofang.core.journal import NewRow
 from mofang.core.kept import read_kept
 from mofang.core.restore import find_backup, restore_backup
 from mofang.core.shop import Shop
-from mofang.trade.customers import customer_new
-from mofang.trade.keys import key_new
-from mofang.trade.prices import price_set
+from mofang.trade.accounts.customers import customer_new
+from mofang.trade.accounts.keys import key_new
+from mofang.trade.pricing.prices import price_set
 from tests.core.kernel_stages import count, split
 
 
@@ -41,7 +41,7 @@ def work(shop: Shop, upto: int = 9) -> None:
 
 
 def use(shop: Shop, number: int = 3) -> None:
-    from mofang.trade import balance  # noqa: F401 - the tables that usage is folded into
+    from mofang.trade.billing import balance  # noqa: F401 - the tables that usage is folded into
 
     body = {"request_id": "", "key": "k", "model": "m@1", "package": "run_x", "units": 1, "price": None, "rate": 0, "micros": 0,
             "test": True}

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.cluster
 
 def test_tables_are_made_by_many_at_once(postgres_url: str) -> None:
     import mofang.serve.deploy
-    import mofang.trade.customers
-    import mofang.trade.keys  # noqa: F401 - their tables are made too
+    import mofang.trade.accounts.customers
+    import mofang.trade.accounts.keys  # noqa: F401 - their tables are made too
 
     faults: list[BaseException] = []
     made = [open_database(postgres_url) for _ in range(6)]

@@ -21,7 +21,7 @@ from mofang.core.uploads import Named, Uploads
 from mofang.data.erasure.erase import erase
 from mofang.data.erasure.retention import due, erase_due
 from mofang.data.records import RecordReader
-from mofang.trade.replay import Stored, make_table, store_answers, stored_answers
+from mofang.trade.request.replay import Stored, make_table, store_answers, stored_answers
 from tests.data.erasing import PERSON, SENTENCE, everything_readable, make, traces, write_source
 
 

@@ -25,7 +25,7 @@ from bench._noop_server import stock
 from mofang.core.identity import now_us
 from mofang.core.journal import Journals
 from mofang.core.shop import Shop
-from mofang.trade.balance import return_expired
+from mofang.trade.billing.balance import return_expired
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = 6

@@ -23,13 +23,13 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import Actor, now_us
 from mofang.core.journal import Journals
 from mofang.core.ledger import Ledger
-from mofang.trade.balance import return_expired
-from mofang.trade.commit import Charge, Draw, most_for
-from mofang.trade.customers import customer_new, customer_top_up
-from mofang.trade.limits import Budget
-from mofang.trade.meter import Meter
-from mofang.trade.prices import Price, price_set
-from mofang.trade.replay import stored_answers
+from mofang.trade.accounts.customers import customer_new, customer_top_up
+from mofang.trade.accounts.limits import Budget
+from mofang.trade.billing.balance import return_expired
+from mofang.trade.pricing.prices import Price, price_set
+from mofang.trade.request.commit import Charge, Draw, most_for
+from mofang.trade.request.meter import Meter
+from mofang.trade.request.replay import stored_answers
 
 ACTOR = Actor("tester")
 WRITES_LEAST, WRITES_MOST = 20, 900  # the cut comes after so many writes and syncs of the run

@@ -16,8 +16,8 @@ from bench._noop_server import stock
 
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
-from mofang.trade.keys import find_key, key_new, key_revoke
-from mofang.trade.limits import limit_set, month_of, used_of
+from mofang.trade.accounts.keys import find_key, key_new, key_revoke
+from mofang.trade.accounts.limits import limit_set, month_of, used_of
 from tests.faults.killing import ROOT
 
 pytestmark = pytest.mark.cluster

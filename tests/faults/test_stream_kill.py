@@ -15,7 +15,7 @@ import pytest
 from bench._noop_server import stock
 
 from mofang.core.shop import Shop
-from mofang.trade.prices import price_set
+from mofang.trade.pricing.prices import price_set
 from tests.serve.talkers import package_folder
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -25,8 +25,8 @@ from typing import Any
 
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
-from mofang.trade.accounts import customer_names
-from mofang.trade.balance import return_expired
+from mofang.trade.accounts.lists import customer_names
+from mofang.trade.billing.balance import return_expired
 from tests.serve.parcels import make_model
 
 CALLERS = 4

@@ -21,7 +21,7 @@ from mofang.engine.generation.runtime import FILE, Decoder
 from mofang.engine.generation.shape import DecoderShape, shape_of
 from mofang.engine.predictor import Package
 from mofang.serve.generation import Driver
-from mofang.trade.desk import Served
+from mofang.trade.request.model import Served
 
 CORPUS = ["你好，今天天气怎么样？晴天，适合散步。", "Write a short answer, please: yes or no?", "房间干净，早餐好吃，服务热情。👍🏽 café"] * 3
 CONFIG: dict[str, Any] = {"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,

@@ -25,7 +25,7 @@ from mofang.engine.generation.rows import Piece
 from mofang.engine.generation.sampling import Chance, Sampling, choose
 from mofang.engine.generation.words import Words
 from mofang.serve.generation import Driver
-from mofang.trade.prices import price_set
+from mofang.trade.pricing.prices import price_set
 from tests.serve.talkers import package_folder, served, slowed
 from tests.web.serving import Serving
 

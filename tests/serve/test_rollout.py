@@ -19,12 +19,13 @@ from mofang.serve.batching import Batcher
 from mofang.serve.deploy import deploy_rollback, looks_of, route_of, seen_of
 from mofang.serve.rollout import Rollout
 from mofang.serve.routing import Route, Rule, Share
-from mofang.trade.desk import Desk, Served
-from mofang.trade.directory import Directory
 from mofang.trade.kept import Cabinet, kept_of
 from mofang.trade.looked import Marks, answered
-from mofang.trade.meter import Meter
 from mofang.trade.released import report, status_rows
+from mofang.trade.request.desk import Desk
+from mofang.trade.request.directory import Directory
+from mofang.trade.request.meter import Meter
+from mofang.trade.request.model import Served
 from mofang.web.predict import PredictApp
 from tests.web.serving import Answer, Fixed, InThread, Serving
 
@@ -219,7 +220,7 @@ def test_a_retry_meets_its_first_answer_whatever_was_released_meanwhile(sold: Sh
 
 
 def test_what_was_asked_is_marked_always_and_kept_only_where_the_plan_says_so(sold: Shop, start: Any) -> None:
-    from mofang.trade.customers import customer_keep
+    from mofang.trade.accounts.customers import customer_keep
     from mofang.trade.kept import forget_due
 
     server, token = start(good), (sold.path / "live").read_text()
@@ -246,7 +247,7 @@ def test_what_was_asked_is_marked_always_and_kept_only_where_the_plan_says_so(so
 def test_an_erased_person_goes_out_of_what_was_kept(sold: Shop, start: Any) -> None:
     from mofang.core.personal import Sought
     from mofang.core.tombstones import Tombstones
-    from mofang.trade.customers import customer_keep
+    from mofang.trade.accounts.customers import customer_keep
     from mofang.trade.kept import forget_person
 
     sold.act(customer_keep, customer="tester", days=30)

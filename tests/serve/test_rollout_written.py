@@ -22,10 +22,11 @@ from mofang.serve.deploy import looks_of, route_of, seen_of
 from mofang.serve.gates import Seen, step_of_tokens, tokens_of, weigh
 from mofang.serve.rollout import Rollout, agrees
 from mofang.serve.routing import Route, Rule, Share
-from mofang.trade.desk import Desk, Served
-from mofang.trade.directory import Directory
-from mofang.trade.meter import Meter
-from mofang.trade.prices import price_set
+from mofang.trade.pricing.prices import price_set
+from mofang.trade.request.desk import Desk
+from mofang.trade.request.directory import Directory
+from mofang.trade.request.meter import Meter
+from mofang.trade.request.model import Served
 from mofang.web.predict import PredictApp
 from tests.serve.talkers import package_folder, served, slowed
 from tests.web.serving import InThread

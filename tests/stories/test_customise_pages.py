@@ -15,12 +15,12 @@ import pytest
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
-from mofang.trade.balance import balance_of
+from mofang.trade.billing.balance import balance_of
+from mofang.trade.billing.oneoff import oneoffs
 from mofang.trade.customs import orders as trade
 from mofang.trade.customs.room import FILE_BYTES_MOST, open_room, read_rows
 from mofang.trade.customs.room import own_rows as own_rows_of
 from mofang.trade.customs.terms import forbidding
-from mofang.trade.oneoff import oneoffs
 from tests.stories.conftest import Made
 from tests.stories.terminal import Inside
 from tests.stories.test_customise import own_rows, plain_texts

@@ -144,7 +144,7 @@ def test_from_the_seller_to_the_customer_and_back(deal: Deal, sent: Lessee) -> N
     customer.type("lease", "accept", "r.lease", renewal)
     assert customer.type("lease", "accept", "r.lease", renewal, status=1).code == "lease-older"
     customer.type("lease", "predict", "r.lease", "好")
-    from mofang.trade.oneoff import oneoffs
+    from mofang.trade.billing.oneoff import oneoffs
 
     fees = [one.micros for one in oneoffs(deal.shop().control) if one.kind == "lease"]
     assert fees == [5_000_000_000, 2_000_000, 4_000_000_000]

@@ -12,7 +12,7 @@ import pytest
 
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
-from mofang.trade.oneoff import oneoffs
+from mofang.trade.billing.oneoff import oneoffs
 from mofang.trade.solutions.file import checked, open_solution
 from tests.stories.conftest import Made
 from tests.stories.terminal import Inside

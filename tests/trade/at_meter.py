@@ -8,10 +8,10 @@ from typing import Any
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.identity import new_id
-from mofang.trade.commit import Charge, Draw, Find, most_for
-from mofang.trade.meter import Meter
-from mofang.trade.prices import Price
-from mofang.trade.replay import Stored
+from mofang.trade.pricing.prices import Price
+from mofang.trade.request.commit import Charge, Draw, Find, most_for
+from mofang.trade.request.meter import Meter
+from mofang.trade.request.replay import Stored
 
 WAIT_S = 30.0
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from mofang.core.shop import Shop
-from mofang.trade.balance import balance_of
-from mofang.trade.prices import Price, price_set
+from mofang.trade.billing.balance import balance_of
+from mofang.trade.pricing.prices import Price, price_set
 from tests.trade.test_invoices import DAY_US, DECEMBER, NOVEMBER, OCTOBER, Clock, Desk, refused
 
 NAME = "Acme 艾可美"
-CLOCKED = ("core.journal", "trade.billing", "trade.prices", "trade.agreed", "trade.paid", "trade.standing")
+CLOCKED = ("core.journal", "trade.billing.issuing", "trade.pricing.prices", "trade.accounts.agreed", "trade.billing.paid", "trade.accounts.standing")
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def books(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     clock = Clock(OCTOBER + DAY_US)
     for module in CLOCKED:
         monkeypatch.setattr(f"mofang.{module}.now_us", clock)
-    monkeypatch.setattr("mofang.trade.billing.behind_us", lambda *_: 0)
+    monkeypatch.setattr("mofang.trade.billing.issuing.behind_us", lambda *_: 0)
     yield Desk(shop, clock)
 
 

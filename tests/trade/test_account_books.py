@@ -20,14 +20,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from mofang.core.action import Act
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
-from mofang.trade.agreed import customer_agree, customer_subscribe, customer_unsubscribe
-from mofang.trade.balance import balance_of
-from mofang.trade.billing import invoice_document, invoices_of, remake
-from mofang.trade.credits import credit_line
-from mofang.trade.customers import credit_notes
-from mofang.trade.oneoff import charge
-from mofang.trade.paid import lapse, pay, payments
-from mofang.trade.proofs import line_rows
+from mofang.trade.accounts.agreed import customer_agree, customer_subscribe, customer_unsubscribe
+from mofang.trade.accounts.customers import credit_notes
+from mofang.trade.billing.balance import balance_of
+from mofang.trade.billing.credits import credit_line
+from mofang.trade.billing.issuing import invoice_document, invoices_of, remake
+from mofang.trade.billing.oneoff import charge
+from mofang.trade.billing.paid import lapse, pay, payments
+from mofang.trade.billing.proofs import line_rows
 from tests.trade.bookkeeping import CLOCKED, DAY_US, NAME, OCTOBER, Clock, Desk
 
 MONTHS = ("2026-10", "2026-11", "2026-12", "2027-01", "2027-02", "2027-03")
@@ -42,9 +42,9 @@ class Accounts(RuleBasedStateMachine):
         self.place = Path(tempfile.mkdtemp())
         self.clock = Clock(OCTOBER + DAY_US)
         self.patches = [mock.patch(f"mofang.{module}.now_us", self.clock) for module in CLOCKED]
-        self.patches += [mock.patch("mofang.trade.billing.behind_us", lambda *_: 0),
-                         mock.patch("mofang.trade.invoice_page.render", lambda *_: b"%PDF-"),
-                         mock.patch("mofang.trade.billing.render", lambda *_: b"%PDF-")]
+        self.patches += [mock.patch("mofang.trade.billing.issuing.behind_us", lambda *_: 0),
+                         mock.patch("mofang.trade.billing.page.render", lambda *_: b"%PDF-"),
+                         mock.patch("mofang.trade.billing.issuing.render", lambda *_: b"%PDF-")]
         for one in self.patches:
             one.start()
         self.desk = Desk(Shop.open(self.place / "shop"), self.clock)
@@ -78,7 +78,7 @@ class Accounts(RuleBasedStateMachine):
 
     @rule(plan=st.sampled_from(PLANS), model=st.sampled_from(["reviews", "digits"]))
     def new_price(self, plan: dict[str, Any], model: str) -> None:
-        from mofang.trade.prices import price_set
+        from mofang.trade.pricing.prices import price_set
 
         self.desk.prices[model] = self.shop.act(price_set, model=model, **plan)
         self.desk.carried = 0

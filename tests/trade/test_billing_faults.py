@@ -22,15 +22,15 @@ from mofang.core.identity import now_us
 from mofang.core.shop import Shop
 from mofang.data.remote.registry import set_secret
 from mofang.data.remote.secret import secret_value
-from mofang.trade.balance import balance_of
-from mofang.trade.commit import Plan
-from mofang.trade.customers import customer_limit, customer_new
-from mofang.trade.gateway import Gateway
-from mofang.trade.keys import key_new
-from mofang.trade.meter import RETRY_S
-from mofang.trade.prices import price_set
-from mofang.trade.reconcile import reconcile
-from mofang.trade.remotes import remote_add
+from mofang.trade.accounts.customers import customer_limit, customer_new
+from mofang.trade.accounts.keys import key_new
+from mofang.trade.billing.balance import balance_of
+from mofang.trade.billing.reconcile import reconcile
+from mofang.trade.elsewhere.gateway import Gateway
+from mofang.trade.elsewhere.remotes import remote_add
+from mofang.trade.pricing.prices import price_set
+from mofang.trade.request.commit import Plan
+from mofang.trade.request.meter import RETRY_S
 from mofang.web.access import AccessLog
 from tests.stories.terminal import eventually
 from tests.web.double import Double

@@ -21,11 +21,11 @@ from mofang.core.database import SQLite
 from mofang.core.errors import MofangError
 from mofang.core.identity import Actor, now_us
 from mofang.core.journal import Journals
-from mofang.trade.balance import balance_of, return_expired
-from mofang.trade.commit import most_for
-from mofang.trade.customers import customer_new, customer_top_up
-from mofang.trade.prices import Price, price_set
-from mofang.trade.replay import Stored
+from mofang.trade.accounts.customers import customer_new, customer_top_up
+from mofang.trade.billing.balance import balance_of, return_expired
+from mofang.trade.pricing.prices import Price, price_set
+from mofang.trade.request.commit import most_for
+from mofang.trade.request.replay import Stored
 from tests.trade.at_meter import Till
 
 CREDIT = 3_000  # micros

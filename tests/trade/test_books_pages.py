@@ -41,7 +41,7 @@ def test_complaint_check_credit_next_bill(sold: Inside, tmp_path: Path) -> None:
         assert sold.type("credit", bill["number"], at, "--units", "1", "--why", "more", "--yes", status=1).code == "credit-beyond-line"
         shop = Shop.open(sold.shop, make=False)
         from mofang.core.action import Act
-        from mofang.trade.oneoff import charge
+        from mofang.trade.billing.oneoff import charge
 
         charge(Act(shop, shop.actor), name, "solution", "bundle", 900_000_000, "CNY", "run_x")
         month = json.loads(sold.type("invoice", name, "--preview", "--json").out)["period"]["name"]

@@ -7,8 +7,8 @@ import pytest
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
-from mofang.trade.balance import Balance, balance_of
-from mofang.trade.customers import customer_limit, customer_new, customer_top_up, customers, find_customer
+from mofang.trade.accounts.customers import customer_limit, customer_new, customer_top_up, customers, find_customer
+from mofang.trade.billing.balance import Balance, balance_of
 
 YUAN = 1_000_000
 

@@ -12,14 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import mofang.trade.balance  # noqa: F401 - the tables that the meter folds from the same rows
+import mofang.trade.billing.balance  # noqa: F401 - the tables that the meter folds from the same rows
 from mofang.core.errors import MofangError
 from mofang.core.journal import NewRow
 from mofang.core.money import charge
 from mofang.core.shop import Shop
 from mofang.core.trace import details, walk
-from mofang.trade import billing, invoice_page, invoices
-from mofang.trade.billing import (
+from mofang.trade.accounts.customers import credit_note, customer_new
+from mofang.trade.billing import invoices
+from mofang.trade.billing import issuing as billing
+from mofang.trade.billing import page as invoice_page
+from mofang.trade.billing.invoices import Bill, UsageRow, bill_of, bounds, period_at
+from mofang.trade.billing.issuing import (
     Claim,
     find_invoice,
     invoice_document,
@@ -28,10 +32,8 @@ from mofang.trade.billing import (
     invoices_of,
     remake,
 )
-from mofang.trade.customers import credit_note, customer_new
-from mofang.trade.invoices import Bill, UsageRow, bill_of, bounds, period_at
-from mofang.trade.prices import price_set
-from mofang.trade.proofs import check_proof, line_rows, prove_row, trace_line
+from mofang.trade.billing.proofs import check_proof, line_rows, prove_row, trace_line
+from mofang.trade.pricing.prices import price_set
 
 OCTOBER, NOVEMBER, DECEMBER = (bounds(month, "+08:00")[0] for month in ("2026-10", "2026-11", "2026-12"))
 DAY_US = 86_400_000_000
@@ -52,9 +54,9 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(OCTOBER + DAY_US)
-    for module in ("mofang.core.journal", "mofang.trade.billing", "mofang.trade.prices"):
+    for module in ("mofang.core.journal", "mofang.trade.billing.issuing", "mofang.trade.pricing.prices"):
         monkeypatch.setattr(f"{module}.now_us", clock)
-    monkeypatch.setattr("mofang.trade.billing.behind_us", lambda *_: 0)  # the ledger's own clock is not turned
+    monkeypatch.setattr("mofang.trade.billing.issuing.behind_us", lambda *_: 0)  # the ledger's own clock is not turned
     return clock
 
 
@@ -165,7 +167,7 @@ def test_a_killed_run_makes_the_same_invoice(desk: Desk, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mofang.trade.invoice_page.render", power_cut)
+        patch.setattr("mofang.trade.billing.page.render", power_cut)
         with pytest.raises(KeyboardInterrupt):
             desk.bill("2026-11", early=True)
     cut = find_invoice(desk.shop.control, "INV-2026-11-0001")
@@ -330,7 +332,7 @@ def test_a_month_ends_on_the_shops_own_clock(desk: Desk, offset: str) -> None:
 def test_a_clock_that_is_behind_stops_new_bills(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.use(1, at_us=NOVEMBER)
     first = desk.bill("2026-11", early=True)
-    monkeypatch.setattr("mofang.trade.billing.behind_us", lambda *_: 3_600_000_000)
+    monkeypatch.setattr("mofang.trade.billing.issuing.behind_us", lambda *_: 3_600_000_000)
     refused("clock-behind", lambda: desk.bill("2026-12", early=True))
     assert desk.bill("2026-11") == first, "what was issued can still be read"
     desk.use(1)

@@ -10,8 +10,8 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
 from mofang.core.token import ALPHABET, check_digits
-from mofang.trade.customers import customer_new
-from mofang.trade.keys import (
+from mofang.trade.accounts.customers import customer_new
+from mofang.trade.accounts.keys import (
     DAY_US,
     Pepper,
     check_key,

@@ -21,10 +21,9 @@ from hypothesis import strategies as st
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
-from mofang.trade.balance import balance_of, return_expired
-from mofang.trade.customers import customer_new
-from mofang.trade.keys import key_new
-from mofang.trade.limits import (
+from mofang.trade.accounts.customers import customer_new
+from mofang.trade.accounts.keys import key_new
+from mofang.trade.accounts.limits import (
     NONE,
     Budget,
     Limit,
@@ -36,9 +35,10 @@ from mofang.trade.limits import (
     read_rate,
     used_of,
 )
-from mofang.trade.pace import WORKERS, Pace
-from mofang.trade.prices import price_set
-from mofang.trade.replay import Stored
+from mofang.trade.billing.balance import balance_of, return_expired
+from mofang.trade.pricing.prices import price_set
+from mofang.trade.request.pace import WORKERS, Pace
+from mofang.trade.request.replay import Stored
 from tests.new.test_pages import walk
 from tests.stories.terminal import Inside, eventually
 from tests.trade.at_meter import Till

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mofang.core.history import recent, unfinished
 from mofang.core.shop import Shop
-from mofang.trade.earnings import earned_since
+from mofang.trade.pricing.earnings import earned_since
 from mofang.trade.provenance import trace_tree
 from tests.many import make_many
 

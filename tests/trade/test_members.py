@@ -13,11 +13,11 @@ from bench._noop_server import Noop, stock
 from mofang.client import Client, NotAllowed, Refused
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
-from mofang.trade.billing import invoice_issue
-from mofang.trade.customers import customer_new
-from mofang.trade.keys import find_key, key_new, key_rotate, keys
-from mofang.trade.members import member_add, member_remove, members
-from mofang.trade.papers import Papers
+from mofang.trade.accounts.customers import customer_new
+from mofang.trade.accounts.keys import find_key, key_new, key_rotate, keys
+from mofang.trade.accounts.members import member_add, member_remove, members
+from mofang.trade.billing.issuing import invoice_issue
+from mofang.trade.billing.papers import Papers
 from tests.new.test_pages import walk
 from tests.stories.terminal import Inside, eventually
 from tests.web.serving import Serving

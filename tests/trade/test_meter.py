@@ -18,13 +18,13 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import Row
 from mofang.core.shop import Shop
-from mofang.trade.balance import Balance, balance_of, return_expired, usage_report
-from mofang.trade.commit import SHARE, Draw, Find
-from mofang.trade.customers import Customer, customer_new, customer_top_up, find_customer
-from mofang.trade.meter import Meter
-from mofang.trade.prices import Price, price_set
-from mofang.trade.purses import Purses
-from mofang.trade.replay import KEPT_US, Stored, forget_old
+from mofang.trade.accounts.customers import Customer, customer_new, customer_top_up, find_customer
+from mofang.trade.billing.balance import Balance, balance_of, return_expired, usage_report
+from mofang.trade.pricing.prices import Price, price_set
+from mofang.trade.request.commit import SHARE, Draw, Find
+from mofang.trade.request.meter import Meter
+from mofang.trade.request.purses import Purses
+from mofang.trade.request.replay import KEPT_US, Stored, forget_old
 from tests.trade.at_meter import Till, Waiting
 
 YUAN = 1_000_000
@@ -169,7 +169,7 @@ def test_stored_answers_are_kept_for_a_day(books: Books, monkeypatch: pytest.Mon
     till = books.till()
     till.sell(books.account, 1, books.price, retry_key="a", digest="x")
     assert forget_old(books.db, now_us()) == 0
-    monkeypatch.setattr("mofang.trade.meter.now_us", lambda: now_us() + KEPT_US + 1_000_000)
+    monkeypatch.setattr("mofang.trade.request.meter.now_us", lambda: now_us() + KEPT_US + 1_000_000)
     assert not till.sell(books.account, 1, books.price, retry_key="a", digest="y").replayed
     assert forget_old(books.db, now_us() + 3 * KEPT_US) == 1 and len(books.uses()) == 2
 
@@ -211,7 +211,7 @@ def test_a_reservation_that_is_given_up_costs_nothing(books: Books) -> None:
 
 
 def test_an_idle_allotment_is_returned(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mofang.trade.meter.IDLE_S", -1.0)
+    monkeypatch.setattr("mofang.trade.request.meter.IDLE_S", -1.0)
     till = books.till()
     till.sell(books.account, 1, books.price)
     assert books.balance().held > 0

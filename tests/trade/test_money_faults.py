@@ -10,11 +10,11 @@ from fractions import Fraction
 
 import pytest
 
-from mofang.trade.agreed import customer_agree
-from mofang.trade.billing import invoice_document, invoices_of, remake
-from mofang.trade.customers import customer_new
-from mofang.trade.paid import pay, payments
-from mofang.trade.prices import price_set
+from mofang.trade.accounts.agreed import customer_agree
+from mofang.trade.accounts.customers import customer_new
+from mofang.trade.billing.issuing import invoice_document, invoices_of, remake
+from mofang.trade.billing.paid import pay, payments
+from mofang.trade.pricing.prices import price_set
 from tests.trade.bookkeeping import DECEMBER, NAME, NOVEMBER, Desk, balance, books, refused, reprice
 
 __all__ = ["books"]
@@ -52,7 +52,7 @@ def test_in_other_currencies_and_with_tax_a_bill_is_the_sum_to_the_last_micro(bo
     books.use(*[7] * 143, model="words@1", account=account, at_us=NOVEMBER)
     shop.act(customer_agree, customer="Other", tax=tax)
     books.clock.at_us = DECEMBER
-    from mofang.trade.billing import invoice_issue
+    from mofang.trade.billing.issuing import invoice_issue
 
     document = invoice_document(shop, shop.act(invoice_issue, customer="Other", period="2026-11").number)
     use = document["lines"][0]

@@ -21,10 +21,10 @@ from mofang.core.identity import now_us
 from mofang.core.shop import Shop
 from mofang.core.signing import check_signature, fingerprint, public_key
 from mofang.data.remote.registry import set_secret
-from mofang.trade import sending
-from mofang.trade.paid import pay
-from mofang.trade.posting import post
-from mofang.trade.sending import (
+from mofang.trade.billing.paid import pay
+from mofang.trade.telling import sending
+from mofang.trade.telling.posting import post
+from mofang.trade.telling.sending import (
     Endpoint,
     Event,
     endpoints,
@@ -202,7 +202,7 @@ def test_given_up_after_the_last_try_and_taken_up_by_hand(books: Desk, double: D
 def test_a_bill_becomes_one_invoice_at_stripe(books: Desk, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = books.shop
     set_secret(shop, "s", "sk_test_1")
-    monkeypatch.setattr("mofang.trade.posting.now_us", books.clock)
+    monkeypatch.setattr("mofang.trade.telling.posting.now_us", books.clock)
     made = told(shop, double, "stripe")
     set_secret(shop, "s", "sk_test_1")
     books.use(1000, 2000, at_us=NOVEMBER)
@@ -253,7 +253,7 @@ def test_no_private_address_is_told(target: str, double: Double, monkeypatch: py
 
     monkeypatch.setattr(socket, "getaddrinfo", numeric)
     monkeypatch.setattr(socket, "create_connection", never)
-    monkeypatch.setattr("mofang.trade.posting.signed", lambda *_: (b"{}", {}))
+    monkeypatch.setattr("mofang.trade.telling.posting.signed", lambda *_: (b"{}", {}))
     event = Event("row_1", "payment.booked", "cus_1", 0, {})
     for port in (80, double.server.server_port):
         with pytest.raises(MofangError):

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from mofang.core.errors import MofangError
 from mofang.core.money import PER_UNITS
-from mofang.trade.agreed import customer_agree, customer_subscribe, customer_unsubscribe, percent
-from mofang.trade.amounts import share
-from mofang.trade.billing import invoice_document, invoice_preview, invoices_of, remake
-from mofang.trade.customers import customer_limit
-from mofang.trade.invoice_page import render
-from mofang.trade.oneoff import charge, oneoffs
-from mofang.trade.plans import cost, read_plan, read_tiers, steps_of
-from mofang.trade.prices import price_set, prices
-from mofang.trade.proofs import check_proof, line_rows, prove_row, trace_line
-from mofang.trade.terms import Subscription
+from mofang.trade.accounts.agreed import customer_agree, customer_subscribe, customer_unsubscribe, percent
+from mofang.trade.accounts.customers import customer_limit
+from mofang.trade.accounts.terms import Subscription
+from mofang.trade.billing.amounts import share
+from mofang.trade.billing.issuing import invoice_document, invoice_preview, invoices_of, remake
+from mofang.trade.billing.oneoff import charge, oneoffs
+from mofang.trade.billing.page import render
+from mofang.trade.billing.proofs import check_proof, line_rows, prove_row, trace_line
+from mofang.trade.pricing.plans import cost, read_plan, read_tiers, steps_of
+from mofang.trade.pricing.prices import price_set, prices
 from tests.trade.bookkeeping import DECEMBER, NAME, NOVEMBER, Desk, balance, books, refused, reprice
 
 __all__ = ["books"]
@@ -135,8 +135,8 @@ def test_a_charge_made_once_is_on_one_bill(books: Desk) -> None:
 
 
 def test_a_plan_is_sold_on_credit_only(books: Desk) -> None:
-    from mofang.trade.customers import find_customer
-    from mofang.trade.prices import require_credit
+    from mofang.trade.accounts.customers import find_customer
+    from mofang.trade.pricing.prices import require_credit
 
     price = reprice(books, package="1000:5.00")
     who = find_customer(books.shop.control, NAME)
@@ -201,7 +201,7 @@ def test_no_percent(text: str) -> None:
 
 
 def test_the_fields_of_a_tax_invoice_sum_to_the_bill_and_its_number_comes_back(books: Desk) -> None:
-    from mofang.trade.fapiao import fapiao_buyer, fapiao_record, fapiao_rows, number_of
+    from mofang.trade.billing.fapiao import fapiao_buyer, fapiao_record, fapiao_rows, number_of
 
     shop = books.shop
     shop.act(customer_agree, customer=NAME, discount="5%", tax="13%")
@@ -226,8 +226,8 @@ def test_the_fields_of_a_tax_invoice_sum_to_the_bill_and_its_number_comes_back(b
 
 def test_money_that_ends_sooner_is_used_first_and_the_rest_lapses_once(books: Desk) -> None:
     from mofang.core.journal import Journals
-    from mofang.trade.meter import Meter
-    from mofang.trade.paid import lapse, lapse_due, pay, payments
+    from mofang.trade.billing.paid import lapse, lapse_due, pay, payments
+    from mofang.trade.request.meter import Meter
 
     shop = books.shop
     for amount, reference, until in (("10", "ends", "2026-10-20"), ("4", "ends later", "2026-12-31"), ("3", "stays", "")):

@@ -12,7 +12,7 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.money import charge
 from mofang.core.shop import Shop
-from mofang.trade.prices import exact_decimal, price_at, price_set, prices
+from mofang.trade.pricing.prices import exact_decimal, price_at, price_set, prices
 
 HOUR_US = 3_600_000_000
 

@@ -11,8 +11,8 @@ import pytest
 from bench._noop_server import Noop, stock
 
 from mofang.core.shop import Shop
-from mofang.trade.billing import invoice_issue
-from mofang.trade.reconcile import reconcile
+from mofang.trade.billing.issuing import invoice_issue
+from mofang.trade.billing.reconcile import reconcile
 from mofang.web.access import AccessLog
 from tests.stories.terminal import Inside
 from tests.web.serving import Serving
@@ -53,7 +53,7 @@ def test_what_differs_is_found(used: tuple[Shop, Serving, str], monkeypatch: pyt
     log = next((shop.path / "scratch" / "access").glob("*.log"))
     lines = log.read_text().splitlines()
     log.write_text("\n".join([*lines[:-1], lines[0], lines[0].replace(lines[0][-3:], "zzz"), "torn li", "17636"]) + "\n")
-    monkeypatch.setattr("mofang.trade.reconcile.FRESH_US", -10_000_000)
+    monkeypatch.setattr("mofang.trade.billing.reconcile.FRESH_US", -10_000_000)
     found = reconcile(shop)
     assert len(found.missing) == 1 and found.missing[0].endswith("zzz") and found.twice == [lines[0].split()[1]]
     shop.control.run("update usage_day set units=units+1 where test=0")
@@ -67,7 +67,7 @@ def test_what_differs_is_found(used: tuple[Shop, Serving, str], monkeypatch: pyt
 def test_a_row_without_its_answer_is_told_and_is_no_fault(used: tuple[Shop, Serving, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a kill between the commit and the sending."""
     shop, serving, live = used
-    monkeypatch.setattr("mofang.trade.reconcile.FRESH_US", -10_000_000)
+    monkeypatch.setattr("mofang.trade.billing.reconcile.FRESH_US", -10_000_000)
     monkeypatch.setattr(serving.app.statistics, "access", None)
     assert serving.predict(live, BODY).status == 200
     serving.app.statistics.gather()

@@ -9,9 +9,9 @@ import pytest
 from bench._noop_server import stock
 
 from mofang.core.shop import Shop
-from mofang.trade import repeats
-from mofang.trade.billing import invoice_preview
-from mofang.trade.repeats import Repeats
+from mofang.trade.billing.issuing import invoice_preview
+from mofang.trade.request import repeats
+from mofang.trade.request.repeats import Repeats
 from tests.web.serving import Fixed, Serving
 
 

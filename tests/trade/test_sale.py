@@ -14,10 +14,10 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.language import set_language
 from mofang.core.shop import Shop
-from mofang.trade.costs import by_customer, by_model, by_month, money_of
-from mofang.trade.customers import customers
-from mofang.trade.keys import key_new, key_revoke, keys
-from mofang.trade.prices import Price, prices
+from mofang.trade.accounts.customers import customers
+from mofang.trade.accounts.keys import key_new, key_revoke, keys
+from mofang.trade.pricing.costs import by_customer, by_model, by_month, money_of
+from mofang.trade.pricing.prices import Price, prices
 from mofang.trade.sale import plan_sale, price_doubts, sell
 from mofang.trade.settings import rates_set, settings_of, settings_set
 from mofang.trade.today import today_of

@@ -14,9 +14,10 @@ from typing import Any
 from bench._noop_server import Noop, stock
 
 from mofang.serve.batching import Batcher
-from mofang.trade.desk import Desk, Served
-from mofang.trade.directory import Directory
-from mofang.trade.meter import Meter
+from mofang.trade.request.desk import Desk
+from mofang.trade.request.directory import Directory
+from mofang.trade.request.meter import Meter
+from mofang.trade.request.model import Served
 from mofang.web.server import run_server
 
 PATIENCE_S = 120.0

@@ -15,9 +15,10 @@ from bench._noop_server import Noop
 
 from mofang.core.shop import Shop
 from mofang.serve.batching import Batcher
-from mofang.trade.desk import Desk, Served
-from mofang.trade.directory import Directory
-from mofang.trade.meter import Meter
+from mofang.trade.request.desk import Desk
+from mofang.trade.request.directory import Directory
+from mofang.trade.request.meter import Meter
+from mofang.trade.request.model import Served
 from mofang.web.listening import listen
 from mofang.web.predict import PredictApp
 from mofang.web.protocol import server_settings

@@ -15,8 +15,8 @@ from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.data.remote.registry import set_secret
 from mofang.data.remote.secret import secret_value
-from mofang.trade.gateway import Gateway
-from mofang.trade.remotes import remote_add, remote_remove, remotes
+from mofang.trade.elsewhere.gateway import Gateway
+from mofang.trade.elsewhere.remotes import remote_add, remote_remove, remotes
 from tests.web.double import WORDS, Double
 from tests.web.serving import InThread, Serving
 

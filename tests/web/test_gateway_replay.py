@@ -16,13 +16,13 @@ from bench._noop_server import stock
 from mofang.core.shop import Shop
 from mofang.data.remote.secret import secret_value
 from mofang.engine.generation.opened import Generator
-from mofang.trade.customers import customer_keep
-from mofang.trade.gateway import Gateway
+from mofang.trade.accounts.customers import customer_keep
+from mofang.trade.elsewhere.gateway import Gateway
+from mofang.trade.elsewhere.passed import said_in
+from mofang.trade.elsewhere.remotes import remote_remove
 from mofang.trade.kept import Cabinet, kept_of
 from mofang.trade.looked import SECRET, Marks, answered
-from mofang.trade.passed import said_in
-from mofang.trade.prices import price_at, prices
-from mofang.trade.remotes import remote_remove
+from mofang.trade.pricing.prices import price_at, prices
 from tests.serve.talkers import package_folder, served, talker
 from tests.stories.terminal import Inside
 from tests.web.double import WORDS, Double

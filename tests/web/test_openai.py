@@ -17,7 +17,7 @@ from bench._noop_server import Noop, stock
 from mofang.core.shop import Shop
 from mofang.engine.generation.opened import Generator
 from mofang.engine.generation.sampling import Sampling
-from mofang.trade.prices import price_set
+from mofang.trade.pricing.prices import price_set
 from tests.serve.talkers import package_folder, served
 from tests.web.serving import Serving
 

@@ -14,8 +14,8 @@ import pytest
 from bench._noop_server import ANSWER, Noop, stock
 
 from mofang.core.shop import Shop
-from mofang.trade.customers import customer_new
-from mofang.trade.keys import key_new, key_revoke, new_token
+from mofang.trade.accounts.customers import customer_new
+from mofang.trade.accounts.keys import key_new, key_revoke, new_token
 from tests.web.serving import Fixed, Serving
 
 Start = Callable[..., Serving]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from bench._noop_server import stock
 
-from mofang.trade.prices import price_set
+from mofang.trade.pricing.prices import price_set
 from tests.web.serving import Fixed, Serving
 from tests.web.test_oip import score
 

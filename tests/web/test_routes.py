@@ -13,8 +13,8 @@ from bench._noop_server import ANSWER, Noop, stock
 
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
-from mofang.trade.customers import customer_new, customer_priority
-from mofang.trade.keys import key_new, key_revoke
+from mofang.trade.accounts.customers import customer_new, customer_priority
+from mofang.trade.accounts.keys import key_new, key_revoke
 from mofang.web.predict import ROUTES
 from mofang.web.routes import Route, Table
 from tests.web.serving import Answer, InThread, Serving

@@ -10,8 +10,8 @@ import pytest
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.serve.models import MB
-from mofang.trade.customers import customer_new
-from mofang.trade.keys import key_new
+from mofang.trade.accounts.customers import customer_new
+from mofang.trade.accounts.keys import key_new
 from mofang.web.predict import PredictApp
 from mofang.wire import desk_of, offer_of
 from tests.engine import made

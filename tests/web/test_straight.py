@@ -13,8 +13,8 @@ import pytest
 from bench._noop_server import ANSWER, stock
 
 from mofang.core.shop import Shop
-from mofang.trade.customers import customer_new
-from mofang.trade.keys import key_new, key_revoke
+from mofang.trade.accounts.customers import customer_new
+from mofang.trade.accounts.keys import key_new, key_revoke
 from mofang.web import straight
 from mofang.web.straight import Straight
 from tests.web.serving import Fixed, Serving

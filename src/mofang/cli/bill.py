@@ -14,7 +14,7 @@ from mofang.core.money import format_micros
 
 def list_invoices(context: Context, as_json: bool, as_csv: bool) -> None:
     """All invoices, oldest first."""
-    from mofang.trade.accounts import all_invoices, customer_names
+    from mofang.trade.accounts.lists import all_invoices, customer_names
 
     names = customer_names(context.shop)
     rows = [{"invoice": one.number, "customer": names[one.account], "period": one.period,
@@ -52,6 +52,6 @@ def show_document(context: Context, document: dict[str, Any], pdf: Path | None, 
 def what(line: dict[str, Any], currency: str) -> str:
     """What a line is for: the model, or what was agreed."""
     from mofang.core.language import current_language
-    from mofang.trade.invoice_page import title, words_in
+    from mofang.trade.billing.page import title, words_in
 
     return str(line["model"]) if line.get("kind", "usage") == "usage" else title(line, words_in(current_language()), currency)

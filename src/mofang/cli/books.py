@@ -23,7 +23,7 @@ WAYS = ("transfer", "wechat", "alipay", "stripe", "cash", "other")
 def pay(context: Context, customer: str, amount: str, reference: str, by: str, until: str) -> None:
     """Book a customer's payment: by transfer, WeChat, Alipay, Stripe. The same reference twice is one payment."""
     from mofang.core.money import format_micros
-    from mofang.trade import paid
+    from mofang.trade.billing import paid
 
     shop = context.shop
     made = shop.act(paid.pay, customer=customer, amount=amount, reference=reference, by=by, until=until)
@@ -49,7 +49,7 @@ def pay(context: Context, customer: str, amount: str, reference: str, by: str, u
 def credit(context: Context, invoice: str, line: int, units: int, amount: str, why: str, yes: bool) -> None:
     """Give back part of an invoice's LINE: usable at once, and on the next invoice. Never more than the line."""
     from mofang.core.money import format_micros
-    from mofang.trade import credits
+    from mofang.trade.billing import credits
 
     part = say("{n} units", "{n} 单位", n=f"{units:,}") if units else amount
     context.confirm(
@@ -85,9 +85,9 @@ def credit(context: Context, invoice: str, line: int, units: int, amount: str, w
 @pass_context
 def usage(context: Context, customer: str, month: str, out: Path | None, csv: bool) -> None:
     """A customer's use by day, key and model: the same file that the customer downloads with its own key."""
-    from mofang.trade.accounts import open_books, shop_offset
-    from mofang.trade.customers import find_customer
-    from mofang.trade.usage_file import usage_file
+    from mofang.trade.accounts.customers import find_customer
+    from mofang.trade.accounts.lists import open_books, shop_offset
+    from mofang.trade.billing.usage_file import usage_file
 
     db = open_books(context.shop)
     text = usage_file(db, find_customer(db, customer), month, shop_offset(context.shop))

@@ -100,7 +100,7 @@ def _delivered(context: Context, made: Delivered) -> dict[str, Any]:
 
 def _show_delivered(context: Context, made: Delivered) -> None:
     from mofang.core.money import format_micros
-    from mofang.trade.accounts import customer_names
+    from mofang.trade.accounts.lists import customer_names
 
     taught, figures = made.taught, made.taught.figures
     learnt = (say("the base's training rows ({base}) and the customer's own ({own})",
@@ -134,7 +134,7 @@ def _show_delivered(context: Context, made: Delivered) -> None:
 @pass_context
 def customise_status(context: Context, name: str, as_json: bool) -> None:
     """How far a customisation is: quote, records, deliveries."""
-    from mofang.trade.accounts import open_books
+    from mofang.trade.accounts.lists import open_books
     from mofang.trade.customs.orders import find_custom
 
     context.shop.require("money")
@@ -146,7 +146,7 @@ def customise_status(context: Context, name: str, as_json: bool) -> None:
 @pass_context
 def customise_list(context: Context, as_json: bool, as_csv: bool) -> None:
     """List customisations."""
-    from mofang.trade.accounts import customer_names, open_books
+    from mofang.trade.accounts.lists import customer_names, open_books
     from mofang.trade.customs.orders import customs, facts
 
     shop = context.shop
@@ -207,7 +207,7 @@ def customise_check(context: Context, file: Path, pinned: str) -> None:
 
 
 def _show(context: Context, custom: Custom, as_json: bool) -> None:
-    from mofang.trade.accounts import customer_names
+    from mofang.trade.accounts.lists import customer_names
     from mofang.trade.customs.orders import facts
 
     told = facts(context.shop, custom)

@@ -35,7 +35,7 @@ def remote() -> None:
 def remote_add(context: Context, /, name: str, output: int | None, **flags: Any) -> None:
     """Sell a model of an engine elsewhere under NAME, or change it. Running servers take it up within a second."""
     from mofang.data.remote.secret import has_secret
-    from mofang.trade import remotes
+    from mofang.trade.elsewhere import remotes
 
     made = context.shop.act(remotes.remote_add, name=name, output=output or 0, **flags)
     context.say("{name}: {model} at {url}", "{name}：{url} 上的 {model}", name=made.name, model=made.model, url=made.url)
@@ -52,7 +52,7 @@ def remote_add(context: Context, /, name: str, output: int | None, **flags: Any)
 @pass_context
 def remote_list(context: Context, as_json: bool, as_csv: bool) -> None:
     """List engines elsewhere; secrets by name, never their value."""
-    from mofang.trade import remotes
+    from mofang.trade.elsewhere import remotes
 
     context.shop.journals.make_tables()
     rows = [{"name": one.name, "url": one.url, "model": one.model, "secret": one.secret or "–",
@@ -68,7 +68,7 @@ def remote_list(context: Context, as_json: bool, as_csv: bool) -> None:
 @pass_context
 def remote_remove(context: Context, name: str) -> None:
     """Sell it no more; what was used keeps its price."""
-    from mofang.trade import remotes
+    from mofang.trade.elsewhere import remotes
 
     made = context.shop.act(remotes.remote_remove, name=name)
     context.say("{name} is no longer sold here.", "{name} 已停止出售。", name=made.name)

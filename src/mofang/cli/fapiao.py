@@ -23,7 +23,7 @@ def fapiao() -> None:
 @pass_context
 def fapiao_list(context: Context, month: str, out: Path | None, as_json: bool, as_csv: bool) -> None:
     """What an accountant types: a row for each line of each bill, with tax apart."""
-    from mofang.trade import fapiao as trade
+    from mofang.trade.billing import fapiao as trade
 
     rows = trade.fapiao_rows(context.shop, month)
     if out:
@@ -60,7 +60,7 @@ def fapiao_list(context: Context, month: str, out: Path | None, as_json: bool, a
 @pass_context
 def fapiao_buyer(context: Context, /, **given: Any) -> None:
     """Say to whom a customer's tax invoices are made out."""
-    from mofang.trade import fapiao as trade
+    from mofang.trade.billing import fapiao as trade
 
     context.shop.act(trade.fapiao_buyer, **given)
     context.next("mofang fapiao list")
@@ -73,7 +73,7 @@ def fapiao_buyer(context: Context, /, **given: Any) -> None:
 @pass_context
 def fapiao_record(context: Context, invoice: str, number: str, replaces: str) -> None:
     """Record the number of the tax invoice that was issued for a bill."""
-    from mofang.trade import fapiao as trade
+    from mofang.trade.billing import fapiao as trade
 
     made = context.shop.act(trade.fapiao_record, invoice=invoice, number=number, replaces=replaces)
     context.say(

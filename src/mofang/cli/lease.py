@@ -142,7 +142,7 @@ def lease_list(context: Context, as_json: bool, as_csv: bool) -> None:
     """List leases: to whom, until when, what was used."""
     from mofang.core import lock
     from mofang.core.identity import now_us
-    from mofang.trade.accounts import customer_names
+    from mofang.trade.accounts.lists import customer_names
     from mofang.trade.leases.book import JOURNAL, leases
     from mofang.trade.leases.runner import day
 

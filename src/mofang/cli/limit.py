@@ -28,7 +28,7 @@ def limit() -> None:
 @pass_context
 def limit_set(context: Context, /, customer: str, burst: int | None, concurrency: int | None, **given: str) -> None:
     """Set limits; what is not named stays as it is. Running servers follow within a second."""
-    from mofang.trade import limits
+    from mofang.trade.accounts import limits
 
     counts = {"burst": -1 if burst is None else burst, "concurrency": -1 if concurrency is None else concurrency}
     context.shop.act(limits.limit_set, customer=customer, **counts, **given)
@@ -50,7 +50,7 @@ limit.add_command(limit_show, "list")  # what the bare `mofang limit` is
 
 def _show(context: Context, customer: str, as_json: bool, as_csv: bool) -> None:
     from mofang.core.money import format_micros
-    from mofang.trade.accounts import all_limits
+    from mofang.trade.accounts.lists import all_limits
 
     def money(micros: int, currency: str) -> str:
         return format_micros(micros, currency) if micros >= 0 else "–"

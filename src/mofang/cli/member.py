@@ -23,7 +23,7 @@ def member() -> None:
 @pass_context
 def member_add(context: Context, customer: str, name: str, role: str) -> None:
     """Add one of a customer's people, or change the role."""
-    from mofang.trade import members
+    from mofang.trade.accounts import members
 
     made = context.shop.act(members.member_add, customer=customer, name=name, role=role)
     context.say("{name} of {customer}: {role}, keys good for {scopes}", "{customer} 的 {name}：{role}，密钥可用于 {scopes}",
@@ -38,7 +38,7 @@ def member_add(context: Context, customer: str, name: str, role: str) -> None:
 @pass_context
 def member_remove(context: Context, customer: str, name: str, yes: bool) -> None:
     """Take a member away; all keys of theirs end now."""
-    from mofang.trade import members
+    from mofang.trade.accounts import members
 
     context.confirm([say("All keys of {name} end now, for good.", "{name} 的所有密钥将立即失效，无法恢复。", name=name)], yes)
     gone = context.shop.act(members.member_remove, customer=customer, name=name)
@@ -50,7 +50,7 @@ def member_remove(context: Context, customer: str, name: str, yes: bool) -> None
 @pass_context
 def member_list(context: Context, as_json: bool, as_csv: bool) -> None:
     """List the people of all customers."""
-    from mofang.trade.accounts import all_members
+    from mofang.trade.accounts.lists import all_members
 
     rows = [{"customer": who, "member": one.name, "role": one.role, "keys": count}
             for who, one, count in all_members(context.shop)]

@@ -10,7 +10,7 @@ from mofang.cli.context import Context, listing, pass_context, when
 from mofang.core.language import say
 
 if TYPE_CHECKING:
-    from mofang.trade.costs import Line
+    from mofang.trade.pricing.costs import Line
 
 
 @click.command()
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @pass_context
 def costs(context: Context, by: str, as_json: bool, as_csv: bool) -> None:
     """What was earned, what making and serving it cost, and what is left."""
-    from mofang.trade import costs as trade
+    from mofang.trade.pricing import costs as trade
 
     shop = context.shop
     lines = {"model": trade.by_model, "customer": trade.by_customer, "month": trade.by_month}[by](shop)

@@ -13,7 +13,7 @@ from mofang.core.language import say
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
-    from mofang.trade.prices import Price
+    from mofang.trade.pricing.prices import Price
     from mofang.trade.sale import Sold
 
 SAMPLES = {"text": "房间很干净", "number": 1, "category": "A"}
@@ -105,7 +105,7 @@ def curl(shop: Shop, model: str, token: str, address: str) -> str:
     """A line to paste that asks the model once."""
     import json
 
-    from mofang.trade.remotes import remotes
+    from mofang.trade.elsewhere.remotes import remotes
 
     if any(one.name == model for one in remotes(shop.control)):
         about: dict[str, Any] = {"task": "text_generation"}
@@ -156,8 +156,8 @@ def price_set(context: Context, /, model: str, price: str, starts: str, output: 
 
     A change of the price, and one that looks like a slip, shows what it comes to and asks.
     """
-    from mofang.trade import prices
-    from mofang.trade.remotes import sold_name
+    from mofang.trade.elsewhere.remotes import sold_name
+    from mofang.trade.pricing import prices
     from mofang.trade.sale import price_doubts
 
     name = sold_name(context.shop, model)
@@ -189,7 +189,7 @@ def price_set(context: Context, /, model: str, price: str, starts: str, output: 
 @pass_context
 def price_list(context: Context, as_json: bool, as_csv: bool) -> None:
     """List all versions of all prices."""
-    from mofang.trade.accounts import all_prices
+    from mofang.trade.accounts.lists import all_prices
 
     rows = [{"model": one.model, "version": one.version, "per_1000": one.exact(1000), "kind": one.plan["kind"],
              "currency": one.currency, "from": when(one.from_us), "plan": one.plan} for one in all_prices(context.shop)]
@@ -211,7 +211,7 @@ def price_suggest(context: Context, model: str, volume: int, margin: int, as_jso
     from dataclasses import asdict
 
     from mofang.core.money import format_micros
-    from mofang.trade.suggest import suggest
+    from mofang.trade.pricing.suggest import suggest
 
     found = suggest(context.shop, model, volume, margin)
     if as_json:

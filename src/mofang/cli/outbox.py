@@ -27,7 +27,7 @@ def outbox() -> None:
 @pass_context
 def outbox_add(context: Context, /, **given: Any) -> None:
     """Tell an address of all that is billed and paid from now on."""
-    from mofang.trade import sending
+    from mofang.trade.telling import sending
 
     made = context.shop.act(sending.outbox_add, **given)
     context.say("{name}: {url} is told from now on", "{name}：今后将通知 {url}", name=made.name, url=made.url)
@@ -39,7 +39,7 @@ def outbox_add(context: Context, /, **given: Any) -> None:
 @pass_context
 def outbox_remove(context: Context, name: str) -> None:
     """Tell an address no more."""
-    from mofang.trade import sending
+    from mofang.trade.telling import sending
 
     context.shop.act(sending.outbox_remove, name=name)
     context.say("{name} is told no more.", "不再通知 {name}。", name=name)
@@ -67,8 +67,8 @@ def outbox_secret(context: Context, name: str) -> None:
 @pass_context
 def outbox_send(context: Context, again: str, as_json: bool, as_csv: bool) -> None:
     """Tell now what has not been told; what fails is tried again later. Run it every minute."""
-    from mofang.trade import sending
-    from mofang.trade.posting import post
+    from mofang.trade.telling import sending
+    from mofang.trade.telling.posting import post
 
     context.shop.require("money")
     if again:
@@ -95,8 +95,8 @@ def outbox_send(context: Context, again: str, as_json: bool, as_csv: bool) -> No
 @pass_context
 def outbox_list(context: Context, as_json: bool, as_csv: bool) -> None:
     """Who is told, how much waits, and what was given up."""
-    from mofang.trade import sending
-    from mofang.trade.accounts import open_books
+    from mofang.trade.accounts.lists import open_books
+    from mofang.trade.telling import sending
 
     db = open_books(context.shop)
     lost = dict(sending.given_up(db))

@@ -15,7 +15,7 @@ from mofang.core.language import say
 def reconcile(context: Context, days: int, as_json: bool) -> None:
     """Compare what was answered, what was metered and what was billed; ends with 3 where something does not fit."""
     from mofang.core.progress import progress
-    from mofang.trade.reconcile import reconcile as compare
+    from mofang.trade.billing.reconcile import reconcile as compare
 
     with progress(say("Comparing", "对账中")):
         found = compare(context.shop, days)

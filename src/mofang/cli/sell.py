@@ -25,7 +25,7 @@ def customer() -> None:
 @pass_context
 def customer_new(context: Context, name: str, credit: str | None, test: bool) -> None:
     """Add a customer."""
-    from mofang.trade import customers
+    from mofang.trade.accounts import customers
 
     _show_customer(context, context.shop.act(customers.customer_new, name=name, test=test, currency=context.shop.currency,
                                              **({} if credit is None else {"credit": credit})))
@@ -38,7 +38,7 @@ def customer_new(context: Context, name: str, credit: str | None, test: bool) ->
 @pass_context
 def customer_limit(context: Context, customer: str, credit: str) -> None:
     """Change how much a customer may owe in a month (0 makes it prepaid)."""
-    from mofang.trade import customers
+    from mofang.trade.accounts import customers
 
     _show_customer(context, context.shop.act(customers.customer_limit, customer=customer, credit=credit))
 
@@ -49,7 +49,7 @@ def customer_limit(context: Context, customer: str, credit: str) -> None:
 @pass_context
 def customer_priority(context: Context, customer: str, priority: str) -> None:
     """Say whose requests go first where a server is busy."""
-    from mofang.trade import customers
+    from mofang.trade.accounts import customers
 
     made = context.shop.act(customers.customer_priority, customer=customer, priority=priority)
     context.say("Requests of {customer} wait in the line {priority}; running servers follow within a second.",
@@ -63,7 +63,7 @@ def customer_priority(context: Context, customer: str, priority: str) -> None:
 @pass_context
 def customer_keep(context: Context, customer: str, days: int, yes: bool) -> None:
     """Keep what a customer asks and is answered, encrypted, for some days. Otherwise nothing of it is kept."""
-    from mofang.trade import customers
+    from mofang.trade.accounts import customers
 
     if days:
         context.confirm([say("The texts of {customer}'s requests will be kept for {days} days; their plan must say so.",
@@ -86,7 +86,7 @@ def _show_customer(context: Context, made: Any) -> None:
 def customer_list(context: Context, as_json: bool, as_csv: bool) -> None:
     """List customers with what they used and may still use."""
     from mofang.core.money import format_micros
-    from mofang.trade.accounts import accounts
+    from mofang.trade.accounts.lists import accounts
 
     rows = [{"customer": one.name, "id": one.id, "credit": format_micros(one.credit_micros, one.currency),
              "used": format_micros(balance.month, one.currency), "left": format_micros(balance.available, one.currency)}
@@ -103,7 +103,7 @@ def customer_list(context: Context, as_json: bool, as_csv: bool) -> None:
 def customer_top_up(context: Context, customer: str, amount: str, reference: str) -> None:
     """Book a payment in advance."""
     from mofang.core.money import format_micros
-    from mofang.trade import customers
+    from mofang.trade.accounts import customers
 
     made = context.shop.act(customers.customer_top_up, customer=customer, amount=amount, reference=reference)
     context.say("{money} booked for {customer}{again}", "已为 {customer} 入账 {money}{again}", customer=customer,
@@ -120,7 +120,7 @@ def customer_top_up(context: Context, customer: str, amount: str, reference: str
 def customer_credit_note(context: Context, customer: str, amount: str, reason: str, yes: bool) -> None:
     """Give back part of what was charged: usable at once, and a line of the next invoice."""
     from mofang.core.money import format_micros, parse_amount
-    from mofang.trade import customers
+    from mofang.trade.accounts import customers
 
     shop = context.shop
     context.confirm([say("{customer} gets {money} back: {reason}. It cannot be taken back.",
@@ -152,7 +152,7 @@ def key() -> None:
 @pass_context
 def key_new(context: Context, /, **settings: Any) -> None:
     """Give a customer a key. It is shown this once."""
-    from mofang.trade import keys
+    from mofang.trade.accounts import keys
 
     _show_key(context, context.shop.act(keys.key_new, **settings))
 
@@ -165,7 +165,7 @@ def key_new(context: Context, /, **settings: Any) -> None:
 @pass_context
 def key_rotate(context: Context, key: str, overlap_days: float, lost: bool, yes: bool) -> None:
     """Give a new key with the same rights; with --lost the old one ends now."""
-    from mofang.trade import keys
+    from mofang.trade.accounts import keys
 
     if lost:
         context.confirm([_key_ends(context, key)], yes)
@@ -176,7 +176,7 @@ def key_rotate(context: Context, key: str, overlap_days: float, lost: bool, yes:
 
 
 def _show_key(context: Context, made: Any) -> None:
-    from mofang.trade.accounts import customer_names
+    from mofang.trade.accounts.lists import customer_names
 
     context.say("key {id} for {customer}", "密钥 {id}，客户 {customer}", id=made.id,
                 customer=customer_names(context.shop)[made.account])
@@ -186,8 +186,8 @@ def _show_key(context: Context, made: Any) -> None:
 
 def _key_ends(context: Context, key: str) -> str:
     """What ending a key now means, for whom."""
-    from mofang.trade.accounts import customer_names
-    from mofang.trade.keys import find_key
+    from mofang.trade.accounts.keys import find_key
+    from mofang.trade.accounts.lists import customer_names
 
     names = customer_names(context.shop)
     found = find_key(context.shop.control, key)
@@ -201,7 +201,7 @@ def _key_ends(context: Context, key: str) -> str:
 @pass_context
 def key_revoke(context: Context, key: str, yes: bool) -> None:
     """End a key now; running servers refuse it within a second."""
-    from mofang.trade import keys
+    from mofang.trade.accounts import keys
 
     context.confirm([_key_ends(context, key)], yes)
     made = context.shop.act(keys.key_revoke, key=key)
@@ -214,7 +214,7 @@ def key_revoke(context: Context, key: str, yes: bool) -> None:
 @pass_context
 def key_list(context: Context, as_json: bool, as_csv: bool) -> None:
     """List keys (never their secrets)."""
-    from mofang.trade.accounts import all_keys, customer_names
+    from mofang.trade.accounts.lists import all_keys, customer_names
 
     names = customer_names(context.shop)
     rows = [{"key": one.id, "customer": names[one.account], "kind": "test" if one.test else "live", "label": one.label,
@@ -251,7 +251,7 @@ def invoice(context: Context, customer: str | None, period: str | None, preview:
         return
     from mofang.core.canonical import canonical
     from mofang.core.language import current_language
-    from mofang.trade import billing
+    from mofang.trade.billing import issuing as billing
 
     shop = context.shop
     language = shop.settings.get("invoice_language") or current_language()

@@ -28,7 +28,7 @@ def add_to(customer: click.Group) -> None:
 @pass_context
 def agree(context: Context, /, **given: Any) -> None:
     """Agree on discount, tax or a minimum with a customer, for months that end from now on."""
-    from mofang.trade import agreed
+    from mofang.trade.accounts import agreed
 
     context.shop.act(agreed.customer_agree, **given)
     context.next(f"mofang customer show {shlex.quote(given['customer'])}")
@@ -45,7 +45,7 @@ def agree(context: Context, /, **given: Any) -> None:
 def subscribe(context: Context, /, **given: Any) -> None:
     """Have a customer pay a monthly fee for a model, with units in it."""
     from mofang.core.money import format_micros
-    from mofang.trade import agreed
+    from mofang.trade.accounts import agreed
 
     made = context.shop.act(agreed.customer_subscribe, **given)
     context.say(
@@ -66,7 +66,7 @@ def subscribe(context: Context, /, **given: Any) -> None:
 @pass_context
 def unsubscribe(context: Context, /, **given: Any) -> None:
     """End a customer's subscription."""
-    from mofang.trade import agreed
+    from mofang.trade.accounts import agreed
 
     made = context.shop.act(agreed.customer_unsubscribe, **given)
     context.say("{model}: ends with {last}", "{model}：{last} 结束", model=made.model, last=made.last)
@@ -81,7 +81,7 @@ def show(context: Context, customer: str, as_json: bool) -> None:
     import orjson
 
     from mofang.core.money import format_micros
-    from mofang.trade.standing import standing
+    from mofang.trade.accounts.standing import standing
 
     found = standing(context.shop, customer)
     if as_json:
@@ -168,7 +168,7 @@ def _show_books(context: Context, found: dict[str, Any], money: Callable[[int], 
 def churn(context: Context, by: str, as_json: bool, as_csv: bool) -> None:
     """How customers come and go, and their use over time."""
     from mofang.core.money import format_micros
-    from mofang.trade import standing
+    from mofang.trade.accounts import standing
 
     shop = context.shop
     if by == "cohort":

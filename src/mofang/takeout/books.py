@@ -75,10 +75,10 @@ def _uses(db: Database) -> Iterator[tuple[Any, ...]]:
 
 def write_trade(folder: Folder, shop: Shop, ledger: Database, control: Database) -> None:
     """Customers, keys, prices and invoices as tables, every invoice as PDF and JSON."""
-    from mofang.trade.claims import invoices_of
-    from mofang.trade.customers import customers
-    from mofang.trade.keys import keys
-    from mofang.trade.prices import prices
+    from mofang.trade.accounts.customers import customers
+    from mofang.trade.accounts.keys import keys
+    from mofang.trade.billing.claims import invoices_of
+    from mofang.trade.pricing.prices import prices
 
     names = {one.id: one.name for one in customers(control)}
     folder.table("customers.csv", ("id", "name", "currency", "credit_micros", "topped_up_micros", "test", "since"),

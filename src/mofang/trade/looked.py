@@ -18,9 +18,9 @@ import orjson
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.serve.same import said
-from mofang.trade.commit import Charge
-from mofang.trade.customers import Customer
+from mofang.trade.accounts.customers import Customer
 from mofang.trade.kept import Cabinet
+from mofang.trade.request.commit import Charge
 
 SECRET = "inputs"
 DIGEST_BYTES = 16

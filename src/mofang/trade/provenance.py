@@ -7,9 +7,9 @@ import json
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.core.trace import Node, ancestors, descendants, find_foreign, foreign_ancestors, foreign_descendants
-from mofang.trade.accounts import all_invoices, open_books
+from mofang.trade.accounts.lists import all_invoices, open_books
+from mofang.trade.billing.proofs import trace_line
 from mofang.trade.leases.book import find_lease
-from mofang.trade.proofs import trace_line
 
 
 def trace_tree(shop: Shop, name: str, line: int | None = None, *, forward: bool = False) -> Node:

@@ -16,10 +16,10 @@ from mofang.core.identity import now_us
 from mofang.core.language import say
 from mofang.core.money import MICROS, PER_UNITS, format_micros, format_price, known, parse_amount, parse_price
 from mofang.core.shop import Shop
-from mofang.trade.customers import DEFAULT_CREDIT, Customer, Name, customer_limit, customer_new, customers
-from mofang.trade.keys import IssuedKey, Key, Label, key_new, keys
-from mofang.trade.prices import Price, price_at, price_set, prices
-from mofang.trade.remotes import sold_name, sold_release
+from mofang.trade.accounts.customers import DEFAULT_CREDIT, Customer, Name, customer_limit, customer_new, customers
+from mofang.trade.accounts.keys import IssuedKey, Key, Label, key_new, keys
+from mofang.trade.elsewhere.remotes import sold_name, sold_release
+from mofang.trade.pricing.prices import Price, price_at, price_set, prices
 
 PER_CALL_MOST = MICROS // 2 * PER_UNITS  # ¥0.50 a call: more is doubted where no number of calls was given
 TIMES = 10

@@ -18,16 +18,16 @@ from mofang.core.language import say
 from mofang.core.money import format_micros, round_half_even_minor
 from mofang.core.resume import resume_command
 from mofang.core.watched import files_in_git
-from mofang.trade.accounts import open_books, shop_offset
-from mofang.trade.balance import balance_of
-from mofang.trade.claims import Claim, invoices_of
-from mofang.trade.customers import Customer, customers
-from mofang.trade.earnings import Earned, earned_since
-from mofang.trade.keys import Key, keys
-from mofang.trade.limits import low_budgets
+from mofang.trade.accounts.customers import Customer, customers
+from mofang.trade.accounts.keys import Key, keys
+from mofang.trade.accounts.limits import low_budgets
+from mofang.trade.accounts.lists import open_books, shop_offset
+from mofang.trade.accounts.standing import unusual
+from mofang.trade.billing.balance import balance_of
+from mofang.trade.billing.claims import Claim, invoices_of
 from mofang.trade.live import serving
-from mofang.trade.prices import price_at, prices
-from mofang.trade.standing import unusual
+from mofang.trade.pricing.earnings import Earned, earned_since
+from mofang.trade.pricing.prices import price_at, prices
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
@@ -83,7 +83,7 @@ class Today:
 
 def today_of(shop: Shop) -> Today:
     """Everything the screen shows. Nothing is changed, beside counts that catch up with the ledger."""
-    from mofang.trade.costs import money_spent
+    from mofang.trade.pricing.costs import money_spent
 
     open_books(shop)
     day = day_of(now_us(), shop_offset(shop))

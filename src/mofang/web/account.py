@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from mofang.core.errors import MofangError
-from mofang.trade.desk import Reply
+from mofang.trade.request.desk import Reply
 from mofang.web.routes import Exchange, Route
 
 FIELDS_MAX = 50

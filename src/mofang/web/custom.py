@@ -11,7 +11,7 @@ from typing import Any, cast
 import orjson
 
 from mofang.core.errors import MofangError
-from mofang.trade.desk import Desk, Reply, check_scope
+from mofang.trade.request.desk import Desk, Reply, check_scope
 from mofang.web.routes import Exchange, Route
 
 KINDS = {b"text/csv": "csv", b"text/tab-separated-values": "tsv", b"application/x-ndjson": "jsonl", b"application/jsonl": "jsonl",

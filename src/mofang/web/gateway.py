@@ -12,10 +12,10 @@ import orjson
 
 from mofang.core.errors import MofangError
 from mofang.serve.upstream import Answer, Upstream
-from mofang.trade.desk import Desk, Reply, check_scope, reply_of
-from mofang.trade.opened import Asked, Opened
-from mofang.trade.remotes import Remote
-from mofang.trade.replay import Stored
+from mofang.trade.elsewhere.remotes import Remote
+from mofang.trade.request.desk import Desk, Reply, check_scope, reply_of
+from mofang.trade.request.opened import Asked, Opened
+from mofang.trade.request.replay import Stored
 from mofang.web.openai_told import DONE, EVENTS, NO_CACHE
 from mofang.web.routes import JSON, Exchange
 

@@ -19,8 +19,8 @@ from mofang.core.language import language_of
 from mofang.engine.encode import Record
 from mofang.engine.runtimes import missing_package
 from mofang.serve.boundary import attempt, attempt_async
-from mofang.trade.desk import Call
-from mofang.trade.model import Model
+from mofang.trade.request.desk import Call
+from mofang.trade.request.model import Model
 from mofang.web.messages import METHODS, SERVICE, messages
 from mofang.web.oip import describe, release_of, schema_of, written
 from mofang.web.predict import BODY_BYTES_MAX, bearer

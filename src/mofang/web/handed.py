@@ -18,7 +18,7 @@ from typing import Any
 
 import uvicorn
 
-from mofang.trade.desk import Desk
+from mofang.trade.request.desk import Desk
 from mofang.web.figures import Figures
 from mofang.web.handed_words import (
     ANSWERING,

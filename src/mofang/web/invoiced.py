@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from mofang.trade.desk import Reply
-from mofang.trade.papers import TYPES
+from mofang.trade.billing.papers import TYPES
+from mofang.trade.request.desk import Reply
 from mofang.web.routes import Exchange, Route
 
 

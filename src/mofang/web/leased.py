@@ -17,8 +17,8 @@ from mofang.core.errors import MofangError
 from mofang.engine.predictor import Predictor
 from mofang.engine.request import decode_body
 from mofang.serve.batching import Answers, Batcher
-from mofang.trade.desk import Reply, answers_of
-from mofang.trade.outbox import Outbox
+from mofang.trade.request.desk import Reply, answers_of
+from mofang.trade.request.returning import Outbox
 from mofang.web.listening import listen, shown_address
 from mofang.web.plain import ANSWER, BODY, answered, deadline_ms, reader
 from mofang.web.predict import PredictApp

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import mofang
-from mofang.trade.desk import Reply
+from mofang.trade.request.desk import Reply
 from mofang.web.routes import Exchange, Route
 from mofang.web.statistics import Histogram
 

@@ -18,8 +18,8 @@ import mofang
 from mofang.core.errors import MofangError
 from mofang.engine.encode import Record
 from mofang.engine.request import decode_body
-from mofang.trade.desk import Call, Reply, Served
-from mofang.trade.model import Model
+from mofang.trade.request.desk import Call, Reply
+from mofang.trade.request.model import Model, Served
 from mofang.web.plain import deadline_ms
 from mofang.web.routes import Exchange, Method, Route, Scope, refusal_headers
 from mofang.web.tensors import (

@@ -21,11 +21,12 @@ from mofang.engine.generation.rows import Piece
 from mofang.engine.generation.sampling import Told
 from mofang.serve.batching import Done
 from mofang.serve.upstream import Upstream
-from mofang.trade.desk import Call, Desk, Reply, Served, check_scope, reply_of
-from mofang.trade.opened import Asked
-from mofang.trade.remotes import Remote
-from mofang.trade.replay import Stored
-from mofang.trade.writing import Writing, begin_writing
+from mofang.trade.elsewhere.remotes import Remote
+from mofang.trade.request.desk import Call, Desk, Reply, check_scope, reply_of
+from mofang.trade.request.model import Served
+from mofang.trade.request.opened import Asked
+from mofang.trade.request.replay import Stored
+from mofang.trade.request.writing import Writing, begin_writing
 from mofang.web.gateway import pass_on
 from mofang.web.openai_asked import Generation, read_body, read_chat, read_completion, read_embedding
 from mofang.web.openai_told import EVENTS, NO_CACHE, Form, error_body, event, refuse, told_tokens, usage

@@ -9,7 +9,7 @@ import orjson
 
 from mofang.core.errors import MofangError
 from mofang.engine.generation.sampling import Told
-from mofang.trade.desk import Reply
+from mofang.trade.request.desk import Reply
 from mofang.web.routes import Exchange, refusal_headers
 
 FINISH = {"end": "stop", "stop": "stop", "length": "length"}

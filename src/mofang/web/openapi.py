@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 import mofang
-from mofang.trade.desk import Reply
+from mofang.trade.request.desk import Reply
 from mofang.web.routes import Exchange, Route
 
 FAULTS = {"400": "The request cannot be read.", "401": "No key, or none that is good.", "402": "The account's money is used up.",

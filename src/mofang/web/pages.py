@@ -24,9 +24,9 @@ from mofang.core.identity import permit_roles
 from mofang.core.language import current_language, language_of, say
 from mofang.core.money import format_micros
 from mofang.core.shop import Shop
-from mofang.trade.accounts import all_invoices, customer_names
-from mofang.trade.billing import invoice_pdf
-from mofang.trade.earnings import earned_today
+from mofang.trade.accounts.lists import all_invoices, customer_names
+from mofang.trade.billing.issuing import invoice_pdf
+from mofang.trade.pricing.earnings import earned_today
 from mofang.web.entrance import SESSION_S, Entrance, Who
 from mofang.web.gate import COOKIE, LANGUAGE_COOKIE, MEGA, Route, Rules
 

@@ -17,8 +17,8 @@ import orjson
 from mofang.core.errors import MofangError
 from mofang.engine.encode import Record
 from mofang.engine.request import decode_body
-from mofang.trade.desk import Call, Reply
-from mofang.trade.model import Model
+from mofang.trade.request.desk import Call, Reply
+from mofang.trade.request.model import Model
 from mofang.web.routes import Exchange, Route
 
 PARTS_MAX = 1_000

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from mofang.core.errors import MofangError
 from mofang.serve.boundary import attempt_async
-from mofang.trade.desk import Desk as Till
-from mofang.trade.desk import Reply
+from mofang.trade.request.desk import Desk as Till
+from mofang.trade.request.desk import Reply
 from mofang.web import account, custom, invoiced, metrics, oip, openai, openapi, plain
 from mofang.web.listening import admin_token, shows_token
 from mofang.web.routes import (

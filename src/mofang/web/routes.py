@@ -22,8 +22,9 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import new_id
 from mofang.core.language import Language, language_of
 from mofang.serve.models import Models
-from mofang.trade.desk import Call, Reply, Served
-from mofang.trade.own import Own
+from mofang.trade.accounts.own import Own
+from mofang.trade.request.desk import Call, Reply
+from mofang.trade.request.model import Served
 
 DRAIN_BYTES_MAX = 65_536
 KNOWN_MAX = 1024

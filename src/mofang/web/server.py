@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from mofang.trade.desk import Desk
+from mofang.trade.request.desk import Desk
 from mofang.web.listening import admin_listener, listen, shown_address
 from mofang.web.predict import BODY_BYTES_MAX, Door, PredictApp
 from mofang.web.protocol import DeadlineProtocol, server_settings

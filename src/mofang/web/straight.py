@@ -17,9 +17,10 @@ from mofang.core.identity import new_id
 from mofang.core.language import Language, language_of
 from mofang.serve.batching import Batcher
 from mofang.serve.boundary import attempt
-from mofang.trade.desk import Call, Desk, Reply, Served, Who
-from mofang.trade.replay import Stored
-from mofang.trade.straight import ready, refused_early, sell
+from mofang.trade.request.desk import Call, Desk, Reply, Who
+from mofang.trade.request.model import Served
+from mofang.trade.request.replay import Stored
+from mofang.trade.request.straight import ready, refused_early, sell
 from mofang.web.routes import DRAIN_BYTES_MAX, refusal
 
 if TYPE_CHECKING:

@@ -25,10 +25,10 @@ from mofang.core.run import lease_if_free
 from mofang.core.shop import Shop
 from mofang.core.signing import check_signature, same_fingerprint, sign
 from mofang.core.strict import strict_json
-from mofang.trade.accounts import open_books
+from mofang.trade.accounts.keys import keys
+from mofang.trade.accounts.lists import open_books
 from mofang.trade.customs.orders import JOURNAL, Custom, customs, find_custom, give_back
 from mofang.trade.customs.room import ID, room_path, rooms
-from mofang.trade.keys import keys
 
 CONTEXT = "customise-deletion"
 STATEMENT_FORMAT = 1

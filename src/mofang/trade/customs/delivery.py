@@ -23,13 +23,13 @@ from mofang.core.money import format_price
 from mofang.core.run import Cost, leased
 from mofang.core.shop import Shop
 from mofang.core.stage import OnDisk
-from mofang.trade.accounts import open_books
-from mofang.trade.customers import find_customer
+from mofang.trade.accounts.customers import find_customer
+from mofang.trade.accounts.lists import open_books
+from mofang.trade.billing.oneoff import OneOff, charge
 from mofang.trade.customs.orders import JOURNAL, Custom, alive, base_of, find_custom, give_back, whole
 from mofang.trade.customs.room import FILE_BYTES_MOST, KINDS, keep_rows, open_room, read_rows
 from mofang.trade.customs.terms import check_base, taught_on
-from mofang.trade.oneoff import OneOff, charge
-from mofang.trade.prices import price_at, price_set, prices
+from mofang.trade.pricing.prices import price_at, price_set, prices
 
 if TYPE_CHECKING:
     from mofang.trade.customs.teaching import Taught

@@ -20,11 +20,11 @@ from mofang.core.money import LARGEST_MICROS, MINOR_MICROS, format_micros, parse
 from mofang.core.nearest import nearest
 from mofang.core.rule import Rule
 from mofang.core.shop import Shop
-from mofang.trade.accounts import open_books
-from mofang.trade.balance import return_row
-from mofang.trade.customers import Customer, find_customer
+from mofang.trade.accounts.customers import Customer, find_customer
+from mofang.trade.accounts.lists import open_books
+from mofang.trade.billing.balance import return_row
+from mofang.trade.billing.spendable import spendable
 from mofang.trade.customs.terms import check_base, estimated_s
-from mofang.trade.spendable import spendable
 
 JOURNAL = "custom"
 DAY_US = 86_400_000_000

@@ -17,8 +17,8 @@ from mofang.core.database import Database
 from mofang.core.identity import Actor
 from mofang.core.shop import Shop
 from mofang.serve.models import MB, Models, Offer
-from mofang.trade.accounts import open_books
-from mofang.trade.customers import Customer
+from mofang.trade.accounts.customers import Customer
+from mofang.trade.accounts.lists import open_books
 from mofang.trade.customs.orders import customs, facts, find_custom
 
 MEMORY_MB = 2048

@@ -29,8 +29,9 @@ from mofang.core.rule import Rule
 from mofang.core.signing import fingerprint, public_key
 from mofang.core.stage import OnDisk
 from mofang.core.strict import strict_json
-from mofang.trade.accounts import shop_offset
-from mofang.trade.customers import find_customer
+from mofang.trade.accounts.customers import find_customer
+from mofang.trade.accounts.lists import shop_offset
+from mofang.trade.billing.oneoff import charge
 from mofang.trade.leases import mark
 from mofang.trade.leases.book import (
     JOURNAL,
@@ -55,7 +56,6 @@ from mofang.trade.leases.licence import (
     wrap,
 )
 from mofang.trade.leases.record import Row, Total, chain_key, checked, report_mac
-from mofang.trade.oneoff import charge
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop

@@ -23,10 +23,11 @@ from mofang.core.rule import Rule
 from mofang.core.shop import Named, Shop
 from mofang.core.signing import sign
 from mofang.core.stage import OnDisk
-from mofang.trade.accounts import open_books
-from mofang.trade.customers import Customer, find_customer
+from mofang.trade.accounts.customers import Customer, find_customer
+from mofang.trade.accounts.lists import open_books
+from mofang.trade.billing.oneoff import OneOff, charge, oneoffs
+from mofang.trade.billing.spendable import spendable
 from mofang.trade.leases.forbidding import forbidding
-from mofang.trade.oneoff import OneOff, charge, oneoffs
 from mofang.trade.solutions.file import (
     CONTEXT,
     DOCUMENT,
@@ -41,7 +42,6 @@ from mofang.trade.solutions.file import (
     text_of,
     write_solution,
 )
-from mofang.trade.spendable import spendable
 
 LIMIT = re.compile(r"([a-z][a-z0-9_-]{0,30})=([^\s=](?:.{0,98}[^\s])?)")
 

@@ -1,0 +1,1 @@
+"""Engines elsewhere that are sold here behind our keys and our meter."""

@@ -1,0 +1,1 @@
+"""What leaves the shop by itself: events to webhooks and to Stripe."""
