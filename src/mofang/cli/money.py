@@ -79,7 +79,8 @@ def _row(line: Line, by: str, currency: str) -> dict[str, Any]:
     if by == "customer":
         row |= {"billed": money(line.billed), "billed_micros": line.billed}
     else:
-        making = " + ".join(filter(None, (money(line.making, line.estimated), line.elsewhere)))
+        own = "–" if line.making_s is None else money(line.making, line.estimated)  # nothing here made it
+        making = " + ".join(filter(None, (own, line.elsewhere)))
         row |= {"making": making, "elsewhere": line.elsewhere, "serving": serving, "margin": money(line.margin, line.estimated),
                 "making_micros": line.making, "making_s": line.making_s, "serving_micros": line.serving,
                 "serving_s": line.serving_s, "margin_micros": line.margin, "estimated": line.estimated}
