@@ -1,4 +1,4 @@
-"""docs/four-ways.md, typed line by line by somebody who has nothing but the page: one model sold in every way, to the last cent."""
+"""docs/four-ways.md, typed line by line by somebody who has nothing else: one model sold in every way, to the last cent."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ class Walk:
             done = self.curl(words)
         elif step.away:
             with away(later_us=8 * DAY_US if step.later else 0):
-                done = self.mofang(self.customer, words)
+                done = self.customer.type(*words[1:], status=None)
         else:
-            done = self.mofang(self.seller, words)
+            done = self.seller.type(*words[1:], status=None)
             if words[1] == "new":
                 hasten(self.seller.folder / "reviews.py")
         for name, pattern in (("KEY", TOKEN), ("CODE", CODE), ("INVOICE", NUMBER)):
@@ -86,12 +86,6 @@ class Walk:
         for name, here, there in (("reviews.lease", self.seller, self.customer), ("use.json", self.customer, self.seller)):
             if (here.folder / name).exists() and not (there.folder / name).exists():
                 shutil.copyfile(here.folder / name, there.folder / name)
-
-    def mofang(self, terminal: Inside, words: list[str]) -> Done:
-        given = ""
-        if "<" in words:
-            given, words = "一\n二\n三\n", words[: words.index("<")]
-        return terminal.type(*words[1:], given=given, status=None)
 
     def curl(self, words: list[str]) -> Done:
         """What curl would send."""
@@ -119,7 +113,8 @@ def away(later_us: int) -> Iterator[None]:
     def refuse(*_: object) -> None:
         raise AssertionError("a leased model asked for the network")
 
-    defaults: dict[str, Any] = Leased.__init__.__kwdefaults__  # type: ignore[misc]
+    defaults = Leased.__init__.__kwdefaults__
+    assert defaults is not None
     with mock.patch.object(socket.socket, "connect", refuse), mock.patch.dict(defaults, {"clock": lambda: now_us() + later_us}):
         yield
 
@@ -159,7 +154,7 @@ def test_every_bill_to_the_last_cent(walked: Walk) -> None:
     assert found == {
         "Book Shop": [("usage", 750_000)],
         "Hotel": [("usage", overage * 10_000), ("subscription", fee * 10_000)],
-        "Clinic": [("lease", 300_000_000), ("lease", 4_000_000)],
+        "Clinic": [("lease", 300_000_000), ("lease", 2_000_000)],
         "Coffee Co": [("usage", 750_000), ("customisation", 500_000_000)],
         "Acme": [("solution", 20_000_000_000)]}
 
@@ -181,7 +176,8 @@ def test_what_each_way_earned_is_what_was_billed(walked: Walk) -> None:
     assert {one["customer"]: one["earned_micros"] for one in found["ways"]} == billed
     assert list(ways) == ["metered", "subscription", "lease", "customisation", "solution"]
     assert [ways[name]["units"] for name in ways] == [150, 150, 0, 150, 0]
-    assert all(one["margin_micros"] == one["earned_micros"] - one["serving_micros"] - one["making_micros"] for one in found["ways"])
+    for one in found["ways"]:
+        assert one["margin_micros"] == one["earned_micros"] - one["serving_micros"] - one["making_micros"]
     shop = Shop.open(walked.seller.shop, make=False)
     own = shop.ledger.get(next(line["source_entry"] for line in bills(walked)["Coffee Co"]["lines"] if "charge" in line))
     extra = own.body["cost"]["own"]["micros"]

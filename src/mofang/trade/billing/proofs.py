@@ -135,7 +135,8 @@ def _source_of(shop: Shop, document: dict[str, Any], line: dict[str, Any]) -> st
     """The ledger entry that stands behind a line without use of its own; "" where it concerns no model."""
     if line.get("source_entry") or not line.get("model"):
         return str(line.get("source_entry", ""))
-    answered = [one["package"] for one in document["lines"] if one.get("package") and one["model"].partition("@")[0] == line["model"]]
+    used = [one for one in document["lines"] if one.get("package")]
+    answered = [one["package"] for one in used if one["model"].partition("@")[0] == line["model"]]
     known = [one.entry for one in shop.names("package") if one.name == line["model"]]  # the newest first
     then = [entry for entry in known if shop.ledger.get(entry).at_us <= document["issued_us"]]
     return next(iter([*reversed(answered), *then, *known]), "")
