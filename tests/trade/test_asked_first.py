@@ -78,6 +78,14 @@ def test_what_can_be_done_is_asked_and_nothing_is_done_before_the_answer(sold: I
     assert positions(sold) != before
 
 
+def test_a_fee_beyond_what_may_be_spent_is_said(sold: Inside) -> None:
+    new = ["lease", "new", "reviews", "--to", "甲公司", "--until", "30d", "--fee"]
+    assert "beyond what" not in sold.type(*new, "500", status=1).err
+    asked = sold.type(*new, "500000", status=1)
+    assert asked.code == "yes-needed" and "The fee goes ¥400,000." in asked.err and "its calls to models are refused" in asked.err
+    assert not list(sold.folder.glob("*.lease"))
+
+
 def test_where_nothing_is_near_none_is_named() -> None:
     assert nearest("x", []) == "-"
     found = MofangError("customise-unknown", name="x", nearest=nearest("x", []))

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mofang.cli.context import Context, listing, pass_context
+from mofang.cli.ways import NAMES
 from mofang.core.language import say
 
 
@@ -126,33 +127,27 @@ def show(context: Context, customer: str, as_json: bool) -> None:
 
 
 def _show_books(context: Context, found: dict[str, Any], money: Callable[[int], str]) -> None:
-    """Use by month and model, bills, payments."""
-    rows = [{**one, "debited": money(one["debited_micros"])} for one in found["use"]]
-    context.table(
-        rows,
-        {
-            "month": say("month", "月份"),
-            "model": say("model", "模型"),
-            "requests": say("requests", "请求"),
-            "units": say("units", "计量"),
-            "debited": say("debited", "扣款"),
-        },
-    )
-    bills = [{"invoice": one["invoice"], "total": money(one["total_micros"])} for one in found["invoices"]]
-    context.table(bills, {"invoice": say("invoice", "账单"), "total": say("total", "合计")})
-    paid = [
-        {"paid": money(one["micros"]), "by": one["way"] or "–", "reference": one["reference"], "until": one["until"] or "–"}
-        for one in found["payments"]
-    ]
-    context.table(
-        paid,
-        {
-            "paid": say("paid", "付款"),
-            "by": say("by", "方式"),
-            "reference": say("reference", "编号"),
-            "until": say("until", "有效期"),
-        },
-    )
+    """Use by month and model, what was charged once, bills, payments, credits; what there is none of is left out."""
+    if found["held_micros"]:
+        context.say("  set aside for orders  {money}", "  为订单预留  {money}", money=money(found["held_micros"]))
+    use = {"month": say("month", "月份"), "model": say("model", "模型"), "requests": say("requests", "请求"),
+           "units": say("units", "计量"), "debited": say("debited", "扣款")}
+    charged = {"charged": say("charged once", "一次性收费"), "kind": say("kind", "种类"), "what": say("what", "内容")}
+    bills = {"invoice": say("invoice", "账单"), "total": say("total", "合计")}
+    paid = {"paid": say("paid", "付款"), "by": say("by", "方式"), "reference": say("reference", "编号"),
+            "until": say("until", "有效期")}
+    credited = {"given_back": say("given back", "退还"), "reason": say("reason", "原因")}
+    tables: list[tuple[dict[str, str], list[dict[str, Any]]]] = [
+        (use, [{**one, "debited": money(one["debited_micros"])} for one in found["use"]]),
+        (charged, [{"charged": money(one["micros"]), "kind": say(one["kind"], NAMES[one["kind"]]), "what": one["what"]}
+                   for one in found["charges"]]),
+        (bills, [{"invoice": one["invoice"], "total": money(one["total_micros"])} for one in found["invoices"]]),
+        (paid, [{"paid": money(one["micros"]), "by": one["way"] or "–", "reference": one["reference"], "until": one["until"] or "–"}
+                for one in found["payments"]]),
+        (credited, [{"given_back": money(one["micros"]), "reason": one["reason"]} for one in found["credits"]])]
+    for words, rows in tables:
+        if rows:
+            context.table(rows, words)
 
 
 @click.command("churn")
