@@ -142,8 +142,8 @@ def _show_books(context: Context, found: dict[str, Any], money: Callable[[int], 
         (charged, [{"charged": money(one["micros"]), "kind": say(one["kind"], NAMES[one["kind"]]), "what": one["what"]}
                    for one in found["charges"]]),
         (bills, [{"invoice": one["invoice"], "total": money(one["total_micros"])} for one in found["invoices"]]),
-        (paid, [{"paid": money(one["micros"]), "by": one["way"] or "–", "reference": one["reference"], "until": one["until"] or "–"}
-                for one in found["payments"]]),
+        (paid, [{"paid": money(one["micros"]), "by": one["way"] or "–", "reference": one["reference"],
+                 "until": one["until"] or "–"} for one in found["payments"]]),
         (credited, [{"given_back": money(one["micros"]), "reason": one["reason"]} for one in found["credits"]])]
     for words, rows in tables:
         if rows:
