@@ -167,10 +167,10 @@ def lease_list(context: Context, as_json: bool, as_csv: bool) -> None:
 def lease_find_mark(context: Context, file: Path, as_json: bool, as_csv: bool) -> None:
     """Whose leased copy is this? FILE is an ONNX graph, a package's folder or a package's file."""
     from mofang.core.progress import progress
-    from mofang.trade.leases import seller
+    from mofang.trade.leases.copies import find_mark
 
     with progress(say("Comparing", "正在比对")):
-        rows = seller.find_mark(context.shop, file)
+        rows = find_mark(context.shop, file)
     context.table(rows, {"customer": say("customer", "客户"), "model": say("model", "模型"), "lease": say("lease", "租约"),
                          "score": say("standard deviations", "标准差倍数"), "found": say("its mark", "有其标记")},
                   as_json=as_json, as_csv=as_csv)
@@ -227,20 +227,20 @@ def lease_run(context: Context, file: Path, code: str, host: str, port: int) -> 
 @pass_context
 def lease_predict(context: Context, file: Path, given: str | None, code: str) -> None:
     """Ask a leased model once: a text, a record as JSON, or - for one of them a line from standard input."""
+    from mofang.core.progress import progress
     from mofang.trade.leases.runner import Leased
 
     lines = [given] if given not in (None, "-") else sys.stdin.read().splitlines()
     if not any(line.strip() for line in lines if line):
         raise MofangError("input-missing", model=str(file))
-    opened = Leased(file, code)
+    with progress(say("Checking and opening", "正在核对并打开"), file.stat().st_size if file.exists() else None) as bar:
+        opened = Leased(file, code, tick=bar.advance)
     try:
         inputs = [one["name"] for one in opened.model.signature["inputs"]]
         for line in filter(None, lines):
-            opened.check()
-            records, _ = opened.model.parse(_body(line, inputs))
-            answer = opened.model.predict(records)[0]
-            opened.count(opened.model.units(records))
-            click.echo(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY).decode())
+            records, many = opened.model.parse(_body(line, inputs))
+            answers = opened.predict(records)
+            click.echo(orjson.dumps(answers if many else answers[0], option=orjson.OPT_SERIALIZE_NUMPY).decode())
     finally:
         opened.close()
 
