@@ -25,7 +25,7 @@ from mofang.trade.leases.copies import find_mark
 from mofang.trade.leases.licence import DAY_US
 from mofang.trade.leases.record import keep_code
 from mofang.trade.leases.runner import Leased, unlock
-from mofang.web.leased import ROUTES, LeaseDesk, LeasedApp
+from mofang.web.leased import ROUTES, LeasedApp, LeaseDesk
 from tests.serve.talkers import package_folder, slowed, talker
 from tests.stories.terminal import Inside, Server, eventually
 from tests.web.serving import InThread
@@ -127,9 +127,9 @@ def test_a_leased_generator_talks_offline_and_every_token_is_counted(sold: Sold,
     assert answer == {"text": sold.plain.write([sold.plain.prompt(PROMPT)], Sampling())[0]}
     told_home = away.report()
     assert told_home["requests"] == 5 and told_home["units"] > counted
-    taken = sold.shop.act(leasing.lease_take, report=told_home["file"])
+    taken = sold.shop.act(leasing.lease_take, report=str(away.folder / told_home["file"]))
     assert taken.units == told_home["units"] and taken.charged == (taken.units - 20) * 1_000_000
-    assert "lease" in Inside(sold.folder).type("verify").out or sold.shop.verify() == []
+    assert sold.shop.verify() == []
 
 
 class Running(InThread):
@@ -137,8 +137,8 @@ class Running(InThread):
 
     def __init__(self, leased: Leased) -> None:
         super().__init__()
-        self.leased = leased
-        self.begin(LeasedApp(LeaseDesk(leased, "chat@1"), routes=ROUTES))  # type: ignore[arg-type]
+        self.leased, self.desk = leased, LeaseDesk(leased, "chat@1")
+        self.begin(LeasedApp(self.desk, routes=ROUTES))  # type: ignore[arg-type]
 
     @property
     def address(self) -> str:
@@ -181,7 +181,7 @@ def test_a_lease_that_ends_in_the_middle_of_a_stream_ends_the_stream(running: An
     with pytest.raises(openai.PermissionDeniedError) as refused:
         endless(serving.address)
     assert refused.value.body["mofang_code"] == "lease-ended"  # type: ignore[index]
-    assert eventually(lambda: not serving.leased.model.rows().__len__() and serving.app_idle(), 5) if False else True
+    assert eventually(lambda: serving.desk.waiting() + serving.desk.writer.writing == 0, 5), "its slot is free again"  # type: ignore[union-attr]
     read = len(sold.plain.prompt(PROMPT))
     assert serving.leased.requests == 1 and read + 5 <= serving.leased.units < read + 100
 
@@ -238,8 +238,8 @@ def test_kill_in_the_middle_of_a_stream_loses_a_second_at_most(sold: Sold, away:
     again = Leased(away.file)
     again.close()
     read = len(sold.plain.prompt(PROMPT))
-    lost = read + seen - again.record.total.units
-    assert -5 <= lost <= 1.3 / 0.02, "about fifty tokens a second: no more than those of a second and a little"
+    lost = read + seen - again.record.total.units  # a word may take several tokens, so it is fewer rather than more
+    assert lost <= 1.3 / 0.02 and again.record.total.units > read + 20, "fifty tokens a second: those of a second at most"
     assert again.record.total.requests == 1
 
 
@@ -257,7 +257,7 @@ def test_copies_of_generators_are_told_apart(sold: Sold, away: Away) -> None:
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])
 def test_generators_in_blocks_are_leased_and_marked(precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four bits: no step of a mark wraps round from one code into its neighbour."""
+    """Their scales are moved; their codes, of which four bits have sixteen, are not."""
     import numpy as np
 
     from mofang.trade.leases.mark import graph_tensors
@@ -276,12 +276,8 @@ def test_generators_in_blocks_are_leased_and_marked(precision: str, tmp_path: Pa
     found.file.unpack(found.key, tmp_path / "copy")
     assert made.lease.mark and find_mark(shop, tmp_path / "copy")[0]["found"]
     ours, theirs = (graph_tensors((one / "decoder" / "decoder.onnx").read_bytes()) for one in (plain, tmp_path / "copy"))
-    codes = [name for name in ours if ours[name].dtype == np.uint8 and not name.endswith(".zeros")]
-    for name in ours:
-        if name.endswith(".zeros"):
-            assert (ours[name] == theirs[name]).all()
-    high = [(ours[name] >> 4 != theirs[name] >> 4).sum() for name in codes if precision == "int4" and "embed" not in name]
-    assert codes and not sum(high)
+    changed = [name for name in ours if (ours[name] != theirs[name]).any()]
+    assert any(name.endswith(".scales") for name in changed) and not any(ours[name].dtype == np.uint8 for name in changed)
 
 
 def test_a_lease_without_room_or_with_a_key_of_the_shop_is_refused(sold: Sold, away: Away, monkeypatch: pytest.MonkeyPatch) -> None:

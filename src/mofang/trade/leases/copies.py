@@ -20,10 +20,12 @@ from mofang.core.errors import MofangError
 from mofang.trade.leases import mark
 from mofang.trade.leases.book import leases, mark_key
 from mofang.trade.leases.forbidding import forbidding
+from mofang.trade.leases.opening import DECODER
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
+CANONICAL = "canonical.jsonl"
 LEFT_OUT = ("weights/", "torch/")  # what serving does not need does not travel
 
 
@@ -58,7 +60,7 @@ def contents(shop: Shop, package: Artifact, name: str, lease: str, *, marked: bo
             (folder / part).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(package.path(part), folder / part)
         _describe(folder, package)
-        with package.open("canonical.jsonl") as file:
+        with package.open(CANONICAL) as file:
             lines = [orjson.loads(line) for line in file]
         try:
             wanted = mark.said(folder, lines)
@@ -82,13 +84,29 @@ def _mark(shop: Shop, package: Artifact, lease: str, folder: Path, lines: list[d
         key = mark_key(shop, lease)
         if not sum(mark.mark(package.path(name), folder / name, key, strength) for name in graphs):
             break
-        _describe(folder, package)
-        if mark.keeps(folder, lines, wanted):
+        if _kept(folder, package, lines, wanted):
             return f"{strength:g}"
-    for name in graphs:
+    for name in [*graphs, CANONICAL]:
         shutil.copyfile(package.path(name), folder / name)
     _describe(folder, package)
     return ""
+
+
+def _kept(folder: Path, package: Artifact, lines: list[dict[str, Any]], wanted: list[Any]) -> bool:
+    """Whether the marked copy answers as wanted. A generator's canonical requests then carry its own log-probabilities, so that
+    they are replayed as strictly at the lessee's as those of a copy without a mark."""
+    if not (folder / DECODER).exists():
+        _describe(folder, package)
+        return mark.keeps(folder, lines, wanted)
+    (folder / CANONICAL).write_bytes(b"")
+    _describe(folder, package)
+    found = mark.said(folder, lines)
+    if not mark.near(found, wanted, package.read_json("package.json")["decoder"]["precision"]):
+        return False
+    own = [{**line, "logprobs": [round(one, 5) for one in told[1]]} for line, told in zip(lines, found, strict=True)]
+    (folder / CANONICAL).write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in own))
+    _describe(folder, package)
+    return True
 
 
 def find_mark(shop: Shop, path: Path, tick: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:

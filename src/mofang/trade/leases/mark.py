@@ -6,9 +6,8 @@ many standard deviations, for this lease's key and no other. Whether a copy of t
 numbers there are and on what was done to them; docs/lease.md has what was measured. The largest strength is taken at which
 every canonical request keeps its answer and stays within the tolerance of its engine.
 
-Of weights that are held as whole bytes one in 64 moves by one step. Where two of four bits share a byte, it is the lower one.
-Zero points stay, since one of them moves a whole block, and so do the sines and cosines of positions, which everybody can
-compute.
+Of weights that are held as whole bytes one in 64 moves by one step. Of weights in blocks, which have few steps, the blocks'
+scales are moved instead. The sines and cosines of positions stay, since everybody can compute them.
 """
 
 from __future__ import annotations
@@ -30,6 +29,8 @@ from mofang.trade.leases.opening import open_model
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from mofang.engine.generation.opened import Generator
+
 STRENGTHS = (3e-3, 1e-3, 3e-4, 1e-4, 3e-5)  # of a tensor's standard deviation
 LEAST = 64          # numbers in a tensor that is marked
 SPARSE = 64         # of whole bytes one in so many moves, by one step
@@ -37,6 +38,7 @@ ALIKE = 0.9         # correlation from which two tensors of other names are take
 SURE = 6.0          # standard deviations: one in a thousand million copies that nobody marked looks so
 GRAPHS = ("graph/model.onnx", "graph/model.int8.onnx", "graph/model.dynamic.onnx", "decoder/decoder.onnx")
 BLOCKED = {"MatMulNBits": 1, "GatherBlockQuantized": 0}  # operators of weights in blocks, and which input holds their codes
+NATS = 0.02         # by so much a token's log-probability may change; of weights in blocks by what another processor may change
 TURNS = ("cosines", "sines")
 
 
@@ -65,7 +67,7 @@ def mark(source: Path, place: Path, key: bytes, strength: float) -> int:
     from onnx import numpy_helper
 
     model = onnx.load(str(source))
-    moved, halves, still = 0, *blocks_in(model)
+    moved, still = 0, unmarked(model)
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
         if values.size < LEAST or tensor.name in still:
@@ -76,11 +78,8 @@ def mark(source: Path, place: Path, key: bytes, strength: float) -> int:
             changed = values + shift
         elif values.dtype in (np.int8, np.uint8):
             step = sparse(key, tensor.name, values.size).reshape(values.shape).astype(np.int16)
-            if tensor.name in halves:
-                changed = (values & 0xF0) | np.clip((values & 0x0F) + step, 0, 15).astype(np.uint8)
-            else:
-                bounds = np.iinfo(values.dtype)
-                changed = np.clip(values.astype(np.int16) + step, bounds.min, bounds.max).astype(values.dtype)
+            bounds = np.iinfo(values.dtype)
+            changed = np.clip(values.astype(np.int16) + step, bounds.min, bounds.max).astype(values.dtype)
         else:
             continue
         moved += int((changed != values).sum())
@@ -89,15 +88,13 @@ def mark(source: Path, place: Path, key: bytes, strength: float) -> int:
     return moved
 
 
-def blocks_in(model: ModelProto) -> tuple[set[str], set[str]]:
-    """The tensors of a graph in which two codes of four bits share a byte, and those that are not marked."""
-    halves, still = set[str](), set(TURNS)
+def unmarked(model: ModelProto) -> set[str]:
+    """The tensors of a graph that stay as they are: codes and zero points of weights in blocks, and tables of turns."""
+    found = set(TURNS)
     for node in model.graph.node:
         if node.op_type in BLOCKED:
-            bits = next((int(one.i) for one in node.attribute if one.name == "bits"), 4)
-            halves |= {node.input[BLOCKED[node.op_type]]} if bits == 4 else set()
-            still |= set(node.input[3:4])
-    return halves, still
+            found |= {node.input[BLOCKED[node.op_type]], *node.input[3:4]}
+    return found
 
 
 def tensors(model: ModelProto) -> Iterator[tuple[str, Array]]:
@@ -206,22 +203,40 @@ def suspects(path: Path) -> dict[str, bytes]:
 
 
 def said(folder: Path, lines: list[dict[str, Any]]) -> list[Any]:
-    """What the package in a folder answers to its canonical requests, without numbers; opened as a lessee opens it.
+    """What the package in a folder answers to its canonical requests, without numbers; opened as a lessee opens it. Of a
+    generator see ``spoken``.
 
-    Of a generator these are the tokens that it would write. Raises what opening raises: ``parity-mismatch`` where an answer
-    leaves its tolerance, ``engine-none`` …
+    Raises what opening raises: ``parity-mismatch`` where an answer leaves its tolerance, ``engine-none`` …
     """
     from mofang.engine.replay import replay
 
     model = open_model(folder)
-    if isinstance(model, Predictor):
-        replay(model, lines)
-        return [worded(one) for one in model.predict([record for line in lines for record in model.parse(line["request"])[0]])]
-    from mofang.engine.generation.opened import forced_logits
+    if not isinstance(model, Predictor):
+        return spoken(model, lines)
+    replay(model, lines)
+    return [worded(one) for one in model.predict([record for line in lines for record in model.parse(line["request"])[0]])]
 
-    prompts = [model.prompt(model.parse(line["request"])[0][0]) for line in lines]
-    return [forced_logits(model.decoder, prompt, line["ids"]).argmax(axis=1).tolist() if line["ids"] else []
-            for prompt, line in zip(prompts, lines, strict=True)]
+
+def spoken(model: Generator, lines: list[dict[str, Any]]) -> list[Any]:
+    """For each canonical request (likeliest tokens, log-probabilities of the answer's) along the answer that was written down."""
+    from mofang.engine.generation.opened import forced_logits
+    from mofang.engine.generation.sampling import tell
+
+    found = []
+    for line in lines:
+        prompt, ids = model.prompt(model.parse(line["request"])[0][0]), line["ids"]
+        logits = forced_logits(model.decoder, prompt, ids) if ids else np.zeros((0, 1), np.float32)
+        found.append((logits.argmax(axis=1).tolist(), [tell(row, token, 0).logprob for row, token in zip(logits, ids, strict=True)]))
+    return found
+
+
+def near(found: list[Any], wanted: list[Any], precision: str) -> bool:
+    """Whether a generator takes the same tokens, each with nearly the same probability."""
+    from mofang.engine.generation.opened import TOLERANCES
+
+    most = max(NATS, TOLERANCES[precision])
+    return all(one[0] == other[0] and np.abs(np.subtract(one[1], other[1])).max(initial=0.0) <= most
+               for one, other in zip(found, wanted, strict=True))
 
 
 def worded(answer: Any) -> Any:

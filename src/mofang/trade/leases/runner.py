@@ -73,7 +73,7 @@ def unlock(path: Path, code: str = "", *, feature: str = "predict", clock: Clock
     ``lease-early`` and ``lease-ended``.
     """
     file = open_lease(path)
-    known = _newest(file)
+    known = newest_licence(file)
     key = _key(known, code)
     record = Record(path, known, key)
     at_us = clock()
@@ -102,7 +102,7 @@ def day(at_us: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at_us // 1_000_000))
 
 
-def _newest(file: LeaseFile) -> Signed:
+def newest_licence(file: LeaseFile) -> Signed:
     """The licence in the file, or the renewal that was accepted since."""
     beside = file.path.with_name(file.path.name + RENEWAL)
     if not beside.exists():
@@ -136,7 +136,7 @@ def accept(path: Path, renewal: Path, *, clock: Clock = now_us) -> Signed:
     if not renewal.is_file():
         raise MofangError("lease-missing", path=str(renewal))
     file = open_lease(path)
-    now, later = _newest(file), read_signed(renewal.read_bytes())
+    now, later = newest_licence(file), read_signed(renewal.read_bytes())
     require_same(file.known, later)
     if later.licence.sequence <= now.licence.sequence:
         raise MofangError("lease-older", sequence=later.licence.sequence, newest=now.licence.sequence)
@@ -153,7 +153,7 @@ def accept(path: Path, renewal: Path, *, clock: Clock = now_us) -> Signed:
 def use_report(path: Path) -> dict[str, Any]:
     """The record of use as it is sent home. Raises ``lease-record-lost`` where there is none yet."""
     file = open_lease(path)
-    known = _newest(file)
+    known = newest_licence(file)
     record = Record(path, known, _key(known, ""))
     rows, _ = record.look()
     if not rows:
@@ -236,7 +236,7 @@ class Leased:
 
     def _take_renewal(self) -> None:
         """A renewal that was accepted while this runs holds from now on."""
-        newest = _newest(self.unlocked.file)
+        newest = newest_licence(self.unlocked.file)
         if newest.licence.sequence > self.licence.sequence:
             _key(newest, "")
             self.unlocked = replace(self.unlocked, known=newest)

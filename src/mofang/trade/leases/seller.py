@@ -46,6 +46,8 @@ from mofang.trade.leases.licence import (
     unlock_code,
     wrap,
 )
+from mofang.trade.leases.readme import ENDING as README
+from mofang.trade.leases.readme import readme
 from mofang.trade.leases.record import Row, Total, chain_key, checked, report_mac
 
 if TYPE_CHECKING:
@@ -60,13 +62,14 @@ Path_ = Annotated[str, OnDisk()]
 
 @dataclass(frozen=True)
 class Made:
-    """A lease's file that was written; ``code`` is empty where it is bound to machines."""
+    """A lease's file that was written; ``code`` is empty where it is bound to machines. ``readme`` is the text beside it."""
 
     lease: Lease
     path: str
     size_bytes: int
     code: str
     fingerprint: str
+    readme: str = ""
 
 
 @action(may="money")
@@ -101,12 +104,13 @@ def lease_new(act: Act, *, model: str, customer: str, until: str, out: Path_, be
                 act.record(JOURNAL, NewRow("new", told, account=who.id))
                 if fee_micros:
                     charge(act, who.id, "lease", f"{name}, {_days(shop, licence)}", fee_micros, who.currency, entry)
+            mine, text = public_key(shop), place.with_name(place.name + README)
+            write_durably(text, readme(licence, fingerprint(mine), place.name).encode())
             os.replace(beside, place)
         finally:
             beside.unlink(missing_ok=True)
-    mine = public_key(shop)
     code = "" if machines else unlock_code(code_secret(shop, words.id), mine)
-    return Made(find_lease(shop.control, words.id), str(place), size_bytes, code, fingerprint(mine))
+    return Made(find_lease(shop.control, words.id), str(place), size_bytes, code, fingerprint(mine), str(text))
 
 
 def asked(shop: Shop, model: str, customer: str, place: Path, *, until: str, begin: str, grace: str, instances: int,

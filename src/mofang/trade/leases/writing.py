@@ -13,7 +13,7 @@ from mofang.core.errors import MofangError
 from mofang.engine.generation.opened import Generator
 from mofang.engine.generation.rows import Piece
 from mofang.engine.generation.sampling import Sampling
-from mofang.serve.batching import never
+from mofang.serve.batching import NORMAL, Done, Ticket, never
 from mofang.serve.generation import Deliver, Driver, Job
 
 
@@ -34,21 +34,41 @@ class LeasedDriver(Driver):
 
     def __init__(self, generator: Generator, lease: Licensed, **settings: Any) -> None:
         self.lease = lease
+        self._request: Request | None = None
         super().__init__(generator, **settings)
+
+    def submit(self, records: list[dict[str, Any]], done: Done, *, deadline_s: float, gone: Callable[[], bool] = never,
+               account: str = "", priority: int = NORMAL) -> Ticket:
+        """As a batcher; however many records there are, it is one request. Called by one thread."""
+        self._request = Request()
+        try:
+            return super().submit(records, done, deadline_s=deadline_s, gone=gone, account=account, priority=priority)
+        finally:
+            self._request = None
 
     def ask(self, prompt: Sequence[int], sampling: Sampling, deliver: Deliver, *, begin_s: float,
             gone: Callable[[], bool] = never) -> Job:
         """Queue an answer, as ``Driver.ask``; its prompt counts with its first token."""
-        return super().ask(prompt, sampling, Counted(self.lease, len(prompt), deliver), begin_s=begin_s, gone=gone)
+        return super().ask(prompt, sampling, Counted(self.lease, len(prompt), deliver, self._request or Request()), begin_s=begin_s,
+                           gone=gone)
+
+
+class Request:
+    """What was asked for at one time: it counts once."""
+
+    __slots__ = ("counted",)
+
+    def __init__(self) -> None:
+        self.counted = False
 
 
 class Counted:
     """Hands on the pieces of one answer as long as the licence holds, and counts them."""
 
-    __slots__ = ("_begun", "_deliver", "_lease", "_over", "_prompt")
+    __slots__ = ("_begun", "_deliver", "_lease", "_over", "_prompt", "_request")
 
-    def __init__(self, lease: Licensed, prompt: int, deliver: Deliver) -> None:
-        self._lease, self._prompt, self._deliver = lease, prompt, deliver
+    def __init__(self, lease: Licensed, prompt: int, deliver: Deliver, request: Request) -> None:
+        self._lease, self._prompt, self._deliver, self._request = lease, prompt, deliver, request
         self._begun = self._over = False
 
     def __call__(self, piece: Piece | MofangError) -> None:
@@ -65,7 +85,8 @@ class Counted:
             return
         if not self._begun:
             self._begun = True
-            self._lease.count(self._prompt)
+            self._lease.count(self._prompt, 0 if self._request.counted else 1)
+            self._request.counted = True
         if piece.finish != "end":  # which is a mark, and no token
             self._lease.count(1, 0)
         self._deliver(piece)
