@@ -164,8 +164,10 @@ def lease_list(context: Context, as_json: bool, as_csv: bool) -> None:
 
     lock.import_fold(JOURNAL)
     names = customer_names(context.shop)
+    plain = as_json or as_csv
     rows = [{"lease": one.id, "model": one.model, "customer": names[one.account], "until": day(one.licence.until_us),
-             "state": one.state(now_us()), "sequence": one.sequence, "units": one.units, "quota": one.licence.quota or None,
+             "state": one.state(now_us()) if plain else stated(one.state(now_us())), "sequence": one.sequence,
+             "units": one.units, "quota": one.licence.quota or None,
              "mark": one.mark or None} for one in leases(context.shop.control)]
     context.table(rows, {"lease": say("lease", "租约"), "model": say("model", "模型"), "customer": say("customer", "客户"),
                          "until": say("until", "租期至"), "state": say("state", "状态"), "sequence": say("licence", "许可序号"),
@@ -193,7 +195,7 @@ def lease_show(context: Context, lease: str, as_json: bool) -> None:
         print_json(found)
         return
     context.say("{model}, leased to {customer} until {until} ({state})", "{model}，租给 {customer}，至 {until}（{state}）",
-                model=found["model"], customer=found["customer"], until=day(found["until_us"]), state=found["state"])
+                model=found["model"], customer=found["customer"], until=day(found["until_us"]), state=stated(found["state"]))
     context.say("  {units:,} units of {quota} used, in {requests:,} requests; {instances} at a time on a machine; {machines}",
                 "  已用 {units:,} 个计量单位（额度 {quota}），{requests:,} 次请求；每台机器同时 {instances} 个；{machines}",
                 units=found["units"], quota=f"{found['quota']:,}" if found["quota"] else say("no quota", "不限"),
@@ -205,6 +207,12 @@ def lease_show(context: Context, lease: str, as_json: bool) -> None:
         context.say("  {when}  {money}  {what}", "  {when}  {money}  {what}", when=when(one["at_us"]), what=one["what"],
                     money=format_micros(one["micros"], one["currency"]))
     context.next(f"mofang lease renew {found['lease']} --until DAY --out renewal.licence", f"mofang trace {found['lease']}")
+
+
+def stated(state: str) -> str:
+    """How a lease stands, in the language of the screen."""
+    return {"good": say("good", "有效"), "grace": say("grace", "宽限期"), "ended": say("ended", "已结束"),
+            "early": say("not yet begun", "未开始"), "revoked": say("revoked", "已终止")}[state]
 
 
 def said(what: str) -> str:

@@ -118,7 +118,7 @@ def lease_check(context: Context, file: Path, code: str, as_json: bool) -> None:
     for line in readme.promises(licence):
         click.echo(f"  {line[language]}")
     if found.refusal is None:
-        context.say("  It opens here, every byte is as it was written, and {requests:,} requests and {units:,} units are on record.",
+        context.say("  It opens here; every byte is as it was written; {requests:,} requests and {units:,} units are on record.",
                     "  在本机可以打开，每个字节都与写入时一致；已记录 {requests:,} 次请求、{units:,} 个计量单位。",
                     requests=found.requests, units=found.units)
     else:

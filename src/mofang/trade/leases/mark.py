@@ -226,7 +226,8 @@ def spoken(model: Generator, lines: list[dict[str, Any]]) -> list[Any]:
     for line in lines:
         prompt, ids = model.prompt(model.parse(line["request"])[0][0]), line["ids"]
         logits = forced_logits(model.decoder, prompt, ids) if ids else np.zeros((0, 1), np.float32)
-        found.append((logits.argmax(axis=1).tolist(), [tell(row, token, 0).logprob for row, token in zip(logits, ids, strict=True)]))
+        told = [tell(row, token, 0).logprob for row, token in zip(logits, ids, strict=True)]
+        found.append((logits.argmax(axis=1).tolist(), told))
     return found
 
 

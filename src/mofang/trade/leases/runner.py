@@ -165,7 +165,7 @@ def use_report(path: Path) -> dict[str, Any]:
 
 
 class Leased:
-    """A leased package that answers: ``model`` is its predictor, or its generator. Close it, so that the last counts are written."""
+    """A leased package that answers: ``model`` is its predictor or generator. Close it, so that the last counts are written."""
 
     def __init__(self, path: Path, code: str = "", *, clock: Clock = now_us, monotonic: Callable[[], float] = time.monotonic,
                  tick: Tick = no_tick) -> None:

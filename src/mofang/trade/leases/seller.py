@@ -84,8 +84,8 @@ def lease_new(act: Act, *, model: str, customer: str, until: str, out: Path_, be
     """
     shop, place = act.shop, Path(out)
     package, name, who, words, fee_micros, rate = asked(
-        shop, model, customer, place, until=until, begin=begin, grace=grace, instances=instances, machines=machines, features=features,
-        fee=fee, quota=quota, overage=overage, start_within=start_within)
+        shop, model, customer, place, until=until, begin=begin, grace=grace, instances=instances, machines=machines,
+        features=features, fee=fee, quota=quota, overage=overage, start_within=start_within)
     key = data_key(shop, words.id)
     with contents(shop, package, name, words.id, marked=marked) as (parts, strength):
         found = tuple((part, path.stat().st_size, file_digest(path)) for part, path in sorted(parts.items()))

@@ -49,8 +49,8 @@ class LeasedDriver(Driver):
     def ask(self, prompt: Sequence[int], sampling: Sampling, deliver: Deliver, *, begin_s: float,
             gone: Callable[[], bool] = never) -> Job:
         """Queue an answer, as ``Driver.ask``; its prompt counts with its first token."""
-        return super().ask(prompt, sampling, Counted(self.lease, len(prompt), deliver, self._request or Request()), begin_s=begin_s,
-                           gone=gone)
+        counted = Counted(self.lease, len(prompt), deliver, self._request or Request())
+        return super().ask(prompt, sampling, counted, begin_s=begin_s, gone=gone)
 
 
 class Request:
