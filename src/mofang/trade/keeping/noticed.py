@@ -8,7 +8,7 @@ the commit that passes it writes it; here it is written for budgets that were se
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mofang.core.clock import day_of
 from mofang.core.database import Database
@@ -18,7 +18,9 @@ from mofang.core.shop import Shop
 from mofang.trade.accounts.lists import open_books, shop_offset
 from mofang.trade.accounts.standing import unusual
 from mofang.trade.billing.balance import lock_accounts
-from mofang.trade.billing.reconcile import Differences
+
+if TYPE_CHECKING:
+    from mofang.trade.billing.reconcile import Differences
 
 JOURNAL = "jobs"
 WHOLE_DAYS = 2  # a comparison of fewer days says nothing about what an earlier one found

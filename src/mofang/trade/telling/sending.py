@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -279,6 +278,8 @@ def send_all(shop: Shop, post: Post, *, within_s: float = WITHIN_S) -> list[Outc
     until_s = time.monotonic() + within_s
     if len(found) < 2:
         return [outcome for one in found for outcome in _send(shop, one, post, until_s)]
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(min(len(found), SIDE_BY_SIDE), "outbox") as pool:
         told = list(pool.map(lambda one: _send_apart(shop, one, post, until_s), found))
     return [outcome for outcomes in told for outcome in outcomes]
