@@ -37,7 +37,7 @@ COMMANDS: dict[str, Access] = {
     "customer credit-note": MONEY, "customer priority": MONEY, "customer keep": MONEY,
     "key new": MONEY, "key rotate": MONEY, "key revoke": MONEY, "key list": MONEY,
     "member add": MONEY, "member remove": MONEY, "member list": MONEY,
-    "reconcile": MONEY,
+    "reconcile": MONEY, "jobs list": MONEY, "jobs run": SERVER,
     "limit set": MONEY, "limit show": MONEY, "limit list": MONEY,
     "remote add": SERVER, "remote remove": SERVER, "remote secret": SERVER, "remote list": MONEY,
     "outbox add": SERVER, "outbox remove": SERVER, "outbox secret": SERVER, "outbox send": SERVER, "outbox list": MONEY,
