@@ -11,11 +11,8 @@ import functools
 import re
 import shutil
 import threading
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
 from starlette.responses import RedirectResponse, Response
@@ -23,17 +20,15 @@ from starlette.responses import RedirectResponse, Response
 from mofang.core.errors import MofangError
 from mofang.core.history import recent, unfinished
 from mofang.core.identity import permit_roles
-from mofang.core.language import current_language, language_of, say
-from mofang.core.money import format_micros, format_price
+from mofang.core.language import language_of, say
+from mofang.core.money import format_micros
 from mofang.core.shop import Shop
-from mofang.core.trace import details, headline
 from mofang.trade.pricing.earnings import earned_today
 from mofang.web.entrance import SESSION_S, Entrance, Who
-from mofang.web.gate import COOKIE, LANGUAGE_COOKIE, MEGA, Route, Rules
+from mofang.web.gate import COOKIE, MEGA, Route, Rules
 from mofang.web.money import bills, customers, outbox, prices, sold
+from mofang.web.rendering import LANGUAGE_COOKIE, STYLE, rendered
 
-TEMPLATES = Path(__file__).with_name("templates")
-STYLE = Path(__file__).with_name("style.css")
 OPEN_MODELS, RUNS_SHOWN, SCORES_SHOWN = 3, 200, 20
 ROUTES = (
     Route("GET", "/", "look", "The day on one page.", "一页看完今天。"),
@@ -70,14 +65,10 @@ class Pages:
     """The handlers; blocking ones run on threads, each with a connection of its own."""
 
     def __init__(self, shop: Shop, entrance: Entrance, rules: Rules) -> None:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
         self._shop = shop
         self._threads = threading.local()
         self.entrance = entrance
         self.rules = rules
-        self.words = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
-                                 extensions=["jinja2.ext.do"], trim_blocks=True, lstrip_blocks=True)
         self.predictor = functools.lru_cache(OPEN_MODELS)(self._open)
 
     def add_to(self, app: FastAPI) -> None:
@@ -247,15 +238,9 @@ class Pages:
         def permits(may: str) -> bool:
             return who is not None and permit_roles(who.actor, may)
 
-        def money(micros: int | None, currency: str = "") -> str:
-            return "–" if micros is None else format_micros(micros, currency or self._shop.currency)
-
         here = "/" + path.split("/")[1]
-        shared = {"say": say, "language": current_language(), "who": who, "menu": _worded(MENU), "permits": permits,
-                  "money_menu": _worded(MONEY_MENU), "in_money": here in {one[0] for one in MONEY_MENU}, "path": path,
-                  "here": here, "money": money, "when": _when, "link": link, "price": format_price, "headline": headline,
-                  "details": details}
-        return self.words.get_template(template).render(**shared, **values).encode()
+        return rendered(template, self._shop.currency, who=who, menu=_worded(MENU), money_menu=_worded(MONEY_MENU), permits=permits,
+                        in_money=here in {one[0] for one in MONEY_MENU}, path=path, here=here, **values)
 
     def error(self, error: MofangError, who: Who | None) -> bytes:
         """A page that says what happened and what to do."""
@@ -291,13 +276,3 @@ def _figure(package: Any) -> str:
 
 def _worded(menu: tuple[tuple[str, str, str, str], ...]) -> list[tuple[str, str, str]]:
     return [(path, say(en, zh), may) for path, en, zh, may in menu]
-
-
-def link(path: str, asked: Mapping[str, str] | None = None, **changes: str) -> str:
-    """An address with what was asked for and what is to be asked for instead; empty values are left out."""
-    query = {name: value for name, value in {**(asked or {}), **changes}.items() if value}
-    return f"{path}?{urlencode(query)}" if query else path
-
-
-def _when(at_us: int) -> str:
-    return datetime.fromtimestamp(at_us / 1e6).strftime("%Y-%m-%d %H:%M")

@@ -20,10 +20,10 @@ from mofang.trade.accounts.members import members
 from mofang.trade.accounts.standing import standing, unusual
 from mofang.trade.accounts.terms import agreement
 from mofang.trade.shown.bills import bill_rows
+from mofang.trade.shown.days import use_by_day
 from mofang.trade.shown.listing import Choice
 
 DAY_US = 86_400_000_000
-DAYS_SHOWN = 30
 QUIET_DAYS = 30
 LINES_SHOWN = 100  # of payments, credits, charges and bills of one customer; the newest
 ALERTS = ("money-used-up", "budget-low", "volume-unusual", "month-not-billed", "bill-open-long")
@@ -111,24 +111,6 @@ def key_state(key: Key, at_us: int) -> str:
     if key.expires_us:
         return "expired" if key.expires_us <= at_us else "ending"
     return "good"
-
-
-def use_by_day(db: Database, account: str, offset: str, days: int = DAYS_SHOWN) -> list[dict[str, Any]]:
-    """Each of the last days with what was asked and debited, those without use too; oldest first.
-
-    ``share`` is the day's amount in thousandths of the largest, for a picture.
-    """
-    wanted = [day_of(now_us() - back * DAY_US, offset) for back in range(days - 1, -1, -1)]
-    sql = """select day, sum(requests), sum(units), sum(micros) from usage_day where account=? and test=0 and day>=?
-        group by day"""
-    known = {day: (int(requests), int(units), int(micros)) for day, requests, units, micros in db.rows(sql, (account, wanted[0]))}
-    most = max((one[2] for one in known.values()), default=0)
-    found = []
-    for day in wanted:
-        requests, units, micros = known.get(day, (0, 0, 0))
-        found.append({"day": day, "requests": requests, "units": units, "micros": micros,
-                      "share": micros * 1000 // most if most else 0})
-    return found
 
 
 def customer_facts(shop: Shop, id: str) -> dict[str, Any]:

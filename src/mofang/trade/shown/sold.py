@@ -18,8 +18,8 @@ from mofang.trade.accounts.lists import customer_names
 from mofang.trade.billing.oneoff import OneOff, oneoffs
 from mofang.trade.customs.orders import Custom, customs, find_custom
 from mofang.trade.leases.book import Lease, find_lease, leases
-from mofang.trade.shown.bills import licences_of, sources_of
 from mofang.trade.shown.customers import open_all
+from mofang.trade.shown.lines import licences_of, sources_of
 from mofang.trade.shown.listing import Choice
 
 SOON_US = 30 * 86_400_000_000

@@ -15,6 +15,7 @@ from mofang.trade.billing.credits import credit_line
 from mofang.trade.billing.issuing import invoice_pdf
 from mofang.trade.billing.papers import TYPES, Papers
 from mofang.trade.shown import bills as shown
+from mofang.trade.shown import lines
 from mofang.web.gate import Route
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Bills:
         number, _, kind = name.partition(".")
         if kind:
             return self._file(number, kind)
-        facts = shown.bill_facts(self.site.shop(), number[:100], current_language())
+        facts = lines.bill_facts(self.site.shop(), number[:100], current_language())
         return self.site.page("money/invoice.html", request, states=STATES, **facts)
 
     def _file(self, number: str, kind: str) -> Response:
@@ -65,7 +66,7 @@ class Bills:
         if kind == "pdf":
             made = invoice_pdf(shop, number[:100])
         else:
-            who = find_customer(shop.control, shown.bill_facts(shop, number[:100], "en")["row"].account)
+            who = find_customer(shop.control, lines.bill_facts(shop, number[:100], "en")["row"].account)
             made = Papers(shop).file(who, number[:100], kind)
         safe = f'inline; filename="{number}.{kind}"' if number.isascii() and number.replace("-", "").isalnum() else "inline"
         return Response(made, media_type=TYPES[kind].decode(), headers={"content-disposition": safe})
@@ -79,11 +80,11 @@ class Bills:
         shop, at = self.site.shop(), _number(name, line)
         unproved = None
         try:
-            facts = shown.line_facts(shop, name[:100], at, current_language(), row)
+            facts = lines.line_facts(shop, name[:100], at, current_language(), row)
         except MofangError as error:
             if error.code != "invoice-row-unknown":
                 raise
-            unproved, facts = error, shown.line_facts(shop, name[:100], at, current_language())
+            unproved, facts = error, lines.line_facts(shop, name[:100], at, current_language())
         given = {key: text for key, text in (getattr(request.state, "form", None) or {}).items() if isinstance(text, str)}
         done = DONE.get(request.query_params.get("done", ""))
         page = self.site.page("money/line.html", request, number=facts["claim"].number, at=at, row=row, problem=problem,
@@ -95,13 +96,13 @@ class Bills:
         """Give back part of a line: shown first, done when it is sent again with ``sure``."""
         form, shop, at = request.state.form, self.site.acting(request), _number(name, line)
         units, amount, why = (str(form.get(one, "")).strip() for one in ("units", "amount", "why"))
-        number = shown.line_facts(shop, name[:100], at, current_language())["claim"].number
+        number = lines.line_facts(shop, name[:100], at, current_language())["claim"].number
         count = _units(units)
         if form.get("sure") != "yes":
-            worth = shown.credit_worth(shop, number, at, count) if count else 0
+            worth = lines.credit_worth(shop, number, at, count) if count else 0
             if worth or (amount and not count):
                 return self.site.page("money/sure.html", request, number=number, at=at, units=count, amount=amount, why=why,
-                                      worth=worth, currency=shown.bill_facts(shop, number, "en")["row"].currency)
+                                      worth=worth, currency=lines.bill_facts(shop, number, "en")["row"].currency)
         try:
             made = shop.act(credit_line, invoice=number, line=at, why=why, units=count, amount=amount)
         except MofangError as error:

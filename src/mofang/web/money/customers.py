@@ -17,7 +17,7 @@ from mofang.trade.billing.issuing import invoice_preview
 from mofang.trade.billing.paid import pay
 from mofang.trade.billing.usage_file import usage_file
 from mofang.trade.shown import customers as shown
-from mofang.trade.shown.bills import line_title
+from mofang.trade.shown.lines import line_title
 from mofang.web.gate import Route
 from mofang.web.money.bills import STATES as BILL_STATES
 
