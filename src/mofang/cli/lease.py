@@ -50,15 +50,16 @@ def lease_new(context: Context, /, model: str, customer: str, features: str, no_
     from mofang.trade.leases import seller
 
     shop = context.shop
-    package, name = package_named(shop, model)
+    name = package_named(shop, model)[1]
     place = out or Path(name.replace("@", "-") + ".lease")
+    given = {"features": tuple(one.strip() for one in features.split(",") if one.strip()), "fee": fee, **asked}
+    package = seller.asked(shop, name, customer, place, **given)[0]
     licences = ", ".join(package.licences) or say("none stated", "未注明")
     context.confirm([say("{model} leaves this shop, encrypted, for {customer} until {until}. Licences behind it: {licences}.",
                          "{model} 将加密交付给 {customer}，租期至 {until}。其数据许可：{licences}。", model=name, customer=customer,
                          until=asked["until"], licences=licences)], yes)
     with progress(say("Marking, checking and encrypting", "正在加标记、核对并加密")):
-        made = shop.act(seller.lease_new, model=name, customer=customer, out=str(place), marked=not no_mark, fee=fee,
-                        features=tuple(one.strip() for one in features.split(",") if one.strip()), **asked)
+        made = shop.act(seller.lease_new, model=name, customer=customer, out=str(place), marked=not no_mark, **given)
     if as_json:
         _json({"lease": made.lease.id, "file": made.path, "code": made.code, "fingerprint": made.fingerprint,
                "mark": made.lease.mark, "entry": made.lease.entry, "size_bytes": made.size_bytes})

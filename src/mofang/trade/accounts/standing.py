@@ -58,7 +58,7 @@ def standing(shop: Shop, name: str) -> dict[str, Any]:
         "test": who.test,
         "credit_micros": who.credit_micros,
         "paid_in_micros": sum(one.micros - one.lapsed_micros for one in payments(db, who.id)),
-        "balance_micros": found.topped_up - found.debited,
+        "balance_micros": found.left,
         "held_micros": found.held,
         "available_micros": found.available,
         "agreed": vars(agreement(db, who.id)),

@@ -77,7 +77,7 @@ def invoice_issue(
                 "entry": made.entry,
                 "digest": made.digest,
                 "total_micros": made.measures["total_micros"],
-                "exact_micros": document.get("metered_micros", document["exact_micros"]),
+                "exact_micros": document.get("metered_micros", document["exact_micros"]) + charged_once(document),
             }
             act.record("invoices", NewRow("issued", body, account=who.id))
             if extra := beyond_metered(document):
@@ -85,15 +85,21 @@ def invoice_issue(
     return find_invoice(shop.control, claim.number)
 
 
+def charged_once(document: dict[str, Any]) -> int:
+    """What a bill's lines of single charges come to; the balance has counted it since it was charged."""
+    return sum(line["amount_micros"] for line in document["lines"] if "charge" in line)
+
+
 def beyond_metered(document: dict[str, Any]) -> int:
-    """What a bill says beyond what the meter debited: fees, tax, rounding, less what a plan's price is below the dearest.
+    """What a bill says beyond what the meter debited and what was charged once: subscriptions, tax, rounding, less what a plan's
+    price is below the dearest.
 
     It is settled against what was paid, so that a balance is what was paid less what was billed.
     """
     if document["format"] == 1:
         return 0
     notes: int = sum(one["amount_micros"] for one in document.get("credits", ()))
-    found: int = document["total_micros"] - notes - document["metered_micros"]
+    found: int = document["total_micros"] - notes - document["metered_micros"] - charged_once(document)
     return found
 
 

@@ -29,8 +29,8 @@ from mofang.core.rule import Rule
 from mofang.core.signing import fingerprint, public_key
 from mofang.core.stage import OnDisk
 from mofang.core.strict import strict_json
-from mofang.trade.accounts.customers import find_customer
-from mofang.trade.accounts.lists import shop_offset
+from mofang.trade.accounts.customers import Customer, find_customer
+from mofang.trade.accounts.lists import open_books, shop_offset
 from mofang.trade.billing.oneoff import charge
 from mofang.trade.leases import mark
 from mofang.trade.leases.book import (
@@ -89,18 +89,10 @@ def lease_new(act: Act, *, model: str, customer: str, until: str, out: Path_, be
     ``until`` is a day (to its end on the shop's clock) or a span such as ``90d``; ``machines`` bind it to installations. Refused
     where a licence or terms behind the model forbid it (``lease-forbidden``). The fee is charged once.
     """
-    shop = act.shop
-    shop.require("release")
-    package, name = _leasable(shop, model)
-    place = Path(out)
-    if place.exists():
-        raise MofangError("file-exists-already", path=str(place))
-    who = find_customer(shop.control, customer)
-    words = _words(shop, name, package, who.name, until, begin, grace, instances, machines, features, quota, start_within)
-    fee_micros = parse_amount(fee, who.currency) if fee else 0
-    rate = parse_price(overage, who.currency) if overage else 0
-    if rate and not quota:
-        raise MofangError("lease-overage")
+    shop, place = act.shop, Path(out)
+    package, name, who, words, fee_micros, rate = asked(
+        shop, model, customer, place, until=until, begin=begin, grace=grace, instances=instances, machines=machines, features=features,
+        fee=fee, quota=quota, overage=overage, start_within=start_within)
     key = data_key(shop, words.id)
     with _contents(shop, package, words.id, marked=marked) as (parts, strength):
         found = tuple((part, path.stat().st_size, file_digest(path)) for part, path in sorted(parts.items()))
@@ -125,6 +117,25 @@ def lease_new(act: Act, *, model: str, customer: str, until: str, out: Path_, be
     mine = public_key(shop)
     code = "" if machines else unlock_code(code_secret(shop, words.id), mine)
     return Made(find_lease(shop.control, words.id), str(place), size_bytes, code, fingerprint(mine))
+
+
+def asked(shop: Shop, model: str, customer: str, place: Path, *, until: str, begin: str, grace: str, instances: int,
+          machines: tuple[str, ...], features: tuple[str, ...], fee: str, quota: int, overage: str, start_within: str,
+          ) -> tuple[Artifact, str, Customer, Licence, int, int]:
+    """What `lease new` was asked for, checked before anybody is asked to say yes: package and its name, customer, what is agreed,
+    fee in micros, and what a million units beyond the quota cost. Raises every refusal of ``lease_new``; writes nothing."""
+    shop.require("release")
+    shop.require("money")
+    package, name = _leasable(shop, model)
+    if place.exists():
+        raise MofangError("file-exists-already", path=str(place))
+    who = find_customer(open_books(shop), customer)
+    words = _words(shop, name, package, who.name, until, begin, grace, instances, machines, features, quota, start_within)
+    fee_micros = parse_amount(fee, who.currency) if fee else 0
+    rate = parse_price(overage, who.currency) if overage else 0
+    if rate and not quota:
+        raise MofangError("lease-overage")
+    return package, name, who, words, fee_micros, rate
 
 
 def _leasable(shop: Shop, model: str) -> tuple[Artifact, str]:
