@@ -46,6 +46,7 @@ PRICES = ("0.0337/1000", "5.00/1000", "0.49", "0.333333/1000", "0")
 EXPIRES_S = 3600.0
 which = st.integers(0, 10**6)
 account_names = st.sampled_from(NAMES)
+keys = st.sampled_from(["", "x", "y", "z"])
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Trade(RuleBasedStateMachine):
             one.start()
         self.shop = Shop.open(self.place / "shop")
         self.ids = {name: self.shop.act(customer_new, name=name, credit=credit).id
-                    for name, credit in zip(NAMES, ("1", "0", "1000"), strict=True)}
+                    for name, credit in zip(NAMES, ("20", "0", "1000"), strict=True)}
         self.prices = {model: self.shop.act(price_set, model=model, price=text) for model, text in zip(("a", "b"), PRICES, strict=False)}
         self.books = {name: Book() for name in NAMES}
         self.numbers = itertools.count()
@@ -137,20 +138,36 @@ class Trade(RuleBasedStateMachine):
         return Charge(request, self.ids[one.name], "k1", f"{one.price.model}@1", "run_0000000000000000000000pack", units, one.price, False,
                       one.reserved, b"answer " + request.encode(), said.append, key, digest, budgets=one.budgets)
 
+    @rule(till=st.integers(0, 1), name=account_names, model=st.sampled_from("ab"), budgeted=st.booleans(),
+          wanted=st.lists(st.tuples(st.integers(0, 60), keys, st.sampled_from("dd2")), min_size=1, max_size=5))
+    def sell(self, till: int, name: str, model: str, budgeted: bool, wanted: list[tuple[int, str, str]]) -> None:
+        """Several at once: each reserves, then all are answered in one group, each Idempotency-Key once in it."""
+        before = len(self.asked)
+        wanted = [(units, key if key not in [one[1] for one in wanted[:at]] else "", digest) for at, (units, key, digest) in enumerate(wanted)]
+        held = []
+        for units, key, digest in wanted:
+            self.reserve(till, name, model, units, budgeted)
+            if len(self.asked) > before:
+                held.append((self.asked.pop(), key, digest))
+        self.commit(till, [(one, one.units, key, digest) for one, key, digest in held])
+
     @precondition(lambda self: self.asked)
-    @rule(many=st.integers(1, 4), pick=which, share=st.integers(0, 100), key=st.sampled_from(["", "", "x", "y", "z"]), digest=st.sampled_from("dd2"))
+    @rule(many=st.integers(1, 4), pick=which, share=st.integers(0, 100), key=keys, digest=st.sampled_from("dd2"))
     def answer(self, many: int, pick: int, share: int, key: str, digest: str) -> None:
-        """Several at once, of one till, some of fewer units than were held; one of them under an Idempotency-Key."""
+        """Several of one till that have waited, some of fewer units than were held; one of them under an Idempotency-Key."""
         till = self.asked[pick % len(self.asked)].till
         mine = [one for one in self.asked if one.till == till][:many]
         self.asked = [one for one in self.asked if one not in mine]
-        said: list[list[Any]] = [[] for _ in mine]
-        used = [one.units * share // 100 for one in mine]
-        keys = [key if at == 0 else "" for at in range(len(mine))]
-        works = [self.charge_of(*each) for each in zip(mine, used, keys, [digest] * len(mine), said, strict=True)]
-        self.settle(self.tills[till], works)
-        for one, units, named, work, (outcome,) in zip(mine, used, keys, works, said, strict=True):
-            self.note(one, units, named, digest, work, outcome)
+        self.commit(till, [(one, one.units * share // 100, key if at == 0 else "", digest) for at, one in enumerate(mine)])
+
+    def commit(self, till: int, group: list[tuple[Asked, int, str, str]]) -> None:
+        """One group commit of answers, and what their callers learn."""
+        said: list[list[Any]] = [[] for _ in group]
+        works = [self.charge_of(*each, heard) for each, heard in zip(group, said, strict=True)]
+        if works:
+            self.settle(self.tills[till], works)
+        for (one, units, key, digest), work, (outcome,) in zip(group, works, said, strict=True):
+            self.note(one, units, key, digest, work, outcome)
 
     def note(self, one: Asked, units: int, key: str, digest: str, work: Charge, outcome: Any) -> None:
         """What the caller learns."""
@@ -182,6 +199,10 @@ class Trade(RuleBasedStateMachine):
     def give_up(self, pick: int) -> None:
         one = self.asked.pop(pick % len(self.asked))
         self.tills[one.till].release(self.ids[one.name], one.reserved, one.budgets)
+
+    @rule(till=st.integers(0, 1), name=account_names, model=st.sampled_from("ab"), units=st.integers(1, 60), key=st.sampled_from("xyz"))
+    def sell_under_a_key(self, till: int, name: str, model: str, units: int, key: str) -> None:
+        self.sell(till, name, model, False, [(units, key, "d")])
 
     @rule(till=st.integers(0, 1), name=account_names, key=st.sampled_from("xyz"))
     def look_for(self, till: int, name: str, key: str) -> None:
@@ -330,4 +351,4 @@ class Trade(RuleBasedStateMachine):
 
 
 TestTrade = Trade.TestCase
-TestTrade.settings = settings(max_examples=8, stateful_step_count=30, deadline=None)
+TestTrade.settings = settings(max_examples=8, stateful_step_count=40, deadline=None)
