@@ -132,13 +132,10 @@ def _term_node(shop: Shop, line: dict[str, Any]) -> Node:
     facts = {name: value for name, value in line.items() if name not in ("line", "kind", "source_entry", "exact_micros")}
     source = line.get("source_entry", "")
     found: tuple[Node, ...] = ()
-    if source:
-        try:
-            found = (ancestors(shop.ledger, source),)
-        except MofangError as error:
-            if error.code != "entry-unknown":
-                raise
-            found = (Node(stage="delivered", entry=source, facts={"ledger": say("not in this ledger", "不在本账本中")}),)
+    if source and shop.ledger.links([source]):
+        found = (ancestors(shop.ledger, source),)
+    elif source:
+        found = (Node(stage="delivered", entry=source, facts={"ledger": say("not in this ledger", "不在本账本中")}),)
     licences = found[0].licences if found else ()
     return Node(stage="line", name=f"{line['line']} · {line['kind']}", facts=facts, licences=licences, below=found)
 
@@ -159,7 +156,8 @@ def _use_node(shop: Shop, number: str, wanted: dict[str, Any], requests: int) ->
         for at, one in enumerate(wanted["seals"])
     )
     facts = {name: wanted[name] for name in ("units", "requests", "exact_micros", "amount_micros", "merkle_root")}
-    try:
+    package = Node(stage="package", entry=wanted["package"], facts={"ledger": say("another shop", "另一个模坊")})
+    if ledger.links([wanted["package"]]):
         package = ancestors(ledger, wanted["package"], seen=seen)
         behind = lineage_cost(ledger, wanted["package"])
         facts |= {
@@ -168,12 +166,6 @@ def _use_node(shop: Shop, number: str, wanted: dict[str, Any], requests: int) ->
             "cost_micros_behind": say("rate not set", "未设费率") if behind["micros"] is None else behind["micros"],
             "cost_elsewhere": elsewhere_line(behind),
         }
-    except MofangError as error:
-        if error.code != "entry-unknown":
-            raise
-        package = Node(
-            stage="package", entry=wanted["package"], facts={"ledger": say("another shop", "另一个模坊")}
-        )
     return Node(
         stage="line",
         name=f"{wanted['line']} · {wanted['model']}",

@@ -122,14 +122,24 @@ def close(found: Groups) -> Groups:
 
 
 def seal_rows(sealed: Sealed, account: str = "", columns: tuple[str, ...] = COLUMNS) -> Iterator[tuple[Any, ...]]:
-    """Rows of a seal in their order, some thousand in memory at a time; of one account, if named."""
+    """Rows of a seal in their order, some thousand in memory at a time; of one account, if named: where it has none, little is read."""
+    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(sealed.path("rows.parquet")) as file:
-        for batch in file.iter_batches(BATCH, columns=[*{*columns, "account"}]):
-            kept = batch.filter(pc.equal(batch["account"], account)) if account else batch
-            yield from zip(*(kept[name].to_pylist() for name in columns), strict=True)
+    with pq.ParquetFile(sealed.path("rows.parquet"), read_dictionary=["account"]) as file:
+        for group in range(file.num_row_groups):
+            own = None
+            if account:
+                names = file.read_row_group(group, columns=["account"], use_threads=False)["account"]
+                own = pc.equal(names.cast(pa.string()), account).combine_chunks()
+                if not pc.any(own).as_py():
+                    continue
+            at = 0
+            for batch in file.iter_batches(BATCH, row_groups=[group], columns=list(columns), use_threads=False):
+                kept = batch if own is None else batch.filter(own.slice(at, len(batch)))
+                at += len(batch)
+                yield from zip(*(kept[name].to_pylist() for name in columns), strict=True)
 
 
 def count_seal(sealed: Sealed, utc_offset: str) -> Groups:
@@ -141,8 +151,11 @@ def count_seal(sealed: Sealed, utc_offset: str) -> Groups:
     gc.disable()  # thousands of small objects that hold no circles: looking for some takes as long as the rest
     try:
         with pq.ParquetFile(sealed.path("rows.parquet"), read_dictionary=["account", "kind"]) as file:
-            for batch in file.iter_batches(TALLY_BATCH, columns=list(COLUMNS)):
-                _add_batch(found, batch, utc_offset)
+            groups = range(file.num_row_groups)
+            for some in (groups,) if file.metadata.num_rows <= TALLY_BATCH else zip(groups):
+                table = file.read_row_groups(list(some), columns=list(COLUMNS), use_threads=False)
+                for batch in table.combine_chunks().to_batches(TALLY_BATCH):
+                    _add_batch(found, batch, utc_offset)
         return close(found)
     finally:
         if collected:
