@@ -39,6 +39,7 @@ TABLES = (
 
 
 PIECE = 500  # values in one statement
+ORDERED = "custom-"  # so begin the names in which a price is set aside for an order; other names are servers
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,12 @@ def balance_of(db: Database, account: str, at_us: int, utc_offset: str = UTC_OFF
     return Balance(credit, topped_up, debited, used, held, charged, charged_month)
 
 
+def at_servers(db: Database, account: str) -> int:
+    """Of what is held, what running servers have drawn: its customer spends it on calls. The rest is set aside for orders."""
+    sql = "select coalesce(sum(micros), 0) from allotment where account=? and worker not like ?"
+    return int(db.rows(sql, (account, f"{ORDERED}%"))[0][0])
+
+
 def usage_report(db: Database, customer: Customer, at_us: int, utc_offset: str = UTC_OFFSET) -> dict[str, Any]:
     """A customer's running month: use by day and model, and what may still be spent. Amounts are decimal strings."""
     month = day_of(at_us, utc_offset)[:7]
@@ -197,7 +204,7 @@ def usage_report(db: Database, customer: Customer, at_us: int, utc_offset: str =
     return {"customer": customer.name, "month": month, "currency": customer.currency, "spent": decimal(found.month),
             "charged": decimal(found.charged_month),
             "credit": decimal(found.credit), "prepaid": decimal(found.prepaid),
-            "available": decimal(found.available + found.held), "usage": days}
+            "available": decimal(found.available + at_servers(db, customer.id)), "usage": days}
 
 
 def decimal(micros: int) -> str:
