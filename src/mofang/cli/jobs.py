@@ -91,7 +91,7 @@ def jobs_run(context: Context, names: tuple[str, ...], forever: bool, held: bool
         for job in [job_named(name) for name in names]:
             with progress(say(job.en, job.zh)):
                 done = run_job(context.shop, job)
-            context.say("{job}: {n} done, {found} found", "{job}：处理 {n} 项，发现 {found} 项", job=job.name, n=done.done, found=done.found)
+            _tell(context, job.name, done)
         return
     keeper = Keeper(context.shop)
     with progress(say("Running what is due", "正在运行到期的任务")):
@@ -100,7 +100,7 @@ def jobs_run(context: Context, names: tuple[str, ...], forever: bool, held: bool
         context.say("Another process runs them already; nothing was done here.", "已有进程在自动运行它们；此处未做任何操作。")
         return
     for name, done in found.items():
-        context.say("{job}: {n} done, {found} found", "{job}：处理 {n} 项，发现 {found} 项", job=name, n=done.done, found=done.found)
+        _tell(context, name, done)
     wrong = [slot for slot in keeper.slots if slot.said]
     for slot in wrong:
         context.say("✗ {job}: {code}", "✗ {job}：{code}", job=slot.job.name, code=slot.said)
@@ -111,6 +111,10 @@ def jobs_run(context: Context, names: tuple[str, ...], forever: bool, held: bool
         os._exit(75)  # its thread would keep this process for ever
     if wrong:
         click.get_current_context().exit(1)
+
+
+def _tell(context: Context, name: str, done: Any) -> None:
+    context.say("{job}: {n} done, {found} found", "{job}：处理 {n} 项，发现 {found} 项", job=name, n=done.done, found=done.found)
 
 
 def _stay(context: Context, held: bool) -> None:

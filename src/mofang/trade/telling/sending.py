@@ -230,7 +230,7 @@ def given_up(db: Database) -> list[tuple[str, int]]:
 
 
 def waiting_at(db: Database, place: int) -> tuple[bool, int]:
-    """Whether anything to tell was written after a place in the journals, and the newest place; quick, to be asked every second."""
+    """Whether anything to tell was written after a place in the journals, and the newest place; quick enough for every second."""
     newest = int(db.rows("select coalesce(max(position), 0) from journal")[0][0])
     if newest <= place:
         return False, newest
