@@ -373,3 +373,24 @@ def test_a_fault_nobody_foresaw_is_written_down_and_tried_again(shop: Shop, doub
     monkeypatch.setattr(sending, "now_us", lambda: at)
     assert [one.ok for one in send_all(shop, post)] == [True]
     assert sending.waiting_at(shop.control, 0)[0] and not sending.waiting_at(shop.control, shop.journals.position("outbox"))[0]
+
+
+@pytest.mark.cluster
+def test_over_postgresql_one_keeper_runs_the_jobs(tmp_path: Path, postgres_url: str, double: Double) -> None:
+    shop = Shop.open(tmp_path / "shop", database=postgres_url)
+    stock(tmp_path / "shop", price="0.01")
+    shop.act(outbox_add, name="hook", url=double.url, allow_private=(double.place,))
+    used(shop, days_ago(0), 3, micros=1_000_000)
+    shop.act(limit_set, customer="tester", budget="100", soft="2")
+    first, second = Turn(ledger(shop)), Turn(ledger(shop), patience_s=0.1)
+    assert first.take() and not second.take()
+    time.sleep(0.2)
+    assert second.take()
+    second.let_go()
+    made = Keeper(shop.again())
+    found = made.once()
+    assert found is not None and found["watch"] == Done(1, 1) and found["reconcile"].found == 0, found
+    assert all(one.fails == 0 and one.ok_us for one in past(shop.control).values()) and len(past(shop.control)) == len(jobs.JOBS)
+    send_all(shop, post)
+    assert [kind for kind, _ in events(double)] == ["budget.passed"]
+    assert jobs.expire(shop).found == 0 and shop.journals.verify() == []
