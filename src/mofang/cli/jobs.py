@@ -65,8 +65,8 @@ def last_line(context: Context, name: str) -> None:
     if known is None:
         context.say("It has not run by itself yet: mofang jobs", "尚未自动运行过：mofang jobs")
     else:
-        context.say("It ran by itself at {when}: {outcome}.", "上次自动运行：{when}，{outcome}。", when=when(known.began_us),
-                    outcome=outcome(vars(known)))
+        context.say("It ran by itself at {when}: {outcome}, {found} found wrong.", "上次自动运行：{when}，{outcome}，发现 {found} 处问题。",
+                    when=when(known.began_us), outcome=outcome(vars(known)), found=known.found)
 
 
 def _time(at_us: int) -> str:
