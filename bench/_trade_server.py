@@ -7,12 +7,14 @@ money reserved, nothing written, no answer kept for retries. The difference is w
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
 
 from _noop_server import MODEL, USUAL, desk_over, stock
 
+from mofang.core.database import PRAGMAS
 from mofang.core.shop import Shop
 from mofang.trade.accounts.customers import customers
 from mofang.trade.accounts.keys import keys
@@ -26,7 +28,7 @@ from mofang.web.server import run_server
 class Nothing:
     """A meter that forgets everything at once."""
 
-    state, utc_offset, commits = "running", "+08:00", 0
+    state, utc_offset, commits, quick = "running", "+08:00", 0, True
 
     def __init__(self) -> None:
         self.took: Any = []
@@ -50,6 +52,23 @@ class Nothing:
     def close(self) -> None: ...
 
 
+class Floor(Nothing):
+    """A meter that does nothing but write each answer durably: one row, one table, one commit, the ``sqlite3`` module itself."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.raw = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        for pragma in PRAGMAS:
+            self.raw.execute(pragma)
+        self.raw.execute("create table answer(number integer primary key, body blob)")
+
+    def submit(self, work: Charge) -> None:
+        self.raw.execute("begin immediate")
+        self.raw.execute("insert into answer(body) values(?)", (work.answer,))
+        self.raw.execute("commit")
+        super().submit(work)
+
+
 class Unmetered(Desk):
     """Knows its one caller without looking."""
 
@@ -57,15 +76,15 @@ class Unmetered(Desk):
         return self.who
 
     async def predict(self, who: Who, call: Call) -> Reply:
-        return await self._sell(who, self.served[f"{MODEL}@1"], call, "")
+        return await self.sell(who, self.served[f"{MODEL}@1"], call, "")
 
 
-def unmetered(shop: Shop) -> Desk:
+def unmetered(shop: Shop, meter: Nothing) -> Desk:
     """The same desk without its meter."""
     desk = desk_over(shop)
     desk.meter.close()
     desk.__class__ = Unmetered
-    desk.meter = Nothing()  # type: ignore[assignment]
+    desk.meter = meter  # type: ignore[assignment]
     picture = desk.directory.picture
     desk.who = Who(next(iter(picture.keys.values())), next(iter(picture.customers.values())))  # type: ignore[attr-defined]
     return desk
@@ -78,5 +97,10 @@ if __name__ == "__main__":
         one = next(key.id for key in keys(stocked.control) if not key.test)
         stocked.act(limit_set, customer=name, rate="1000000/s", concurrency=10_000, budget="900000", soft="800000")
         stocked.act(limit_set, customer=name, key=one, rate="1000000/s", budget="900000")
-    made = unmetered(stocked) if kind == "unmetered" else desk_over(stocked)
+    if kind == "unmetered":
+        made = unmetered(stocked, Nothing())
+    elif kind == "floor":
+        made = unmetered(stocked, Floor(stocked.path / "floor.db"))
+    else:
+        made = desk_over(stocked)
     run_server(made, "127.0.0.1", int(sys.argv[2]), ready=lambda address: print(address, flush=True), folder=stocked.path / "scratch")

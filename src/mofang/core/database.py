@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -20,6 +21,7 @@ from mofang.core.errors import MofangError
 Params = Sequence[Any]
 Dialect = Literal["sqlite", "postgresql"]
 PAGES_AT_ONCE = 2048
+ROWS_AT_ONCE = 64
 
 
 class Database(Protocol):
@@ -217,6 +219,25 @@ class PostgreSQL(Transactions):
 
     def close(self) -> None:
         self.raw.close()
+
+
+def insert_rows(db: Database, head: str, rows: Sequence[Params], tail: str = "", after: Params = ()) -> int:
+    """Several rows by one statement: each statement lets go of the interpreter's lock and has to win it back.
+
+    ``head`` is ``insert into TABLE(COLUMNS)``; ``tail`` comes after the values, with its parameters ``after``. The number of
+    rows it touched. For SQLite: PostgreSQL takes many rows quicker as one JSON value.
+    """
+    count = 0
+    for begin in range(0, len(rows), ROWS_AT_ONCE):
+        piece = rows[begin:begin + ROWS_AT_ONCE]
+        values = piece[0] if len(piece) == 1 else [value for row in piece for value in row]
+        count += db.run(f"{head} values{_marks(len(piece), len(piece[0]))}{tail}", (*values, *after))
+    return count
+
+
+@lru_cache(maxsize=1024)
+def _marks(rows: int, columns: int) -> str:
+    return ",".join((f"({','.join('?' * columns)})",) * rows)
 
 
 _cursors = itertools.count()

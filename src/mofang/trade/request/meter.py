@@ -35,6 +35,7 @@ IDLE_S = 20.0  # an allotment not used for so long is given back by its owner
 SWEEP_S = 15.0  # between two looks for allotments of killed servers and outdated answers
 RETRY_S = 0.5  # after a full disk or a lost connection the database is tried again at most so often
 QUEUE_MAX = 20_000
+ALONE_MS_MAX = 2.0  # where the last commit took longer, an event loop does not wait for one
 COMMITS_KEPT = 20_000  # figures of commits that nobody has looked at yet
 SQLITE_BUSY, SQLITE_FULL, POSTGRES_FULL = 5, 13, "53100"
 
@@ -76,6 +77,11 @@ class Meter:
     def worker(self) -> str:
         """This process in the journal; allotments are held in this name."""
         return self.journals.writer
+
+    @property
+    def quick(self) -> bool:
+        """Whether an event loop may wait for a commit: a file on this machine, and the last one was quick."""
+        return 0 < self.commit_ms < ALONE_MS_MAX and self.db.dialect == "sqlite"
 
     def start(self) -> None:
         """Return what killed servers held, then take work."""
