@@ -16,7 +16,8 @@ from mofang.trade.accounts.customers import customer_new, customer_top_up
 from mofang.trade.accounts.keys import key_new
 from mofang.trade.billing.balance import return_expired
 from mofang.trade.pricing.prices import price_set
-from mofang.trade.request.replay import KEPT_US, Stored, stored_answers
+from mofang.trade.request.replay import KEPT_US, Stored, store_answers, stored_answers
+from tests.stories.terminal import eventually
 from tests.trade.at_meter import Till
 from tests.web.serving import Fixed, Serving
 
@@ -150,3 +151,17 @@ def test_an_outdated_answer_gives_way_to_a_new_one(till: tuple[Shop, Till, Any, 
         first = told if new else first
         assert told.body == first.body
     assert len(uses(shop)) == 2
+
+
+def test_a_busy_day_is_forgotten_as_fast_as_it_came(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look takes a bounded number of outdated answers away; where more are left the next one comes soon."""
+    one = Till(shop.control.again())
+    one.meter.close()
+    told = ((f"cus/{n}", Stored("d", f"req_{n}", 200, b"answer")) for n in range(100))
+    assert store_answers(shop.control, told, now_us() - KEPT_US - 1) == 100
+    monkeypatch.setattr("mofang.trade.request.meter.FORGET_MOST", 2)
+    monkeypatch.setattr("mofang.trade.request.meter.SWEEP_S", 0.5)
+    monkeypatch.setattr("mofang.trade.request.meter.AGAIN_S", 0.001)
+    other = Till(shop.control.again())
+    assert eventually(lambda: not shop.control.rows("select name from replay"), 10)
+    other.meter.close()

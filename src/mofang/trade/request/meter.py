@@ -33,6 +33,8 @@ from mofang.trade.request.replay import forget_old, make_table
 EXPIRES_S = 60.0  # an allotment not renewed for so long is given back by anybody
 IDLE_S = 20.0  # an allotment not used for so long is given back by its owner
 SWEEP_S = 15.0  # between two looks for allotments of killed servers and outdated answers
+AGAIN_S = 0.25  # the same where more is outdated than one look takes away
+FORGET_MOST = 1000  # answers that one look takes away: meanwhile nothing is committed
 RETRY_S = 0.5  # after a full disk or a lost connection the database is tried again at most so often
 QUEUE_MAX = 20_000
 ALONE_MS_MAX = 2.0  # where the last commit took longer, an event loop does not wait for one
@@ -71,6 +73,7 @@ class Meter:
         self._closing = False
         self._failed_s = -RETRY_S
         self._lost = False  # the connection, or trust in it
+        self._sweep_s = SWEEP_S  # until the next sweep
         self._thread = threading.Thread(target=self._work, name="meter", daemon=True)
 
     @property
@@ -149,7 +152,7 @@ class Meter:
             with self._turn:
                 if works:
                     self._tell(works, self._settle(works))
-                if not ending and time.monotonic() > swept_s + SWEEP_S:
+                if not ending and time.monotonic() > swept_s + self._sweep_s:
                     swept_s = time.monotonic()
                     self._sweep()
         with self._turn:
@@ -158,7 +161,7 @@ class Meter:
     def _group(self) -> list[Work | None]:
         """Everything that is queued, once there is something; nothing after a quiet while."""
         try:
-            group = [self._queue.get(timeout=SWEEP_S)]
+            group = [self._queue.get(timeout=self._sweep_s)]
         except Empty:
             return []
         group += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
@@ -227,8 +230,8 @@ class Meter:
 
     def _return_and_forget(self) -> None:
         return_expired(self.journals, now_us(), keep=self.worker)
-        forget_old(self.db, now_us())
-        forget_due(self.db, now_us())
+        gone = (forget_old(self.db, now_us(), FORGET_MOST), forget_due(self.db, now_us(), FORGET_MOST))
+        self._sweep_s = AGAIN_S if max(gone) == FORGET_MOST else SWEEP_S
         lapse_due(self.journals, day_of(now_us(), self.utc_offset))
 
 
