@@ -11,9 +11,10 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from mofang.core.errors import MofangError
@@ -41,8 +42,7 @@ class Database(Protocol):
     def pages(self, sql: str, params: Params = (), size: int = 1000) -> Iterator[list[tuple[Any, ...]]]:
         """The rows of a query, so many at a time, for tables that do not fit in memory."""
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Everything inside is written durably together, or not at all."""
 
     def again(self) -> Database:
@@ -59,32 +59,59 @@ class Transactions:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self._depth = 0
+        self.depth = 0  # 1 within a transaction
 
     def run(self, sql: str, params: Params = ()) -> int:
         raise AssertionError("each database brings its own run")
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Bracket:
         """Everything inside is written durably together, or not at all. One inside another joins it."""
-        with self.lock:
-            if self._depth:
-                yield
-                return
-            self.run(self.begin)
-            self._depth = 1
-            try:
-                yield
-                self.run("commit")
-            except BaseException:
-                self.rollback()
-                raise
-            finally:
-                self._depth = 0
+        return Bracket(self)
 
     def rollback(self) -> None:
         """Undo the open transaction, if one is still open."""
         self.run("rollback")
+
+
+class Bracket:
+    """One transaction around a ``with`` block. No generator: a meter opens one for each commit."""
+
+    __slots__ = ("_around", "_joins")
+
+    def __init__(self, around: Transactions) -> None:
+        self._around = around
+        self._joins = False
+
+    def __enter__(self) -> None:
+        db = self._around
+        db.lock.acquire()
+        self._joins = bool(db.depth)
+        if self._joins:
+            return
+        try:
+            db.run(db.begin)
+        except BaseException:
+            db.lock.release()
+            raise
+        db.depth = 1
+
+    def __exit__(self, kind: type[BaseException] | None, _fault: BaseException | None, _trace: TracebackType | None) -> None:
+        db = self._around
+        try:
+            if self._joins:
+                return
+            try:
+                if kind is None:
+                    db.run("commit")
+                    return
+            except BaseException:
+                db.rollback()
+                raise
+            db.rollback()
+        finally:
+            if not self._joins:
+                db.depth = 0
+            db.lock.release()
 
 
 class SQLite(Transactions):

@@ -29,9 +29,8 @@ PAGE_ROWS = 2000
 SEAL_ROWS = 100_000  # of one seal at most
 
 
-@dataclass(frozen=True)
-class NewRow:
-    """A row to append; its id is made here if the caller gives none."""
+class NewRow(NamedTuple):
+    """A row to append; its id is made when it is appended if the caller gives none."""
 
     kind: str
     body: dict[str, Any]

@@ -108,11 +108,16 @@ def fold_usage(db: Database, rows: list[Row]) -> None:
             one = allotted[row.account, body["worker"]]
             one.micros -= body["micros"]
             one.over = True
-    _add(db, CARRIED, [(*k, part) for k, part in parts.items()])
-    _add(db, USAGE_DAY, [(*k, *v) for k, v in days.items()])
-    _add(db, USAGE_REPEAT, [(*k, count) for k, count in repeats.items()])
-    _add(db, BUDGET_USED, [(*k, micros) for k, micros in budgets.items()])
-    _fold_allotments(db, allotted)
+    if parts:
+        db.many(CARRIED, sorted((*k, part) for k, part in parts.items()))
+    if days:
+        db.many(USAGE_DAY, sorted((*k, *v) for k, v in days.items()))
+    if repeats:
+        db.many(USAGE_REPEAT, sorted((*k, count) for k, count in repeats.items()))
+    if budgets:
+        db.many(BUDGET_USED, sorted((*k, micros) for k, micros in budgets.items()))
+    if allotted:
+        _fold_allotments(db, allotted)
 
 
 def _adds(table: str, keys: tuple[str, ...], sums: tuple[str, ...]) -> str:
@@ -128,15 +133,8 @@ USAGE_REPEAT = _adds("usage_repeat", ("account", "day", "key"), ("requests",))
 BUDGET_USED = _adds("budget_used", ("scope", "month"), ("micros",))
 
 
-def _add(db: Database, sql: str, rows: list[tuple[Any, ...]]) -> None:
-    if rows:
-        db.many(sql, sorted(rows))
-
-
 def _fold_allotments(db: Database, changes: dict[tuple[str, str], Change]) -> None:
     """The newest draw sets the expiry; an allotment that was returned leaves no row."""
-    if not changes:
-        return
     db.many(
         """insert into allotment values(?,?,?,?) on conflict(account, worker) do update set
             micros=allotment.micros+excluded.micros,

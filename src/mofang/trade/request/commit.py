@@ -9,7 +9,6 @@ changes after the commit and not before.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -115,9 +114,27 @@ class Plan:
         self.draws: list[Draw] = []
         self.charges: list[Charge] = []
         self.returns: list[GiveBack] = []
-        kinds: dict[type, list[Any]] = {Charge: self.charges, Find: self.finds, Draw: self.draws, GiveBack: self.returns}
+        self.moved: dict[str, None] = {}  # accounts and budgets whose money the group moves
         for work in group:
-            kinds[type(work)].append(work)
+            self._sort(work)
+
+    def _sort(self, work: Work) -> None:
+        if isinstance(work, Find):
+            self.finds.append(work)
+            return
+        if isinstance(work, Charge):
+            self.charges.append(work)
+        elif isinstance(work, Draw):
+            self.draws.append(work)
+        else:
+            self.returns.append(work)
+            self.moved[work.account] = None
+            return
+        if isinstance(work, Draw) or work.price is not None:
+            self.moved[work.account] = None
+        for budget in work.budgets:
+            self.budgets[budget.scope] = budget
+            self.moved[budget.scope] = None
 
     @property
     def outcomes(self) -> list[Any]:
@@ -136,24 +153,23 @@ class Plan:
     def write(self, journals: Journals) -> None:
         """Everything of the group, inside the transaction that the caller has open."""
         self.journals, self.db = journals, journals.db
-        purses = self._purses()
         if self.db.dialect == "postgresql":  # SQLite's transaction has locked all there is
-            lock_accounts(self.db, sorted(purses | {one.account for one in self.charges if one.retry_key}))
+            lock_accounts(self.db, [*self.moved, *(one.account for one in self.charges if one.retry_key)])
         if self.finds:
             self._find(self.db)
         self._store_answers()
-        self._read_allotments(sorted(purses))
-        micros = self._price()
-        for name in sorted(self.left, key=lambda name: name not in self.budgets):  # budgets first: they may refuse
-            draws = [one for one in self.draws if self._wants(one, name)] if self.draws else []
+        self._read_allotments()
+        for name in self.left if not self.budgets else sorted(self.left, key=lambda name: name not in self.budgets):
+            draws = [one for one in self.draws if self._wants(one, name)] if self.draws else []  # budgets first: they may refuse
             if draws or self.purses.by_account[name].reserved > self.left[name]:
                 self._set_aside(name, draws)
-        self._charge(micros)
+        self._charge()
         for gift in self.returns:
             self._give_back(gift.account)
         if self.rows:
             self.journals.append("usage", self.rows)
-        keep_texts(self.db, [one.kept for one in self.fresh if one.kept is not None])
+        if any(one.kept for one in self.fresh):
+            keep_texts(self.db, [one.kept for one in self.fresh if one.kept is not None])
 
     def keep(self) -> None:
         """After the commit: memory follows the database, and reservations of charged requests end."""
@@ -176,16 +192,6 @@ class Plan:
         for one in self.charges:
             if one.reserved:
                 self.purses.end(one.account, one.reserved, one.budgets)
-
-    def _purses(self) -> set[str]:
-        """The accounts and budgets whose money this group moves."""
-        names = {one.account for one in self.charges if one.price is not None}
-        wanted: list[Draw | Charge] = [*self.draws, *self.charges]
-        for one in wanted:
-            if one.budgets:
-                self.budgets.update((budget.scope, budget) for budget in one.budgets)
-        names.update(self.budgets, (one.account for one in self.draws), (one.account for one in self.returns))
-        return names
 
     # Retries
 
@@ -215,26 +221,17 @@ class Plan:
 
     # Money
 
-    def _read_allotments(self, accounts: list[str]) -> None:
-        self.left = dict.fromkeys(accounts, 0)
+    def _read_allotments(self) -> None:
+        self.left = dict.fromkeys(sorted(self.moved), 0)
         sql = "select account, micros from allotment where worker=? and account in ({marks})"
-        self.left.update(rows_in(self.db, sql, accounts, (self.journals.writer,)))
+        self.left.update(rows_in(self.db, sql, list(self.left), (self.journals.writer,)))
 
-    def _price(self) -> dict[int, int]:
-        """The micros of each fresh charge; the part of a micro is carried per account and price version."""
-        micros: dict[int, int] = {}
-        parted = []
-        for one in self.fresh:
-            exact = one.units * one.price.rate if one.price else 0
-            if exact % PER_UNITS:
-                parted.append(one)
-            else:  # carries nothing on, and nothing that was carried makes a difference
-                micros[id(one)] = exact // PER_UNITS
-        if not parted:
-            return micros
+    def _parted(self, parted: list[Charge]) -> dict[int, int]:
+        """The micros of charges that come to no whole number of them: the rest is carried on, per account and price version."""
         sql = "select account, model, price, part from carried where account in ({marks})"
         found = rows_in(self.db, sql, sorted({one.account for one in parted}))
         carried: dict[tuple[str, str, int], int] = {row[:3]: row[3] for row in found}
+        micros: dict[int, int] = {}
         for one in parted:
             assert one.price is not None
             name = (one.account, one.price.model, one.price.version)
@@ -292,37 +289,42 @@ class Plan:
         purse.drawn_s = now
         return max(0, min(purse.wanted * one, free // SHARE))
 
-    def _charge(self, micros: dict[int, int]) -> None:
+    def _charge(self) -> None:
         """A usage row for each fresh charge that its allotments cover; the answers of the others are not kept."""
-        covered, refused = [], []
-        spent: dict[str, int] = defaultdict(int)
+        exact = {id(one): one.units * one.price.rate if one.price else 0 for one in self.fresh}
+        parted = [one for one in self.fresh if exact[id(one)] % PER_UNITS]
+        micros = self._parted(parted) if parted else {}
+        refused: list[Charge] = []
+        spent: dict[str, int] = {}
         day = "" if self.utc_offset == UTC_OFFSET else day_of(self.now_us, self.utc_offset)
         for one in self.fresh:
-            amount = micros[id(one)]
-            refusal = self._uncovered(one, amount)
-            if refusal is not None:
-                self.outcome[id(one)] = refusal
-                refused.append(one)
-                continue
+            amount = micros[id(one)] if id(one) in micros else exact[id(one)] // PER_UNITS
             if amount:
-                self.left[one.account] -= amount
-                for budget in one.budgets:
-                    self.left[budget.scope] -= amount
-                    spent[budget.scope] += amount
-            self.rows.append(NewRow("use", use_body(one, amount, day), id=one.request_id, account=one.account))
-            covered.append(one)
+                refusal = self._take(one, amount, spent)
+                if refusal is not None:
+                    self.outcome[id(one)] = refusal
+                    refused.append(one)
+                    continue
+            self.rows.append(NewRow("use", use_body(one, amount, day), one.request_id, one.account))
         if refused:
             forget_answers(self.db, [replay_name(one.account, one.retry_key) for one in refused if one.retry_key])
-        self.fresh = covered
+            self.fresh = [one for one in self.fresh if one not in refused]
         if spent:
             self._say_low(spent)
 
-    def _uncovered(self, one: Charge, amount: int) -> MofangError | None:
-        """The refusal of a charge whose money another process has taken back, and spent."""
-        if amount > self.left.get(one.account, 0):
+    def _take(self, one: Charge, amount: int, spent: dict[str, int]) -> MofangError | None:
+        """Take a charge's money from its allotments; the refusal where another process has taken that back, and spent it."""
+        left = self.left
+        if amount > left.get(one.account, 0):
             return MofangError("credit-used-up")
-        over = next((budget.scope for budget in one.budgets if amount > self.left[budget.scope]), "")
-        return budget_refusal(over) if over else None
+        for budget in one.budgets:
+            if amount > left[budget.scope]:
+                return budget_refusal(budget.scope)
+        left[one.account] -= amount
+        for budget in one.budgets:
+            left[budget.scope] -= amount
+            spent[budget.scope] = spent.get(budget.scope, 0) + amount
+        return None
 
     def _say_low(self, spent: dict[str, int]) -> None:
         """A row for each budget that passes its soft line now: once a month, since accounts are locked."""
