@@ -67,7 +67,7 @@ class Loose:
     terms: Iterable[tuple[str, Raw]]
 
 
-@stage(version=2, keyed_on="references")
+@stage(version=3, keyed_on="references")
 def invoice(
     run: Run,
     usage: tuple[Sealed, ...],
