@@ -286,7 +286,7 @@ def test_another_machine_and_another_installation(deal: Deal, tmp_path: Path, mo
 
 
 def test_a_flipped_byte_anywhere_is_seen(deal: Deal, away: Lessee) -> None:
-    """1,000 places of the licence and the encrypted package, and as many of record, mark, renewal and report."""
+    """1,000 places of the licence and the encrypted package, and every byte of record, mark and renewal."""
     away.use()
     chance, whole = random.Random(5), away.file.read_bytes()
     licence = len(open_lease(away.file).known.data) + 12
@@ -311,7 +311,7 @@ def test_a_flipped_byte_anywhere_is_seen(deal: Deal, away: Lessee) -> None:
     renewal = away.folder / "renewal"
     deal.shop().act(leasing.lease_renew, lease=away.id, until="90d", out=str(renewal))
     data = renewal.read_bytes()
-    assert flipped(renewal, chance.sample(range(len(data)), 300), lambda: read_signed(renewal.read_bytes()), chance) == []
+    assert flipped(renewal, range(len(data)), lambda: read_signed(renewal.read_bytes()), chance) == []
 
 
 def flipped(path: Path, places: Any, opened: Callable[[], None], chance: random.Random) -> list[int]:

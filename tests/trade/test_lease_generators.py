@@ -14,7 +14,6 @@ from typing import Any
 import openai
 import pytest
 
-from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
 from mofang.engine.generation.opened import Generator
@@ -278,12 +277,3 @@ def test_generators_in_blocks_are_leased_and_marked(precision: str, tmp_path: Pa
     ours, theirs = (graph_tensors((one / "decoder" / "decoder.onnx").read_bytes()) for one in (plain, tmp_path / "copy"))
     changed = [name for name in ours if (ours[name] != theirs[name]).any()]
     assert any(name.endswith(".scales") for name in changed) and not any(ours[name].dtype == np.uint8 for name in changed)
-
-
-def test_a_lease_without_room_or_with_a_key_of_the_shop_is_refused(sold: Sold, away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mofang.trade.leases import opening
-
-    monkeypatch.setattr(opening, "SPARE_BYTES", 2**60)
-    with pytest.raises(MofangError) as refused:
-        Leased(away.file)
-    assert refused.value.code == "lease-no-room"
