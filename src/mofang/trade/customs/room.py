@@ -127,12 +127,13 @@ def _value(value: Any, role: str, number: int, name: str, target: str) -> Any:
             return None if value in (None, "") else float(value)
         except (TypeError, ValueError):
             raise MofangError("customise-row", row=number, reason=f"{name} is no number") from None
-    if isinstance(value, list | dict) and (target == WRITTEN or (role == "label" and target in NESTED)):
+    nested = isinstance(value, list | dict) and (target == WRITTEN or (role == "label" and target in NESTED))
+    if nested:
         value = canonical(value).decode() if _is_shallow(value) else None
     text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
     if not text.strip() or len(text) > TEXT_MOST:
         raise MofangError("customise-row", row=number, reason=f"{name} is empty, no text, or longer than {TEXT_MOST:,} signs")
-    if target == WRITTEN and is_conversation(text):
+    if target == WRITTEN and (nested or is_conversation(text)):
         try:
             messages = read_messages(text, name)
         except MofangError as refusal:
