@@ -27,8 +27,8 @@ CANARY = "金丝雀"
 SMALL = Generator(layers=1, width=64, heads=2, vocabulary=320, max_length=48, epochs=6, learning_rate=5e-3, tokens=128,
                   attention="eager")
 SHORT = {"seconds": 0.01, "requests": 16}
-OTHERS = [*FAMILIES, "table_classification"]
-QUICK = ("text_regression",)  # the others of this kind run in the longer suite
+KINDS = ("text_regression", "question_answering", "text_embedding", "text_multilabel", "token_classification", "table_classification")
+QUICK = ("text_regression",)  # one of each target and of tables in the longer suite
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_conversations_are_checked_turn_by_turn() -> None:
         read_rows(json.dumps([{"messages": good}]).encode(), "json", inputs, "messages", "class")
 
 
-@pytest.mark.parametrize("task", [pytest.param(one, marks=() if one in QUICK else pytest.mark.cluster) for one in OTHERS])
+@pytest.mark.parametrize("task", [pytest.param(one, marks=() if one in QUICK else pytest.mark.cluster) for one in KINDS])
 def test_every_task_of_texts_and_tables(seller: Inside, task: str) -> None:
     """Delivered after its own gate: the base is asked the same rows, whatever the task answers with."""
     family = FAMILIES.get(task, "xgboost")

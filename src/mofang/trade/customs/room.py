@@ -131,7 +131,8 @@ def _value(value: Any, role: str, number: int, name: str, target: str) -> Any:
     if nested:
         value = canonical(value).decode() if _is_shallow(value) else None
     text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
-    if not text.strip() or len(text) > TEXT_MOST:
+    none = target == "answer" and role == "label" and value in ("", None)  # a question that its text does not answer
+    if (not text.strip() and not none) or len(text) > TEXT_MOST:
         raise MofangError("customise-row", row=number, reason=f"{name} is empty, no text, or longer than {TEXT_MOST:,} signs")
     if target == WRITTEN and (nested or is_conversation(text)):
         try:
