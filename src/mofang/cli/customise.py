@@ -250,8 +250,12 @@ def customise_list(context: Context, as_json: bool, as_csv: bool) -> None:
 @pass_context
 def customise_delete(context: Context, name: str, why: str, out: Path | None, yes: bool) -> None:
     """Delete the customer's records and everything taught from them, for good, and write the signed statement of it."""
+    from mofang.trade.accounts.lists import open_books
     from mofang.trade.customs import deletion
+    from mofang.trade.customs.orders import find_custom
 
+    context.shop.require("money")
+    name = find_custom(open_books(context.shop), name).name
     context.confirm([say("{name}, the customer's records and the keys that open them are destroyed; no backup holds them.",
                          "{name}、客户的记录及其密钥将被销毁；任何备份中都没有副本。", name=name)], yes)
     made = context.shop.act(deletion.custom_delete, custom=name, why=why)

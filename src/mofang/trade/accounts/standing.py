@@ -37,6 +37,7 @@ class Unusual:
     customer: str
     requests: int
     usual: int
+    account: str = ""
 
 
 def standing(shop: Shop, name: str) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def standing(shop: Shop, name: str) -> dict[str, Any]:
         "test": who.test,
         "credit_micros": who.credit_micros,
         "paid_in_micros": sum(one.micros - one.lapsed_micros for one in payments(db, who.id)),
-        "balance_micros": found.topped_up - found.debited,
+        "balance_micros": found.left,
         "held_micros": found.held,
         "available_micros": found.available,
         "agreed": vars(agreement(db, who.id)),
@@ -159,7 +160,7 @@ def unusual(db: Database, utc_offset: str) -> list[Unusual]:
             and now >= UNUSUAL_REQUESTS
             and now >= UNUSUAL_TIMES * (usual := int(median(counts.values())))
         ):
-            found.append(Unusual(names.get(account, account), now, usual))
+            found.append(Unusual(names.get(account, account), now, usual, account))
     return found
 
 
