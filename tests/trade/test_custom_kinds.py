@@ -1,4 +1,4 @@
-"""Which models can be taught further for a customer: generators and every task of texts and tables; others are refused by name."""
+"""Which models can be taught further for a customer: generators, every task of texts and tables; others are refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ CANARY = "金丝雀"
 SMALL = Generator(layers=1, width=64, heads=2, vocabulary=320, max_length=48, epochs=6, learning_rate=5e-3, tokens=128,
                   attention="eager")
 SHORT = {"seconds": 0.01, "requests": 16}
-KINDS = ("text_regression", "question_answering", "text_embedding", "text_multilabel", "token_classification", "table_classification")
+KINDS = ("text_regression", "question_answering", "text_embedding", "text_multilabel", "token_classification",
+         "table_classification")
 QUICK = ("text_regression",)  # one of each target and of tables in the longer suite
 
 
@@ -142,7 +143,8 @@ def test_conversations_are_checked_turn_by_turn() -> None:
     rows = read_rows(json.dumps([{"messages": good}]).encode(), "json", inputs, "messages", "text")
     assert json.loads(rows[0]["messages"]) == good
     assert read_rows(json.dumps({"messages": json.dumps(good)}).encode(), "jsonl", inputs, "messages", "text")
-    for bad in (good[:1], [{"role": "boss", "content": "x"}], [{"role": "user"}], [[good]], [{"role": "user", "content": good}], []):
+    for bad in (good[:1], [],
+                [{"role": "boss", "content": "x"}], [{"role": "user"}], [[good]], [{"role": "user", "content": good}]):
         with pytest.raises(MofangError) as refusal:
             read_rows(json.dumps([{"messages": bad}]).encode(), "json", inputs, "messages", "text")
         assert refusal.value.code == "customise-row" and refusal.value.values["row"] == 1, bad
@@ -156,7 +158,8 @@ def test_every_task_of_texts_and_tables(seller: Inside, task: str) -> None:
     family = FAMILIES.get(task, "xgboost")
     if task == "table_classification":
         write_table(seller.folder / "table.csv", 100)
-        read: dict[str, Any] = {"source": str(seller.folder / "table.csv"), "label": "违约", "numbers": ("年龄", "收入"), "categories": ("城市",)}
+        read: dict[str, Any] = {"source": str(seller.folder / "table.csv"), "label": "违约", "numbers": ("年龄", "收入"),
+                                "categories": ("城市",)}
         inputs: tuple[str, ...] = ("年龄", "收入", "城市")
         own = "table.csv"
     else:
@@ -181,6 +184,7 @@ def test_every_task_of_texts_and_tables(seller: Inside, task: str) -> None:
 
 def test_what_cannot_be_taught_is_refused_by_name(seller: Inside, tmp_path: Path) -> None:
     write_images(tmp_path / "images", 60)
-    released(seller, "pictures", "image_classification", {"source": str(tmp_path / "images"), "text": ()}, ("image",), {"tag": "mlp", "epochs": 1})
+    released(seller, "pictures", "image_classification", {"source": str(tmp_path / "images"), "text": ()}, ("image",),
+             {"tag": "mlp", "epochs": 1})
     done = seller.type("customise", "new", "Acme", "--base", "pictures", "--name", "p", "--price", "1.00", status=1)
     assert done.code == "customise-base-unsuited" and "image" in done.err

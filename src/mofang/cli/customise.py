@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 LOOK_S = 2.0
 NICE = 10  # a server beside it goes first
-STATES = {"ordered": "已下单", "queued": "排队中", "running": "训练中", "stopping": "正在停止", "declined": "未达标", "delivered": "已交付", "deleting": "删除中", "deleted": "已删除"}
+STATES = {"ordered": "已下单", "queued": "排队中", "running": "训练中", "stopping": "正在停止",
+          "declined": "未达标", "delivered": "已交付", "deleting": "删除中", "deleted": "已删除"}
 
 
 @click.group(cls=Names)

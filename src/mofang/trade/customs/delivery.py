@@ -126,7 +126,8 @@ def custom_run(act: Act, *, custom: str, learn: Learn = "auto", price: str = "",
     """Teach the base on the customer's records, and deliver, charge and price the model if it passes.
 
     It passes where every gate of packaging does and the customer's own test rows do not show it to be worse than the base;
-    otherwise nothing is charged and what was set aside is free again. ``learn`` is what it learns from: ``both`` (the base's training rows too), ``own``, or
+    otherwise nothing is charged and what was set aside is free again.
+    ``learn`` is what it learns from: ``both`` (the base's training rows too), ``own``, or
     ``auto``. Calls cost ``price``, or what the base's calls cost. Cut off anywhere, typed again it goes on.
     """
     shop = act.shop
@@ -142,7 +143,8 @@ def lease_key(custom: str) -> str:
     return digest_of(["custom", custom])
 
 
-def run_held(act: Act, custom: str, learn: Learn, price: str, seed: int, tick: Callable[[int], None] = lambda _: None) -> Delivered:
+def run_held(act: Act, custom: str, learn: Learn, price: str, seed: int,
+             tick: Callable[[int], None] = lambda _: None) -> Delivered:
     """What ``custom_run`` does, while its lease is held; ``tick`` is told how far it is, in percent, and may raise to stop it."""
     from mofang.trade.customs.teaching import teach
 
@@ -271,7 +273,8 @@ def _priced(act: Act, db: Database, custom: Custom, price: str, currency: str) -
     holds = price_at(prices(db, custom.name), now_us())
     asked = price_at(prices(db, custom.base.partition("@")[0]), now_us())
     if price:
-        return price_set(act, model=custom.name, price=price, currency=currency, output=asked.output if asked and not holds else 0)
+        output = asked.output if asked and not holds else 0
+        return price_set(act, model=custom.name, price=price, currency=currency, output=output)
     if holds is not None or asked is None or asked.currency != currency:
         return holds
     new = replace(asked, model=custom.name, version=1 + len(prices(db, custom.name)), from_us=now_us())

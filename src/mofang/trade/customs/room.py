@@ -70,7 +70,8 @@ def rooms(shop: Shop) -> Iterator[Path]:
 # Records
 
 
-def read_rows(data: bytes, kind: str, inputs: Sequence[Mapping[str, str]], label: str, target: str = "class") -> list[dict[str, Any]]:
+def read_rows(data: bytes, kind: str, inputs: Sequence[Mapping[str, str]], label: str,
+              target: str = "class") -> list[dict[str, Any]]:
     """The rows of a customer's file: the base's columns and the label, all of them, in every row, and no others.
 
     ``kind`` is csv, tsv, jsonl or json; ``target`` is what the task's label holds (``engine.task``): lists of labels, spans and
@@ -149,8 +150,8 @@ def _value(value: Any, role: str, number: int, name: str, target: str) -> Any:
 def _is_shallow(value: list[Any] | dict[str, Any]) -> bool:
     """Lists of values, or of objects of values: what labels, spans and messages are written as."""
     inner = value if isinstance(value, list) else [value]
-    return all(not isinstance(one, list) and not (isinstance(one, dict) and any(isinstance(each, list | dict) for each in one.values()))
-               for one in inner)
+    deeper = [each for one in inner if isinstance(one, dict) for each in one.values()]
+    return not any(isinstance(one, list) for one in inner) and not any(isinstance(one, list | dict) for one in deeper)
 
 
 def _is_number(text: str) -> bool:
