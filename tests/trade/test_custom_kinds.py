@@ -95,7 +95,7 @@ def test_a_generator_goes_on_from_the_bases_weights(seller: Inside, writer: Arti
         mine, other = seller.token("Acme"), seller.token("Birch")
         assert eventually(lambda: server.call("GET", "/v1/models", key=other).status == 200, 5)
         body = {"model": "ours", "messages": [{"role": "user", "content": "two 33"}], "temperature": 0, "max_tokens": 4}
-        whole = server.call("POST", "/v1/chat/completions", body, key=mine).json
+        whole = server.call("POST", "/v1/chat/completions", body, key=mine, Idempotency_Key="once").json
         assert whole["choices"][0]["message"]["content"] == "三" and whole["model"] == "ours@1"
         said = server.call("POST", "/v1/chat/completions", {**body, "stream": True}, key=mine).body.decode()
         assert "三" in said and said.rstrip().endswith("data: [DONE]")
@@ -108,7 +108,9 @@ def test_a_generator_goes_on_from_the_bases_weights(seller: Inside, writer: Arti
     shop = Shop.open(seller.shop, make=False)
     prices = shop.control.rows("select body from journal where journal='prices' and kind='price' order by position")
     assert [json.loads(row[0]).get("output") for row in prices] == [4, 4], "a token written counts as the base's does"
+    assert len(shop.control.rows("select name from replay")) == 1
     seller.type("customise", "delete", "ours", "--yes")
+    assert shop.control.rows("select name from replay") == [], "what it wrote and was kept for a retry goes with it"
     assert seller.type("verify").status == 0
 
 

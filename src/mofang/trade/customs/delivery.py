@@ -25,6 +25,7 @@ from mofang.core.money import format_price
 from mofang.core.run import Cost, leased
 from mofang.core.shop import Shop
 from mofang.core.stage import OnDisk
+from mofang.core.unlocked import remove_own
 from mofang.engine.task import task_named
 from mofang.trade.accounts.customers import find_customer
 from mofang.trade.accounts.lists import open_books
@@ -157,7 +158,10 @@ def run_held(act: Act, custom: str, learn: Learn, price: str, seed: int,
         keep_held(act, db, alive(find_custom(db, found.id)))
     room = open_room(shop, found)
     room.change_settings(seller=found.name)
-    taught = teach(shop, room, found.name, base, learn, seed, tick)
+    try:
+        taught = teach(shop, room, found.name, base, learn, seed, tick)
+    finally:
+        remove_own(room.path)  # a worker goes on to other customers: nothing of this one stays in plain
     if taught.worse:
         took_ms = round(used_s(shop, found, taught) * 1000)
         numbers = {name: taught.figures[name] for name in WORSE if name in taught.figures}

@@ -21,10 +21,12 @@ import orjson
 
 from mofang.core import erased
 from mofang.core.canonical import canonical, file_digest
+from mofang.core.copying import remove_tree
 from mofang.core.errors import MofangError
 from mofang.core.journal import NewRow
 from mofang.core.personal import Sought, forgets
 from mofang.core.shop import Shop
+from mofang.core.unlocked import LEAD
 from mofang.engine.encode.template import is_conversation, read_messages
 
 if TYPE_CHECKING:
@@ -65,6 +67,15 @@ def rooms(shop: Shop) -> Iterator[Path]:
     """The folders of all rooms that are there."""
     there = sorted((shop.path / FOLDER).glob("ctm_*"))
     yield from (one for one in there if ID.fullmatch(one.name) and (one / "mofang.json").exists())
+
+
+def clear_scratch(shop: Shop, id: str) -> None:
+    """Remove what unfinished runs left in plain in a room; nobody may be at work there. Copies that servers hold open stay."""
+    for one in (room_path(shop, id) / "scratch").glob("*"):
+        if one.is_dir() and not one.name.startswith(LEAD):
+            remove_tree(one)
+        elif one.is_file():
+            one.unlink(missing_ok=True)
 
 
 # Records
