@@ -79,11 +79,11 @@ def custom_delete(act: Act, *, custom: str, why: Annotated[str, Rule(max_length=
 
 
 def forget_answers(shop: Shop, custom: Custom) -> int:
-    """Delete answers of the model that were kept for retries, and texts of requests to it; how many, with no page of the file left
-    that held them."""
+    """Delete answers of the model that were kept for retries, and texts of requests to it; how many. No page of the database's
+    file holds them any more."""
     db, gone = shop.control, 0
     for table in sorted({"replay", "kept_text"} & set(tables_of(db))):
-        begin, end = f"{custom.account}/", f"{custom.account}0"  # a stroke stands behind the account, and "0" is the sign after it
+        begin, end = f"{custom.account}/", f"{custom.account}0"  # "0" is the sign after the stroke
         where, given = ("name>=? and name<?", (begin, end)) if table == "replay" else ("account=?", (custom.account,))
         ids = [row[0] for row in db.rows(f"select request_id from {table} where {where}", given)]
         sql = "select id, body from journal where journal='usage' and kind='use' and id in ({marks})"
