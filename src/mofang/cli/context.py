@@ -206,6 +206,18 @@ def listing(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")(command)
 
 
+def as_json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--json``, of a command that prints facts."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def print_json(facts: dict[str, Any]) -> None:
+    """Facts for programs."""
+    import orjson
+
+    click.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+
+
 class NewFile(click.Path):
     """A file to be written; a folder that is not there is said before the work begins, not after it."""
 

@@ -143,13 +143,8 @@ def _source_of(shop: Shop, document: dict[str, Any], line: dict[str, Any]) -> st
 
 
 def _behind(shop: Shop, entry: str) -> dict[str, Any]:
-    """What all runs behind an entry came to; nothing where it is not in this ledger."""
-    try:
-        cost = lineage_cost(shop.ledger, entry)
-    except MofangError as error:
-        if error.code != "entry-unknown":
-            raise
-        return {}
+    """What all runs behind an entry of this ledger came to."""
+    cost = lineage_cost(shop.ledger, entry)
     return {
         "runs_behind": cost["runs"],
         "cpu_s_behind": cost["cpu_s"],
@@ -172,14 +167,11 @@ def _term_node(shop: Shop, line: dict[str, Any], source: str) -> Node:
     """A line that no use stands behind, with what it was worked out from."""
     facts = {name: value for name, value in line.items() if name not in ("line", "kind", "source_entry", "exact_micros")}
     found: tuple[Node, ...] = ()
-    if source:
+    if source and shop.ledger.links([source]):
         facts |= _behind(shop, source)
-        try:
-            found = (ancestors(shop.ledger, source),)
-        except MofangError as error:
-            if error.code != "entry-unknown":
-                raise
-            found = (Node(stage="delivered", entry=source, facts={"ledger": say("not in this ledger", "不在本账本中")}),)
+        found = (ancestors(shop.ledger, source),)
+    elif source:
+        found = (Node(stage="delivered", entry=source, facts={"ledger": say("not in this ledger", "不在本账本中")}),)
     licences = found[0].licences if found else ()
     return Node(stage="line", name=f"{line['line']} · {line['kind']}", facts=facts, licences=licences, below=found)
 
@@ -200,15 +192,10 @@ def _use_node(shop: Shop, number: str, wanted: dict[str, Any], requests: int) ->
         for at, one in enumerate(wanted["seals"])
     )
     facts = {name: wanted[name] for name in ("units", "requests", "exact_micros", "amount_micros", "merkle_root")}
-    try:
+    package = Node(stage="package", entry=wanted["package"], facts={"ledger": say("another shop", "另一个模坊")})
+    if ledger.links([wanted["package"]]):
         package = ancestors(ledger, wanted["package"], seen=seen)
         facts |= _behind(shop, wanted["package"])
-    except MofangError as error:
-        if error.code != "entry-unknown":
-            raise
-        package = Node(
-            stage="package", entry=wanted["package"], facts={"ledger": say("another shop", "另一个模坊")}
-        )
     return Node(
         stage="line",
         name=f"{wanted['line']} · {wanted['model']}",
