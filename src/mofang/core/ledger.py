@@ -184,7 +184,7 @@ class Ledger:
 
     def verify(self) -> list[str]:
         """Every broken link and every table that differs from the entries, in words; empty if all is well."""
-        wrong, chain, seq = [], "", 0
+        wrong, chain, seq, broken = [], "", 0, False
         edges: set[tuple[str, str]] = set()
         names: set[tuple[str, str, int, str, str]] = set()
         erased: set[tuple[str, str]] = set()
@@ -197,6 +197,8 @@ class Ledger:
                 wrong.append(f"ledger entry {row[0]} ({row[1]}) does not fit its chain")
                 chain = row[7]
                 seq = row[0]
+                broken = True
+                continue  # what it says is not what was written: nothing is read out of it
             entry = entry_from(row)
             edges.update((entry.id, parent) for parent in entry.references)
             named = entry.body.get("named")
@@ -209,6 +211,8 @@ class Ledger:
                     tombs.setdefault(mark, (mark, kind, entry.id))
         if (seq, chain) != self.head():
             wrong.append("the ledger's head is not its last entry")
+        if broken:
+            return wrong  # the other tables follow from entries that are not what they were
         if edges != set(self.db.rows("select child, parent from edge")):
             wrong.append("the table of references differs from the ledger")
         if names != set(self.db.rows("select owner, name, version, kind, entry from name")):
