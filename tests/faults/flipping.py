@@ -11,11 +11,16 @@ import os
 import random
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
+import apsw
+
+from mofang.core.database import is_damage
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.trade.accounts.agreed import customer_agree, customer_subscribe
@@ -25,6 +30,7 @@ from mofang.trade.billing.paid import pay
 from mofang.trade.request.replay import Stored, make_table, store_answers
 from tests.trade.bookkeeping import CLOCKED, DAY_US, NAME, NOVEMBER, OCTOBER, Clock, Desk
 
+DATABASES = ("ledger.db", "meter.db")
 KINDS = ("journal", "ledger", "invoice", "seals")
 
 
@@ -54,7 +60,7 @@ def sold(path: Path) -> Shop:
     assert shop.verify() == []
     shop.ledger.db.close()
     shop.control.close()
-    for name in ("ledger.db", "meter.db"):
+    for name in DATABASES:
         one = sqlite3.connect(path / name)
         one.execute("pragma wal_checkpoint(truncate)")
         one.close()
@@ -92,12 +98,36 @@ class Place:
             file.write(bytes([byte ^ self.change]))
 
 
-def places(found: list[Path], count: int, chance: random.Random) -> Iterator[Place]:
-    """So many, every byte of all files being as likely as any other."""
-    sizes = [one.stat().st_size for one in found]
-    for one in chance.choices(found, sizes, k=count):
+LEFT_OUT = {"sqlite_schema", "replay", "sqlite_autoindex_replay_1", "replay_at"}  # no rows of the books; docs/verify says so
+
+
+def used(file: Path) -> list[range]:
+    """The stretches of a file that may hold something: of a database the pages of the books, without the gap between the cells'
+    places and the cells (https://www.sqlite.org/fileformat2.html#b_tree_pages)."""
+    data = file.read_bytes()
+    if file.suffix != ".db":
+        return [range(len(data))]
+    with closing(apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        pages = [(at - 1) * size for name, at, size in db.execute("select name, pageno, pgsize + 0 from dbstat") if name not in LEFT_OUT]
+    size, found = int.from_bytes(data[16:18], "big"), []
+    for begin in pages:
+        inner = {2: 12, 5: 12, 10: 8, 13: 8}.get(data[begin], 0)
+        if inner:
+            cells, at = int.from_bytes(data[begin + 3:begin + 5], "big"), int.from_bytes(data[begin + 5:begin + 7], "big") or 65_536
+            found += [range(begin, begin + inner + 2 * cells), range(begin + at, begin + size)] if cells else []
+        else:
+            found.append(range(begin, begin + size))  # the rest of what did not fit into one page
+    return found
+
+
+def places(found: list[Path], chance: random.Random) -> Iterator[Place]:
+    """Without end, every byte that may hold something being as likely as any other."""
+    where = [(one, stretch) for one in found for stretch in used(one)]
+    for one in found:
         os.chmod(one, 0o600)
-        yield Place(one, chance.randrange(one.stat().st_size), chance.randrange(1, 256))
+    while True:
+        one, stretch = chance.choices(where, [len(stretch) for _, stretch in where])[0]
+        yield Place(one, chance.choice(stretch), chance.randrange(1, 256))
 
 
 def seen(path: Path) -> str:
@@ -111,6 +141,9 @@ def seen(path: Path) -> str:
             shop.control.close()
     except MofangError as error:
         return f"refused: {error.code}"
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        assert is_damage(error), error  # what the command line says as database-damaged
+        return "refused: database-damaged"
 
 
 def content(path: Path) -> dict[str, object]:
@@ -139,9 +172,48 @@ def holds(place: Place, before: Path) -> str:
     return next((name for name in was if name not in now or was[name] != now[name]), "")
 
 
+@dataclass
+class Flipped:
+    """How many places that hold something were changed, how each was seen, and those that were not."""
+
+    holding: int = 0
+    nothing: int = 0
+    by: Counter[str] = field(default_factory=Counter)
+    missed: list[str] = field(default_factory=list)
+
+
+def flips(folder: Path, kind: str, count: int, seed: int) -> Flipped:
+    """Change one byte at so many places that hold something, one at a time."""
+    chance, told = random.Random(f"{kind} {seed}"), Flipped()
+    shop = sold(folder / "shop")
+    found = files(shop, kind)
+    shop.ledger.db.close()
+    shop.control.close()
+    kept = folder / "kept"
+    kept.mkdir()
+    for name in DATABASES:
+        shutil.copyfile(shop.path / name, kept / name)
+    for place in places(found, chance):
+        if told.holding == count:
+            break
+        place.flip()
+        how = seen(shop.path)
+        table = "" if how else holds(place, kept)
+        told.holding += bool(how or table)
+        told.nothing += not (how or table)
+        told.by[how] += bool(how)
+        told.missed += [f"{place.file.name} {place.offset} ({place.change}): {table}"] if table else []
+        if place.file.suffix == ".db":
+            tidy(shop.path, kept)
+        else:
+            place.flip()
+    assert seen(shop.path) == "", "whole again"
+    return told
+
+
 def tidy(path: Path, before: Path) -> None:
     """The databases as they were; reading one may have written to it."""
-    for name in ("ledger.db", "meter.db"):
+    for name in DATABASES:
         for ending in ("-wal", "-shm"):
             (path / (name + ending)).unlink(missing_ok=True)
         shutil.copyfile(before / name, path / name)

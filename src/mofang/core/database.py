@@ -168,6 +168,9 @@ class FrozenSQLite(SQLite):
         return FrozenSQLite(self.path)
 
 
+DAMAGE_SAID = ("Could not decode to UTF-8", "unsupported file format")
+
+
 def is_damage(error: Exception) -> bool:
     """Whether SQLite says that the file is not what it wrote: pages that do not fit, or text that is none.
 
@@ -175,7 +178,7 @@ def is_damage(error: Exception) -> bool:
     """
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return isinstance(error, UnicodeDecodeError) or (isinstance(error, sqlite3.DatabaseError) and (
-        code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith("Could not decode to UTF-8")))
+        code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(DAMAGE_SAID)))
 
 
 PRAGMAS = ("pragma busy_timeout=30000", "pragma journal_mode=wal", "pragma synchronous=full", "pragma foreign_keys=on")

@@ -23,7 +23,7 @@ def verify_seals(shop: Shop, control: Database) -> list[str]:
     """Every seal whose entry, reach or root is not what ledger and journal say, in words; empty if all is well."""
     wrong: list[str] = []
     reach: dict[str, dict[str, int]] = {}
-    for row in control.rows("select journal, number, up_to, root, digest, entry from seal where entry<>'' order by journal, number"):
+    for row in control.rows("select journal, number, up_to, root, digest, entry, id from seal where entry<>'' order by journal, number"):
         journal, number = row[0], row[1]
         said = _said(shop, row)
         if said is None:
@@ -39,10 +39,10 @@ def verify_seals(shop: Shop, control: Database) -> list[str]:
 
 def _said(shop: Shop, row: tuple[Any, ...]) -> dict[str, Any] | None:
     """What a seal's own file says, where table, ledger and file agree; None where they do not."""
-    journal, number, _, tree, output, entry = row
+    journal, number, _, tree, output, entry, id = row
     try:
         body = shop.ledger.get(entry).body
-        if (body["journal"], body["number"], body["root"], canonical(body["output"]).decode()) != (journal, number, tree, output):
+        if (body["journal"], body["number"], body["root"], canonical(body["output"]).decode(), entry) != (journal, number, tree, output, id):
             return None
         said: dict[str, Any] = shop.artifact(shop.ledger.get(entry)).read_json("seal.json")
     except (MofangError, OSError, ValueError, KeyError):  # no such entry, or a file that the check of objects names as well

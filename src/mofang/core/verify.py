@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mofang.core import erased
-from mofang.core.database import Database, is_damage
+from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.journal import Journals
 from mofang.core.kept import note_kept
@@ -22,6 +22,7 @@ from mofang.core.lock import import_fold
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
+PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_IOERR)
 SAID_MOST = 5  # faults of a database's own structure that are named
 
 
@@ -34,9 +35,13 @@ def verify_shop(shop: Shop) -> list[str]:
     from mofang.core.moment import moment
     from mofang.core.seals import verify_seals
 
-    shop.journals.make_tables()
+    def made() -> list[str]:
+        shop.journals.make_tables()
+        return []
+
+    wrong = _look("the journals' tables", made, damaged=False)
     with moment(shop) as seen:
-        wrong = check_books(seen.ledger, seen.control)
+        wrong += check_books(seen.ledger, seen.control)
         damaged = bool(wrong)
         wrong += _look("seals", lambda: verify_seals(shop, seen.control), damaged)
     for what, look in (("what other shops told", verify_foreign), ("erasures", erased.verify_erased), ("files", _objects)):
@@ -67,7 +72,7 @@ def _book(name: str, db: Database, look: Callable[[], list[str]]) -> list[str]:
             wrong += [f"{name}.db is damaged: {' '.join(one.split())}" for one in found if one != "ok"]
         wrong += look()
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        if not is_damage(error) and not wrong:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING:
             raise
         wrong.append(f"{name}.db cannot be read: {_plain(error)}")
     return wrong
@@ -84,9 +89,13 @@ def _look(what: str, look: Callable[[], list[str]], damaged: bool) -> list[str]:
     """Another part; where the books are damaged it may be that it cannot be read at all."""
     try:
         return look()
-    except (sqlite3.DatabaseError, MofangError, ValueError, KeyError, TypeError) as error:
-        if not damaged and not is_damage(error):
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING:
             raise
+        return [f"{what} cannot be read: {_plain(error)}"]
+    except (MofangError, ValueError, KeyError, TypeError, AttributeError):
+        if not damaged:
+            raise  # nothing is known to be wrong: then it is our own mistake
         return [f"{what} cannot be checked: the books are damaged"]
 
 
