@@ -1,8 +1,8 @@
 """The long fault runs: power cuts, kills of servers under load, changed bytes, the books of trade, workers killed for a minute.
 
 make bench-faults; ARGS names parts (`power`, `kills-sqlite`, `kills-postgres`, `bytes`, `accounts`, `workers-sqlite`,
-`workers-postgres`), `--quick` makes all short, `--power 1000 --kills 1000 --seconds 60` are their lengths. The short ones run in `make test-cluster`. Exit status 1 where
-anything acknowledged is lost or doubled, or a worker is not back within five seconds.
+`workers-postgres`), `--quick` makes all short, `--power 1000 --kills 1000 --seconds 60` are their lengths. The short ones run in
+`make test-cluster`. Exit status 1 where anything acknowledged is lost or doubled, or a worker is not back within five seconds.
 """
 
 from __future__ import annotations
@@ -129,27 +129,18 @@ def accounts(examples: int) -> bool:
     """So many lives of the state machine over all of trade; True if the books balanced after every step of each."""
     from hypothesis import HealthCheck, settings
     from hypothesis.stateful import run_state_machine_as_test
-
     from tests.trade.test_proof_accounts import Trade
 
-    began, steps = time.monotonic(), Counter[str]()
-
-    class Counted(Trade):
-        def note(self, *given: Any) -> None:
-            steps["answered"] += 1
-            super().note(*given)
-
-        def the_books_are_what_callers_know(self) -> None:
-            steps["checked"] += 1
-            super().the_books_are_what_callers_know()
-
+    began = time.monotonic()
     chosen = settings(max_examples=examples, stateful_step_count=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     wrong = []
+    Trade.counted.clear()
     try:
-        run_state_machine_as_test(Counted, settings=chosen)
+        run_state_machine_as_test(Trade, settings=chosen)
     except AssertionError as fault:
         wrong = [str(fault)]
-    tell(f"{STEMS['accounts']}  lives {examples}  books compared {steps['checked']} times  requests settled {steps['answered']}  differences "
+    tell(f"{STEMS['accounts']}  lives {examples}  books compared {Trade.counted['compared']} times  outcomes "
+         f"{', '.join(f'{name} {count}' for name, count in sorted(Trade.counted.items()) if name != 'compared')}  differences "
          f"{len(wrong)}  {'ok' if not wrong else 'short'}  {time.monotonic() - began:.0f} s", wrong)
     return not wrong
 
