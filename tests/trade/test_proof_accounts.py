@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 from hypothesis import settings
@@ -74,7 +74,7 @@ class Book:
 
 
 class Trade(RuleBasedStateMachine):
-    counted: Counter[str] = Counter()  # what all lives came to, for the long run in bench/faults.py
+    counted: ClassVar[Counter[str]] = Counter()  # what all lives came to, for the long run in bench/faults.py
 
     @initialize()
     def begin(self) -> None:
