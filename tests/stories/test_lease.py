@@ -22,6 +22,7 @@ from mofang.core.identity import now_us
 from mofang.core.shop import Shop
 from mofang.trade.leases import record as lessee
 from mofang.trade.leases import seller as leasing
+from mofang.trade.leases.copies import find_mark
 from mofang.trade.leases.file import open_lease
 from mofang.trade.leases.licence import DAY_US, Licence, read_signed, signed
 from mofang.trade.leases.record import Record
@@ -401,7 +402,7 @@ def test_a_lease_that_the_data_forbids_or_that_makes_no_sense_is_refused(deal: D
     shop = deal.shop()
     from unittest import mock
 
-    with mock.patch("mofang.trade.leases.seller.forbidding", return_value=["CC-BY-NC-4.0"]):
+    with mock.patch("mofang.trade.leases.copies.forbidding", return_value=["CC-BY-NC-4.0"]):
         assert deal.lease(*asked, "--until", "9d", status=1).code == "lease-forbidden"
     made = shop.act(leasing.lease_new, model="reviews", customer="Book Shop", until="2d", out=str(tmp_path / "v.lease"),
                     marked=False)
@@ -421,12 +422,12 @@ def test_whose_copy_is_it(deal: Deal, sent: Lessee) -> None:
     place = sent.folder / "leaked"
     place.mkdir()
     found.file.unpack(found.key, place)
-    scores = {one["lease"]: one for one in leasing.find_mark(shop, place)}
+    scores = {one["lease"]: one for one in find_mark(shop, place)}
     assert scores[deal.id]["found"] and not scores[other.lease.id]["found"] and abs(scores[other.lease.id]["score"]) < 5
     original = shop.find("reviews").path("graph/model.onnx")
-    assert not any(one["found"] for one in leasing.find_mark(shop, original))
+    assert not any(one["found"] for one in find_mark(shop, original))
     (sent.folder / "torn.onnx").write_bytes(original.read_bytes()[:1000])
-    assert code_of(lambda: leasing.find_mark(shop, sent.folder / "torn.onnx")) == "lease-mark-unreadable"
+    assert code_of(lambda: find_mark(shop, sent.folder / "torn.onnx")) == "lease-mark-unreadable"
     assert deal.seller.type("lease", "find-mark", str(place)).out.count("True") == 1
 
 
@@ -522,7 +523,7 @@ def test_over_http_it_says_when_it_ends_and_then_403(away: Lessee) -> None:
 
 def test_what_a_kill_leaves_behind(away: Lessee, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decrypted files of a process that is gone are removed at the next start; counts that were edited are seen."""
-    from mofang.trade.leases import runner as module
+    from mofang.trade.leases import opening as module
 
     monkeypatch.setattr(module, "MEMORY", away.folder)
     left = away.folder / "mofang-lease-999999999-x"

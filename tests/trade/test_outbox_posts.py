@@ -50,12 +50,15 @@ class Double:
         self.answers: list[int] = []  # statuses to give first; 200 after them
         self.by_key: dict[str, bytes] = {}
         self.found: list[dict[str, str]] = []  # what a search answers
+        self._open = threading.Event()
+        self._open.set()
         double = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 double.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+                double._open.wait(30)
                 status = double.answers.pop(0) if double.answers else 200
                 if status == 0:
                     self.connection.shutdown(socket.SHUT_RDWR)
@@ -89,6 +92,14 @@ class Double:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.place = f"127.0.0.1:{self.server.server_port}"
         self.url = f"http://{self.place}"
+
+    def hold(self) -> None:
+        """Take what comes, and answer nothing until ``let_go``."""
+        self._open.clear()
+
+    def let_go(self) -> None:
+        """Answer again."""
+        self._open.set()
 
 
 @pytest.fixture

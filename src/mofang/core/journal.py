@@ -28,6 +28,11 @@ TABLES_LOCK = 7_302_551  # any number that nothing else locks
 ROWS_AT_ONCE = 64
 PAGE_ROWS = 2000
 SEAL_ROWS = 100_000  # of one seal at most
+SEALED_FORM: dict[str, Any] = {  # of its file: groups small enough that one account's rows are found without reading all
+    "compression": "zstd",
+    "row_group_size": 16_384,
+    "use_dictionary": ["journal", "writer", "owner", "account", "kind"],
+}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from mofang.core.errors import MofangError
 from mofang.core.executor import Executor, executor_named
 from mofang.core.given import with_given
 from mofang.core.identity import Actor, Permit, local_actor, new_id, now_us, permit_roles
-from mofang.core.journal import SEAL_FORMAT, Journals, Row, rows_table
+from mofang.core.journal import SEAL_FORMAT, SEALED_FORM, Journals, Row, rows_table
 from mofang.core.ledger import Entry, Ledger
 from mofang.core.migrate import SETTINGS, bring_up_to_date, newest
 from mofang.core.nearest import nearest
@@ -311,7 +311,7 @@ class Shop:
         parts = []
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             table = Path(scratch) / "rows.parquet"
-            pq.write_table(rows_table(rows), table, compression="zstd")
+            pq.write_table(rows_table(rows), table, **SEALED_FORM)
             parts.append(Part("rows.parquet", "parquet", *self.store.keep(table)))
             about = Path(scratch) / "seal.json"
             about.write_bytes(canonical({"seal": SEAL_FORMAT, "journal": journal, "number": number, "root": tree,

@@ -30,7 +30,8 @@ def shop_offset(shop: Shop) -> str:
 
 def open_books(shop: Shop) -> Database:
     """The database of trade with all its tables, also in a shop that has sold nothing yet."""
-    for journal in ("customers", "keys", "prices", "usage", "invoices", "limits", "charges", "leases", "outbox", "fapiao"):
+    for journal in ("customers", "keys", "prices", "usage", "invoices", "limits", "charges", "leases", "outbox", "fapiao",
+                    "jobs"):
         lock.import_fold(journal)
     shop.journals.make_tables()
     return shop.control

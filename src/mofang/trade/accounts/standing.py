@@ -37,6 +37,7 @@ class Unusual:
     customer: str
     requests: int
     usual: int
+    account: str = ""
 
 
 def standing(shop: Shop, name: str) -> dict[str, Any]:
@@ -159,7 +160,7 @@ def unusual(db: Database, utc_offset: str) -> list[Unusual]:
             and now >= UNUSUAL_REQUESTS
             and now >= UNUSUAL_TIMES * (usual := int(median(counts.values())))
         ):
-            found.append(Unusual(names.get(account, account), now, usual))
+            found.append(Unusual(names.get(account, account), now, usual, account))
     return found
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mofang.core.errors import MofangError
-from mofang.core.merkle import root
+from mofang.core.merkle import leaf_hash
 from mofang.core.money import MINOR_MICROS, PER_UNITS, round_half_even_minor
 from mofang.trade.accounts.terms import Agreed, Subscription
-from mofang.trade.billing.tally import Group, GroupKey
+from mofang.trade.billing.tally import Group, GroupKey, root_of
 from mofang.trade.pricing.plans import UNIT, cost, is_plain, steps_of
 
 MILLION = 1_000_000
@@ -200,7 +200,7 @@ def _use_line(use: Use, basis: Basis) -> dict[str, Any]:
         **({"repeats": use.repeats} if use.repeats else {}),
         "exact_micros": use.exact,
         "amount_micros": round_half_even_minor(use.exact, basis.currency),
-        "merkle_root": root(bytes.fromhex(group.root) for _, _, group in use.seals).hex(),
+        "merkle_root": root_of([leaf_hash(bytes.fromhex(group.root)) for _, _, group in use.seals]).hex(),
         "seals": [
             {
                 "entry": entries[number - 1] if number <= len(entries) else "",

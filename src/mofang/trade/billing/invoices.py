@@ -262,8 +262,8 @@ def read_terms(
     who: dict[str, Any] = {}
     found = Terms(who, {})
     charge_seals = 0
-    told = [sealed.read_json("seal.json") for sealed in terms]
     kept = tallies or Tallies(Path())
+    told = [kept.about(sealed) for sealed in terms]
     sealed_rows = (
         (about["journal"], about["number"], row)
         for sealed, about in zip(terms, told, strict=True)

@@ -3,7 +3,7 @@
 *Answered* is what serving processes wrote down apart from the meter (``scratch/access``), *used* the usage rows, *billed* the
 invoices. Whatever was answered must have been used, once; the daily sums must be the rows' sums; an invoice made again from its
 sealed rows must have the same bytes. A row without an answer is no fault but is told: charged, and perhaps not delivered.
-Reads only; run it every night.
+Reads only; the keeper runs it every night (``keeping/jobs``).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from mofang.core.action import Act, action, turn
 from mofang.core.ancestry import shop_name
-from mofang.core.canonical import canonical, digest_of, sha256, sync_folder
+from mofang.core.canonical import canonical, sha256, sync_folder
 from mofang.core.copying import remove_tree
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
@@ -27,6 +27,7 @@ from mofang.core.signing import check_signature, same_fingerprint, sign
 from mofang.core.strict import strict_json
 from mofang.trade.accounts.keys import keys
 from mofang.trade.accounts.lists import open_books
+from mofang.trade.customs.delivery import lease_key
 from mofang.trade.customs.orders import JOURNAL, Custom, customs, find_custom, give_back
 from mofang.trade.customs.room import ID, room_path, rooms
 
@@ -59,7 +60,7 @@ def custom_delete(act: Act, *, custom: str, why: Annotated[str, Rule(max_length=
     found = find_custom(shop.control, custom)
     if found.state == "deleted":
         return _told(shop, found)
-    with lease_if_free(shop, digest_of(["custom", found.id])) as free:
+    with lease_if_free(shop, lease_key(found.id)) as free:
         if not free:
             raise MofangError("customise-running", name=found.name)
         with turn(act, JOURNAL) as db:

@@ -182,6 +182,10 @@ class Desk:
         picture = self.directory.picture
         return Who(key, customer, *picture.limits_of(key)) if picture.limits else Who(key, customer)
 
+    def resume(self, session: str) -> Who:
+        """Who a browser's session belongs to."""
+        return Who(*self.directory.resume(session))
+
     def enter(self, who: Who) -> Entered:
         """Begin a request under the caller's rates and counts; ``leave`` ends it. Raises what ``Pace.enter`` raises."""
         return self.pace.enter(who.limits) if who.limits else ()
