@@ -60,7 +60,6 @@ def _root(control: Database, journal: str, ranges: dict[str, Any]) -> str:
     sql = "select chain from journal where journal=? and writer=? and seq between ? and ? order by seq"
     try:
         return root(bytes.fromhex(row[0]) for writer, (since, to) in sorted(ranges.items())
-                    replaced = replaced_in(shop.ledger.db)
-    for row in control.rows(sql, (journal, writer, since, to))).hex()
+                    for row in control.rows(sql, (journal, writer, since, to))).hex()
     except ValueError:  # a chain that is no number any more
         return json.dumps(None)
