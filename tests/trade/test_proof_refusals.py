@@ -44,7 +44,7 @@ class Books:
         found: dict[str, Any] = {}
         for name in FILES:
             db = SQLite(self.folder / "shop" / name)
-            found[name] = digests(db)
+            found[name] = {table: told for table, told in digests(db).items() if told[0]}  # a first look may make empty tables
             db.close()
         files = (one for one in (self.folder / "shop").rglob("*") if one.is_file())
         found["files"] = sorted(str(one.relative_to(self.folder)) for one in files

@@ -280,7 +280,8 @@ class Journals:
     def verify(self) -> list[str]:
         """Every broken chain and every folded table that differs from its journal, in words.
 
-        Behind a broken link nothing is folded: what stands there is not what was written, and may be no JSON at all. One pass over all rows in their order, so that the time grows with their number and not with its square.
+        Behind a broken link nothing is folded: what stands there is not what was written, and may be no JSON at all. One pass
+        over all rows in their order, so that the time grows with their number and not with its square.
         """
         wrong: list[str] = []
         heads: dict[tuple[Any, ...], tuple[int, str]] = {}

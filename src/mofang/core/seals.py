@@ -25,7 +25,8 @@ def verify_seals(shop: Shop, control: Database) -> list[str]:
     wrong: list[str] = []
     reach: dict[str, dict[str, int]] = {}
     replaced = replaced_in(shop.ledger.db)
-    for row in control.rows("select journal, number, up_to, root, digest, entry, id from seal where entry<>'' order by journal, number"):
+    sql = "select journal, number, up_to, root, digest, entry, id from seal where entry<>'' order by journal, number"
+    for row in control.rows(sql):
         journal, number = row[0], row[1]
         if row[5] in replaced:  # an erasure wrote its file anew; the erasure's own entry vouches for that
             reach[journal] = json.loads(row[2])
@@ -47,7 +48,8 @@ def _said(shop: Shop, row: tuple[Any, ...]) -> dict[str, Any] | None:
     journal, number, _, tree, output, entry, id = row
     try:
         body = shop.ledger.get(entry).body
-        if (body["journal"], body["number"], body["root"], canonical(body["output"]).decode(), entry) != (journal, number, tree, output, id):
+        in_ledger = (body["journal"], body["number"], body["root"], canonical(body["output"]).decode(), entry)
+        if in_ledger != (journal, number, tree, output, id):
             return None
         said: dict[str, Any] = shop.artifact(shop.ledger.get(entry)).read_json("seal.json")
     except (MofangError, OSError, ValueError, KeyError):  # no such entry, or a file that the check of objects names as well

@@ -53,7 +53,8 @@ def verify_shop(shop: Shop) -> list[str]:
 
 def check_books(ledger: Database, control: Database) -> list[str]:
     """Every chain and every folded table of two databases that are only read; what does not fit, in words."""
-    return _book("ledger", ledger, lambda: Ledger(ledger, make=False).verify()) + _book("meter", control, lambda: _journals(control))
+    wrong = _book("ledger", ledger, lambda: Ledger(ledger, make=False).verify())
+    return wrong + _book("meter", control, lambda: _journals(control))
 
 
 def _journals(control: Database) -> list[str]:
