@@ -10,6 +10,7 @@ import click
 from mofang.cli.context import Context
 from mofang.core.language import say
 from mofang.core.money import format_micros
+from mofang.trade.pricing.named import LINES
 
 
 def list_invoices(context: Context, as_json: bool, as_csv: bool) -> None:
@@ -40,7 +41,7 @@ def show_document(context: Context, document: dict[str, Any], pdf: Path | None, 
         return
     context.say("Invoice {number}  {customer}  {period}", "账单 {number}  {customer}  {period}", period=document["period"]["name"],
                 number=document.get("number") or say("(preview)", "（预览）"), customer=document["customer"]["name"])
-    context.table(rows, words)
+    context.table([{**row, "kind": say(*LINES[row["kind"]])} for row in rows], words)
     for one in document.get("credits", ()):
         context.say("credit note: {reason}  {money}", "冲减：{reason}  {money}", reason=one["reason"],
                     money=format_micros(one["amount_micros"], currency))

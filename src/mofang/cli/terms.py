@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from mofang.cli.context import Context, listing, pass_context
-from mofang.cli.ways import NAMES
 from mofang.core.language import say
+from mofang.trade.pricing.named import WAYS
 
 
 def add_to(customer: click.Group) -> None:
@@ -139,7 +139,7 @@ def _show_books(context: Context, found: dict[str, Any], money: Callable[[int], 
     credited = {"given_back": say("given back", "退还"), "reason": say("reason", "原因")}
     tables: list[tuple[dict[str, str], list[dict[str, Any]]]] = [
         (use, [{**one, "debited": money(one["debited_micros"])} for one in found["use"]]),
-        (charged, [{"charged": money(one["micros"]), "kind": say(one["kind"], NAMES[one["kind"]]), "what": one["what"]}
+        (charged, [{"charged": money(one["micros"]), "kind": say(*WAYS[one["kind"]]), "what": one["what"]}
                    for one in found["charges"]]),
         (bills, [{"invoice": one["invoice"], "total": money(one["total_micros"])} for one in found["invoices"]]),
         (paid, [{"paid": money(one["micros"]), "by": one["way"] or "–", "reference": one["reference"],

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from mofang.cli.context import Context
 from mofang.core.language import say
+from mofang.trade.pricing.named import WAYS
 
 if TYPE_CHECKING:
     from mofang.trade.pricing.ways import Way
-
-NAMES = {"metered": "按量", "subscription": "订阅", "lease": "租约", "customisation": "定制", "solution": "解决方案", "other": "其他"}
 
 
 def table(context: Context, ways: list[Way], *, customers: bool, as_json: bool = False, as_csv: bool = False) -> None:
@@ -39,7 +38,7 @@ def table(context: Context, ways: list[Way], *, customers: bool, as_json: bool =
                 "given_back": money(one.given_back), "serving": money(one.serving), "making": money(one.making),
                 "margin": money(one.margin)}
 
-    rows = [row(one, say(one.way, NAMES[one.way])) for one in ways]
+    rows = [row(one, say(*WAYS[one.way])) for one in ways]
     if len(ways) > 1:
         from mofang.trade.pricing.ways import whole
 

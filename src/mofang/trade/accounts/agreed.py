@@ -90,7 +90,9 @@ def customer_subscribe(
                 if one.last and one.first <= first:  # ended already, which is what the other wording would ask for
                     after = (date.fromisoformat(one.last) + timedelta(days=1)).isoformat()
                     raise MofangError("subscription-until", customer=found.name, model=base, last=one.last, next=after)
-                raise MofangError("subscription-exists", customer=found.name, model=base, first=one.first, last=one.last or "∞")
+                raise MofangError(
+                    "subscription-exists", customer=found.name, model=base, first=one.first, last=one.last or "∞"
+                )
         fee = parse_amount(monthly, found.currency)
         body = {"account": found.id, "model": base, "monthly_micros": fee, "included": included, "first": first, "last": last}
         row = act.record("customers", NewRow("subscribe", body, account=found.id))[0]

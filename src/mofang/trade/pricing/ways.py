@@ -29,9 +29,9 @@ from mofang.trade.billing.issuing import documents
 from mofang.trade.billing.oneoff import oneoffs
 from mofang.trade.customs.orders import customs
 from mofang.trade.pricing.costs import by_model, money_of, serving_cost
+from mofang.trade.pricing.named import WAYS
 
 MILLION = 1_000_000
-WAYS = ("metered", "subscription", "lease", "customisation", "solution", "other")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def by_way(shop: Shop, model: str = "", tick: Callable[[], None] = lambda: None)
     for (_, _, name), one in reader.sums.items():
         earned[name][1] += one.earned
     found = []
-    for (way, account, name), one in sorted(reader.sums.items(), key=lambda item: (WAYS.index(item[0][0]), item[0])):
+    for (way, account, name), one in sorted(reader.sums.items(), key=lambda item: (list(WAYS).index(item[0][0]), item[0])):
         making = lines[name].making if name in lines else 0 if not name else None
         before, of = earned[name]
         part = None if making is None or one.own_making is None else _part(making, before, of, one.earned) + one.own_making
