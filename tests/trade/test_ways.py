@@ -25,6 +25,8 @@ from mofang.trade.pricing.suggest import suggest
 from mofang.trade.pricing.ways import Way, by_way, totals
 from tests.many import make_many
 from tests.stories.terminal import Inside
+from tests.web.consoling import Consoling, member
+from tests.web.test_pages import well_formed
 
 BUYER, MODELS = "Book Shop", ("cancer", "digits", "reviews")
 
@@ -147,6 +149,25 @@ def test_a_suggestion_without_guesses(sold: Inside) -> None:
         assert refusal.value.code == code
     assert sold.type("price", "--suggest", "reviews").out == sold.type("price", "suggest", "reviews").out
     assert "nobody bought" in sold.type("price", "suggest", "titles", "--volume", "1000").out
+
+
+def test_the_page_of_costs_says_the_same(sold: Inside) -> None:
+    """The console's page, in both languages: every way by customer, and under a suggestion those of its model."""
+    shop = shop_of(sold)
+    console = Consoling(shop)
+    try:
+        reader = console.reads(console.entrance.login(member(shop, "林会计", "money"), "test"))
+        for language, words in (("en", ("metered", "subscription", "lease", "solution")), ("zh", ("按量", "订阅", "租约", "解决方案"))):
+            for query in ("by=way", "model=reviews&units=1000000", "model=titles"):
+                status, _, content = console.call("GET", f"/costs?{query}", cookie=reader.cookie, accept_language=language)
+                text = content.decode()
+                assert status == 200, (query, text)
+                well_formed(text)
+                shown = [word for word in words if f"<td>{word}</td>" in text]
+                wanted = {"by=way": words, "model=titles": ()}.get(query, (words[0], words[3]))
+                assert tuple(shown) == wanted, (query, shown)
+    finally:
+        console.stop()
 
 
 def test_the_money_files_of_an_export(sold: Inside, tmp_path: Path) -> None:
