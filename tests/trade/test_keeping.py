@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -66,8 +67,6 @@ def days_ago(number: int) -> str:
 
 
 def events(double: Double) -> list[tuple[str, str]]:
-    import json
-
     return [(told["type"], told["id"]) for told in (json.loads(body) for _, _, body in double.asked)]
 
 
@@ -290,6 +289,25 @@ def test_a_soft_budget_and_unusual_volume_are_told_once(shop: Shop, double: Doub
     codes = [one["code"] for one in Inside(shop.path.parent).type("status", "--json").json["alerts"]]
     assert {"budget-low", "volume-unusual"} <= set(codes)
     assert shop.journals.verify() == []
+
+
+def test_a_budget_that_requests_pass_is_told_by_their_own_commit(shop: Shop, double: Double) -> None:
+    from bench._noop_server import Noop
+
+    from tests.web.serving import Serving
+
+    shop.act(outbox_add, name="hook", url=double.url, allow_private=(double.place,))
+    shop.act(limit_set, customer="tester", budget="5", soft="0.02")
+    serving = Serving(shop, {"noop@1": Noop()})
+    try:
+        for _ in range(4):
+            assert serving.predict((shop.path / "live").read_text()).status == 200
+    finally:
+        serving.stop()
+    assert note_low(shop) == 0, "said already"
+    send_all(shop, post)
+    (told,) = [json.loads(body) for _, _, body in double.asked]
+    assert (told["type"], told["data"]["micros"], told["data"]["soft_micros"]) == ("budget.passed", 20_000, 20_000)
 
 
 def test_what_has_had_its_time_ends(shop: Shop) -> None:

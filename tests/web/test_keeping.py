@@ -90,6 +90,9 @@ def test_killed_in_the_middle_it_is_replaced_and_nothing_is_told_under_a_new_id(
 
 
 def test_it_ends_when_its_server_is_killed(shop: Shop) -> None:
+    with kept(shop.path, False, lambda: None) as ready:  # --no-jobs
+        ready()
+        assert not [one for one in threading.enumerate() if one.name == "keeper"]
     script = ("import sys, time\nfrom pathlib import Path\nfrom mofang.web import keeping\nkeeping.AFTER_S = 0.01\n"
               "made = keeping.KeeperProcess(Path(sys.argv[1]))\nmade.start()\nwhile made.process is None: time.sleep(0.01)\n"
               "print(made.process.pid, flush=True)\ntime.sleep(60)")

@@ -217,10 +217,11 @@ def pending(db: Database, endpoint: Endpoint, most: int = AT_ONCE) -> list[Event
     sql = f"""select journal, kind, journal.id, account, at_us, journal.body, coalesce(tries, 0), coalesce(first_us, 0)
         from journal
         join endpoint on endpoint.name=? left join delivery on delivery.endpoint=endpoint.name and delivery.event=journal.id
-        where ({marks}) and position>after_position and coalesce(done_us, 0)=0 and coalesce(next_us, 0)<=?
-        and coalesce(tries, 0)<?
+        where ({marks}) and position>after_position and coalesce(done_us, 0)=0
+        and (coalesce(next_us, 0)<=? or next_us>?) and coalesce(tries, 0)<?
         order by position limit ?"""
-    params = (endpoint.name, *(part for pair in EVENTS for part in pair), now_us(), TRIES_MOST, most)
+    longest_us = now_us() + (PAUSE_MOST_S + CLAIM_S) * 1_000_000  # a pause beyond it is one from before the clock was set back
+    params = (endpoint.name, *(part for pair in EVENTS for part in pair), now_us(), longest_us, TRIES_MOST, most)
     return [
         Event(id, EVENTS[journal, kind], account, at_us, json.loads(body), int(tries), int(first_us))
         for journal, kind, id, account, at_us, body, tries, first_us in db.rows(sql, params)
