@@ -81,9 +81,26 @@ def test_one_has_the_turn_and_the_next_need_not_wait(shop: Shop) -> None:
     assert other.take() and not one.take()
 
 
-def test_of_a_dead_process_it_is_taken_at_once_and_of_a_silent_machine_after_a_while(shop: Shop) -> None:
+class Ticks:
+    """A clock that only goes forward, by hand."""
+
+    def __init__(self) -> None:
+        self.at_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.at_s
+
+
+@pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> Ticks:
+    made = Ticks()
+    monkeypatch.setattr(turns, "time", made)
+    return made
+
+
+def test_of_a_dead_process_it_is_taken_at_once_and_of_a_silent_machine_after_a_while(shop: Shop, ticks: Ticks) -> None:
     db = ledger(shop)
-    turn = Turn(db, patience_s=0.2)
+    turn = Turn(db, patience_s=45)
     with db.transaction():
         db.run("insert into lease values(?,?,?)", (turns.KEY, f"holder_x {here()} 999999999", now_us() + 10**12))
     assert turn.take(), "that process is gone"
@@ -91,26 +108,27 @@ def test_of_a_dead_process_it_is_taken_at_once_and_of_a_silent_machine_after_a_w
     with db.transaction():
         db.run("insert into lease values(?,?,?)", (turns.KEY, "holder_y elsewhere 1", now_us() + 10**15))
     assert not turn.take(), "of another machine nobody here can tell"
-    time.sleep(0.1)
+    ticks.at_s += 40
     with db.transaction():
         db.run("update lease set until_us=until_us+1 where key=?", (turns.KEY,))  # it lives
     assert not turn.take()
-    time.sleep(0.15)
+    ticks.at_s += 44
     assert not turn.take(), "since then it has not stood still for long enough"
-    time.sleep(0.1)
+    ticks.at_s += 2
     assert turn.take(), "its row stands still, however far in the future it says that it ends"
 
 
-def test_who_wakes_up_finds_the_turn_gone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "RENEW_S", 0.0)
-    stopped, other = Turn(ledger(shop)), Turn(ledger(shop), patience_s=0.05)
+def test_who_wakes_up_finds_the_turn_gone(shop: Shop, ticks: Ticks, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped, other = Turn(ledger(shop)), Turn(ledger(shop))
     assert stopped.take() and not other.take()
-    time.sleep(0.1)
+    ticks.at_s += 9
+    assert stopped.take(), "renewed every ten seconds: nothing is written more often"
+    ticks.at_s += 37
     assert other.take() and not stopped.take()
     at = now_us() - 365 * DAY_US
     monkeypatch.setattr(turns, "now_us", lambda: at)
-    for _ in range(3):
-        time.sleep(0.03)
+    for _ in range(8):
+        ticks.at_s += 11
         assert other.take() and not stopped.take(), "a clock set back by a year takes the turn from nobody"
 
 

@@ -66,15 +66,15 @@ class Keeper:
         self.hung: Job | None = None
         self._had = False
         self._place, self._looked_s, self._shown_s = 0, 0.0, 0.0
-        self._complained = ""
+        self._complained: dict[str, str] = {}
 
     def run(self, ended: threading.Event) -> int:
         """Keep the shop until ``ended``; 0, or ``HANGS`` where a job does."""
         while not ended.is_set() and self.hung is None:
             fault = attempt(self.step)
-            self._complain(fault)
+            self._complain("keeper", fault)
             if fault is not None and not ended.wait(RETRY_S):
-                self._complain(attempt(self._reopen))
+                attempt(self._reopen)
             ended.wait(self.tick_s)
         return self.close()
 
@@ -98,7 +98,7 @@ class Keeper:
         """What is to be done at this moment: called every second."""
         if time.monotonic() > self._shown_s + SHOW_S:
             self._shown_s = time.monotonic()
-            self._complain(attempt(partial(self.show, self.shop)))
+            self._complain("figures", attempt(partial(self.show, self.shop)))
         for slot in self.slots:
             self._collect(slot)
         if not self.turn.take():
@@ -165,8 +165,8 @@ class Keeper:
     def _perform(self, slot: Slot) -> None:
         """One run, on a thread of its own."""
         fault = attempt(partial(self._whole, slot))
-        slot.said = _code(fault) if fault is not None else slot.said or ""
-        self._complain(fault)
+        slot.said = _code(fault) if fault is not None else ""
+        self._complain(slot.job.name, fault)
 
     def _whole(self, slot: Slot) -> None:
         """One run with its traces; what is told over the outbox while it runs is looked for again afterwards."""
@@ -204,12 +204,13 @@ class Keeper:
         log.error("%s has run for %.0f s and is given up", slot.job.name, time.monotonic() - slot.began_s)
         attempt(partial(end, self.shop.control, slot.job.name, now_us(), "job-hangs"))
 
-    def _complain(self, fault: Exception | None) -> None:
-        """Say once what is wrong, not every second."""
+    def _complain(self, where: str, fault: Exception | None) -> None:
+        """Say once what is wrong, not every second, and that it is over."""
         said = f"{type(fault).__name__}: {fault}" if fault is not None else ""
-        if said and said != self._complained:
-            log.warning("%s", said)
-        self._complained = said or self._complained
+        before = self._complained.get(where, "")
+        self._complained[where] = said
+        if said != before:
+            log.warning("%s: %s", where, said or "it works again")
 
 
 def _keep(slot: Slot, shop: Shop) -> None:
