@@ -125,13 +125,14 @@ class Books:
             notes = sum(micros for _, micros in claim.fixed.get("notes", ()))
             exact = claim.total_micros + notes if claim.exact_micros is None else claim.exact_micros
             billed[claim.account] = billed.get(claim.account, 0) + exact
-        self.open = {account: max(0, round_half_even_minor(balance.debited - billed.get(account, 0), shop.currency))
-                     for account, balance in self.balances.items()}
+        used = {account: balance.debited + balance.charged for account, balance in self.balances.items()}
+        self.open = {account: max(0, round_half_even_minor(micros - billed.get(account, 0), shop.currency))
+                     for account, micros in used.items()}
 
     @property
     def owed(self) -> int:
-        """What was used and neither paid in advance nor given back, of all customers."""
-        return sum(round_half_even_minor(max(0, balance.debited - balance.topped_up), self.shop.currency)
+        """What was used or charged and neither paid in advance nor given back, of all customers."""
+        return sum(round_half_even_minor(max(0, -balance.left), self.shop.currency)
                    for balance in self.balances.values())
 
     @property
