@@ -396,6 +396,27 @@ def test_an_endpoint_that_drips_is_left_and_keeps_no_other_waiting(shop: Shop, d
     assert sorted((one.endpoint, one.ok, one.said) for one in sent) == [("a-drips", False, "answer-too-slow"), ("b-takes", True, "ok")]
 
 
+def test_an_endpoint_that_takes_long_goes_on_beside_the_next_passes(shop: Shop, double: Double) -> None:
+    """As a bill of very many lines does at Stripe."""
+    slow = Double()
+    slow.hold()
+    shop.act(outbox_add, name="a-slow", url=slow.url, allow_private=(slow.place,))
+    shop.act(outbox_add, name="b-quick", url=double.url, allow_private=(double.place,))
+    under_way: dict[str, threading.Thread] = {}
+    for number in range(3):
+        shop.act(pay, customer="tester", amount="5", reference=str(number))
+        sending.send_beside(shop, post, under_way, patience_s=0.1)
+        assert eventually(lambda number=number: len(double.asked) == number + 1, 20)
+        under_way["b-quick"].join(20)
+    assert len(slow.asked) == 1 and under_way["a-slow"].is_alive(), "it is asked once, and left alone"
+    slow.let_go()
+    under_way["a-slow"].join(20)
+    assert [(one.endpoint, one.ok) for one in sending.send_beside(shop, post, under_way)] == [("a-slow", True)] * 2
+    assert sending.send_beside(shop, post, under_way) == [] and len(slow.asked) == len(double.asked) == 3
+    slow.server.shutdown()
+    slow.server.server_close()
+
+
 def test_a_fault_nobody_foresaw_is_written_down_and_tried_again(shop: Shop, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.act(outbox_add, name="hook", url=double.url, allow_private=(double.place,))
     shop.act(pay, customer="tester", amount="5", reference="one")
