@@ -187,10 +187,13 @@ def keeping(shop: Shop, *fakes: Fake) -> tuple[Keeper, threading.Event, threadin
 
 
 def test_a_job_that_fails_or_hangs_stops_no_other(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    good, bad, full, slow = Fake("good"), Fake("bad"), Fake("full"), Fake("slow", most_s=1.0)
+    good, bad, full, slow = Fake("good"), Fake("bad"), Fake("full"), Fake("slow")
     bad.fault, full.fault = MofangError("host-unknown", host="x"), OSError(28, "No space left on device")
     slow.open.clear()
-    _, _, thread, status = keeping(shop, bad, slow, full, good)
+    made, _, thread, status = keeping(shop, bad, slow, full, good)
+    assert eventually(lambda: good.runs > 2 and past(shop.control).get("full", Past("")).said == "disk-full", 30)
+    assert eventually(lambda: past(shop.control).get("bad", Past("")).said == "host-unknown" and slow.runs == 1, 30)
+    next(one for one in made.slots if one.job is slow.job).began_s -= 61  # its minute is over
     thread.join(30)
     assert status == [HANGS], "the process ends, since a thread cannot be stopped"
     assert good.runs > 1 and (bad.runs, full.runs, slow.runs) == (1, 1, 1), "what failed waits for a minute"

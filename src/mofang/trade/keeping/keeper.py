@@ -88,7 +88,10 @@ class Keeper:
             self._begin(slot)
         for slot in due:
             assert slot.thread is not None
-            slot.thread.join(slot.job.most_s)
+            until_s = slot.began_s + slot.job.most_s
+            while slot.thread.is_alive() and time.monotonic() < until_s:
+                slot.thread.join(min(RETRY_S, max(0.0, until_s - time.monotonic())))
+                self._complain("keeper", attempt(self._renew))  # it goes on being this one's
             if slot.thread.is_alive():
                 self._hangs(slot)
         self.close()
@@ -115,7 +118,7 @@ class Keeper:
         """Let what is under way end, for a moment, and give the turn back."""
         until_s = time.monotonic() + ENDS_S
         for slot in self.slots:
-            if slot.thread is not None and self.hung is None:
+            if slot.thread is not None and slot.job is not self.hung:
                 slot.thread.join(max(0.0, until_s - time.monotonic()))
                 self._collect(slot)
         attempt(self.turn.let_go)
@@ -129,6 +132,9 @@ class Keeper:
         self.turn.db = self.shop.ledger.db.again()
         for one in (held, old.control, old.ledger.db):
             attempt(one.close)
+
+    def _renew(self) -> None:
+        self.turn.take()
 
     def _resume(self) -> None:
         """The turn has come: what was due and what failed stands in the table."""
