@@ -81,7 +81,7 @@ def serve_many(shop: Shop, names: Sequence[str], workers: int, host: str = "127.
     try:
         with kept(shop.path, jobs, ready) as begun:
             return supervise(bound, workers, command, tls=certificate is not None, ready=lambda: begun(address, **also),
-                             admin=admin, buried=buried)
+                             admin=admin, buried=buried, reloaded=begun.renew)
     finally:
         figures.clear()
         if grpc is not None:

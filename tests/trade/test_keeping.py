@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -66,8 +67,6 @@ def days_ago(number: int) -> str:
 
 
 def events(double: Double) -> list[tuple[str, str]]:
-    import json
-
     return [(told["type"], told["id"]) for told in (json.loads(body) for _, _, body in double.asked)]
 
 
@@ -82,9 +81,26 @@ def test_one_has_the_turn_and_the_next_need_not_wait(shop: Shop) -> None:
     assert other.take() and not one.take()
 
 
-def test_of_a_dead_process_it_is_taken_at_once_and_of_a_silent_machine_after_a_while(shop: Shop) -> None:
+class Ticks:
+    """A clock that only goes forward, by hand."""
+
+    def __init__(self) -> None:
+        self.at_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.at_s
+
+
+@pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> Ticks:
+    made = Ticks()
+    monkeypatch.setattr(turns, "time", made)
+    return made
+
+
+def test_of_a_dead_process_it_is_taken_at_once_and_of_a_silent_machine_after_a_while(shop: Shop, ticks: Ticks) -> None:
     db = ledger(shop)
-    turn = Turn(db, patience_s=0.2)
+    turn = Turn(db, patience_s=45)
     with db.transaction():
         db.run("insert into lease values(?,?,?)", (turns.KEY, f"holder_x {here()} 999999999", now_us() + 10**12))
     assert turn.take(), "that process is gone"
@@ -92,26 +108,27 @@ def test_of_a_dead_process_it_is_taken_at_once_and_of_a_silent_machine_after_a_w
     with db.transaction():
         db.run("insert into lease values(?,?,?)", (turns.KEY, "holder_y elsewhere 1", now_us() + 10**15))
     assert not turn.take(), "of another machine nobody here can tell"
-    time.sleep(0.1)
+    ticks.at_s += 40
     with db.transaction():
         db.run("update lease set until_us=until_us+1 where key=?", (turns.KEY,))  # it lives
     assert not turn.take()
-    time.sleep(0.15)
+    ticks.at_s += 44
     assert not turn.take(), "since then it has not stood still for long enough"
-    time.sleep(0.1)
+    ticks.at_s += 2
     assert turn.take(), "its row stands still, however far in the future it says that it ends"
 
 
-def test_who_wakes_up_finds_the_turn_gone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "RENEW_S", 0.0)
-    stopped, other = Turn(ledger(shop)), Turn(ledger(shop), patience_s=0.05)
+def test_who_wakes_up_finds_the_turn_gone(shop: Shop, ticks: Ticks, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped, other = Turn(ledger(shop)), Turn(ledger(shop))
     assert stopped.take() and not other.take()
-    time.sleep(0.1)
+    ticks.at_s += 9
+    assert stopped.take(), "renewed every ten seconds: nothing is written more often"
+    ticks.at_s += 37
     assert other.take() and not stopped.take()
     at = now_us() - 365 * DAY_US
     monkeypatch.setattr(turns, "now_us", lambda: at)
-    for _ in range(3):
-        time.sleep(0.03)
+    for _ in range(8):
+        ticks.at_s += 11
         assert other.take() and not stopped.take(), "a clock set back by a year takes the turn from nobody"
 
 
@@ -170,17 +187,20 @@ def keeping(shop: Shop, *fakes: Fake) -> tuple[Keeper, threading.Event, threadin
 
 
 def test_a_job_that_fails_or_hangs_stops_no_other(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    good, bad, full, slow = Fake("good"), Fake("bad"), Fake("full"), Fake("slow", most_s=1.0)
+    good, bad, full, slow = Fake("good"), Fake("bad"), Fake("full"), Fake("slow")
     bad.fault, full.fault = MofangError("host-unknown", host="x"), OSError(28, "No space left on device")
     slow.open.clear()
-    _, _, thread, status = keeping(shop, bad, slow, full, good)
+    made, _, thread, status = keeping(shop, bad, slow, full, good)
+    assert eventually(lambda: good.runs > 2 and past(shop.control).get("full", Past("")).said == "disk-full", 30)
+    assert eventually(lambda: past(shop.control).get("bad", Past("")).said == "host-unknown" and slow.runs == 1, 30)
+    next(one for one in made.slots if one.job is slow.job).began_s -= 61  # its minute is over
     thread.join(30)
     assert status == [HANGS], "the process ends, since a thread cannot be stopped"
-    assert good.runs > 3 and (bad.runs, full.runs, slow.runs) == (1, 1, 1), "what failed waits for a minute"
+    assert good.runs > 1 and (bad.runs, full.runs, slow.runs) == (1, 1, 1), "what failed waits for a minute"
     told = past(shop.control)
     assert (told["good"].fails, told["good"].done, told["good"].found) == (0, 2, 1) and told["good"].ok_us
     assert [(told[one].fails, told[one].said) for one in ("bad", "full", "slow")] == [(1, "host-unknown"), (1, "disk-full"), (1, "job-hangs")]
-    again = Fake("slow", most_s=1.0), Fake("good")
+    again = Fake("slow"), Fake("good")
     _, ended, thread, status = keeping(shop, *again)
     assert eventually(lambda: again[1].runs > 2, 20) and again[0].runs == 0, "in the next one it waits, the others go on"
     monkeypatch.setattr(jobs, "MINUTE_S", 0.01)
@@ -292,6 +312,25 @@ def test_a_soft_budget_and_unusual_volume_are_told_once(shop: Shop, double: Doub
     assert shop.journals.verify() == []
 
 
+def test_a_budget_that_requests_pass_is_told_by_their_own_commit(shop: Shop, double: Double) -> None:
+    from bench._noop_server import Noop
+
+    from tests.web.serving import Serving
+
+    shop.act(outbox_add, name="hook", url=double.url, allow_private=(double.place,))
+    shop.act(limit_set, customer="tester", budget="5", soft="0.02")
+    serving = Serving(shop, {"noop@1": Noop()})
+    try:
+        for _ in range(4):
+            assert serving.predict((shop.path / "live").read_text()).status == 200
+    finally:
+        serving.stop()
+    assert note_low(shop) == 0, "said already"
+    send_all(shop, post)
+    (told,) = [json.loads(body) for _, _, body in double.asked]
+    assert (told["type"], told["data"]["micros"], told["data"]["soft_micros"]) == ("budget.passed", 20_000, 20_000)
+
+
 def test_what_has_had_its_time_ends(shop: Shop) -> None:
     """A killed server's allotment, an answer for retries, money to be used by a day: without any server."""
     who = find_customer(shop.control, "tester")
@@ -358,6 +397,27 @@ def test_an_endpoint_that_drips_is_left_and_keeps_no_other_waiting(shop: Shop, d
     drip.socket.close()
     assert time.monotonic() - began_s < 10
     assert sorted((one.endpoint, one.ok, one.said) for one in sent) == [("a-drips", False, "answer-too-slow"), ("b-takes", True, "ok")]
+
+
+def test_an_endpoint_that_takes_long_goes_on_beside_the_next_passes(shop: Shop, double: Double) -> None:
+    """As a bill of very many lines does at Stripe."""
+    slow = Double()
+    slow.hold()
+    shop.act(outbox_add, name="a-slow", url=slow.url, allow_private=(slow.place,))
+    shop.act(outbox_add, name="b-quick", url=double.url, allow_private=(double.place,))
+    under_way: dict[str, threading.Thread] = {}
+    for number in range(3):
+        shop.act(pay, customer="tester", amount="5", reference=str(number))
+        sending.send_beside(shop, post, under_way, patience_s=0.1)
+        assert eventually(lambda number=number: len(double.asked) == number + 1, 20)
+        under_way["b-quick"].join(20)
+    assert len(slow.asked) == 1 and under_way["a-slow"].is_alive(), "it is asked once, and left alone"
+    slow.let_go()
+    under_way["a-slow"].join(20)
+    assert [(one.endpoint, one.ok) for one in sending.send_beside(shop, post, under_way)] == [("a-slow", True)] * 2
+    assert sending.send_beside(shop, post, under_way) == [] and len(slow.asked) == len(double.asked) == 3
+    slow.server.shutdown()
+    slow.server.server_close()
 
 
 def test_a_fault_nobody_foresaw_is_written_down_and_tried_again(shop: Shop, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,6 +175,15 @@ def test_after_a_kill_it_is_told_again(books: Desk, double: Double, monkeypatch:
     assert len({headers["webhook-id"] for _, headers, _ in double.asked}) == 1 and len(double.asked) == 2
 
 
+def test_a_clock_set_back_puts_nothing_off_for_as_long(books: Desk, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    told(books.shop, double)
+    books.shop.act(pay, customer=NAME, amount="5", reference="a")
+    double.answers = [500]
+    assert [one.ok for one in send_all(books.shop, post)] == [False] and send_all(books.shop, post) == []
+    later(monkeypatch, -86_400)
+    assert [one.ok for one in send_all(books.shop, post)] == [True] and send_all(books.shop, post) == []
+
+
 def test_what_was_told_long_ago_is_looked_at_no_more(books: Desk, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = books.shop
     made = told(shop, double)

@@ -110,7 +110,7 @@ def test_in_parts_on_the_disk_it_finds_the_same(used: tuple[Shop, Serving, str],
     monkeypatch.setattr("mofang.trade.billing.reconcile.NAMED_MOST", 1)
     few = reconcile(shop)
     assert len(few.missing) == 1 and few.more == 2 and few.wrong == whole.wrong
-    assert not list((shop.path / "scratch").glob("reconcile-*")), "nothing is left of it"
+    assert not list((shop.path / "scratch").glob("*/reconcile-*")), "nothing is left of it"
 
 
 def test_answers_that_are_given_meanwhile_are_no_difference(used: tuple[Shop, Serving, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_bytes_that_a_dying_worker_has_read_are_answered_for(start: Start, loop:
     running.settled()
     before_s = time.monotonic()
     answer = ask(caller, "/die")
-    assert answer.status == 503 and b"worker-lost" in answer.read() and time.monotonic() - before_s < 5
+    assert answer.status == 503 and b"worker-lost" in answer.read() and time.monotonic() - before_s < 9
     caller.close()
     running.gone(first)
     # and what it had not read goes on in another: stopped, asked, killed
@@ -89,8 +89,9 @@ def test_bytes_that_a_dying_worker_has_read_are_answered_for(start: Start, loop:
     caller.close()
 
 
-def test_a_refusal_reaches_who_still_sends(start: Start) -> None:
+def test_a_refusal_reaches_who_still_sends(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closed over what still came, the connection was reset and the refusal lost on its way."""
+    monkeypatch.setattr("mofang.web.supervisor.LINGER_S", 5.0)
     running = start("asyncio")
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as caller:
         caller.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 6000000\r\n\r\n" + b"a" * 100_000)

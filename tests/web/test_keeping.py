@@ -46,14 +46,7 @@ def beside(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeeperProces
     with kept(shop.path, True, said.append) as ready:
         ready("here")
         assert said == ["here"]
-        yield _the_one()
-
-
-def _the_one() -> KeeperProcess:
-    threads = [one for one in threading.enumerate() if one.name == "keeper"]
-    assert len(threads) == 1
-    made: KeeperProcess = threads[0]._target.__self__  # type: ignore[attr-defined]
-    return made
+        yield ready.keeper
 
 
 def test_killed_in_the_middle_it_is_replaced_and_nothing_is_told_under_a_new_id(
@@ -83,6 +76,11 @@ def test_killed_in_the_middle_it_is_replaced_and_nothing_is_told_under_a_new_id(
     assert sorted(by_reference) == ["one", "three", "two"] and all(len(ids) == 1 for ids in by_reference.values())
     assert [len([1 for _, _, body in double.asked if json.loads(body)["data"]["reference"] == name]) for name in ("one", "two", "three")] == [
         1, 2, 1]
+    before = beside.process
+    assert before is not None
+    monkeypatch.setattr(keeping, "PAUSE_MOST_S", 0.01)
+    beside.renew()  # as at a reload
+    assert eventually(lambda: beside.process is not before, 30) and before.returncode == 0
     running = beside.process
     assert running is not None
     beside.stop()
@@ -90,6 +88,9 @@ def test_killed_in_the_middle_it_is_replaced_and_nothing_is_told_under_a_new_id(
 
 
 def test_it_ends_when_its_server_is_killed(shop: Shop) -> None:
+    with kept(shop.path, False, lambda: None) as ready:  # --no-jobs
+        ready()
+        assert not [one for one in threading.enumerate() if one.name == "keeper"]
     script = ("import sys, time\nfrom pathlib import Path\nfrom mofang.web import keeping\nkeeping.AFTER_S = 0.01\n"
               "made = keeping.KeeperProcess(Path(sys.argv[1]))\nmade.start()\nwhile made.process is None: time.sleep(0.01)\n"
               "print(made.process.pid, flush=True)\ntime.sleep(60)")

@@ -56,6 +56,14 @@ class KeeperProcess:
             running.kill()
             running.wait()
 
+    def renew(self) -> None:
+        """Let the one that runs end, so that the next one begins with the code that is installed now; returns at once."""
+        with self._lock:
+            running = self.process
+        if running is not None and running.stdin is not None:
+            with suppress(OSError):
+                running.stdin.close()
+
     def _keep(self) -> None:
         pause_s = AFTER_S
         while not self._ended.wait(pause_s):
@@ -69,18 +77,28 @@ class KeeperProcess:
             pause_s = 1.0 if time.monotonic() > began_s + LIVED_S else min(PAUSE_MOST_S, pause_s * 2)
 
 
+class Beside:
+    """A server's ``ready``, which also starts the keeper; ``renew`` is for when the server's own processes are replaced."""
+
+    def __init__(self, keeper: KeeperProcess, wanted: bool, ready: Callable[..., None]) -> None:
+        self.keeper, self.wanted, self.ready = keeper, wanted, ready
+
+    def __call__(self, *given: Any, **more: Any) -> None:
+        self.ready(*given, **more)
+        if self.wanted:
+            self.keeper.start()
+
+    def renew(self) -> None:
+        """Replace the keeper."""
+        self.keeper.renew()
+
+
 @contextmanager
-def kept(shop: Path, wanted: bool, ready: Callable[..., None]) -> Iterator[Callable[..., None]]:
+def kept(shop: Path, wanted: bool, ready: Callable[..., None]) -> Iterator[Beside]:
     """While the block lasts a keeper runs beside it, from when what it yields, the server's ``ready``, is called."""
     keeper = KeeperProcess(shop)
-
-    def begun(*given: Any, **more: Any) -> None:
-        ready(*given, **more)
-        if wanted:
-            keeper.start()
-
     try:
-        yield begun
+        yield Beside(keeper, wanted, ready)
     finally:
         keeper.stop()
 

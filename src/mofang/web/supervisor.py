@@ -60,15 +60,15 @@ class Supervisor:
     """Keeps ``count`` workers. ``command`` makes a worker's command line from the numbers of its channel and the board.
 
     ``admin`` is a second listener, whose connections are handed over alike and speak no TLS. ``buried`` is told the number of
-    each process that has ended.
+    each process that has ended, ``reloaded`` is called at SIGHUP.
     """
 
     def __init__(self, listener: socket.socket, count: int, command: Callable[[int, int], Sequence[str]], *,
                  tls: bool = False, ready: Callable[[], None] = lambda: None, admin: socket.socket | None = None,
-                 buried: Callable[[int], None] = lambda pid: None) -> None:
+                 buried: Callable[[int], None] = lambda pid: None, reloaded: Callable[[], None] = lambda: None) -> None:
         self.listener, self.count, self.command, self.tls, self.ready = listener, count, command, tls, ready
         self.listeners = [listener, *([admin] if admin is not None else [])]
-        self.buried = buried
+        self.buried, self.reloaded = buried, reloaded
         self.selector = selectors.DefaultSelector()
         self.board_file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the supervisor
         self.board_file.truncate(SLOTS)
@@ -124,6 +124,7 @@ class Supervisor:
                 self._stop()
             elif number == signal.SIGHUP and not self.stopping:
                 self.to_replace += [one for one in self.children if one not in self.to_replace and not one.drains_s]
+                self.reloaded()
 
     # Workers
 

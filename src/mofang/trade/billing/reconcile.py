@@ -20,9 +20,11 @@ from zlib import crc32
 import orjson
 
 from mofang.core.clock import day_of
+from mofang.core.copying import remove_tree
 from mofang.core.database import Database
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
+from mofang.core.unlocked import unlocked_folder
 from mofang.trade.accounts.lists import open_books, shop_offset
 from mofang.trade.billing.balance import rows_in
 from mofang.trade.billing.claims import invoices_of
@@ -82,7 +84,7 @@ def reconcile(shop: Shop, days: int = 2) -> Differences:
     end_us = now_us()
     found = Differences(end_us - days * DAY_US)
     logs = _logs(shop.path / "scratch" / "access", found.from_us)
-    with _Heap(shop.path / "scratch", sum(path.stat().st_size for path in logs) // LINE_BYTES) as heap:
+    with _Heap(shop.path, sum(path.stat().st_size for path in logs) // LINE_BYTES) as heap:
         first_us = _read_answers(logs, heap, found)
         from_day = day_of(found.from_us + DAY_US, shop_offset(shop))
         mark, kept = _kept_sums(db, from_day)
@@ -105,37 +107,39 @@ def reconcile(shop: Shop, days: int = 2) -> Differences:
 
 
 class _Heap:
-    """The ids of requests, answered and used, in parts that fit into memory: in files by their digest, where there are many."""
+    """The ids of requests, answered and used, in parts that fit into memory: in files by their digest, where there are many.
 
-    def __init__(self, folder: Path, expected: int) -> None:
+    The files lie in this process's own folder of the shop, which is removed even after a kill (``core/unlocked``).
+    """
+
+    def __init__(self, shop: Path, expected: int) -> None:
         self.parts = 1 + expected // PART_IDS
-        self._folder = folder
+        self._place = Path(tempfile.mkdtemp(prefix="reconcile-", dir=unlocked_folder(shop))) if self.parts > 1 else None
         self._lists: dict[tuple[str, int], list[str]] = defaultdict(list)
         self._held = 0
 
     def __enter__(self) -> _Heap:
-        self._folder.mkdir(exist_ok=True)
-        self._place = tempfile.TemporaryDirectory(prefix="reconcile-", dir=self._folder)
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._place.cleanup()
+        if self._place is not None:
+            remove_tree(self._place)
 
     def put(self, which: str, id: str, marked: bool = False) -> None:
         """Keep an id of one kind, with a mark or without."""
         self._lists[which, crc32(id.encode()) % self.parts].append(f"{int(marked)}{id}")
         self._held += 1
-        if self.parts > 1 and self._held >= HELD_MOST:
+        if self._place is not None and self._held >= HELD_MOST:
             for (name, part), ids in self._lists.items():
-                with (Path(self._place.name) / f"{name}-{part}").open("a", encoding="utf-8") as file:
+                with (self._place / f"{name}-{part}").open("a", encoding="utf-8") as file:
                     file.writelines(f"{one}\n" for one in ids)
             self._lists.clear()
             self._held = 0
 
     def get(self, which: str, part: int) -> Iterator[tuple[str, bool]]:
         """The ids of one kind in one part, in the order in which they came, each with its mark."""
-        path = Path(self._place.name) / f"{which}-{part}"
-        if path.exists():
+        path = self._place / f"{which}-{part}" if self._place is not None else None
+        if path is not None and path.exists():
             with path.open(encoding="utf-8") as file:
                 for line in file:
                     yield line[1:-1], line[0] == "1"

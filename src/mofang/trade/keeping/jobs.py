@@ -6,6 +6,7 @@ what it raises is its failure, after which it is tried again, later and later.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ NIGHT = timedelta(hours=3, minutes=30)  # on the shop's clock
 DAYS_MOST = 31
 PAUSE_MOST_S = 3600.0
 PIECE, PAUSE_S = 200, 0.02  # rows that one transaction deletes, and the time between two: servers wait for neither
+
+
+TELLING: dict[str, dict[str, threading.Thread]] = {}  # of each shop: endpoints that are still being told
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,9 @@ class Job:
 def tell(shop: Shop) -> Done:
     """Tell webhooks and Stripe what they have not been told."""
     from mofang.trade.telling.posting import post
-    from mofang.trade.telling.sending import send_all
+    from mofang.trade.telling.sending import send_beside
 
-    outcomes = send_all(shop, post)
+    outcomes = send_beside(shop, post, TELLING.setdefault(str(shop.path), {}))
     return Done(len(outcomes), sum(not one.ok for one in outcomes))
 
 

@@ -66,15 +66,15 @@ class Keeper:
         self.hung: Job | None = None
         self._had = False
         self._place, self._looked_s, self._shown_s = 0, 0.0, 0.0
-        self._complained = ""
+        self._complained: dict[str, str] = {}
 
     def run(self, ended: threading.Event) -> int:
         """Keep the shop until ``ended``; 0, or ``HANGS`` where a job does."""
         while not ended.is_set() and self.hung is None:
             fault = attempt(self.step)
-            self._complain(fault)
+            self._complain("keeper", fault)
             if fault is not None and not ended.wait(RETRY_S):
-                self._complain(attempt(self._reopen))
+                attempt(self._reopen)
             ended.wait(self.tick_s)
         return self.close()
 
@@ -88,7 +88,10 @@ class Keeper:
             self._begin(slot)
         for slot in due:
             assert slot.thread is not None
-            slot.thread.join(slot.job.most_s)
+            until_s = slot.began_s + slot.job.most_s
+            while slot.thread.is_alive() and time.monotonic() < until_s:
+                slot.thread.join(min(RETRY_S, max(0.0, until_s - time.monotonic())))
+                self._complain("keeper", attempt(self._renew))  # it goes on being this one's
             if slot.thread.is_alive():
                 self._hangs(slot)
         self.close()
@@ -98,7 +101,7 @@ class Keeper:
         """What is to be done at this moment: called every second."""
         if time.monotonic() > self._shown_s + SHOW_S:
             self._shown_s = time.monotonic()
-            self._complain(attempt(partial(self.show, self.shop)))
+            self._complain("figures", attempt(partial(self.show, self.shop)))
         for slot in self.slots:
             self._collect(slot)
         if not self.turn.take():
@@ -115,7 +118,7 @@ class Keeper:
         """Let what is under way end, for a moment, and give the turn back."""
         until_s = time.monotonic() + ENDS_S
         for slot in self.slots:
-            if slot.thread is not None and self.hung is None:
+            if slot.thread is not None and slot.job is not self.hung:
                 slot.thread.join(max(0.0, until_s - time.monotonic()))
                 self._collect(slot)
         attempt(self.turn.let_go)
@@ -129,6 +132,9 @@ class Keeper:
         self.turn.db = self.shop.ledger.db.again()
         for one in (held, old.control, old.ledger.db):
             attempt(one.close)
+
+    def _renew(self) -> None:
+        self.turn.take()
 
     def _resume(self) -> None:
         """The turn has come: what was due and what failed stands in the table."""
@@ -165,8 +171,8 @@ class Keeper:
     def _perform(self, slot: Slot) -> None:
         """One run, on a thread of its own."""
         fault = attempt(partial(self._whole, slot))
-        slot.said = _code(fault) if fault is not None else slot.said or ""
-        self._complain(fault)
+        slot.said = _code(fault) if fault is not None else ""
+        self._complain(slot.job.name, fault)
 
     def _whole(self, slot: Slot) -> None:
         """One run with its traces; what is told over the outbox while it runs is looked for again afterwards."""
@@ -204,12 +210,13 @@ class Keeper:
         log.error("%s has run for %.0f s and is given up", slot.job.name, time.monotonic() - slot.began_s)
         attempt(partial(end, self.shop.control, slot.job.name, now_us(), "job-hangs"))
 
-    def _complain(self, fault: Exception | None) -> None:
-        """Say once what is wrong, not every second."""
+    def _complain(self, where: str, fault: Exception | None) -> None:
+        """Say once what is wrong, not every second, and that it is over."""
         said = f"{type(fault).__name__}: {fault}" if fault is not None else ""
-        if said and said != self._complained:
-            log.warning("%s", said)
-        self._complained = said or self._complained
+        before = self._complained.get(where, "")
+        self._complained[where] = said
+        if said != before:
+            log.warning("%s: %s", where, said or "it works again")
 
 
 def _keep(slot: Slot, shop: Shop) -> None:

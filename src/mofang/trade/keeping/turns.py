@@ -46,25 +46,29 @@ class Turn:
         if self.mine and time.monotonic() < self._renewed_s + RENEW_S:
             return True
         began_s = time.monotonic()
-        with self.db.transaction():
-            found = self.db.rows("select holder, until_us from lease where key=?", (KEY,))
-            self.mine = self._taken(str(found[0][0]), int(found[0][1])) if found else self._first()
+        found = self.db.rows("select holder, until_us from lease where key=?", (KEY,))
+        holder, until_us = (str(found[0][0]), int(found[0][1])) if found else ("", 0)
+        self.mine = not self._others(holder, until_us) and self._taken(holder, until_us)
         self._renewed_s = began_s
         return self.mine
 
-    def _first(self) -> bool:
-        sql = "insert into lease(key, holder, until_us) values(?,?,?) on conflict(key) do nothing"
-        return self.db.run(sql, (KEY, self.me, self._until())) == 1
+    def _others(self, holder: str, until_us: int) -> bool:
+        """Whether a row is another's who renews it, or may do so still; whoever waits writes nothing."""
+        if holder in ("", self.me) or is_dead(holder):
+            return False
+        if (holder, until_us) != self._seen:
+            self._seen, self._seen_s = (holder, until_us), time.monotonic()
+        return time.monotonic() < self._seen_s + self.patience_s
 
     def _taken(self, holder: str, until_us: int) -> bool:
-        """Renew one's own row, or take over one that its holder does not renew any more."""
-        if holder != self.me and not is_dead(holder):
-            if (holder, until_us) != self._seen:
-                self._seen, self._seen_s = (holder, until_us), time.monotonic()
-            if time.monotonic() < self._seen_s + self.patience_s:
-                return False
-        sql = "update lease set holder=?, until_us=? where key=? and holder=? and until_us=?"
-        return self.db.run(sql, (self.me, max(self._until(), until_us + 1), KEY, holder, until_us)) == 1
+        """Take the turn, renew it, or take it over; False where somebody else was quicker."""
+        row = (self.me, max(self._until(), until_us + 1))
+        with self.db.transaction():
+            if not holder:
+                sql = "insert into lease(holder, until_us, key) values(?,?,?) on conflict(key) do nothing"
+                return self.db.run(sql, (*row, KEY)) == 1
+            sql = "update lease set holder=?, until_us=? where key=? and holder=? and until_us=?"
+            return self.db.run(sql, (*row, KEY, holder, until_us)) == 1
 
     def _until(self) -> int:
         return now_us() + int(self.patience_s * 1_000_000)

@@ -8,6 +8,7 @@ before it is made, so that after a kill it is made again, under the same id, by 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,8 +42,7 @@ TRIES_MOST = 16  # with the pauses below: about four days
 PAUSE_S, PAUSE_MOST_S = 30, 6 * 3600
 CLAIM_S = 120  # for so long a try belongs to who began it
 AT_ONCE = 200
-WITHIN_S = 60.0
-SIDE_BY_SIDE = 16  # endpoints
+WITHIN_S, PATIENCE_S = 60.0, 100.0
 PASSED_LEAST, LONG_AGO_US = 1000, 3_600_000_000  # events, before those that are done with are left behind
 Kind = Literal["webhook", "stripe"]
 TABLES = (
@@ -217,10 +217,11 @@ def pending(db: Database, endpoint: Endpoint, most: int = AT_ONCE) -> list[Event
     sql = f"""select journal, kind, journal.id, account, at_us, journal.body, coalesce(tries, 0), coalesce(first_us, 0)
         from journal
         join endpoint on endpoint.name=? left join delivery on delivery.endpoint=endpoint.name and delivery.event=journal.id
-        where ({marks}) and position>after_position and coalesce(done_us, 0)=0 and coalesce(next_us, 0)<=?
-        and coalesce(tries, 0)<?
+        where ({marks}) and position>after_position and coalesce(done_us, 0)=0
+        and (coalesce(next_us, 0)<=? or next_us>?) and coalesce(tries, 0)<?
         order by position limit ?"""
-    params = (endpoint.name, *(part for pair in EVENTS for part in pair), now_us(), TRIES_MOST, most)
+    longest_us = now_us() + (PAUSE_MOST_S + CLAIM_S) * 1_000_000  # a pause beyond it is one from before the clock was set back
+    params = (endpoint.name, *(part for pair in EVENTS for part in pair), now_us(), longest_us, TRIES_MOST, most)
     return [
         Event(id, EVENTS[journal, kind], account, at_us, json.loads(body), int(tries), int(first_us))
         for journal, kind, id, account, at_us, body, tries, first_us in db.rows(sql, params)
@@ -275,22 +276,44 @@ def send_all(shop: Shop, post: Post, *, within_s: float = WITHIN_S) -> list[Outc
     """Tell every endpoint what it has not been told, once each; safe to run at any time and by several at once.
 
     ``post`` makes the try and returns what to remember (an id there, or nothing); what it raises is written down, and tried again
-    after a pause that doubles from half a minute to six hours. Endpoints are told side by side, so that one which does not
-    answer keeps no other waiting; after ``within_s`` seconds no new try is begun, the rest is for the next time.
+    after a pause that doubles from half a minute to six hours. After ``within_s`` seconds no new try is begun, the rest is for
+    the next time. Endpoints are told side by side.
     """
     found = endpoints(open_books(shop))
-    until_s = time.monotonic() + within_s
     if len(found) < 2:
-        return [outcome for one in found for outcome in _send(shop, one, post, until_s)]
-    from concurrent.futures import ThreadPoolExecutor
+        return [outcome for one in found for outcome in _send(shop, one, post, time.monotonic() + within_s)]
+    return send_beside(shop, post, {}, within_s=within_s, patience_s=threading.TIMEOUT_MAX)
 
-    with ThreadPoolExecutor(min(len(found), SIDE_BY_SIDE), "outbox") as pool:
-        told = list(pool.map(lambda one: _send_apart(shop, one, post, until_s), found))
-    return [outcome for outcomes in told for outcome in outcomes]
+
+def send_beside(shop: Shop, post: Post, under_way: dict[str, threading.Thread], *, within_s: float = WITHIN_S,
+                patience_s: float = PATIENCE_S) -> list[Outcome]:
+    """The same, a thread for each endpoint, none of which is waited for longer than ``patience_s``.
+
+    One that is still at work then (a bill of very many lines at Stripe) goes on in ``under_way`` and is left alone until it has
+    ended, so that it keeps no other endpoint waiting. Raises what kept an endpoint's tries from being written down.
+    """
+    began_s = time.monotonic()
+    outcomes: list[Outcome] = []
+    faults: list[Exception] = []
+
+    def tell(endpoint: Endpoint) -> None:
+        fault = attempt(lambda: outcomes.extend(_send_apart(shop, endpoint, post, began_s + within_s)))
+        if fault is not None:
+            faults.append(fault)
+
+    for one in endpoints(open_books(shop)):
+        if one.name not in under_way or not under_way[one.name].is_alive():
+            under_way[one.name] = threading.Thread(target=tell, args=(one,), name=f"outbox {one.name}", daemon=True)
+            under_way[one.name].start()
+    for thread in list(under_way.values()):
+        thread.join(max(0.0, patience_s - (time.monotonic() - began_s)))
+    if faults:
+        raise faults[0]
+    return list(outcomes)
 
 
 def _send_apart(shop: Shop, endpoint: Endpoint, post: Post, until_s: float) -> list[Outcome]:
-    """The same on connections of its own."""
+    """Tell one endpoint, on connections of its own."""
     own = shop.again()
     try:
         return _send(own, endpoint, post, until_s)
