@@ -124,8 +124,13 @@ class SQLite(Transactions):
         super().__init__()
         self.path = str(path)
         self.raw = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30)
-        for pragma in PRAGMAS:
-            self.raw.execute(pragma)
+        try:
+            for pragma in PRAGMAS:
+                self.raw.execute(pragma)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if is_damage(error):
+                raise MofangError("database-damaged", place=self.path, detail=type(error).__name__) from error
+            raise
 
     def rows(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
         with self.lock:
@@ -195,6 +200,19 @@ class FrozenSQLite(SQLite):
 
     def again(self) -> FrozenSQLite:
         return FrozenSQLite(self.path)
+
+
+DAMAGE_SAID = ("Could not decode to UTF-8", "unsupported file format")
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether SQLite says that the file is not what it wrote: pages that do not fit, or text that is none.
+
+    A ``UnicodeDecodeError`` comes where its own message quotes such text.
+    """
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, UnicodeDecodeError) or (isinstance(error, sqlite3.DatabaseError) and (
+        code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(DAMAGE_SAID)))
 
 
 BUSY_MS = 30_000

@@ -176,6 +176,10 @@ class Desk:
         picture = self.directory.picture
         return Who(key, customer, *picture.limits_of(key)) if picture.limits else Who(key, customer)
 
+    def resume(self, session: str) -> Who:
+        """Who a browser's session belongs to."""
+        return Who(*self.directory.resume(session))
+
     def enter(self, who: Who) -> Entered:
         """Begin a request under the caller's rates and counts; ``leave`` ends it. Raises what ``Pace.enter`` raises."""
         return self.pace.enter(who.limits) if who.limits else ()
@@ -234,7 +238,8 @@ class Desk:
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
         ticket = None
         try:
-            ticket = await self._submit(served, records, self.answering(call, quote, many, told, future, records), call, who, deadline_s)
+            answered = self.answering(call, quote, many, told, future, records)
+            ticket = await self._submit(served, records, answered, call, who, deadline_s)
         finally:
             if ticket is None:
                 self.meter.release(who.customer.id, quote.reserved, who.budgets)

@@ -21,6 +21,7 @@ from mofang.serve.boundary import attempt
 from mofang.trade.accounts.customers import Customer, customers, kept_days, priorities
 from mofang.trade.accounts.keys import Key, check_key, keys
 from mofang.trade.accounts.limits import NONE, Budget, Limit, limits
+from mofang.trade.accounts.sessions import key_of
 from mofang.trade.customs.served import Private, privates
 from mofang.trade.elsewhere.remotes import Remote, remotes
 from mofang.trade.pricing.prices import Price, price_at, prices, require_credit
@@ -91,6 +92,14 @@ class Directory:
             raise MofangError("directory-stale")
         picture = self.picture
         key = check_key(picture.keys, self.pepper, token, at_us or now_us())
+        return key, picture.customers[key.account]
+
+    def resume(self, session: str) -> tuple[Key, Customer]:
+        """Whose browser session this is (``accounts/sessions``): ``session-over``, and ``directory-stale`` as in ``admit``."""
+        if time.monotonic() > self._looked_s + STALE_S:
+            raise MofangError("directory-stale")
+        picture = self.picture
+        key = key_of(session, picture.keys, self.pepper, now_us())
         return key, picture.customers[key.account]
 
     def price(self, model: str, key: Key, customer: Customer, at_us: int | None = None) -> Price | None:
