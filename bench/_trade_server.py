@@ -37,7 +37,7 @@ class Nothing:
     def __init__(self) -> None:
         self.took: Any = []
 
-    def settle_alone(self, work: Charge) -> bool:
+    def settle_alone(self, work: Charge, *, patient: bool = True) -> bool:
         self.submit(work)
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,6 +89,23 @@ def test_a_large_body_is_looked_up_before_it_is_answered(sold: Sold, monkeypatch
     for _ in range(2):
         assert sold.ask("one", "好" * 2000).status == 200
     assert sold.model.asked == 1
+
+
+def test_no_event_loop_waits_for_another_process_to_end_its_writing(sold: Sold, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An invoice run or another worker holds the file for a while: the answer waits for its commit, and nothing else waits."""
+    monkeypatch.setattr(Batcher, "light", True)
+    monkeypatch.setattr("mofang.trade.request.meter.ALONE_MS_MAX", 1e9)
+    sold.shop.act(customer_top_up, customer="书店", amount="100", reference="a")  # so that money is set aside for many requests
+    assert [sold.ask(key).status for key in ("one", "two")] == [200, 200] and sold.serving.desk.meter.quick
+    answers: list[Any] = []
+    caller = threading.Thread(target=lambda: answers.append(sold.ask("three")))
+    with sold.shop.control.transaction():
+        caller.start()
+        assert eventually(lambda: sold.serving.desk.pending, 10)
+        assert sold.serving.call("GET", "/health").status == 200 and not answers
+    caller.join(20)
+    assert answers[0].status == 200 and sold.uses() == 3 and sold.ask("four").status == 200
+    assert sold.serving.desk.meter.purses.by_account[sold.account].reserved == 0
 
 
 # At the meter

@@ -153,6 +153,11 @@ class SQLite(Transactions):
         if self.raw.in_transaction:
             self.raw.execute("rollback")
 
+    def wait_at_most(self, ms: int) -> None:
+        """How long a statement waits for another connection's transaction to end before it fails."""
+        with self.lock:
+            self.raw.execute(f"pragma busy_timeout={int(ms)}")
+
     def copy_to(self, target: str | Path, tick: Callable[[int, int], object]) -> None:
         """Copy all pages into a new file, as this connection sees them; durable when this returns.
 
@@ -210,7 +215,8 @@ def is_damage(error: Exception) -> bool:
         code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(DAMAGE_SAID)))
 
 
-PRAGMAS = ("pragma busy_timeout=30000", "pragma journal_mode=wal", "pragma synchronous=full", "pragma foreign_keys=on")
+BUSY_MS = 30_000
+PRAGMAS = (f"pragma busy_timeout={BUSY_MS}", "pragma journal_mode=wal", "pragma synchronous=full", "pragma foreign_keys=on")
 
 
 class PostgreSQL(Transactions):

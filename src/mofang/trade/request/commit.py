@@ -114,6 +114,7 @@ class Plan:
         self.draws: list[Draw] = []
         self.charges: list[Charge] = []
         self.returns: list[GiveBack] = []
+        self.begun = False
         self.moved: dict[str, None] = {}  # accounts and budgets whose money the group moves
         for work in group:
             self._sort(work)
@@ -152,6 +153,7 @@ class Plan:
 
     def write(self, journals: Journals) -> None:
         """Everything of the group, inside the transaction that the caller has open."""
+        self.begun = True
         self.journals, self.db = journals, journals.db
         if self.db.dialect == "postgresql":  # SQLite's transaction has locked all there is
             lock_accounts(self.db, [*self.moved, *(one.account for one in self.charges if one.retry_key)])

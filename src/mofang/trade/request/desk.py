@@ -236,14 +236,13 @@ class Desk:
         quote = Quote(who, served, price, units, most_for(units, price), digest, repeat)
         await self.reserve(who, quote.reserved)
         future: asyncio.Future[Any] = self.outbox.loop.create_future()
-        answered: Done = partial(self._answered, call, quote, many, told, future, records)
-        if self.rollout is not None:
-            answered = self.rollout.around(served.name, records, answered)
+        ticket = None
         try:
+            answered = self.answering(call, quote, many, told, future, records)
             ticket = await self._submit(served, records, answered, call, who, deadline_s)
-        except MofangError:
-            self.meter.release(who.customer.id, quote.reserved, who.budgets)
-            raise
+        finally:
+            if ticket is None:
+                self.meter.release(who.customer.id, quote.reserved, who.budgets)
         return reply_of(await self.outcome(future, ticket, deadline_s), served.name)
 
     async def _submit(self, served: Served, records: list[Record], answered: Done, call: Call, who: Who,
@@ -260,9 +259,15 @@ class Desk:
                     raise
             served = await self._wake(served.name, who.key)
 
+    def answering(self, call: Call, quote: Quote, many: bool, told: dict[str, Any], waiting: Receiver,
+                  records: list[Record]) -> Done:
+        """What becomes of the model's answers: charged, and then told to who waits."""
+        answered: Done = partial(self._answered, call, quote, many, told, waiting, records)
+        return answered if self.rollout is None else self.rollout.around(quote.served.name, records, answered)
+
     def _answered(self, call: Call, quote: Quote, many: bool, told: dict[str, Any], future: Receiver,
                   records: list[Record], outcome: list[dict[str, Any]] | MofangError) -> None:
-        """On the engine's thread: an answer goes on to the meter, a refusal back to the caller."""
+        """On the thread that the model ran on: an answer goes on to the meter, a refusal back to the caller."""
         refusal = outcome
         if not isinstance(outcome, MofangError):
             try:
@@ -271,7 +276,8 @@ class Desk:
                     self.marks.put(charge, quote.who.customer, records, outcome)
                 feed = quote.served.batcher
                 lonely = isinstance(feed, Batcher) and feed.newest == 1 and not feed.waiting
-                if not (lonely and (self.meter.quick or not self.outbox.here) and self.meter.settle_alone(charge)):
+                here = self.outbox.here
+                if not (lonely and (self.meter.quick or not here) and self.meter.settle_alone(charge, patient=not here)):
                     self.meter.submit(charge)
                 return
             except MofangError as error:

@@ -13,12 +13,13 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from mofang.core.clock import UTC_OFFSET, day_of
-from mofang.core.database import Database
+from mofang.core.database import BUSY_MS, Database, SQLite
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import Journals
@@ -74,6 +75,7 @@ class Meter:
         self._failed_s = -RETRY_S
         self._lost = False  # the connection, or trust in it
         self._sweep_s = SWEEP_S  # until the next sweep
+        self._patient = True  # whether the connection waits for other processes' transactions
         self._thread = threading.Thread(target=self._work, name="meter", daemon=True)
 
     @property
@@ -84,7 +86,7 @@ class Meter:
     @property
     def quick(self) -> bool:
         """Whether an event loop may wait for a commit: a file on this machine, and the last one was quick."""
-        return 0 < self.commit_ms < ALONE_MS_MAX and self.db.dialect == "sqlite"
+        return 0 < self.commit_ms < ALONE_MS_MAX and isinstance(self.db, SQLite)
 
     def start(self) -> None:
         """Return what killed servers held, then take work."""
@@ -110,14 +112,21 @@ class Meter:
                 raise MofangError("closing")
             self._queue.put(work)
 
-    def settle_alone(self, work: Work) -> bool:
-        """Commit on this very thread, where nothing waits and no commit runs: one thread less to wait for. False: submit it."""
+    def settle_alone(self, work: Charge, *, patient: bool = True) -> bool:
+        """Commit on this very thread, where nothing waits and no commit runs: one thread less to wait for. False: submit it.
+
+        Not ``patient``: nor where another process is writing. An event loop waits for the disk, and for nobody.
+        """
         if self.state != "running" or self._queue.qsize() or not self._turn.acquire(blocking=False):
             return False
         try:
             if self._closing or self._lost:
                 return False
-            self._tell([work], self._settle([work]))
+            self._wait_for_others(patient)
+            outcomes = self._settle([work])
+            if outcomes is None:
+                return False
+            self._tell([work], outcomes)
         finally:
             self._turn.release()
         return True
@@ -150,12 +159,14 @@ class Meter:
             ending = bool(group) and group[-1] is None  # nothing is queued after the end
             works = [work for work in group if work is not None]
             with self._turn:
+                self._wait_for_others(True)
                 if works:
-                    self._tell(works, self._settle(works))
+                    self._tell(works, self._settle(works) or [])
                 if not ending and time.monotonic() > swept_s + self._sweep_s:
                     swept_s = time.monotonic()
                     self._sweep()
         with self._turn:
+            self._wait_for_others(True)
             self._settle([GiveBack(account, ignore) for account in self.purses.by_account])
 
     def _group(self) -> list[Work | None]:
@@ -167,11 +178,18 @@ class Meter:
         group += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
         return group
 
-    def _settle(self, group: list[Work]) -> list[Any]:
-        """Commit a group; where that fails, the same refusal for each."""
+    def _wait_for_others(self, patient: bool) -> None:
+        if patient != self._patient and isinstance(self.db, SQLite):
+            self.db.wait_at_most(BUSY_MS if patient else 0)
+            self._patient = patient
+
+    def _settle(self, group: Sequence[Work]) -> list[Any] | None:
+        """Commit a group; where that fails, the same refusal for each. None: another process writes, and nothing was begun."""
         started_s = time.perf_counter()
         plan = Plan(self.purses, group, now_us(), self.expires_us, self.utc_offset)
         fault = attempt(partial(self._write, plan))
+        if fault is not None and not self._patient and not plan.begun and _sqlite_code(fault) == SQLITE_BUSY:
+            return None
         if fault is not None:
             plan.undo()
             self._failed(fault)
@@ -195,7 +213,7 @@ class Meter:
             with self.db.transaction():
                 plan.write(self.journals)
 
-    def _tell(self, group: list[Work], outcomes: list[Any]) -> None:
+    def _tell(self, group: Sequence[Work], outcomes: list[Any]) -> None:
         for work, outcome in zip(group, outcomes, strict=True):
             fault = attempt(partial(work.done, outcome))
             if fault is not None:
@@ -207,7 +225,7 @@ class Meter:
             log.error("the meter could not write: %s: %s", type(fault).__name__, fault)
         self._failed_s = time.monotonic()
         self.journals.forget_heads()
-        full = (getattr(fault, "sqlite_errorcode", 0) & 0xFF) in (SQLITE_BUSY, SQLITE_FULL)
+        full = _sqlite_code(fault) in (SQLITE_BUSY, SQLITE_FULL)
         if self.state == "stopped" or (self.db.dialect == "sqlite" and not full) or isinstance(fault, AssertionError):
             self.state = "stopped"
             return
@@ -245,6 +263,10 @@ def check_durable(db: Database) -> None:
             found = db.rows(f"show {name}")[0][0]
             if found not in good:
                 raise MofangError("database-not-durable", setting=name, value=found, wanted=good[0])
+
+
+def _sqlite_code(fault: Exception) -> int:
+    return int(getattr(fault, "sqlite_errorcode", 0)) & 0xFF
 
 
 def ignore(_outcome: Any) -> None:

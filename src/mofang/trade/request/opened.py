@@ -73,7 +73,7 @@ class Opened:
         if desk.marks is not None and records is not None:
             desk.marks.put(charge, who.customer, records, answers or [])
         try:
-            if not (alone and desk.meter.quick and desk.meter.settle_alone(charge)):
+            if not (alone and desk.meter.quick and desk.meter.settle_alone(charge, patient=False)):
                 desk.meter.submit(charge)
         except MofangError:
             self.abandon()

@@ -8,11 +8,10 @@ up) is left to ``Desk.predict``, and so is every refusal, which that words as al
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from mofang.engine.request import decode_body
-from mofang.serve.batching import NORMAL, Batcher, Done
+from mofang.serve.batching import NORMAL, Batcher
 from mofang.trade.request.commit import most_for
 from mofang.trade.request.desk import Quote, check_scope
 from mofang.trade.request.returning import Receiver
@@ -57,17 +56,14 @@ def sell(desk: Desk, who: Who, call: Call, waiting: Waiting) -> bool:
     repeat = desk.repeats.seen(who.key.id, served.name, call.body)
     waiting.model = served.name
     quote = Quote(who, served, price, units, reserved, "", repeat)
-    answered: Done = partial(desk._answered, call, quote, many, {}, waiting, records)
-    if desk.rollout is not None:
-        answered = desk.rollout.around(served.name, records, answered)
-    queued = False
+    ticket = None
     try:
         ticket = served.batcher.submit(
-            records, answered, deadline_s=deadline_s, gone=call.gone, account=who.customer.id,
-            priority=desk.directory.picture.priorities.get(who.customer.id, NORMAL), soon=desk.outbox.loop.call_soon)
-        queued = True
+            records, desk.answering(call, quote, many, {}, waiting, records), deadline_s=deadline_s, gone=call.gone,
+            account=who.customer.id, priority=desk.directory.picture.priorities.get(who.customer.id, NORMAL),
+            soon=desk.outbox.loop.call_soon)
     finally:
-        if not queued:
+        if ticket is None:
             desk.meter.release(who.customer.id, reserved)
     desk.pending[waiting] = (ticket, deadline_s)
     return True
