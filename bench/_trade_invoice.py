@@ -120,7 +120,7 @@ def every_bill(place: Path, fresh: bool) -> tuple[str, int]:
         shutil.rmtree(place / FOLDER, ignore_errors=True)
     shop = Shop.open(place)
     usage, terms = tuple(shop.seals("usage")), tuple(one for name in TERMS for one in shop.seals(name))
-    tallies, digest, lines = Tallies(shop.path), hashlib.sha256(), 0
+    tallies, digest, lines = Tallies.of(shop), hashlib.sha256(), 0
     for one in customers(shop.control):
         document = document_of(usage, terms, customer=one.id, period=MONTH, number=f"INV-{one.id}", issued_us=1, head=(1, "x"),
                                earlier=(), seller="Bench", utc_offset=OFFSET, tallies=tallies)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import orjson
 
@@ -20,12 +21,15 @@ from mofang.core.artifact import Sealed
 from mofang.core.canonical import sha256
 from mofang.core.clock import QUARTER_US, local
 from mofang.core.identity import new_id
+from mofang.core.language import say
 from mofang.core.money import PER_UNITS
+from mofang.core.progress import progress
 
 if TYPE_CHECKING:
+    from mofang.core.shop import Shop
     from mofang.trade.billing.bodies import Bodies
 
-TALLY_FORMAT = 1
+TALLY_FORMAT = 2
 FOLDER = "cache/tally"
 BATCH = 16_384
 TALLY_BATCH = 131_072
@@ -236,12 +240,19 @@ def _sum(found: Groups, accounts: Any, months: Any, bodies: Bodies, leaves: Any,
 class Tallies:
     """Tallies of one shop: read where they lie, made where they do not. Keep one for as many bills as there are to make."""
 
-    def __init__(self, shop_path: Path, told: Callable[[int], None] = lambda _rows: None) -> None:
+    def __init__(self, shop_path: Path) -> None:
         self.folder = shop_path / FOLDER
-        self.told = told  # called with the number of a seal that is walked now
         self._abouts: dict[str, dict[str, Any]] = {}
         self._terms: dict[str, dict[str, list[tuple[Any, ...]]]] = {}
-        self._known: dict[tuple[str, str], dict[str, list[list[Any]]]] = {}
+        self._known: dict[tuple[str, str], tuple[dict[str, list[int]], bytes]] = {}
+
+    @classmethod
+    def of(cls, shop: Shop) -> Tallies:
+        """Those of a shop that this process has open."""
+        found = _KEPT.get(shop)
+        if found is None:
+            found = _KEPT[shop] = cls(shop.path)
+        return found
 
     def about(self, sealed: Sealed) -> dict[str, Any]:
         """What a seal says of itself, read once."""
@@ -258,46 +269,59 @@ class Tallies:
             self._terms[sealed.digest] = rows
         return self._terms[sealed.digest]
 
-    def groups(self, sealed: Sealed, number: int, utc_offset: str, account: str) -> dict[GroupKey, Group]:
-        """One customer's groups in a seal."""
-        rows = self._of(sealed, number, utc_offset).get(account, [])
-        return {GroupKey(*row[:5]): Group(*row[5:]) for row in rows}
+    def count(self, usage: Sequence[Sealed], utc_offset: str) -> None:
+        """Count the seals that are not counted yet: a while for millions of rows, and once."""
+        missing = [one for one in usage
+                   if (one.digest, utc_offset) not in self._known and not self._place(one.digest, utc_offset).exists()]  # fmt: skip
+        if not missing:
+            return
+        with progress(say("Counting what was used", "统计用量"), len(missing)) as bar:
+            for sealed in missing:
+                self._make(sealed, utc_offset)
+                bar.advance()
 
-    def _of(self, sealed: Sealed, number: int, utc_offset: str) -> dict[str, list[list[Any]]]:
+    def groups(self, sealed: Sealed, utc_offset: str, account: str) -> dict[GroupKey, Group]:
+        """One customer's groups in a seal."""
         name = (sealed.digest, utc_offset)
         if name not in self._known:
             if len(self._known) >= KEPT_MOST:
-                self._known.pop(next(iter(self._known)))
-            self._known[name] = self._read(*name) or self._make(sealed, number, utc_offset)
-        return self._known[name]
+                self._known.pop(next(iter(self._known)), None)
+            self._known[name] = self._read(*name) or self._make(sealed, utc_offset)
+        places, content = self._known[name]
+        begin, end = places.get(account, (0, 0))
+        rows = orjson.loads(memoryview(content)[begin:end]) if end else []
+        return {GroupKey(*row[:5]): Group(*row[5:]) for row in rows}
 
     def _place(self, digest: str, utc_offset: str) -> Path:
         return self.folder / f"{digest}{utc_offset.replace(':', '')}-{TALLY_FORMAT}.json"
 
-    def _read(self, digest: str, utc_offset: str) -> dict[str, list[list[Any]]] | None:
+    def _read(self, digest: str, utc_offset: str) -> tuple[dict[str, list[int]], bytes] | None:
+        """Where each customer's groups stand in a file's last line, and that line; None for no file, or one that was changed."""
         place = self._place(digest, utc_offset)
         if not place.exists():
             return None
-        told, _, content = place.read_bytes().partition(b"\n")
-        if told != sha256(content).encode():
+        told, _, rest = place.read_bytes().partition(b"\n")
+        if told != sha256(rest).encode():
             return None
-        found: dict[str, list[list[Any]]] = orjson.loads(content)
-        return found
+        places, _, content = rest.partition(b"\n")
+        return orjson.loads(places), content
 
-    def _make(self, sealed: Sealed, number: int, utc_offset: str) -> dict[str, list[list[Any]]]:
-        self.told(number)
-        counted = count_seal(sealed, utc_offset)
-        found = {
-            account: [
-                [*key, one.units, one.requests, one.micros, one.repeats, one.rate, one.root, one.wrong]
-                for key, one in groups.items()
-            ]
-            for account, groups in counted.items()
-        }
-        content = orjson.dumps(found)
+    def _make(self, sealed: Sealed, utc_offset: str) -> tuple[dict[str, list[int]], bytes]:
+        places: dict[str, list[int]] = {}
+        pieces, end = [], 0
+        for account, groups in sorted(count_seal(sealed, utc_offset).items()):
+            piece = orjson.dumps([[*key, one.units, one.requests, one.micros, one.repeats, one.rate, one.root, one.wrong]
+                                  for key, one in groups.items()])  # fmt: skip
+            pieces.append(piece)
+            places[account] = [end, end := end + len(piece)]
+        content = b"".join(pieces)
+        rest = orjson.dumps(places) + b"\n" + content
         self.folder.mkdir(parents=True, exist_ok=True)
         place = self._place(sealed.digest, utc_offset)
         beside = place.with_name(f".{new_id('tally')}.new")  # several may make it at once; a torn one would not be believed
-        beside.write_bytes(sha256(content).encode() + b"\n" + content)
+        beside.write_bytes(sha256(rest).encode() + b"\n" + rest)
         beside.replace(place)
-        return found
+        return places, content
+
+
+_KEPT: WeakKeyDictionary[Shop, Tallies] = WeakKeyDictionary()
