@@ -271,8 +271,8 @@ class Tallies:
 
     def count(self, usage: Sequence[Sealed], utc_offset: str) -> None:
         """Count the seals that are not counted yet: a while for millions of rows, and once."""
-        missing = [one for one in usage
-                   if (one.digest, utc_offset) not in self._known and not self._place(one.digest, utc_offset).exists()]  # fmt: skip
+        unknown = [one for one in usage if (one.digest, utc_offset) not in self._known]
+        missing = [one for one in unknown if not self._place(one.digest, utc_offset).exists()]
         if not missing:
             return
         with progress(say("Counting what was used", "统计用量"), len(missing)) as bar:
