@@ -33,6 +33,7 @@ TALLY_FORMAT = 2
 FOLDER = "cache/tally"
 BATCH = 16_384
 TALLY_BATCH = 131_072
+LEAVES = 8_192
 KEPT_MOST = 512  # tallies of seals in memory
 COLUMNS = ("id", "at_us", "account", "kind", "body")
 
@@ -182,16 +183,28 @@ def _add_batch(found: Groups, batch: Any, utc_offset: str) -> None:
         add_rows(found, zip(*(rows[name].to_pylist() for name in COLUMNS), strict=True), utc_offset)
         return
     at_us, ids = rows["at_us"], rows["id"]
-    leaves = pc.binary_join_element_wise(
-        '\0{"at_us":', pc.cast(at_us, pa.string()), ',"body":', rows["body"], ',"id":"', ids, '"}', ""
-    )
     quarters = pc.divide(at_us, QUARTER_US).dictionary_encode()
     months = [f"{local(one * QUARTER_US, utc_offset):%Y-%m}" for one in quarters.dictionary.to_pylist()]
     month = pa.array(months).take(quarters.indices).dictionary_encode()
-    _sum(found, rows["account"], month, bodies, pc.cast(leaves, pa.binary()).to_numpy(zero_copy_only=False), ids)
+    _sum(found, rows["account"], month, bodies, _digests(rows), ids)
 
 
-def _sum(found: Groups, accounts: Any, months: Any, bodies: Bodies, leaves: Any, ids: Any) -> None:
+def _digests(rows: Any) -> list[bytes]:
+    """The hash of each row's leaf (``leaf_of``); some thousand at a time, while they lie near the processor."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found: list[bytes] = []
+    for at in range(0, len(rows), LEAVES):
+        piece = rows.slice(at, LEAVES)
+        leaves = pc.binary_join_element_wise(
+            '\0{"at_us":', pc.cast(piece["at_us"], pa.string()), ',"body":', piece["body"], ',"id":"', piece["id"], '"}', ""
+        )
+        found += [_sha(leaf).digest() for leaf in pc.cast(leaves, pa.binary()).to_pylist()]
+    return found
+
+
+def _sum(found: Groups, accounts: Any, months: Any, bodies: Bodies, digests: list[bytes], ids: Any) -> None:
     """Add the rows of a batch to their groups; accounts and months are coded."""
     import numpy as np
 
@@ -201,15 +214,16 @@ def _sum(found: Groups, accounts: Any, months: Any, bodies: Bodies, leaves: Any,
     slots = (slots * len(bare) + terms) * 2 + bodies.test
     units, micros = bodies.units, bodies.micros
     each = [rate for *_, rate in bodies.terms]
-    ends = [*each, *(int(end) for values in (units, micros) for end in (values.min(), values.max()))]
-    whole = np.int64 if max(map(abs, ends)) * max(*map(abs, each), len(ids)) < 1 << 62 else object  # Python's own: of any size
+    most, taken_most = (max(int(values.max()), -int(values.min())) for values in (units, micros))
+    largest = max(most * max(*map(abs, each), len(ids)), taken_most * len(ids), *map(abs, each))
+    whole = np.int64 if largest < 1 << 62 else object  # Python's own numbers, of any size
     units, micros, rates = units.astype(whole), micros.astype(whole), np.array(each, whole)[bodies.codes]
     over = micros - units * rates // PER_UNITS
-    order = np.argsort(slots, kind="stable")
+    order = np.argsort(slots.astype(np.uint16) if slots.max() < 1 << 16 else slots, kind="stable")  # by digits
     begins = np.flatnonzero(np.diff(slots[order], prepend=-1))
     lengths = np.diff(begins, append=len(ids)).tolist()
     sums = [np.add.reduceat(values[order], begins).tolist() for values in (units, micros, bodies.repeat.astype(np.int64))]
-    digests = [_sha(leaf).digest() for leaf in leaves[order].tolist()]
+    ordered = np.array(digests, object)[order].tolist()
     firsts = order[begins]
     odd = (over < 0) | (over > 1)
     odd[order] |= rates[order] != np.repeat(rates[firsts], lengths)
@@ -229,7 +243,7 @@ def _sum(found: Groups, accounts: Any, months: Any, bodies: Bodies, leaves: Any,
         group.micros += taken
         group.repeats += repeated
         group.requests += length
-        group.leaves += digests[at : at + length]
+        group.leaves += ordered[at : at + length]
         if group.wrong is None and (wrong or group.rate != rate):
             row = next((row for row in order[at : at + length].tolist() if row in wrong or group.rate != rate), None)
             if row is not None:
