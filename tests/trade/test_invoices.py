@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mofang.trade.billing.balance  # noqa: F401 - the tables that the meter folds from the same rows
@@ -230,6 +230,7 @@ def test_late_rows_go_to_the_next_bill_and_no_row_to_two(desk: Desk) -> None:
 months = st.integers(min_value=0, max_value=5)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.lists(st.tuples(months, st.integers(0, 3)), max_size=8),
     st.lists(st.tuples(months, st.integers(1, 12))),
