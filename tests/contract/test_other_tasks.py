@@ -26,6 +26,7 @@ from mofang.engine.predictor import Predictor
 from mofang.engine.task import TASKS, task_named
 from mofang.matrix import matrix_rows
 from tests.contract.conftest import WHOLE
+from tests.contract.leasing import check_leased
 from tests.fit.placing import INPUTS, MAKE, THINGS, question, written
 from tests.stories.terminal import Inside, Server, Terminal
 
@@ -140,6 +141,12 @@ def test_http_command_line_and_predictor_give_one_answer(line: Line, server: tup
     assert {name: answer[name] for name in answers[0]} == answers[0]
     assert running.predict("line", dict.fromkeys(asked[0], ""), token).code == "text-empty"
     assert running.predict("line", {"nothing": "x"}, token).code == "input-unknown"
+
+
+def test_a_lease_holds_it(line: Line, server: tuple[Server, Terminal, str], tmp_path: Path,
+                          monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{name: row[name] for name in rows_of(line.task)[1]} for row in line.rows[:3]]
+    check_leased(server[1], "line", line.task, rows, tmp_path, monkeypatch)
 
 
 def test_the_exported_example_answers_without_the_house(line: Line, tmp_path: Path) -> None:

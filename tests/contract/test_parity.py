@@ -27,6 +27,7 @@ from mofang.data.records import RecordReader
 from mofang.engine.arrays import arrays_digest
 from mofang.engine.encode import Encoder, load_encoder
 from mofang.engine.predictor import Predictor
+from tests.contract.leasing import check_leased
 from tests.contract.world import World
 from tests.stories.terminal import Inside, Server, Terminal
 
@@ -126,6 +127,11 @@ def test_training_and_http_give_the_graph_the_same_bits(sold: Sold, count: int) 
     assert served.code == "ok", served
     assert served.json["arrays_sha256"] == trained
     assert "arrays_sha256" not in sold.server.predict("parity", body, sold.token).json
+
+
+def test_a_lease_holds_it(sold: Sold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [pair.raw for pair in sold.pairs[:2]]
+    check_leased(sold.terminal, "parity", sold.world.task, rows, tmp_path, monkeypatch)
 
 
 def test_without_the_operators_the_bits_would_differ(sold: Sold) -> None:

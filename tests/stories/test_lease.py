@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shlex
@@ -22,6 +23,7 @@ from mofang.core.identity import now_us
 from mofang.core.shop import Shop
 from mofang.trade.leases import record as lessee
 from mofang.trade.leases import seller as leasing
+from mofang.trade.leases.copies import find_mark
 from mofang.trade.leases.file import open_lease
 from mofang.trade.leases.licence import DAY_US, Licence, read_signed, signed
 from mofang.trade.leases.record import Record
@@ -285,7 +287,7 @@ def test_another_machine_and_another_installation(deal: Deal, tmp_path: Path, mo
 
 
 def test_a_flipped_byte_anywhere_is_seen(deal: Deal, away: Lessee) -> None:
-    """1,000 places of the licence and the encrypted package, and as many of record, mark, renewal and report."""
+    """1,000 places of the licence and the encrypted package, and every byte of record, mark and renewal."""
     away.use()
     chance, whole = random.Random(5), away.file.read_bytes()
     licence = len(open_lease(away.file).known.data) + 12
@@ -310,7 +312,7 @@ def test_a_flipped_byte_anywhere_is_seen(deal: Deal, away: Lessee) -> None:
     renewal = away.folder / "renewal"
     deal.shop().act(leasing.lease_renew, lease=away.id, until="90d", out=str(renewal))
     data = renewal.read_bytes()
-    assert flipped(renewal, chance.sample(range(len(data)), 300), lambda: read_signed(renewal.read_bytes()), chance) == []
+    assert flipped(renewal, range(len(data)), lambda: read_signed(renewal.read_bytes()), chance) == []
 
 
 def flipped(path: Path, places: Any, opened: Callable[[], None], chance: random.Random) -> list[int]:
@@ -401,7 +403,7 @@ def test_a_lease_that_the_data_forbids_or_that_makes_no_sense_is_refused(deal: D
     shop = deal.shop()
     from unittest import mock
 
-    with mock.patch("mofang.trade.leases.seller.forbidding", return_value=["CC-BY-NC-4.0"]):
+    with mock.patch("mofang.trade.leases.copies.forbidding", return_value=["CC-BY-NC-4.0"]):
         assert deal.lease(*asked, "--until", "9d", status=1).code == "lease-forbidden"
     made = shop.act(leasing.lease_new, model="reviews", customer="Book Shop", until="2d", out=str(tmp_path / "v.lease"),
                     marked=False)
@@ -421,21 +423,21 @@ def test_whose_copy_is_it(deal: Deal, sent: Lessee) -> None:
     place = sent.folder / "leaked"
     place.mkdir()
     found.file.unpack(found.key, place)
-    scores = {one["lease"]: one for one in leasing.find_mark(shop, place)}
+    scores = {one["lease"]: one for one in find_mark(shop, place)}
     assert scores[deal.id]["found"] and not scores[other.lease.id]["found"] and abs(scores[other.lease.id]["score"]) < 5
     original = shop.find("reviews").path("graph/model.onnx")
-    assert not any(one["found"] for one in leasing.find_mark(shop, original))
+    assert not any(one["found"] for one in find_mark(shop, original))
     (sent.folder / "torn.onnx").write_bytes(original.read_bytes()[:1000])
-    assert code_of(lambda: leasing.find_mark(shop, sent.folder / "torn.onnx")) == "lease-mark-unreadable"
+    assert code_of(lambda: find_mark(shop, sent.folder / "torn.onnx")) == "lease-mark-unreadable"
     assert deal.seller.type("lease", "find-mark", str(place)).out.count("True") == 1
 
 
 @pytest.fixture(autouse=True)
 def tidy(tmp_path: Path) -> Iterator[None]:
-    """Nothing decrypted is left behind, whatever a test did."""
+    """Nothing decrypted is left behind by this process, whatever a test did; other workers have folders of their own."""
     yield
     with suppress(FileNotFoundError):
-        assert not list(Path("/dev/shm").glob("mofang-lease-*"))
+        assert not list(Path("/dev/shm").glob(f"mofang-lease-{os.getpid()}-*"))
 
 
 def test_the_licence_is_what_it_was(deal: Deal) -> None:
@@ -522,7 +524,7 @@ def test_over_http_it_says_when_it_ends_and_then_403(away: Lessee) -> None:
 
 def test_what_a_kill_leaves_behind(away: Lessee, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decrypted files of a process that is gone are removed at the next start; counts that were edited are seen."""
-    from mofang.trade.leases import runner as module
+    from mofang.trade.leases import opening as module
 
     monkeypatch.setattr(module, "MEMORY", away.folder)
     left = away.folder / "mofang-lease-999999999-x"
@@ -555,7 +557,6 @@ def test_traced_both_ways_and_named_by_an_erasure(deal: Deal) -> None:
 
 def test_the_runner_holds_no_torch(sent: Lessee) -> None:
     """Neither torch nor anything that trains is in the process that answers."""
-    import os
     import subprocess
     import sys
 

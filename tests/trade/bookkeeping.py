@@ -35,7 +35,7 @@ def reprice(books: Desk, model: str = "reviews", **plan: object) -> Price:
 def balance(books: Desk) -> int:
     """What was paid less what was used and billed, in micros."""
     found = balance_of(books.shop.control, books.account, books.clock.at_us)
-    return found.topped_up - found.debited
+    return found.left
 
 
 __all__ = ["DAY_US", "DECEMBER", "NAME", "NOVEMBER", "OCTOBER", "Desk", "balance", "books", "refused", "reprice"]

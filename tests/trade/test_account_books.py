@@ -1,6 +1,7 @@
 """Accounts as a state machine: use, payments that end, price changes, agreements, charges, bills, credits, in any order.
 
-After every step the balance is what was paid, less what lapsed, less what was billed, less what was used and is on no bill yet;
+After every step the balance is what was paid, less what lapsed, less what was billed, less what was used or charged and is on no
+bill yet; what was charged once cannot be spent on calls, before the bill or after it;
 no row and no charge is on two bills; every bill is the sum of its lines.
 """
 
@@ -10,7 +11,7 @@ import itertools
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from unittest import mock
 
 from hypothesis import settings
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from mofang.core.action import Act
+from mofang.core.clock import day_of
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.trade.accounts.agreed import customer_agree, customer_subscribe, customer_unsubscribe
@@ -25,7 +27,7 @@ from mofang.trade.accounts.customers import credit_notes
 from mofang.trade.billing.balance import balance_of
 from mofang.trade.billing.credits import credit_line
 from mofang.trade.billing.issuing import invoice_document, invoices_of, remake
-from mofang.trade.billing.oneoff import charge
+from mofang.trade.billing.oneoff import Kind, charge, oneoffs
 from mofang.trade.billing.paid import lapse, pay, payments
 from mofang.trade.billing.proofs import line_rows
 from tests.trade.bookkeeping import CLOCKED, DAY_US, NAME, OCTOBER, Clock, Desk
@@ -70,8 +72,6 @@ class Accounts(RuleBasedStateMachine):
 
     @rule(micros=st.integers(1, 90_000_000), reference=st.sampled_from("abcd"), days=st.sampled_from([0, 0, 5, 40]))
     def pay_in(self, micros: int, reference: str, days: int) -> None:
-        from mofang.core.clock import day_of
-
         until = day_of(self.clock.at_us + days * DAY_US) if days else ""
         amount = f"{micros // 10**6}.{micros % 10**6:06d}"
         self.refused({"top-up-differs"}, lambda: self.shop.act(pay, customer=NAME, amount=amount, reference=reference, until=until))
@@ -89,17 +89,21 @@ class Accounts(RuleBasedStateMachine):
 
     @rule(model=st.sampled_from(["reviews", "digits"]), included=st.integers(0, 40), monthly=st.sampled_from(["29", "0.01"]))
     def subscribe(self, model: str, included: int, monthly: str) -> None:
-        self.refused({"subscription-exists"}, lambda: self.shop.act(customer_subscribe, customer=NAME, model=model, monthly=monthly,
+        self.refused({"subscription-exists", "subscription-until"}, lambda: self.shop.act(customer_subscribe, customer=NAME, model=model, monthly=monthly,
                                                                     included=included))
 
     @rule(model=st.sampled_from(["reviews", "digits"]))
     def unsubscribe(self, model: str) -> None:
         self.refused({"subscription-none", "subscription-days"}, lambda: self.shop.act(customer_unsubscribe, customer=NAME, model=model))
 
-    @rule(cents=st.integers(1, 10_000), reference=st.sampled_from("xy"))
-    def charge_once(self, cents: int, reference: str) -> None:
-        self.refused({"charge-differs"}, lambda: charge(Act(self.shop, self.shop.actor), NAME, "lease", "a lease", cents * 10_000, "CNY",
-                                                        f"run_{reference}"))
+    @rule(cents=st.integers(1, 10_000), reference=st.sampled_from("xyz"), kind=st.sampled_from(get_args(Kind)))
+    def charge_once(self, cents: int, reference: str, kind: Kind) -> None:
+        before = balance_of(self.shop.control, self.desk.account, self.clock.at_us)
+        made = self.refused({"charge-differs"}, lambda: charge(Act(self.shop, self.shop.actor), NAME, kind, f"a {kind}", cents * 10_000,
+                                                               "CNY", f"run_{reference}"))
+        after = balance_of(self.shop.control, self.desk.account, self.clock.at_us)
+        taken = cents * 10_000 if made is not None and not made.repeated else 0
+        assert after.left == before.left - taken and after.available == before.available - taken, "not to be spent on calls"
 
     @rule(month=st.sampled_from(MONTHS))
     def bill(self, month: str) -> None:
@@ -119,7 +123,7 @@ class Accounts(RuleBasedStateMachine):
         bills = [invoice_document(self.shop, one.number) for one in invoices_of(db)]
         notes = {one.id: one.micros for one in credit_notes(db)}
         taken: dict[str, int] = {}
-        billed = metered = 0
+        billed = metered = charged = 0
         charges: list[str] = []
         for bill in bills:
             lines = sum(line["amount_micros"] for line in bill["lines"])
@@ -131,11 +135,16 @@ class Accounts(RuleBasedStateMachine):
             billed += lines
             metered += bill["metered_micros"]
             charges += [line["charge"] for line in bill["lines"] if "charge" in line]
+            charged += sum(line["amount_micros"] for line in bill["lines"] if "charge" in line)
         assert all(micros <= notes[id] for id, micros in taken.items()) and len(charges) == len(set(charges))
         found = balance_of(db, self.desk.account, self.clock.at_us)
         paid = sum(one.micros - one.lapsed_micros for one in payments(db))
-        assert found.topped_up - found.debited == paid + sum(notes.values()) - billed - (found.debited - metered)
+        assert found.left == paid + sum(notes.values()) - billed - (found.debited - metered) - (found.charged - charged)
         assert found.debited >= metered, "a row on two bills"
+        made = oneoffs(db, self.desk.account)
+        month = day_of(self.clock.at_us)[:7]
+        assert found.charged == sum(one.micros for one in made) >= charged, "a charge on two bills"
+        assert found.charged_month == sum(one.micros for one in made if day_of(one.at_us)[:7] == month)
 
     def teardown(self) -> None:
         try:

@@ -53,7 +53,7 @@ def credit(context: Context, invoice: str, line: int, units: int, amount: str, w
     from mofang.trade.billing import credits
 
     part = say("{n} units", "{n} 单位", n=f"{units:,}") if units else amount
-    context.confirm(
+    made = context.confirm_act(
         [
             say(
                 "{part} of line {line} of {invoice} are given back: {why}. It cannot be taken back.",
@@ -65,8 +65,13 @@ def credit(context: Context, invoice: str, line: int, units: int, amount: str, w
             )
         ],
         yes,
+        credits.credit_line,
+        invoice=invoice,
+        line=line,
+        units=units,
+        amount=amount,
+        why=why,
     )
-    made = context.shop.act(credits.credit_line, invoice=invoice, line=line, units=units, amount=amount, why=why)
     context.say(
         "{money} given back of {invoice}, line {line}{again}",
         "已退还账单 {invoice} 第 {line} 行：{money}{again}",

@@ -120,6 +120,18 @@ class Context:
         if not click.confirm(say("Go on?", "继续吗？"), err=True):
             raise MofangError("not-confirmed")
 
+    def confirm_act(self, changes: Sequence[str], yes: bool, function: Callable[..., Any], **settings: Any) -> Any:
+        """Ask, then act. What the action refuses is said before the question, never after it.
+
+        Only for actions that do nothing but write journals.
+        """
+        from mofang.core.action import rehearse
+
+        if not yes:
+            rehearse(self.shop, function, **settings)
+        self.confirm(changes, yes)
+        return self.shop.act(function, **settings)
+
     def table(self, rows: Sequence[dict[str, Any]], headings: dict[str, str], *, as_json: bool = False,
               as_csv: bool = False, title: str = "") -> None:
         """Rows as a table, as JSON, or as CSV. ``headings`` maps keys to words; numbers align right."""
@@ -192,6 +204,18 @@ def listing(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--json`` and ``--csv``, as every list has them."""
     command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
     return click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")(command)
+
+
+def as_json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--json``, of a command that prints facts."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def print_json(facts: dict[str, Any]) -> None:
+    """Facts for programs."""
+    import orjson
+
+    click.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
 
 
 class NewFile(click.Path):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 
-from mofang.cli.context import Context, Names, NewFile, listing, pass_context
-from mofang.core.canonical import canonical
-from mofang.core.errors import MofangError
+from mofang.cli import leased
+from mofang.cli.context import Context, Names, NewFile, as_json_option, listing, pass_context, print_json, when
 from mofang.core.language import say
+
+if TYPE_CHECKING:
+    from mofang.core.shop import Shop
+    from mofang.trade.accounts.customers import Customer
 
 FILE = click.Path(path_type=Path)
 
@@ -45,27 +46,28 @@ def lease() -> None:
 def lease_new(context: Context, /, model: str, customer: str, features: str, no_mark: bool, out: Path | None, yes: bool,
               as_json: bool, fee: str, **asked: Any) -> None:
     """Lease MODEL to a customer: writes one file, and an unlock code to be told over another way."""
-    from mofang.core.progress import progress
     from mofang.serve.parcel import package_named
     from mofang.trade.leases import seller
 
     shop = context.shop
-    package, name = package_named(shop, model)
+    name = package_named(shop, model)[1]
     place = out or Path(name.replace("@", "-") + ".lease")
+    given = {"features": tuple(one.strip() for one in features.split(",") if one.strip()), "fee": fee, **asked}
+    package, _, who, _, fee_micros, _ = seller.asked(shop, name, customer, place, **given)
     licences = ", ".join(package.licences) or say("none stated", "未注明")
     context.confirm([say("{model} leaves this shop, encrypted, for {customer} until {until}. Licences behind it: {licences}.",
-                         "{model} 将加密交付给 {customer}，租期至 {until}。其数据许可：{licences}。", model=name, customer=customer,
-                         until=asked["until"], licences=licences)], yes)
-    with progress(say("Marking, checking and encrypting", "正在加标记、核对并加密")):
-        made = shop.act(seller.lease_new, model=name, customer=customer, out=str(place), marked=not no_mark, fee=fee,
-                        features=tuple(one.strip() for one in features.split(",") if one.strip()), **asked)
+                         "{model} 将加密交付给 {customer}，租期至 {until}。其数据许可：{licences}。", model=name, customer=who.name,
+                         until=asked["until"], licences=licences), *_beyond(shop, who, fee_micros)], yes)
+    made = shop.act(seller.lease_new, model=name, customer=customer, out=str(place), marked=not no_mark, **given)
     if as_json:
-        _json({"lease": made.lease.id, "file": made.path, "code": made.code, "fingerprint": made.fingerprint,
-               "mark": made.lease.mark, "entry": made.lease.entry, "size_bytes": made.size_bytes})
+        print_json({"lease": made.lease.id, "file": made.path, "code": made.code, "fingerprint": made.fingerprint,
+               "mark": made.lease.mark, "entry": made.lease.entry, "size_bytes": made.size_bytes, "readme": made.readme})
         return
     context.say("{model} is leased to {customer}: {path} ({size:.1f} MB), lease {id}",
                 "{model} 已租给 {customer}：{path}（{size:.1f} MB），租约 {id}", model=name, customer=customer, path=made.path,
                 size=made.size_bytes / 1e6, id=made.lease.id)
+    context.say("  what it promises and what it does not prevent: {readme}", "  约定内容和不能防止的事：{readme}",
+                readme=made.readme)
     if made.code:
         context.say("  unlock code  {code}  (tell it over another way than the file)", "  解锁码  {code}  （请用文件之外的途径告知）",
                     code=made.code)
@@ -74,7 +76,18 @@ def lease_new(context: Context, /, model: str, customer: str, features: str, no_
         context.say("  This model holds no graph that could be marked: its copies cannot be told apart.",
                     "  这个模型没有可加标记的计算图：各份副本无法区分。")
     context.say("On the customer's machine:", "在客户的机器上：")
-    context.next(f"mofang lease run {Path(made.path).name}" + (" --code CODE" if made.code else ""))
+    context.next(f"mofang lease run {shlex.quote(Path(made.path).name)}" + (" --code CODE" if made.code else ""))
+
+
+def _beyond(shop: Shop, who: Customer, fee_micros: int) -> list[str]:
+    """What a fee means that is more than the customer may spend: it is charged all the same, and its calls are refused."""
+    from mofang.core.money import format_micros
+    from mofang.trade.billing.spendable import lacking
+
+    over = lacking(shop, who.id, fee_micros) if fee_micros else 0
+    return [say("The fee goes {over} beyond what {customer} has paid in advance and may owe this month: its calls to models are "
+                "refused until it pays or has more credit.", "租金超出 {customer} 的预付款与本月额度 {over}：付款或提高额度之前，其模型调用将被拒绝。",
+                over=format_micros(over, who.currency), customer=who.name)] if over else []
 
 
 @lease.command("renew")
@@ -83,13 +96,19 @@ def lease_new(context: Context, /, model: str, customer: str, features: str, no_
 @click.option("--fee", default="", help="What it costs, once.")
 @click.option("--reinstalled", is_flag=True, help="The customer's record of use is lost: it may begin anew, once.")
 @click.option("--out", type=NewFile(), required=True, help="The licence file that the customer's runner accepts.")
+@as_json_option
 @pass_context
-def lease_renew(context: Context, /, out: Path, **asked: Any) -> None:
+def lease_renew(context: Context, /, out: Path, as_json: bool, **asked: Any) -> None:
     """Let a lease go on; the package is not sent again."""
     from mofang.trade.leases import seller
     from mofang.trade.leases.runner import day
 
     made = context.shop.act(seller.lease_renew, out=str(out), **asked)
+    if as_json:
+        licence = made.lease.licence
+        print_json({"lease": made.lease.id, "file": made.path, "sequence": licence.sequence, "until_us": licence.until_us,
+                    "ends_us": licence.ends_us, "fingerprint": made.fingerprint, "size_bytes": made.size_bytes})
+        return
     context.say("{id} goes on until {until}: {path}", "租约 {id} 延长至 {until}：{path}", id=made.lease.id, path=out,
                 until=day(made.lease.licence.until_us))
     context.say("On the customer's machine:", "在客户的机器上：")
@@ -99,8 +118,9 @@ def lease_renew(context: Context, /, out: Path, **asked: Any) -> None:
 @lease.command("revoke")
 @click.argument("lease")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json_option
 @pass_context
-def lease_revoke(context: Context, lease: str, yes: bool) -> None:
+def lease_revoke(context: Context, lease: str, yes: bool, as_json: bool) -> None:
     """Never renew a lease. What is offline cannot be reached: it ends at its own end."""
     from mofang.trade.leases import seller
     from mofang.trade.leases.book import find_lease
@@ -112,18 +132,27 @@ def lease_revoke(context: Context, lease: str, yes: bool) -> None:
                          "租约 {id}（{model}）将不再续期。离线副本于 {ends} 停止。", id=found.id, model=found.model,
                          ends=day(found.licence.ends_us))], yes)
     made = context.shop.act(seller.lease_revoke, lease=found.id)
+    if as_json:
+        print_json({"lease": made.id, "revoked_us": made.revoked_us, "ends_us": made.licence.ends_us})
+        return
     context.say("{id} is revoked.", "{id} 已终止。", id=made.id)
 
 
 @lease.command("take")
 @click.argument("report", type=FILE)
+@as_json_option
 @pass_context
-def lease_take(context: Context, report: Path) -> None:
+def lease_take(context: Context, report: Path, as_json: bool) -> None:
     """Book the use that a customer sent home; what goes beyond the quota is charged."""
     from mofang.core.money import format_micros
     from mofang.trade.leases import seller
 
     made = context.shop.act(seller.lease_take, report=str(report))
+    if as_json:
+        print_json({"lease": made.lease.id, "requests": made.requests, "units": made.units, "all_units": made.lease.units,
+                    "quota": made.lease.licence.quota, "charged_micros": made.charged, "currency": made.lease.currency,
+                    "restarted": made.restarted})
+        return
     context.say("{model}: {requests:,} requests and {units:,} units more; {all:,} units in all",
                 "{model}：新增 {requests:,} 次请求、{units:,} 个计量单位；累计 {all:,} 个单位", model=made.lease.model,
                 requests=made.requests, units=made.units, all=made.lease.units)
@@ -148,8 +177,10 @@ def lease_list(context: Context, as_json: bool, as_csv: bool) -> None:
 
     lock.import_fold(JOURNAL)
     names = customer_names(context.shop)
+    plain = as_json or as_csv
     rows = [{"lease": one.id, "model": one.model, "customer": names[one.account], "until": day(one.licence.until_us),
-             "state": one.state(now_us()), "sequence": one.sequence, "units": one.units, "quota": one.licence.quota or None,
+             "state": one.state(now_us()) if plain else stated(one.state(now_us())), "sequence": one.sequence,
+             "units": one.units, "quota": one.licence.quota or None,
              "mark": one.mark or None} for one in leases(context.shop.control)]
     context.table(rows, {"lease": say("lease", "租约"), "model": say("model", "模型"), "customer": say("customer", "客户"),
                          "until": say("until", "租期至"), "state": say("state", "状态"), "sequence": say("licence", "许可序号"),
@@ -159,6 +190,63 @@ def lease_list(context: Context, as_json: bool, as_csv: bool) -> None:
         context.next("mofang lease new MODEL --to CUSTOMER --until DAY")
 
 
+@lease.command("show")
+@click.argument("lease")
+@as_json_option
+@pass_context
+def lease_show(context: Context, lease: str, as_json: bool) -> None:
+    """Show one lease: what was agreed, its licences and reports, what was charged. LEASE is an id, or a lease's file."""
+    from mofang.core.money import format_micros
+    from mofang.trade.leases.history import about
+    from mofang.trade.leases.runner import day
+
+    if Path(lease).is_file():
+        click.get_current_context().invoke(leased.lease_check, file=Path(lease), code="", as_json=as_json)
+        return
+    found = about(context.shop, lease)
+    if as_json:
+        print_json(found)
+        return
+    context.say("{model}, leased to {customer} until {until} ({state})", "{model}，租给 {customer}，至 {until}（{state}）",
+                model=found["model"], customer=found["customer"], until=day(found["until_us"]), state=stated(found["state"]))
+    context.say("  {units:,} units of {quota} used, in {requests:,} requests; {instances} at a time on a machine; {machines}",
+                "  已用 {units:,} 个计量单位（额度 {quota}），{requests:,} 次请求；每台机器同时 {instances} 个；{machines}",
+                units=found["units"], quota=f"{found['quota']:,}" if found["quota"] else say("no quota", "不限"),
+                requests=found["requests"], instances=found["instances"],
+                machines=", ".join(found["machines"]) or say("bound to no machine", "未绑定机器"))
+    context.table([{"when": when(one["at_us"]), "what": said(one["what"]), "detail": _detail(one)} for one in found["history"]],
+                  {"when": say("when", "时间"), "what": say("what", "事项"), "detail": say("detail", "详情")})
+    for one in found["charges"]:
+        context.say("  {when}  {money}  {what}", "  {when}  {money}  {what}", when=when(one["at_us"]), what=one["what"],
+                    money=format_micros(one["micros"], one["currency"]))
+    context.next(f"mofang lease renew {found['lease']} --until DAY --out renewal.licence", f"mofang trace {found['lease']}")
+
+
+def stated(state: str) -> str:
+    """How a lease stands, in the language of the screen."""
+    return {"good": say("good", "有效"), "grace": say("grace", "宽限期"), "ended": say("ended", "已结束"),
+            "early": say("not yet begun", "未开始"), "revoked": say("revoked", "已终止")}[state]
+
+
+def said(what: str) -> str:
+    """What happened to a lease, in the language of the screen."""
+    return {"made": say("made", "生成"), "renewed": say("renewed", "续期"), "reported": say("use booked", "用量入账"),
+            "revoked": say("revoked", "终止")}[what]
+
+
+def _detail(line: dict[str, Any]) -> str:
+    from mofang.trade.leases.runner import day
+
+    if "until_us" in line:
+        again = say("; may begin anew", "；允许重新开始") if line["may_begin_anew"] else ""
+        return say("licence {sequence}, until {until}{again}", "第 {sequence} 号许可，至 {until}{again}", sequence=line["sequence"],
+                   until=day(line["until_us"]), again=again)
+    if "units" in line:
+        return say("{requests:,} requests, {units:,} units", "{requests:,} 次请求，{units:,} 个计量单位", requests=line["requests"],
+                   units=line["units"])
+    return ""
+
+
 @lease.command("find-mark")
 @click.argument("file", type=FILE)
 @listing
@@ -166,123 +254,14 @@ def lease_list(context: Context, as_json: bool, as_csv: bool) -> None:
 def lease_find_mark(context: Context, file: Path, as_json: bool, as_csv: bool) -> None:
     """Whose leased copy is this? FILE is an ONNX graph, a package's folder or a package's file."""
     from mofang.core.progress import progress
-    from mofang.trade.leases import seller
+    from mofang.trade.leases.copies import find_mark
 
-    with progress(say("Comparing", "正在比对")):
-        rows = seller.find_mark(context.shop, file)
+    with progress(say("Comparing", "正在比对")) as bar:
+        rows = find_mark(context.shop, file, bar.advance)
     context.table(rows, {"customer": say("customer", "客户"), "model": say("model", "模型"), "lease": say("lease", "租约"),
                          "score": say("standard deviations", "标准差倍数"), "found": say("its mark", "有其标记")},
                   as_json=as_json, as_csv=as_csv)
 
 
-# On the customer's machine
-
-
-@lease.command("machine")
-@pass_context
-def lease_machine(context: Context) -> None:
-    """Show the id of this installation on this machine, for a seller who binds a lease to it."""
-    from mofang.trade.leases.record import installation
-
-    click.echo(installation()[0])
-    context.next("mofang lease new MODEL --to CUSTOMER --until DAY --machine ID")
-
-
-@lease.command("run")
-@click.argument("file", type=FILE)
-@click.option("--code", default="", envvar="MOFANG_LEASE_CODE", help="The unlock code; needed the first time only.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback unless you say otherwise.")
-@click.option("--port", default=8080, show_default=True, help="Port; 0 takes a free one and prints it.")
-@pass_context
-def lease_run(context: Context, file: Path, code: str, host: str, port: int) -> None:
-    """Answer requests with a leased model: no shop, no network, until the lease ends."""
-    from mofang.core.progress import progress
-    from mofang.trade.leases.runner import Leased, day
-    from mofang.web.leased import run_leased
-
-    with progress(say("Checking and opening", "正在核对并打开"), file.stat().st_size if file.exists() else None) as bar:
-        opened = Leased(file, code, tick=bar.advance)
-    licence = opened.licence
-
-    def ready(address: str) -> None:
-        context.say("Serving on {address}  (Ctrl-C stops, after finishing what has begun)",
-                    "服务已启动：{address} （Ctrl-C 停止，会先完成已开始的请求）", address=address)
-        context.say("{model}, leased to {customer} until {until}", "{model}，租给 {customer}，至 {until}", model=licence.model,
-                    customer=licence.customer, until=day(licence.until_us))
-        if opened.notice:
-            context.say("  The lease is over; it goes on until {ends}. Send the seller `mofang lease report`.",
-                        "  租期已满，宽限至 {ends}。请把 `mofang lease report` 的结果发给卖方。", ends=day(licence.ends_us))
-        if host not in ("127.0.0.1", "localhost", "::1"):
-            context.say("  Whoever reaches this address may ask: there are no keys here.", "  能访问此地址的人都可以提问：这里没有密钥。")
-        sys.stdout.flush()
-
-    run_leased(opened, licence.model, host, port, ready=ready)
-
-
-@lease.command("predict")
-@click.argument("file", type=FILE)
-@click.argument("given", required=False)
-@click.option("--code", default="", envvar="MOFANG_LEASE_CODE", help="The unlock code; needed the first time only.")
-@pass_context
-def lease_predict(context: Context, file: Path, given: str | None, code: str) -> None:
-    """Ask a leased model once: a text, a record as JSON, or - for one of them a line from standard input."""
-    from mofang.trade.leases.runner import Leased
-
-    lines = [given] if given not in (None, "-") else sys.stdin.read().splitlines()
-    if not any(line.strip() for line in lines if line):
-        raise MofangError("input-missing", model=str(file))
-    opened = Leased(file, code)
-    try:
-        inputs = [one["name"] for one in opened.model.signature["inputs"]]
-        for line in filter(None, lines):
-            opened.check()
-            records, _ = opened.model.parse(_body(line, inputs))
-            answer = opened.model.predict(records)[0]
-            opened.count(opened.model.units(records))
-            click.echo(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY).decode())
-    finally:
-        opened.close()
-
-
-def _body(line: str, inputs: list[str]) -> Any:
-    """A line as a request's body."""
-    if line.lstrip().startswith("{"):
-        try:
-            return orjson.loads(line)
-        except orjson.JSONDecodeError:
-            pass
-    return {inputs[0]: line}
-
-
-@lease.command("accept")
-@click.argument("file", type=FILE)
-@click.argument("renewal", type=FILE)
-@pass_context
-def lease_accept(context: Context, file: Path, renewal: Path) -> None:
-    """Take the RENEWAL that the seller sent; a runner that is running takes it up within a minute."""
-    from mofang.trade.leases.runner import accept, day
-
-    made = accept(file, renewal).licence
-    context.say("{model} goes on until {until}", "{model} 延长至 {until}", model=made.model, until=day(made.until_us))
-    context.next(f"mofang lease run {shlex.quote(str(file))}")
-
-
-@lease.command("report")
-@click.argument("file", type=FILE)
-@click.option("--out", type=NewFile(), help="Where to write it (default: FILE.report.json).")
-@pass_context
-def lease_report(context: Context, file: Path, out: Path | None) -> None:
-    """Write what was used into a file to be sent to the seller: counts and times, no texts."""
-    from mofang.trade.leases.runner import use_report
-
-    told = use_report(file)
-    place = out or file.with_name(file.name + ".report.json")
-    place.write_bytes(canonical(told))
-    context.say("{path}: {requests:,} requests, {units:,} units", "{path}：{requests:,} 次请求，{units:,} 个计量单位", path=place,
-                requests=told["requests"], units=told["units"])
-    context.say("The seller books it with:", "卖方用以下命令入账：")
-    context.next(f"mofang lease take {place.name}")
-
-
-def _json(facts: dict[str, Any]) -> None:
-    click.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+for _command in leased.COMMANDS:
+    lease.add_command(_command)

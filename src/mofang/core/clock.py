@@ -25,6 +25,12 @@ def _day_named(quarter: int, utc_offset: str) -> str:
     return datetime.fromtimestamp(quarter * 900, timezone(shift(utc_offset))).strftime("%Y-%m-%d")
 
 
+def month_begins_us(at_us: int, utc_offset: str = UTC_OFFSET) -> int:
+    """When the month of a moment begins on the shop's clock."""
+    day = day_of(at_us, utc_offset)
+    return int((datetime(int(day[:4]), int(day[5:7]), 1, tzinfo=UTC) - shift(utc_offset)).timestamp()) * 1_000_000
+
+
 def local(us: int, utc_offset: str) -> datetime:
     """A time as it stands on the clock of the zone, such as ``+08:00``."""
     return datetime.fromtimestamp(us // 1_000_000, UTC) + shift(utc_offset)

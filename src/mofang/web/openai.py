@@ -188,7 +188,8 @@ async def _embed(call: Exchange, raw: bytes) -> Reply:
         vectors = [np.asarray(one["embedding"], dtype=np.float32) for one in answers]
         if asked.dimensions and asked.dimensions != len(vectors[0]):
             raise MofangError("parameter-wrong", parameter="dimensions", wanted=str(len(vectors[0])))
-        tokens = int((served.model.encode(records)["attention_mask"]).sum()) if asked.texts else 0
+        mask = served.model.encode(records).get("attention_mask")
+        tokens = units if mask is None else int(mask.sum())  # some models read no tokens
         data = [{"object": "embedding", "index": number, "embedding": _vector(one, asked.base64)}
                 for number, one in enumerate(vectors)]
         told = orjson.dumps({"object": "list", "model": served.name, "data": data,

@@ -4,23 +4,24 @@ Three kinds of rows: ``draw`` sets an allotment of a customer's money aside for 
 answered request against it, ``return`` gives back what is left. A budget (``limits``) has allotments like a customer's,
 in the name of its scope; a ``use`` names the budgets that it counts against. All tables are sums, so that the order in
 which several servers commit makes no difference; the money that is free is always worked out in the transaction that
-takes it.
+takes it. What was charged once (``oneoff``: lease fees, fine-tunes, solutions) counts from the moment it is charged.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from mofang.core.clock import UTC_OFFSET, day_of
+from mofang.core.clock import UTC_OFFSET, day_of, month_begins_us
 from mofang.core.database import Database
 from mofang.core.journal import Journals, NewRow, Row, fold
 from mofang.core.money import MICROS, PER_UNITS
 from mofang.trade.accounts.customers import Customer
+from mofang.trade.billing.oneoff import SUMS
 
 TABLES = (
     """create table if not exists allotment(account text not null, worker text not null, micros bigint not null,
@@ -38,27 +39,38 @@ TABLES = (
 
 
 PIECE = 500  # values in one statement
+ORDERED = "custom-"  # so begin the names in which a price is set aside for an order; other names are servers
 
 
 @dataclass(frozen=True)
 class Balance:
-    """Where a customer stands, in micros. ``available`` is what a server may still set aside."""
+    """Where a customer stands, in micros. ``available`` is what a server may still set aside.
+
+    ``debited`` and ``month`` are use, of all time and of this month; ``charged`` and ``charged_month`` what was charged once.
+    """
 
     credit: int
     topped_up: int
     debited: int
     month: int
     held: int
+    charged: int = 0
+    charged_month: int = 0
+
+    @property
+    def left(self) -> int:
+        """What was paid in and is neither used, charged nor billed; below nothing where more is owed."""
+        return self.topped_up - self.debited - self.charged
 
     @property
     def prepaid(self) -> int:
         """What was topped up and not used up before this month."""
-        return max(0, self.topped_up - (self.debited - self.month))
+        return max(0, self.left + self.month + self.charged_month)
 
     @property
     def available(self) -> int:
-        """Prepaid money and this month's credit, less what this month used and what servers hold."""
-        return self.prepaid + self.credit - self.month - self.held
+        """Prepaid money and this month's credit, less what this month used and was charged, and what servers hold."""
+        return self.prepaid + self.credit - self.month - self.charged_month - self.held
 
 
 @dataclass(slots=True)
@@ -84,16 +96,16 @@ def fold_usage(db: Database, rows: list[Row]) -> None:
     for row in rows:
         body = orjson.loads(row.text)
         if row.kind == "use":
-            micros = body["micros"]
+            micros, on = body["micros"], body.get("day") or day_of(row.at_us)
             exact = body["units"] * body["rate"]
-            day = days[row.account, body.get("day") or day_of(row.at_us), body["model"], int(body["test"])]
+            day = days[row.account, on, body["model"], int(body["test"])]
             if body.get("repeat"):
-                repeats[row.account, body.get("day") or day_of(row.at_us), body["key"]] += 1
+                repeats[row.account, on, body["key"]] += 1
             day[0] += 1
             day[1] += body["units"]
             day[2] += micros
             for scope in body.get("budgets", ()):
-                budgets[scope, (body.get("day") or day_of(row.at_us))[:7]] += micros
+                budgets[scope, on[:7]] += micros
                 allotted[scope, row.writer].micros -= micros
             if body["price"] is not None and not body["test"]:
                 if micros:
@@ -108,29 +120,33 @@ def fold_usage(db: Database, rows: list[Row]) -> None:
             one = allotted[row.account, body["worker"]]
             one.micros -= body["micros"]
             one.over = True
-    _add(db, "carried", ("account", "model", "price"), ("part",), ((*k, part) for k, part in parts.items()))
-    _add(db, "usage_day", ("account", "day", "model", "test"), ("requests", "units", "micros"),
-         ((*k, *v) for k, v in days.items()))
-    _add(db, "usage_repeat", ("account", "day", "key"), ("requests",), ((*k, count) for k, count in repeats.items()))
-    _add(db, "budget_used", ("scope", "month"), ("micros",), ((*k, micros) for k, micros in budgets.items()))
-    _fold_allotments(db, allotted)
+    if parts:
+        db.many(CARRIED, sorted((*k, part) for k, part in parts.items()))
+    if days:
+        db.many(USAGE_DAY, sorted((*k, *v) for k, v in days.items()))
+    if repeats:
+        db.many(USAGE_REPEAT, sorted((*k, count) for k, count in repeats.items()))
+    if budgets:
+        db.many(BUDGET_USED, sorted((*k, micros) for k, micros in budgets.items()))
+    if allotted:
+        _fold_allotments(db, allotted)
 
 
-def _add(db: Database, table: str, keys: tuple[str, ...], sums: tuple[str, ...],
-         rows: Iterable[tuple[Any, ...]]) -> None:
-    """Add to the sums of a table, making rows that are new."""
-    found = sorted(rows)
-    if not found:
-        return
+def _adds(table: str, keys: tuple[str, ...], sums: tuple[str, ...]) -> str:
+    """The statement that adds to the sums of a table, making rows that are new."""
     marks = ",".join("?" * (len(keys) + len(sums)))
     added = ", ".join(f"{name}={table}.{name}+excluded.{name}" for name in sums)
-    db.many(f"insert into {table} values({marks}) on conflict({','.join(keys)}) do update set {added}", found)
+    return f"insert into {table} values({marks}) on conflict({','.join(keys)}) do update set {added}"
+
+
+CARRIED = _adds("carried", ("account", "model", "price"), ("part",))
+USAGE_DAY = _adds("usage_day", ("account", "day", "model", "test"), ("requests", "units", "micros"))
+USAGE_REPEAT = _adds("usage_repeat", ("account", "day", "key"), ("requests",))
+BUDGET_USED = _adds("budget_used", ("scope", "month"), ("micros",))
 
 
 def _fold_allotments(db: Database, changes: dict[tuple[str, str], Change]) -> None:
     """The newest draw sets the expiry; an allotment that was returned leaves no row."""
-    if not changes:
-        return
     db.many(
         """insert into allotment values(?,?,?,?) on conflict(account, worker) do update set
             micros=allotment.micros+excluded.micros,
@@ -166,12 +182,18 @@ def balance_of(db: Database, account: str, at_us: int, utc_offset: str = UTC_OFF
     credit, topped_up = found[0] if found else (0, 0)
     month = day_of(at_us, utc_offset)[:8] + "01"
     sums = db.rows(
-        """select coalesce((select sum(micros) from usage_day where account=?), 0),
+        f"""select coalesce((select sum(micros) from usage_day where account=?), 0),
             coalesce((select sum(micros) from usage_day where account=? and day>=?), 0),
-            coalesce((select sum(micros) from allotment where account=?), 0)""",
-        (account, account, month, account))
-    debited, used, held = (int(value) for value in sums[0])
-    return Balance(credit, topped_up, debited, used, held)
+            coalesce((select sum(micros) from allotment where account=?), 0), {SUMS}""",
+        (account, account, month, account, account, account, month_begins_us(at_us, utc_offset)))
+    debited, used, held, charged, charged_month = (int(value) for value in sums[0])
+    return Balance(credit, topped_up, debited, used, held, charged, charged_month)
+
+
+def at_servers(db: Database, account: str) -> int:
+    """Of what is held, what running servers have drawn: its customer spends it on calls. The rest is set aside for orders."""
+    sql = "select coalesce(sum(micros), 0) from allotment where account=? and worker not like ?"
+    return int(db.rows(sql, (account, f"{ORDERED}%"))[0][0])
 
 
 def usage_report(db: Database, customer: Customer, at_us: int, utc_offset: str = UTC_OFFSET) -> dict[str, Any]:
@@ -184,8 +206,9 @@ def usage_report(db: Database, customer: Customer, at_us: int, utc_offset: str =
             for day, model, test, requests, units, micros in db.rows(sql, (customer.id, f"{month}-01"))]
     found = balance_of(db, customer.id, at_us, utc_offset)
     return {"customer": customer.name, "month": month, "currency": customer.currency, "spent": decimal(found.month),
+            "charged": decimal(found.charged_month),
             "credit": decimal(found.credit), "prepaid": decimal(found.prepaid),
-            "available": decimal(found.available + found.held), "usage": days}
+            "available": decimal(found.available + at_servers(db, customer.id)), "usage": days}
 
 
 def decimal(micros: int) -> str:

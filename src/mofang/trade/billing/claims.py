@@ -25,7 +25,7 @@ COLUMNS = "number, account, period, kind, claim, entry, total_micros"
 @dataclass(frozen=True)
 class Claim:
     """A bill as the journal knows it; ``entry`` is empty until the document is made, and so is ``exact_micros``: what was
-    used, before it was rounded and notes were taken off."""
+    used and charged once, before it was rounded, taxed, and notes were taken off."""
 
     number: str
     account: str

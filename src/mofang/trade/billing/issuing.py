@@ -9,7 +9,7 @@ it. Numbers have no gaps.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def invoice_issue(
                 "entry": made.entry,
                 "digest": made.digest,
                 "total_micros": made.measures["total_micros"],
-                "exact_micros": document.get("metered_micros", document["exact_micros"]),
+                "exact_micros": document.get("metered_micros", document["exact_micros"]) + charged_once(document),
             }
             act.record("invoices", NewRow("issued", body, account=who.id))
             if extra := beyond_metered(document):
@@ -86,15 +86,21 @@ def invoice_issue(
     return find_invoice(shop.control, claim.number)
 
 
+def charged_once(document: dict[str, Any]) -> int:
+    """What a bill's lines of single charges come to; the balance has counted it since it was charged."""
+    return sum(line["amount_micros"] for line in document["lines"] if "charge" in line)
+
+
 def beyond_metered(document: dict[str, Any]) -> int:
-    """What a bill says beyond what the meter debited: fees, tax, rounding, less what a plan's price is below the dearest.
+    """What a bill says beyond what the meter debited and what was charged once: subscriptions, tax, rounding, less what a plan's
+    price is below the dearest.
 
     It is settled against what was paid, so that a balance is what was paid less what was billed.
     """
     if document["format"] == 1:
         return 0
     notes: int = sum(one["amount_micros"] for one in document.get("credits", ()))
-    found: int = document["total_micros"] - notes - document["metered_micros"]
+    found: int = document["total_micros"] - notes - document["metered_micros"] - charged_once(document)
     return found
 
 
@@ -114,6 +120,31 @@ def invoice_preview(
     if noted is not fixed:
         document = _document(shop, who, month, noted, _loose(shop, who.id))
     return document, render(document, language)
+
+
+def documents(shop: Shop, account: str, open_months: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
+    """A customer's bills in their order, and what stands on none yet for these months, as documents without a number.
+
+    Nothing is claimed or sealed. A bill that was cut short is made again from its claim. What came to a month after its bill
+    stands on a second document of that month, with its fees again: whoever adds up leaves them out there.
+    """
+    for claim in invoices_of(shop.control, account):
+        if claim.entry:
+            yield invoice_document(shop, claim.number)
+        else:
+            settings = _settings(claim)
+            settings.pop("language")
+            yield invoices.document_of(*inputs_of(shop, claim.fixed), **settings)
+    who, reach = find_customer(shop.control, account), _earlier(shop.control, account)
+    for month in open_months:
+        fixed = _fix(shop, who, month, "en") | {"earlier": reach}
+        try:
+            yield _document(shop, who, month, fixed, _loose(shop, account))
+        except MofangError as error:
+            if error.code != "usage-none":
+                raise
+            continue
+        reach.append([*bounds(month, fixed["utc_offset"]), *(fixed["seals"][journal] + 1 for journal in ("usage", "charges"))])
 
 
 def require_clock(shop: Shop) -> None:

@@ -1,6 +1,7 @@
 """Charges made once: a lease's fee, a customer's own fine-tune, a solution. Each stands on one line of at most one invoice.
 
-A charge is a row of the journal ``charges`` and is never changed; what was charged wrongly is given back by a credit note.
+A charge is a row of the journal ``charges`` and is never changed; what was charged wrongly is given back by a credit note. It
+counts at once against what the customer may spend (``balance``), and stands on the next bill.
 Its line traces to ``source_entry``, the ledger entry of what was delivered.
 """
 
@@ -28,6 +29,9 @@ TABLES = (
         reference text not null, at_us bigint not null,
         unique(account, kind, reference))""",
 )
+
+SUMS = """coalesce((select sum(micros) from oneoff where account=?), 0),
+            coalesce((select sum(micros) from oneoff where account=? and at_us>=?), 0)"""
 
 
 @dataclass(frozen=True)

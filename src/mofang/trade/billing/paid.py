@@ -103,9 +103,10 @@ def lapse_due(journals: Journals, today: str) -> int:
 
 def _lapse(journals: Journals, account: str, today: str) -> int:
     db = journals.db
-    sql = """select topped_up_micros - coalesce((select sum(micros) from usage_day where account=?), 0),
+    sql = """select topped_up_micros - coalesce((select sum(micros) from usage_day where account=?), 0)
+        - coalesce((select sum(micros) from oneoff where account=?), 0),
         coalesce((select sum(micros) from allotment where account=?), 0) from account where account=?"""
-    unused, held = (int(micros) for micros in db.rows(sql, (account, account, account))[0])
+    unused, held = (int(micros) for micros in db.rows(sql, (account,) * 4)[0])
     left = max(0, unused - max(0, held))
     open_ = [one for one in payments(db, account) if not one.lapsed_micros or not one.until]
     ended = {row[0] for row in db.rows("select reference from topup_more where account=? and lapsed_us<>0", (account,))}

@@ -43,6 +43,21 @@ class LeaseFile:
 
     def unpack(self, key: bytes, folder: Path, tick: Tick = no_tick) -> None:
         """Decrypt the package into a folder. Raises ``lease-damaged`` at the first chunk that is not as it was written."""
+        for name, pieces in self._parts(key, tick):
+            place = folder / name
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
+                for plain in pieces:
+                    target.write(plain)
+
+    def require_whole(self, key: bytes, tick: Tick = no_tick) -> None:
+        """Read every byte, and keep none. Raises ``lease-damaged``."""
+        for _, pieces in self._parts(key, tick):
+            for _plain in pieces:
+                pass
+
+    def _parts(self, key: bytes, tick: Tick) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """The parts in their order, each to be read to its end before the next."""
         licence = self.known.licence
         if self.path.stat().st_size != self.begins + length(licence):
             raise MofangError("lease-damaged", path=str(self.path), part="-")
@@ -50,16 +65,17 @@ class LeaseFile:
         with self.path.open("rb") as file:
             file.seek(self.begins)
             for name, size, wanted in licence.parts:
-                place = folder / name
-                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                digest = hashlib.sha256()
-                with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
-                    for plain in self._chunks(file, key, name, size, nonces):
-                        digest.update(plain)
-                        target.write(plain)
-                        tick(len(plain))
-                if digest.hexdigest() != wanted:
-                    raise MofangError("lease-damaged", path=str(self.path), part=name)
+                yield name, self._part(file, key, name, size, wanted, nonces, tick)
+
+    def _part(self, file: IO[bytes], key: bytes, name: str, size: int, wanted: str, nonces: Iterator[int],
+              tick: Tick) -> Iterator[bytes]:
+        digest = hashlib.sha256()
+        for plain in self._chunks(file, key, name, size, nonces):
+            digest.update(plain)
+            tick(len(plain))
+            yield plain
+        if digest.hexdigest() != wanted:
+            raise MofangError("lease-damaged", path=str(self.path), part=name)
 
     def _chunks(self, file: IO[bytes], key: bytes, name: str, size: int, nonces: Iterator[int]) -> Iterator[bytes]:
         from cryptography.exceptions import InvalidTag

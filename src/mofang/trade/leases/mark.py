@@ -4,13 +4,17 @@ Spread spectrum (Cox et al. 1997): each number of a tensor moves by a fraction o
 as a keyed stream says. One number tells nothing; over thousands the sum over (copy - original) times the stream stands out by
 many standard deviations, for this lease's key and no other. Whether a copy of the copy still shows it depends on how many
 numbers there are and on what was done to them; docs/lease.md has what was measured. The largest strength is taken at which
-every canonical request keeps its label and stays within the tolerance of its engine.
+every canonical request keeps its answer and stays within the tolerance of its engine.
+
+Of weights that are held as whole bytes one in 64 moves by one step. Of weights in blocks, which have few steps, the blocks'
+scales are moved instead. The sines and cosines of positions stay, since everybody can compute them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,24 +24,41 @@ import numpy as np
 
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array
+from mofang.engine.predictor import Predictor
+from mofang.trade.leases.held import NotRaw, Operator, read_graph
+from mofang.trade.leases.opening import open_model
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from mofang.engine.generation.opened import Generator
+
 STRENGTHS = (3e-3, 1e-3, 3e-4, 1e-4, 3e-5)  # of a tensor's standard deviation
+FLOATS = "<f4"
+STEP = 1 << 20      # numbers that are moved at a time; a multiple of 64
 LEAST = 64          # numbers in a tensor that is marked
 SPARSE = 64         # of whole bytes one in so many moves, by one step
 ALIKE = 0.9         # correlation from which two tensors of other names are taken for the same
 SURE = 6.0          # standard deviations: one in a thousand million copies that nobody marked looks so
-GRAPHS = ("model.onnx", "model.int8.onnx", "model.dynamic.onnx")
+GRAPHS = ("graph/model.onnx", "graph/model.int8.onnx", "graph/model.dynamic.onnx", "decoder/decoder.onnx")
+BLOCKED = {"MatMulNBits": 1, "GatherBlockQuantized": 0}  # operators of weights in blocks, and which input holds their codes
+NATS = 0.02         # by so much a token's log-probability may change; of weights in blocks by what another processor may change
+TURNS = ("cosines", "sines")
 
 
 def pattern(key: bytes, name: str, size: int) -> Array:
     """+1 or -1 for every number of a tensor, by key and name; the same on every machine."""
+    return np.concatenate([signs for _, signs in patterns(key, name, size)])
+
+
+def patterns(key: bytes, name: str, size: int) -> Iterator[tuple[int, Array]]:
+    """The same in parts, each with its beginning."""
     seed = hmac.new(key, name.encode(), hashlib.sha256).digest()
-    words = np.random.Philox(key=int.from_bytes(seed[:16], "big")).random_raw(-(-size // 64))
-    bits = np.unpackbits(words.astype("<u8").view(np.uint8))[:size]
-    return bits.astype(np.int8) * 2 - 1
+    stream = np.random.Philox(key=int.from_bytes(seed[:16], "big"))
+    for begin in range(0, size, STEP):
+        count = min(STEP, size - begin)
+        bits = np.unpackbits(stream.random_raw(-(-count // 64)).astype("<u8").view(np.uint8))[:count]
+        yield begin, bits.astype(np.int8) * 2 - 1
 
 
 def sparse(key: bytes, name: str, size: int) -> Array:
@@ -52,30 +73,75 @@ def sparse(key: bytes, name: str, size: int) -> Array:
 
 
 def mark(source: Path, place: Path, key: bytes, strength: float) -> int:
-    """Write a marked copy of an ONNX graph; how many numbers moved."""
+    """Write a marked copy of an ONNX graph; how many numbers moved. The copy is changed in place, some numbers at a time."""
+    shutil.copyfile(source, place)
+    try:
+        held, operators = read_graph(place)
+    except NotRaw:
+        _write_raw(place)
+        held, operators = read_graph(place)
+    still = unmarked(operators)
+    moved = 0
+    for one in held:
+        if one.size < LEAST or one.name in still:
+            continue
+        values = np.memmap(place, one.kind, "r+", one.begin, (one.size,))
+        moved += _shift(values, key, one.name, strength) if one.kind == FLOATS else _step(values, key, one.name)
+        values.flush()
+    return moved
+
+
+def _shift(values: Array, key: bytes, name: str, strength: float) -> int:
+    """Move float32 numbers up or down; zeros stay, since what is left out stays left out."""
+    moved, width = 0, spread(values)
+    if not width:
+        return 0
+    for begin, signs in patterns(key, name, values.size):
+        part = values[begin : begin + len(signs)]
+        shift = signs.astype(np.float32) * np.float32(strength * width)
+        shift[part == 0] = 0
+        changed = part + shift
+        moved += int((changed != part).sum())
+        values[begin : begin + len(signs)] = changed
+    return moved
+
+
+def _step(values: Array, key: bytes, name: str) -> int:
+    """Move one whole byte in 64 by one step."""
+    bounds = np.iinfo(values.dtype)
+    changed = np.clip(values.astype(np.int16) + sparse(key, name, values.size), bounds.min, bounds.max).astype(values.dtype)
+    moved = int((changed != values).sum())
+    values[:] = changed
+    return moved
+
+
+def spread(values: Array) -> float:
+    """The standard deviation of numbers, some at a time."""
+    count, total, power = values.size, 0.0, 0.0
+    for begin in range(0, count, STEP):
+        part = values[begin : begin + STEP].astype(np.float64)
+        total, power = total + float(part.sum()), power + float(part @ part)
+    return float(max(0.0, power / count - (total / count) ** 2) ** 0.5)
+
+
+def _write_raw(path: Path) -> None:
+    """Write a small graph's tensors as raw bytes."""
     import onnx
     from onnx import numpy_helper
 
-    model = onnx.load(str(source))
-    moved = 0
+    model = onnx.load(str(path))
     for tensor in model.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.size < LEAST:
-            continue
-        if values.dtype == np.float32 and (width := float(values.std())) > 0:
-            shift = pattern(key, tensor.name, values.size).reshape(values.shape).astype(np.float32) * np.float32(strength * width)
-            shift[values == 0] = 0  # what is left out stays left out
-            changed = values + shift
-        elif values.dtype in (np.int8, np.uint8):
-            bounds = np.iinfo(values.dtype)
-            step = sparse(key, tensor.name, values.size).reshape(values.shape).astype(np.int16)
-            changed = np.clip(values.astype(np.int16) + step, bounds.min, bounds.max).astype(values.dtype)
-        else:
-            continue
-        moved += int((changed != values).sum())
-        tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
-    place.write_bytes(model.SerializeToString(deterministic=True))
-    return moved
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def unmarked(operators: list[Operator]) -> set[str]:
+    """The tensors of a graph that stay as they are: codes and zero points of weights in blocks, and tables of turns."""
+    found = set(TURNS)
+    for one in operators:
+        if one.name in BLOCKED:
+            found |= {one.inputs[BLOCKED[one.name]], *one.inputs[3:4]}
+    return found
 
 
 def tensors(model: ModelProto) -> Iterator[tuple[str, Array]]:
@@ -183,18 +249,56 @@ def suspects(path: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes()}
 
 
-def keeps_labels(folder: Path, lines: list[dict[str, Any]]) -> bool:
-    """Whether the package in a folder answers every canonical request within its tolerance and with the label written down."""
-    from mofang.engine.predictor import Predictor
+def said(folder: Path, lines: list[dict[str, Any]]) -> list[Any]:
+    """What the package in a folder answers to its canonical requests, without numbers; opened as a lessee opens it. Of a
+    generator see ``spoken``.
+
+    Raises what opening raises: ``parity-mismatch`` where an answer leaves its tolerance, ``engine-none`` …
+    """
     from mofang.engine.replay import replay
 
+    model = open_model(folder)
+    if not isinstance(model, Predictor):
+        return spoken(model, lines)
+    replay(model, lines)
+    return [worded(one) for one in model.predict([record for line in lines for record in model.parse(line["request"])[0]])]
+
+
+def spoken(model: Generator, lines: list[dict[str, Any]]) -> list[Any]:
+    """For each canonical request (likeliest tokens, log-probabilities of the answer's) along the answer that was written down."""
+    from mofang.engine.generation.opened import forced_logits
+    from mofang.engine.generation.sampling import tell
+
+    found = []
+    for line in lines:
+        prompt, ids = model.prompt(model.parse(line["request"])[0][0]), line["ids"]
+        logits = forced_logits(model.decoder, prompt, ids) if ids else np.zeros((0, 1), np.float32)
+        told = [tell(row, token, 0).logprob for row, token in zip(logits, ids, strict=True)]
+        found.append((logits.argmax(axis=1).tolist(), told))
+    return found
+
+
+def near(found: list[Any], wanted: list[Any], precision: str) -> bool:
+    """Whether a generator takes the same tokens, each with nearly the same probability."""
+    from mofang.engine.generation.opened import TOLERANCES
+
+    most = max(NATS, TOLERANCES[precision])
+    return all(one[0] == other[0] and np.abs(np.subtract(one[1], other[1])).max(initial=0.0) <= most
+               for one, other in zip(found, wanted, strict=True))
+
+
+def worded(answer: Any) -> Any:
+    """An answer without its fractions, which may differ within a tolerance."""
+    if isinstance(answer, dict):
+        return {name: worded(one) for name, one in answer.items()}
+    return [worded(one) for one in answer] if isinstance(answer, list) else None if isinstance(answer, float) else answer
+
+
+def keeps(folder: Path, lines: list[dict[str, Any]], wanted: list[Any]) -> bool:
+    """Whether the package in a folder still answers every canonical request within its tolerance, and as wanted."""
     try:
-        predictor = Predictor(folder)
-        replay(predictor, lines)
+        return said(folder, lines) == wanted
     except MofangError as error:
         if error.code == "parity-mismatch":
             return False
         raise
-    records = [record for line in lines for record in predictor.parse(line["request"])[0]]
-    said = [one["answer"].get("label") for one in lines]
-    return [one.get("label") for one in predictor.predict(records)] == said

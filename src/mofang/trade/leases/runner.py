@@ -1,19 +1,18 @@
 """A leased package, opened without shop and network: unlocked, checked, counted, and closed when its licence ends.
 
-The package is decrypted into a private folder in memory where the system has one, opened, and the folder removed before the first
-answer. After that an answer costs one comparison with the clock: a thread looks at the licence once a minute and says until when
-answers may be given. Counts go to a small file once a second and to the record once a minute: a kill loses a second of counting.
+After it is open an answer (of a generator: each token) costs one comparison with the clock: a thread looks at the licence once a
+minute and says until when answers may be given. Counts go to a small file once a second and to the record once a minute: a kill
+loses a second of counting.
 """
 
 from __future__ import annotations
 
 import hmac
 import os
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,10 +21,8 @@ from typing import Any
 import orjson
 
 from mofang.core.canonical import canonical, write_durably
-from mofang.core.copying import remove_tree
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
-from mofang.core.unlocked import process_lives
 from mofang.serve.boundary import attempt
 from mofang.trade.leases.file import LeaseFile, Tick, no_tick, open_lease
 from mofang.trade.leases.licence import (
@@ -36,6 +33,7 @@ from mofang.trade.leases.licence import (
     unwrap_by_code,
     unwrap_by_machine,
 )
+from mofang.trade.leases.opening import Model, generates, open_model, plain_folder
 from mofang.trade.leases.record import (
     OPEN,
     RENEWAL,
@@ -50,8 +48,6 @@ from mofang.trade.leases.record import (
 LOOK_S, TELL_S = 60.0, 1.0
 LATE_S = 30.0     # beyond a look that is due; then answers stop
 SEEN_US = 3_600_000_000
-MEMORY = Path("/dev/shm")
-LEAD = "mofang-lease-"
 Clock = Callable[[], int]
 
 
@@ -78,7 +74,7 @@ def unlock(path: Path, code: str = "", *, feature: str = "predict", clock: Clock
     ``lease-early`` and ``lease-ended``.
     """
     file = open_lease(path)
-    known = _newest(file)
+    known = newest_licence(file)
     key = _key(known, code)
     record = Record(path, known, key)
     at_us = clock()
@@ -107,7 +103,7 @@ def day(at_us: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at_us // 1_000_000))
 
 
-def _newest(file: LeaseFile) -> Signed:
+def newest_licence(file: LeaseFile) -> Signed:
     """The licence in the file, or the renewal that was accepted since."""
     beside = file.path.with_name(file.path.name + RENEWAL)
     if not beside.exists():
@@ -141,7 +137,7 @@ def accept(path: Path, renewal: Path, *, clock: Clock = now_us) -> Signed:
     if not renewal.is_file():
         raise MofangError("lease-missing", path=str(renewal))
     file = open_lease(path)
-    now, later = _newest(file), read_signed(renewal.read_bytes())
+    now, later = newest_licence(file), read_signed(renewal.read_bytes())
     require_same(file.known, later)
     if later.licence.sequence <= now.licence.sequence:
         raise MofangError("lease-older", sequence=later.licence.sequence, newest=now.licence.sequence)
@@ -158,7 +154,7 @@ def accept(path: Path, renewal: Path, *, clock: Clock = now_us) -> Signed:
 def use_report(path: Path) -> dict[str, Any]:
     """The record of use as it is sent home. Raises ``lease-record-lost`` where there is none yet."""
     file = open_lease(path)
-    known = _newest(file)
+    known = newest_licence(file)
     record = Record(path, known, _key(known, ""))
     rows, _ = record.look()
     if not rows:
@@ -170,12 +166,10 @@ def use_report(path: Path) -> dict[str, Any]:
 
 
 class Leased:
-    """A leased package that answers: ``model`` is its predictor. Close it, so that the last counts are written."""
+    """A leased package that answers: ``model`` is its predictor or generator. Close it, so that the last counts are written."""
 
     def __init__(self, path: Path, code: str = "", *, clock: Clock = now_us, monotonic: Callable[[], float] = time.monotonic,
                  tick: Tick = no_tick) -> None:
-        from mofang.engine.predictor import Predictor
-
         self.clock, self.monotonic = clock, monotonic
         self.unlocked = unlock(path, code, clock=clock)
         licence = self.unlocked.licence
@@ -183,10 +177,13 @@ class Leased:
         if self._slot is None:
             raise MofangError("lease-instances", most=licence.instances)
         self._open = path.with_name(f"{path.name}{OPEN}-{Path(self._slot.name).suffixes[-2].strip('.')}")
-        self._recover()
-        with plain_folder() as folder:
-            self.unlocked.file.unpack(self.unlocked.key, folder, tick)
-            self.model = Predictor(folder)
+        with ExitStack() as undo:
+            undo.callback(self._slot.close)
+            self._recover()
+            with plain_folder(sum(size for _, size, _ in licence.parts)) as folder:
+                self.unlocked.file.unpack(self.unlocked.key, folder, tick)
+                self.model: Model = open_model(folder)
+            undo.pop_all()
         self.requests = self.units = 0
         self._written = (0, 0)   # of these, in the record
         self._told = (0, 0)      # of these, in the small file
@@ -216,10 +213,26 @@ class Leased:
         if self.monotonic() >= self.until_s:
             raise self.refusal or MofangError("lease-unwatched")
 
-    def count(self, units: int) -> None:
-        """One request was answered. Called by one thread."""
-        self.requests += 1
+    def count(self, units: int, requests: int = 1) -> None:
+        """One request was answered; or, without a request, so many units more of one. Called by one thread."""
+        self.requests += requests
         self.units += units
+
+    def predict(self, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Answer records under the licence, and count them: of a generator the tokens that it read and wrote."""
+        self.check()
+        model = self.model
+        if not generates(model):
+            answers = model.predict(records)
+            self.count(model.units(records))
+            return answers
+        from mofang.engine.generation.opened import write
+        from mofang.engine.generation.sampling import Sampling
+
+        prompts = [model.prompt(one) for one in records]
+        written = write(model.rows(), prompts, Sampling(), tick=self.check)
+        self.count(sum(map(len, prompts)) + sum(len(ids) for _, ids in written))
+        return [{"text": text} for text, _ in written]
 
     def at_us(self) -> int:
         """The time now: never earlier than it was known to be."""
@@ -227,7 +240,7 @@ class Leased:
 
     def _take_renewal(self) -> None:
         """A renewal that was accepted while this runs holds from now on."""
-        newest = _newest(self.unlocked.file)
+        newest = newest_licence(self.unlocked.file)
         if newest.licence.sequence > self.licence.sequence:
             _key(newest, "")
             self.unlocked = replace(self.unlocked, known=newest)
@@ -317,19 +330,3 @@ class Leased:
         if told["link"] == self.record.total.link:  # else it was booked before the kill came
             self.record.append("use", max(told["at_us"], self.record.total.at_us), told["requests"], told["units"])
         self._open.unlink()
-
-
-@contextmanager
-def plain_folder() -> Iterator[Path]:
-    """A private folder for decrypted files, in memory where there is one, removed when it is left; and what killed ones left."""
-    parent = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-    for left in parent.glob(f"{LEAD}*-*"):
-        process = left.name.removeprefix(LEAD).partition("-")[0]
-        if process.isdigit() and not process_lives(int(process)):
-            with suppress(OSError):
-                remove_tree(left)
-    folder = Path(tempfile.mkdtemp(prefix=f"{LEAD}{os.getpid()}-", dir=parent))
-    try:
-        yield folder
-    finally:
-        remove_tree(folder)

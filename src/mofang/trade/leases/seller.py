@@ -5,16 +5,10 @@ from __future__ import annotations
 import hmac
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-
-import orjson
 
 from mofang.core.action import Act, action, turn
 from mofang.core.artifact import Artifact
@@ -23,28 +17,27 @@ from mofang.core.clock import local, shift
 from mofang.core.errors import MofangError
 from mofang.core.identity import new_id, now_us
 from mofang.core.journal import NewRow
+from mofang.core.language import say
 from mofang.core.money import charge as priced
 from mofang.core.money import parse_amount, parse_price, round_half_even_minor
+from mofang.core.progress import progress
 from mofang.core.rule import Rule
 from mofang.core.signing import fingerprint, public_key
 from mofang.core.stage import OnDisk
 from mofang.core.strict import strict_json
-from mofang.trade.accounts.customers import find_customer
-from mofang.trade.accounts.lists import shop_offset
+from mofang.trade.accounts.customers import Customer, find_customer
+from mofang.trade.accounts.lists import open_books, shop_offset
 from mofang.trade.billing.oneoff import charge
-from mofang.trade.leases import mark
 from mofang.trade.leases.book import (
     JOURNAL,
     Lease,
     code_secret,
     data_key,
     find_lease,
-    leases,
-    mark_key,
     receipt_of,
 )
+from mofang.trade.leases.copies import contents, leasable
 from mofang.trade.leases.file import write_lease
-from mofang.trade.leases.forbidding import forbidding
 from mofang.trade.leases.licence import (
     DAY_US,
     FEATURES,
@@ -55,12 +48,13 @@ from mofang.trade.leases.licence import (
     unlock_code,
     wrap,
 )
+from mofang.trade.leases.readme import ENDING as README
+from mofang.trade.leases.readme import readme
 from mofang.trade.leases.record import Row, Total, chain_key, checked, report_mac
 
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
-LEFT_OUT = ("weights/", "torch/")  # what serving does not need does not travel
 START_WITHIN = "7d"
 SPAN = re.compile(r"(\d{1,5})\s*(h|d|w|小时|天|周)")
 SPANS_US = {"h": DAY_US // 24, "小时": DAY_US // 24, "d": DAY_US, "天": DAY_US, "w": 7 * DAY_US, "周": 7 * DAY_US}
@@ -70,13 +64,14 @@ Path_ = Annotated[str, OnDisk()]
 
 @dataclass(frozen=True)
 class Made:
-    """A lease's file that was written; ``code`` is empty where it is bound to machines."""
+    """A lease's file that was written; ``code`` is empty where it is bound to machines. ``readme`` is the text beside it."""
 
     lease: Lease
     path: str
     size_bytes: int
     code: str
     fingerprint: str
+    readme: str = ""
 
 
 @action(may="money")
@@ -89,25 +84,19 @@ def lease_new(act: Act, *, model: str, customer: str, until: str, out: Path_, be
     ``until`` is a day (to its end on the shop's clock) or a span such as ``90d``; ``machines`` bind it to installations. Refused
     where a licence or terms behind the model forbid it (``lease-forbidden``). The fee is charged once.
     """
-    shop = act.shop
-    shop.require("release")
-    package, name = _leasable(shop, model)
-    place = Path(out)
-    if place.exists():
-        raise MofangError("file-exists-already", path=str(place))
-    who = find_customer(shop.control, customer)
-    words = _words(shop, name, package, who.name, until, begin, grace, instances, machines, features, quota, start_within)
-    fee_micros = parse_amount(fee, who.currency) if fee else 0
-    rate = parse_price(overage, who.currency) if overage else 0
-    if rate and not quota:
-        raise MofangError("lease-overage")
+    shop, place = act.shop, Path(out)
+    package, name, who, words, fee_micros, rate = asked(
+        shop, model, customer, place, until=until, begin=begin, grace=grace, instances=instances, machines=machines,
+        features=features, fee=fee, quota=quota, overage=overage, start_within=start_within)
     key = data_key(shop, words.id)
-    with _contents(shop, package, words.id, marked=marked) as (parts, strength):
+    with (progress(say("Marking and checking", "正在加标记并核对")) as bar,
+          contents(shop, package, name, words.id, marked=marked, note=bar.note) as (parts, strength)):
         found = tuple((part, path.stat().st_size, file_digest(path)) for part, path in sorted(parts.items()))
         licence = _wrapped(shop, replace(words, parts=found))
         beside = place.with_name(f".{place.name}.{os.getpid()}.new")
         try:
-            digest = write_lease(beside, signed(shop, licence), licence, key, parts)
+            with progress(say("Encrypting", "正在加密"), sum(size for _, size, _ in found)) as written:
+                digest = write_lease(beside, signed(shop, licence), licence, key, parts, written.advance)
             size_bytes = beside.stat().st_size
             entry = new_id("run")
             body = {"decision": "lease", "inputs": [package.reference()], "file": place.name, "sha256": digest, "lease": words.id,
@@ -119,26 +108,32 @@ def lease_new(act: Act, *, model: str, customer: str, until: str, out: Path_, be
                 act.record(JOURNAL, NewRow("new", told, account=who.id))
                 if fee_micros:
                     charge(act, who.id, "lease", f"{name}, {_days(shop, licence)}", fee_micros, who.currency, entry)
+            mine, text = public_key(shop), place.with_name(place.name + README)
+            write_durably(text, readme(licence, fingerprint(mine), place.name).encode())
             os.replace(beside, place)
         finally:
             beside.unlink(missing_ok=True)
-    mine = public_key(shop)
     code = "" if machines else unlock_code(code_secret(shop, words.id), mine)
-    return Made(find_lease(shop.control, words.id), str(place), size_bytes, code, fingerprint(mine))
+    return Made(find_lease(shop.control, words.id), str(place), size_bytes, code, fingerprint(mine), str(text))
 
 
-def _leasable(shop: Shop, model: str) -> tuple[Artifact, str]:
-    """The package and its name with its version. Raises ``lease-forbidden``, ``lease-unsuited``."""
-    from mofang.serve.parcel import package_named
-
-    package, name = package_named(shop, model)
-    about = package.read_json("package.json")
-    forbids = forbidding([*package.licences, *about.get("licences", [])], about.get("sources", []))
-    if forbids:
-        raise MofangError("lease-forbidden", model=name, licences=", ".join(forbids))
-    if "decoder" in about:
-        raise MofangError("lease-unsuited", model=name, task=about["task"])
-    return package, name
+def asked(shop: Shop, model: str, customer: str, place: Path, *, until: str, begin: str, grace: str, instances: int,
+          machines: tuple[str, ...], features: tuple[str, ...], fee: str, quota: int, overage: str, start_within: str,
+          ) -> tuple[Artifact, str, Customer, Licence, int, int]:
+    """What `lease new` was asked for, checked before anybody is asked to say yes: package and its name, customer, what is agreed,
+    fee in micros, and what a million units beyond the quota cost. Raises every refusal of ``lease_new``; writes nothing."""
+    shop.require("release")
+    shop.require("money")
+    package, name = leasable(shop, model)
+    if place.exists():
+        raise MofangError("file-exists-already", path=str(place))
+    who = find_customer(open_books(shop), customer)
+    words = _words(shop, name, package, who.name, until, begin, grace, instances, machines, features, quota, start_within)
+    fee_micros = parse_amount(fee, who.currency) if fee else 0
+    rate = parse_price(overage, who.currency) if overage else 0
+    if rate and not quota:
+        raise MofangError("lease-overage")
+    return package, name, who, words, fee_micros, rate
 
 
 def _words(shop: Shop, name: str, package: Artifact, customer: str, until: str, begin: str, grace: str, instances: int,
@@ -189,77 +184,6 @@ def span(text: str) -> int:
     if known is None:
         raise MofangError("lease-day", text=text)
     return int(known[1]) * SPANS_US[known[2]]
-
-
-# The copy that leaves
-
-
-@contextmanager
-def _contents(shop: Shop, package: Artifact, lease: str, *, marked: bool) -> Iterator[tuple[dict[str, Path], str]]:
-    """The parts of the package as they leave: what serving needs, the graphs marked; and how strongly they are."""
-    names = [part.name for part in package.parts if not part.name.startswith(LEFT_OUT)]
-    with tempfile.TemporaryDirectory(dir=_scratch(shop), prefix="lease-") as place:
-        folder = Path(place)
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(package.path(name), folder / name)
-        strength = _mark(shop, package, lease, folder) if marked else ""
-        if not strength:
-            _describe(folder, package)
-        yield {name: folder / name for name in names}, strength
-
-
-def _scratch(shop: Shop) -> Path:
-    place = shop.path / "scratch"
-    place.mkdir(exist_ok=True)
-    return place
-
-
-def _describe(folder: Path, package: Artifact) -> None:
-    """package.json with the digests of what is really there."""
-    about = package.read_json("package.json")
-    about["files"] = {name: file_digest(folder / name) for name in about.get("files", {}) if (folder / name).exists()}
-    (folder / "package.json").write_bytes(canonical(about))
-
-
-def _mark(shop: Shop, package: Artifact, lease: str, folder: Path) -> str:
-    """Mark the graphs with the largest strength that changes no answer; "" where there is nothing to mark or none will do."""
-    graphs = [name for name in mark.GRAPHS if package.has(f"graph/{name}")]
-    with package.open("canonical.jsonl") as file:
-        lines = [orjson.loads(line) for line in file]
-    for strength in mark.STRENGTHS if graphs else ():
-        for name in graphs:
-            mark.mark(package.path(f"graph/{name}"), folder / "graph" / name, mark_key(shop, lease), strength)
-        _describe(folder, package)
-        if mark.keeps_labels(folder, lines):
-            return f"{strength:g}"
-    for name in graphs:
-        shutil.copyfile(package.path(f"graph/{name}"), folder / "graph" / name)
-    return ""
-
-
-def find_mark(shop: Shop, path: Path, tick: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
-    """Whose leased copy a file is: a line for each lease with a score, the likeliest first. Raises ``lease-mark-unreadable``."""
-    shop.require("money")
-    shop.journals.make_tables()
-    found = {name: mark.graph_tensors(data) for name, data in mark.suspects(path).items()}
-    if not found:
-        raise MofangError("lease-mark-unreadable", reason=str(path))
-    originals: dict[str, dict[str, Any]] = {}
-    names = {row[0]: row[1] for row in shop.control.rows("select account, name from account")}
-    lines = []
-    for one in leases(shop.control):
-        if one.package not in originals:
-            package = shop.artifact(shop.ledger.get(one.package))
-            originals[one.package] = {name: mark.graph_tensors(package.path(f"graph/{name}").read_bytes())
-                                      for name in mark.GRAPHS if package.has(f"graph/{name}")}
-        scores = [mark.score(theirs, ours, mark_key(shop, one.id)) for theirs in found.values()
-                  for ours in originals[one.package].values()]
-        best = max(scores, default=0.0)
-        lines.append({"lease": one.id, "customer": names[one.account], "model": one.model, "score": round(best, 1),
-                      "found": best >= mark.SURE})
-        tick()
-    return sorted(lines, key=lambda line: -line["score"])
 
 
 # Renewing, ending, booking
