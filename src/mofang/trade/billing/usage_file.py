@@ -80,8 +80,8 @@ def _date(name: str, text: str, shown: str = "", wanted: str = "2026-11-01") -> 
 def usage_file(db: Database, customer: Customer, days: Days, utc_offset: str = UTC_OFFSET) -> Iterator[str]:
     """CSV (RFC 4180, with a header) piece by piece: what was asked on each day and what it debited.
 
-    Amounts are exact decimal numbers. Days begin on the shop's clock; everything is as of one moment. Raises ``usage-days-differ``
-    where the journal lacks rows that were counted: then ``mofang verify`` says more.
+    Amounts are exact decimal numbers. Days begin on the shop's clock; everything is as of one moment.
+    Raises ``usage-days-differ`` where the journal lacks rows that were counted: then ``mofang verify`` says more.
     """
     yield _lines([COLUMNS])
     with _as_of_now(db) as seen:
