@@ -128,21 +128,26 @@ def close(found: Groups) -> Groups:
 
 def seal_rows(sealed: Sealed, account: str = "", columns: tuple[str, ...] = COLUMNS) -> Iterator[tuple[Any, ...]]:
     """Rows of a seal in their order, some thousand in memory at a time; of one account, if named: little is read without any."""
+    import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(sealed.path("rows.parquet"), read_dictionary=["account"]) as file:
         for group in range(file.num_row_groups):
-            own = None
+            own = np.zeros(0, bool)
             if account:
-                names = file.read_row_group(group, columns=["account"], use_threads=False)["account"]
-                own = pc.equal(names.cast(pa.string()), account).combine_chunks()
-                if not pc.any(own).as_py():
+                coded = file.read_row_group(group, columns=["account"], use_threads=False)["account"].combine_chunks()
+                names = coded.dictionary.to_pylist()
+                if account not in names:
                     continue
+                codes = np.frombuffer(coded.indices.buffers()[1], np.int32, len(coded), 4 * coded.indices.offset)
+                own = codes == names.index(account)
             at = 0
             for batch in file.iter_batches(BATCH, row_groups=[group], columns=list(columns), use_threads=False):
-                kept = batch if own is None else batch.filter(own.slice(at, len(batch)))
+                kept = batch
+                if account:  # buffers as they are: what Arrow turns to or from Python makes it load pandas
+                    places = np.flatnonzero(own[at : at + len(batch)])
+                    kept = batch.take(pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places)]))
                 at += len(batch)
                 yield from zip(*(kept[name].to_pylist() for name in columns), strict=True)
 
