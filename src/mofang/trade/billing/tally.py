@@ -34,6 +34,7 @@ FOLDER = "cache/tally"
 BATCH = 16_384
 TALLY_BATCH = 131_072
 LEAVES = 8_192
+FEW = 64  # rows that are read one by one
 KEPT_MOST = 512  # tallies of seals in memory
 COLUMNS = ("id", "at_us", "account", "kind", "body")
 
@@ -147,6 +148,10 @@ def seal_rows(sealed: Sealed, account: str = "", columns: tuple[str, ...] = COLU
                 kept = batch
                 if account:  # buffers as they are: what Arrow turns to or from Python makes it load pandas
                     places = np.flatnonzero(own[at : at + len(batch)])
+                    if len(places) <= FEW:
+                        yield from (tuple(batch[name][row].as_py() for name in columns) for row in places.tolist())
+                        at += len(batch)
+                        continue
                     kept = batch.take(pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places)]))
                 at += len(batch)
                 yield from zip(*(kept[name].to_pylist() for name in columns), strict=True)
