@@ -70,7 +70,7 @@ def main() -> int:
     for name in asked.parts or known:
         measured[name] = known[name][0](1 if asked.quick else asked.rounds, asked.quick)
         print(f"== {name}", *HEAD, *(one.row() for one in measured[name]), sep="\n", flush=True)
-    if asked.quick:
+    if asked.quick or "MOFANG_BENCH_ROWS" in os.environ:  # figures of less than what the goals are about are not kept
         return 0
     write(measured, known, asked.rounds)
     return 0 if all(one.ok for figures in measured.values() for one in figures) else 1

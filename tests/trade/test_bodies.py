@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mofang.core.canonical import canonical
+from mofang.core.journal import SEALED_FORM
 from mofang.trade.billing import bodies as columns
 from mofang.trade.billing import tally
 
@@ -59,7 +63,7 @@ def walked(rows: list[tuple[str, int, str, str, str]]) -> tally.Groups:
 
 
 @given(rows=ROWS)
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_columns_count_what_a_walk_counts(rows: list[tuple[str, int, str, str, str]]) -> None:
     by_columns, by_rows = counted(rows), walked(rows)
     assert {account: {key: one for key, one in groups.items() if not one.wrong} for account, groups in by_columns.items()} == {
@@ -104,3 +108,21 @@ def test_rows_of_many_forms_are_all_read() -> None:
     assert found.micros.tolist() == [one["micros"] for one in read] and found.units.tolist() == [one["units"] for one in read]
     assert [found.terms[code] for code in found.codes] == [(one["model"], one["package"], one["price"], one["rate"]) for one in read]
     assert found.repeat.tolist() == [bool(one.get("repeat")) for one in read] and found.test.tolist() == [one["test"] for one in read]
+
+
+@pytest.mark.parametrize("form", [{}, SEALED_FORM, SEALED_FORM | {"row_group_size": 7}], ids=["as before", "as now", "in small groups"])
+def test_one_accounts_rows_are_those_of_all_rows(form: dict[str, Any], tmp_path: Path) -> None:
+    rows = [(f"req_{at}", 1_790_000_000_000_000 + at, f"acc_{at * at % 11}", "use" if at % 5 else "draw",
+             canonical(BODY | {"units": at % 3, "micros": at % 3 * 5}).decode()) for at in range(100)]  # fmt: skip
+    pq.write_table(pa.table(dict(zip(tally.COLUMNS, zip(*rows, strict=True), strict=True))), tmp_path / "rows.parquet", **form)
+
+    class Sealed:
+        def path(self, name: str) -> Path:
+            return tmp_path / name
+
+    sealed: Any = Sealed()
+    assert list(tally.seal_rows(sealed)) == rows and list(tally.seal_rows(sealed, "acc_none")) == []
+    for account in {row[2] for row in rows}:
+        assert list(tally.seal_rows(sealed, account)) == [row for row in rows if row[2] == account]
+        assert list(tally.seal_rows(sealed, account, ("id", "body"))) == [(row[0], row[4]) for row in rows if row[2] == account]
+    assert tally.count_seal(sealed, "+08:00") == walked(rows)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mofang.core.shop import Shop
+from mofang.takeout import take_out
 from tests.many import make_many
 from tests.new.test_pages import walk
 from tests.stories.terminal import Inside
@@ -93,3 +94,15 @@ def test_the_customer_downloads_the_file_that_the_seller_prints(database: Callab
     printed = Inside(tmp_path).type("usage", "tester", "--csv")
     assert sent.body.decode() == printed.out and printed.out.count("\n") == 2 and ",3,3,0,0,0.015,CNY" in printed.out
     assert (refused.status, refused.code) == (400, "query-wrong")
+
+
+@pytest.mark.cluster
+def test_the_books_are_taken_out_and_reconciled(sold: Inside) -> None:
+    """In PostgreSQL sums come back as decimal numbers, and texts in another order: neither may show."""
+    assert sold.type("reconcile", "--json", status=None).code in ("ok", "status 1")
+    taken = take_out(Shop.open(sold.shop, make=False), sold.folder / "taken").place
+    assert [path for path in taken.rglob("*.csv") if "Decimal" in path.read_text(encoding="utf-8")] == []
+    assert (taken / "usage.csv").stat().st_size > 10_000
+    for words in (("customer", "show", "甲公司"), ("customer", "churn"), ("costs",), ("status",), ("price", "--suggest"), ("invoice",)):
+        assert "Decimal" not in sold.type(*words, status=None).out, words
+    assert sold.type("verify", "--json").status == 0

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mofang.trade.billing.balance  # noqa: F401 - the tables that the meter folds from the same rows
@@ -230,6 +230,7 @@ def test_late_rows_go_to_the_next_bill_and_no_row_to_two(desk: Desk) -> None:
 months = st.integers(min_value=0, max_value=5)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.lists(st.tuples(months, st.integers(0, 3)), max_size=8),
     st.lists(st.tuples(months, st.integers(1, 12))),
@@ -434,3 +435,21 @@ def test_a_hostile_name_stays_text(desk: Desk) -> None:
     document["customer"] = invoices.party('#panic("x") $x$ *b* \\ ` @ref <tag> \u202eevil\nline 2')
     assert document["customer"]["name"].endswith("<tag> evil") and document["customer"]["rows"] == ["line 2"]
     assert invoice_page.render(document, "en").startswith(b"%PDF-")
+
+
+def test_what_concerns_no_bill_makes_no_seals(desk: Desk) -> None:
+    desk.use(1, 1, at_us=NOVEMBER)
+    other = desk.shop.act(customer_new, name="Other").id
+    desk.use(3, account=other)
+    desk.clock.at_us = DECEMBER + 1
+    first = desk.bill("2026-11")  # plus a row that settles it
+    before = {journal: len(desk.shop.seals(journal)) for journal in ("usage", "customers", "prices")}
+    second = desk.shop.act(invoice_issue, customer="Other", period="2026-11")
+    assert {journal: len(desk.shop.seals(journal)) for journal in before} == before
+    assert invoice_document(desk.shop, second.number)["lines"][0]["units"] == 3
+    desk.shop.act(credit_note, customer="Acme 艾可美", amount="0.01", reason="again")
+    desk.use(2)
+    third = invoice_document(desk.shop, desk.bill("2026-12", early=True).number)
+    assert third["lines"][0]["units"] == 2 and third["credits"][0]["amount_micros"] == -10_000
+    for number in (first.number, second.number, third["number"]):
+        assert all(remake(desk.shop, number).values())

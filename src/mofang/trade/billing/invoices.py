@@ -97,7 +97,7 @@ def invoice(
     """  # fmt: skip
     issued_us = issued_us or run.once("issued_us", now_us)
     head = head if head[0] else tuple(run.once("head", run.shop.ledger.head))
-    tallies = Tallies(run.shop.path)
+    tallies = Tallies.of(run.shop)
     document = document_of(
         usage,
         terms,
@@ -223,9 +223,11 @@ def counted_of(
     """The counted rows of the newest of an account's bills, seal by seal; by month where some come late."""
     own = len(bills) - 1
     whole_months = all(bounds(period_at(bill.from_us, utc_offset), utc_offset) == (bill.from_us, bill.to_us) for bill in bills)
+    if tallies is not None and whole_months:
+        tallies.count(usage, utc_offset)
     for number, sealed in enumerate(usage, start=1):
         if tallies is not None and whole_months:
-            groups = tallies.groups(sealed, number, utc_offset, customer)
+            groups = tallies.groups(sealed, utc_offset, customer)
             for key, group in sorted(groups.items(), key=lambda one: str(one[0])):
                 if bill_of(UsageRow(number, "", bounds(key.month, utc_offset)[0], {}), bills) == own:
                     yield number, key, group

@@ -37,6 +37,7 @@ from mofang.trade.settings import seller_of
 KIND = "usage"
 TERMS = ("customers", "prices", "charges")
 PAGE = 5000
+UNBILLED = ("draw", "return", "settled", "top-up", "lapse")  # rows of these journals that no bill says anything of
 CLAIMS_MAX = 8  # another bill of the same account can come between so often before we call it our mistake
 
 
@@ -163,7 +164,7 @@ def _claim(act: Act, who: Customer, month: str, language: Language) -> Claim:
     shop = act.shop
     font()  # a machine that cannot set the page refuses before a number is used up
     for _ in range(CLAIMS_MAX):
-        seal_terms(shop)
+        seal_terms(shop, who.id)
         fixed = _fix(shop, who, month, language)
         try:
             document = _document(shop, who, month, fixed)  # refuses what cannot be billed, before a number is used up
@@ -200,9 +201,15 @@ def _fix(shop: Shop, who: Customer, month: str, language: Language) -> dict[str,
     }
 
 
-def seal_terms(shop: Shop) -> None:
-    """Freeze what was used, and the customers and prices that it goes by."""
+def seal_terms(shop: Shop, account: str = "") -> None:
+    """Freeze what was used, and the customers and prices that it goes by.
+
+    For one account's bill only where there is something new that concerns it: a thousand bills are not a thousand seals.
+    """
     for journal in ("usage", *TERMS):
+        new = _unsealed(shop, journal, "" if journal == "prices" else account) if account else ()
+        if account and all(row[3] in UNBILLED for row in new):
+            continue
         while shop.seal(journal) is not None:  # a long stretch becomes several seals
             pass
     shop.repair_seals()
@@ -289,7 +296,7 @@ def _document(shop: Shop, who: Customer, month: str, fixed: dict[str, Any], loos
     usage, terms = inputs_of(shop, fixed)
     settings = {name: fixed[name] for name in ("issued_us", "head", "earlier", "seller", "utc_offset")}
     return invoices.document_of(usage, terms, customer=who.id, period=month, number="", notes=fixed.get("notes", ()),
-                                loose=loose, tallies=Tallies(shop.path), **settings)
+                                loose=loose, tallies=Tallies.of(shop), **settings)
 
 
 # Checking

@@ -64,6 +64,7 @@ def font() -> tuple[str, Path | None]:
     raise MofangError("font-missing", package=FONT_PACKAGE)
 
 
+@cache
 def renderer() -> dict[str, str]:
     """What the bytes of a page depend on beside the document: typesetter and font."""
     family, file = font()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import orjson
 
@@ -20,15 +21,20 @@ from mofang.core.artifact import Sealed
 from mofang.core.canonical import sha256
 from mofang.core.clock import QUARTER_US, local
 from mofang.core.identity import new_id
+from mofang.core.language import say
 from mofang.core.money import PER_UNITS
+from mofang.core.progress import progress
 
 if TYPE_CHECKING:
+    from mofang.core.shop import Shop
     from mofang.trade.billing.bodies import Bodies
 
-TALLY_FORMAT = 1
+TALLY_FORMAT = 2
 FOLDER = "cache/tally"
 BATCH = 16_384
 TALLY_BATCH = 131_072
+LEAVES = 8_192
+FEW = 64  # rows that are read one by one
 KEPT_MOST = 512  # tallies of seals in memory
 COLUMNS = ("id", "at_us", "account", "kind", "body")
 
@@ -123,21 +129,30 @@ def close(found: Groups) -> Groups:
 
 def seal_rows(sealed: Sealed, account: str = "", columns: tuple[str, ...] = COLUMNS) -> Iterator[tuple[Any, ...]]:
     """Rows of a seal in their order, some thousand in memory at a time; of one account, if named: little is read without any."""
+    import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(sealed.path("rows.parquet"), read_dictionary=["account"]) as file:
         for group in range(file.num_row_groups):
-            own = None
+            own = np.zeros(0, bool)
             if account:
-                names = file.read_row_group(group, columns=["account"], use_threads=False)["account"]
-                own = pc.equal(names.cast(pa.string()), account).combine_chunks()
-                if not pc.any(own).as_py():
+                coded = file.read_row_group(group, columns=["account"], use_threads=False)["account"].combine_chunks()
+                names = coded.dictionary.to_pylist()
+                if account not in names:
                     continue
+                codes = np.frombuffer(coded.indices.buffers()[1], np.int32, len(coded), 4 * coded.indices.offset)
+                own = codes == names.index(account)
             at = 0
             for batch in file.iter_batches(BATCH, row_groups=[group], columns=list(columns), use_threads=False):
-                kept = batch if own is None else batch.filter(own.slice(at, len(batch)))
+                kept = batch
+                if account:  # buffers as they are: what Arrow turns to or from Python makes it load pandas
+                    places = np.flatnonzero(own[at : at + len(batch)])
+                    if len(places) <= FEW:
+                        yield from (tuple(batch[name][row].as_py() for name in columns) for row in places.tolist())
+                        at += len(batch)
+                        continue
+                    kept = batch.take(pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places)]))
                 at += len(batch)
                 yield from zip(*(kept[name].to_pylist() for name in columns), strict=True)
 
@@ -178,16 +193,28 @@ def _add_batch(found: Groups, batch: Any, utc_offset: str) -> None:
         add_rows(found, zip(*(rows[name].to_pylist() for name in COLUMNS), strict=True), utc_offset)
         return
     at_us, ids = rows["at_us"], rows["id"]
-    leaves = pc.binary_join_element_wise(
-        '\0{"at_us":', pc.cast(at_us, pa.string()), ',"body":', rows["body"], ',"id":"', ids, '"}', ""
-    )
     quarters = pc.divide(at_us, QUARTER_US).dictionary_encode()
     months = [f"{local(one * QUARTER_US, utc_offset):%Y-%m}" for one in quarters.dictionary.to_pylist()]
     month = pa.array(months).take(quarters.indices).dictionary_encode()
-    _sum(found, rows["account"], month, bodies, pc.cast(leaves, pa.binary()).to_numpy(zero_copy_only=False), ids)
+    _sum(found, rows["account"], month, bodies, _digests(rows), ids)
 
 
-def _sum(found: Groups, accounts: Any, months: Any, bodies: Bodies, leaves: Any, ids: Any) -> None:
+def _digests(rows: Any) -> list[bytes]:
+    """The hash of each row's leaf (``leaf_of``); some thousand at a time, while they lie near the processor."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found: list[bytes] = []
+    for at in range(0, len(rows), LEAVES):
+        piece = rows.slice(at, LEAVES)
+        leaves = pc.binary_join_element_wise(
+            '\0{"at_us":', pc.cast(piece["at_us"], pa.string()), ',"body":', piece["body"], ',"id":"', piece["id"], '"}', ""
+        )
+        found += [_sha(leaf).digest() for leaf in pc.cast(leaves, pa.binary()).to_pylist()]
+    return found
+
+
+def _sum(found: Groups, accounts: Any, months: Any, bodies: Bodies, digests: list[bytes], ids: Any) -> None:
     """Add the rows of a batch to their groups; accounts and months are coded."""
     import numpy as np
 
@@ -197,15 +224,16 @@ def _sum(found: Groups, accounts: Any, months: Any, bodies: Bodies, leaves: Any,
     slots = (slots * len(bare) + terms) * 2 + bodies.test
     units, micros = bodies.units, bodies.micros
     each = [rate for *_, rate in bodies.terms]
-    ends = [*each, *(int(end) for values in (units, micros) for end in (values.min(), values.max()))]
-    whole = np.int64 if max(map(abs, ends)) * max(*map(abs, each), len(ids)) < 1 << 62 else object  # Python's own: of any size
+    most, taken_most = (max(int(values.max()), -int(values.min())) for values in (units, micros))
+    largest = max(most * max(*map(abs, each), len(ids)), taken_most * len(ids), *map(abs, each))
+    whole = np.int64 if largest < 1 << 62 else object  # Python's own numbers, of any size
     units, micros, rates = units.astype(whole), micros.astype(whole), np.array(each, whole)[bodies.codes]
     over = micros - units * rates // PER_UNITS
-    order = np.argsort(slots, kind="stable")
+    order = np.argsort(slots.astype(np.uint16) if slots.max() < 1 << 16 else slots, kind="stable")  # by digits
     begins = np.flatnonzero(np.diff(slots[order], prepend=-1))
     lengths = np.diff(begins, append=len(ids)).tolist()
     sums = [np.add.reduceat(values[order], begins).tolist() for values in (units, micros, bodies.repeat.astype(np.int64))]
-    digests = [_sha(leaf).digest() for leaf in leaves[order].tolist()]
+    ordered = np.array(digests, object)[order].tolist()
     firsts = order[begins]
     odd = (over < 0) | (over > 1)
     odd[order] |= rates[order] != np.repeat(rates[firsts], lengths)
@@ -225,7 +253,7 @@ def _sum(found: Groups, accounts: Any, months: Any, bodies: Bodies, leaves: Any,
         group.micros += taken
         group.repeats += repeated
         group.requests += length
-        group.leaves += digests[at : at + length]
+        group.leaves += ordered[at : at + length]
         if group.wrong is None and (wrong or group.rate != rate):
             row = next((row for row in order[at : at + length].tolist() if row in wrong or group.rate != rate), None)
             if row is not None:
@@ -236,12 +264,19 @@ def _sum(found: Groups, accounts: Any, months: Any, bodies: Bodies, leaves: Any,
 class Tallies:
     """Tallies of one shop: read where they lie, made where they do not. Keep one for as many bills as there are to make."""
 
-    def __init__(self, shop_path: Path, told: Callable[[int], None] = lambda _rows: None) -> None:
+    def __init__(self, shop_path: Path) -> None:
         self.folder = shop_path / FOLDER
-        self.told = told  # called with the number of a seal that is walked now
         self._abouts: dict[str, dict[str, Any]] = {}
         self._terms: dict[str, dict[str, list[tuple[Any, ...]]]] = {}
-        self._known: dict[tuple[str, str], dict[str, list[list[Any]]]] = {}
+        self._known: dict[tuple[str, str], tuple[dict[str, list[int]], bytes]] = {}
+
+    @classmethod
+    def of(cls, shop: Shop) -> Tallies:
+        """Those of a shop that this process has open."""
+        found = _KEPT.get(shop)
+        if found is None:
+            found = _KEPT[shop] = cls(shop.path)
+        return found
 
     def about(self, sealed: Sealed) -> dict[str, Any]:
         """What a seal says of itself, read once."""
@@ -258,46 +293,59 @@ class Tallies:
             self._terms[sealed.digest] = rows
         return self._terms[sealed.digest]
 
-    def groups(self, sealed: Sealed, number: int, utc_offset: str, account: str) -> dict[GroupKey, Group]:
-        """One customer's groups in a seal."""
-        rows = self._of(sealed, number, utc_offset).get(account, [])
-        return {GroupKey(*row[:5]): Group(*row[5:]) for row in rows}
+    def count(self, usage: Sequence[Sealed], utc_offset: str) -> None:
+        """Count the seals that are not counted yet: a while for millions of rows, and once."""
+        unknown = [one for one in usage if (one.digest, utc_offset) not in self._known]
+        missing = [one for one in unknown if not self._place(one.digest, utc_offset).exists()]
+        if not missing:
+            return
+        with progress(say("Counting what was used", "统计用量"), len(missing)) as bar:
+            for sealed in missing:
+                self._make(sealed, utc_offset)
+                bar.advance()
 
-    def _of(self, sealed: Sealed, number: int, utc_offset: str) -> dict[str, list[list[Any]]]:
+    def groups(self, sealed: Sealed, utc_offset: str, account: str) -> dict[GroupKey, Group]:
+        """One customer's groups in a seal."""
         name = (sealed.digest, utc_offset)
         if name not in self._known:
             if len(self._known) >= KEPT_MOST:
-                self._known.pop(next(iter(self._known)))
-            self._known[name] = self._read(*name) or self._make(sealed, number, utc_offset)
-        return self._known[name]
+                self._known.pop(next(iter(self._known)), None)
+            self._known[name] = self._read(*name) or self._make(sealed, utc_offset)
+        places, content = self._known[name]
+        begin, end = places.get(account, (0, 0))
+        rows = orjson.loads(memoryview(content)[begin:end]) if end else []
+        return {GroupKey(*row[:5]): Group(*row[5:]) for row in rows}
 
     def _place(self, digest: str, utc_offset: str) -> Path:
         return self.folder / f"{digest}{utc_offset.replace(':', '')}-{TALLY_FORMAT}.json"
 
-    def _read(self, digest: str, utc_offset: str) -> dict[str, list[list[Any]]] | None:
+    def _read(self, digest: str, utc_offset: str) -> tuple[dict[str, list[int]], bytes] | None:
+        """Where each customer's groups stand in a file's last line, and that line; None for no file, or one that was changed."""
         place = self._place(digest, utc_offset)
         if not place.exists():
             return None
-        told, _, content = place.read_bytes().partition(b"\n")
-        if told != sha256(content).encode():
+        told, _, rest = place.read_bytes().partition(b"\n")
+        if told != sha256(rest).encode():
             return None
-        found: dict[str, list[list[Any]]] = orjson.loads(content)
-        return found
+        places, _, content = rest.partition(b"\n")
+        return orjson.loads(places), content
 
-    def _make(self, sealed: Sealed, number: int, utc_offset: str) -> dict[str, list[list[Any]]]:
-        self.told(number)
-        counted = count_seal(sealed, utc_offset)
-        found = {
-            account: [
-                [*key, one.units, one.requests, one.micros, one.repeats, one.rate, one.root, one.wrong]
-                for key, one in groups.items()
-            ]
-            for account, groups in counted.items()
-        }
-        content = orjson.dumps(found)
+    def _make(self, sealed: Sealed, utc_offset: str) -> tuple[dict[str, list[int]], bytes]:
+        places: dict[str, list[int]] = {}
+        pieces, end = [], 0
+        for account, groups in sorted(count_seal(sealed, utc_offset).items()):
+            piece = orjson.dumps([[*key, one.units, one.requests, one.micros, one.repeats, one.rate, one.root, one.wrong]
+                                  for key, one in groups.items()])  # fmt: skip
+            pieces.append(piece)
+            places[account] = [end, end := end + len(piece)]
+        content = b"".join(pieces)
+        rest = orjson.dumps(places) + b"\n" + content
         self.folder.mkdir(parents=True, exist_ok=True)
         place = self._place(sealed.digest, utc_offset)
         beside = place.with_name(f".{new_id('tally')}.new")  # several may make it at once; a torn one would not be believed
-        beside.write_bytes(sha256(content).encode() + b"\n" + content)
+        beside.write_bytes(sha256(rest).encode() + b"\n" + rest)
         beside.replace(place)
-        return found
+        return places, content
+
+
+_KEPT: WeakKeyDictionary[Shop, Tallies] = WeakKeyDictionary()

@@ -2,7 +2,8 @@
 
 The folded table ``usage_day`` says how many requests each day has. Rows are read along an index from where the time begins, and a
 day's lines are written as soon as as many rows of it were seen: so nothing is read that lies far before or behind, no
-more than the days that are open is in memory, and a day is never written with a row less than was charged.
+more than the days that are open is in memory, and a day is never written with a row less than was charged. Rows that stand
+elsewhere, because a clock was wrong, are found by reading the rest.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ def usage_file(db: Database, customer: Customer, days: Days, utc_offset: str = U
     """CSV (RFC 4180, with a header) piece by piece: what was asked on each day and what it debited.
 
     Amounts are exact decimal numbers. Days begin on the shop's clock; everything is as of one moment.
+    Raises ``usage-days-differ`` where the journal lacks rows that were counted: then ``mofang verify`` says more.
     """
     yield _lines([COLUMNS])
     with _as_of_now(db) as seen:
@@ -91,7 +93,8 @@ def usage_file(db: Database, customer: Customer, days: Days, utc_offset: str = U
             while waiting and not open_[waiting[0]].requests:
                 day = waiting.pop(0)
                 yield _lines(_rows(day, open_.pop(day), customer.currency))
-        assert not waiting, f"the table of days counts more requests of {customer.id} on {waiting[0]} than its journal holds"
+        if waiting:  # every row was read, wherever it stands: the books themselves do not fit
+            raise MofangError("usage-days-differ", customer=customer.name, day=waiting[0])
 
 
 def _walk(db: Database, account: str, begin: int, days: dict[str, Day]) -> Iterator[None]:
