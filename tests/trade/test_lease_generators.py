@@ -54,7 +54,7 @@ def sold(tmp_path_factory: pytest.TempPathFactory) -> Sold:
     shop.name("chat", shop.run(talker, folder=str(folder / "p")))
     shop.act(customer_new, name="书店")
     made = shop.act(leasing.lease_new, model="chat", customer="书店", until="90d", quota=20, overage="1.00/1",
-                    out=str(folder / "chat.lease"))
+                    out=str(folder / "chat.lease"), marked=False)  # of chance weights a mark changes long answers
     return Sold(shop, folder, folder / "chat.lease", made.lease.id, made.code, Generator(folder / "p", slots=2))
 
 
@@ -202,6 +202,7 @@ def test_a_stream_that_is_left_counts_what_was_written(running: Any, sold: Sold)
     stream = endless(serving.address)
     for _ in range(4):
         next(stream)
+    serving.leased._book("use")  # as once a minute, in the middle of it
     stream.close()
     read = len(sold.plain.prompt(PROMPT))
     time.sleep(0.3)
@@ -209,6 +210,7 @@ def test_a_stream_that_is_left_counts_what_was_written(running: Any, sold: Sold)
     time.sleep(0.1)
     assert counted == serving.leased.units, "it is written no further"
     assert serving.leased.requests == 1 and read + 4 <= counted < read + 60
+    assert serving.leased.state()["units"] == counted > serving.leased.record.total.units > read
 
 
 def test_kill_in_the_middle_of_a_stream_loses_a_second_at_most(sold: Sold, away: Away) -> None:
@@ -244,15 +246,20 @@ def test_kill_in_the_middle_of_a_stream_loses_a_second_at_most(sold: Sold, away:
 
 
 def test_copies_of_generators_are_told_apart(sold: Sold, away: Away) -> None:
-    """The decoder is marked: in float32 by all its numbers."""
+    """The decoder is marked, in float32 by all its numbers, and opens as one that is not."""
     sold.shop.act(customer_new, name="Rival")
-    other = sold.shop.act(leasing.lease_new, model="chat", customer="Rival", until="9d", out=str(away.folder / "rival.lease"))
-    found = unlock(away.file, sold.code)
+    mine, other = (sold.shop.act(leasing.lease_new, model="chat", customer=who, until="9d", out=str(away.folder / f"{who}.lease"))
+                   for who in ("书店", "Rival"))
+    leased = Leased(Path(mine.path), mine.code)
+    assert leased.predict([PROMPT])[0]["text"]
+    leased.close()
+    found = unlock(Path(mine.path), mine.code)
     place = away.folder / "leaked"
     place.mkdir()
     found.file.unpack(found.key, place)
     scores = {one["lease"]: one for one in find_mark(sold.shop, place)}
-    assert scores[sold.id]["found"] and not scores[other.lease.id]["found"] and other.lease.mark
+    assert scores[mine.lease.id]["found"] and not scores[other.lease.id]["found"] and mine.lease.mark and other.lease.mark
+    assert not scores[sold.id]["found"], "the copy without a mark"
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])

@@ -271,7 +271,8 @@ class Leased:
         return {"lease": licence.id, "model": licence.model, "customer": licence.customer, "until": day(licence.until_us),
                 "ends": day(licence.ends_us), "state": phase, "sequence": licence.sequence, "quota": licence.quota,
                 "requests": total.requests + self.requests - self._written[0],
-                "units": total.units + self.units - self._written[1]}
+                "units": total.units + self.units - self._written[1],
+                "units_of_term": (total.term if total.sequence == licence.sequence else 0) + self.units - self._written[1]}
 
     def close(self) -> None:
         """Write what is not written yet, and give the place back."""
