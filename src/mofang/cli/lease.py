@@ -96,7 +96,8 @@ def lease_renew(context: Context, /, out: Path, quota: int | None, as_json: bool
     if as_json:
         licence = made.lease.licence
         print_json({"lease": made.lease.id, "file": made.path, "sequence": licence.sequence, "until_us": licence.until_us,
-                    "ends_us": licence.ends_us, "quota": licence.quota, "fingerprint": made.fingerprint, "size_bytes": made.size_bytes})
+                    "ends_us": licence.ends_us, "quota": licence.quota, "fingerprint": made.fingerprint,
+                    "size_bytes": made.size_bytes})
         return
     context.say("{id} goes on until {until}: {path}", "租约 {id} 延长至 {until}：{path}", id=made.lease.id, path=out,
                 until=day(made.lease.licence.until_us))
@@ -198,8 +199,8 @@ def lease_show(context: Context, lease: str, as_json: bool) -> None:
         return
     context.say("{model}, leased to {customer} until {until} ({state})", "{model}，租给 {customer}，至 {until}（{state}）",
                 model=found["model"], customer=found["customer"], until=day(found["until_us"]), state=stated(found["state"]))
-    context.say("  {units:,} units in {requests:,} requests, {beyond:,} of them beyond quotas; {instances} at a time on a machine; "
-                "{machines}", "  {requests:,} 次请求共 {units:,} 个计量单位，其中 {beyond:,} 个超出额度；每台机器同时 {instances} 个；{machines}",
+    context.say("  {units:,} units in {requests:,} requests, {beyond:,} of them beyond quotas; {instances} at a time; {machines}",
+                "  {requests:,} 次请求共 {units:,} 个计量单位，其中 {beyond:,} 个超出额度；同时 {instances} 个；{machines}",
                 units=found["units"], requests=found["requests"], beyond=found["beyond"], instances=found["instances"],
                 machines=", ".join(found["machines"]) or say("bound to no machine", "未绑定机器"))
     context.table([{"when": when(one["at_us"]), "what": said(one["what"]), "detail": _detail(one)} for one in found["history"]],

@@ -40,7 +40,8 @@ class Lease:
 
     ``rows`` and ``link`` say how far the newest record of its use was booked; ``records`` has each by the link of its
     first row: rows, last link, requests, units. ``quotas`` has each licence's sequence with [units used under it, its quota]:
-    what is included in a term ends with it, and a renewal includes its own. ``mark`` how strongly its copy is marked, "" for not at all.
+    what is included in a term ends with it, and a renewal includes its own. ``mark`` how strongly its copy is marked, "" for
+    not at all.
     """
 
     id: str
@@ -96,13 +97,14 @@ def fold_leases(db: Database, rows: list[Row]) -> None:
         elif row.kind == "renew":
             licence = body["licence"]
             (before,), = db.rows("select quotas from leased where id=?", (licence["id"],))
+            quotas = _quotas(json.loads(before), licence)
             db.run("update leased set sequence=?, licence=?, quotas=? where id=?",
-                   (licence["sequence"], json.dumps(licence, sort_keys=True), _quotas(json.loads(before), licence), licence["id"]))
+                   (licence["sequence"], json.dumps(licence, sort_keys=True), quotas, licence["id"]))
         elif row.kind == "revoke":
             db.run("update leased set revoked_us=? where id=?", (row.at_us, body["lease"]))
         elif row.kind == "use":
-            db.run("update leased set rows=?, link=?, reported_us=?, requests=?, units=?, billed=?, records=?, quotas=? where id=?",
-                   (body["rows"], body["link"], row.at_us, body["requests"], body["units"], body["billed"],
+            db.run("update leased set rows=?, link=?, reported_us=?, requests=?, units=?, billed=?, records=?, quotas=? "
+                   "where id=?", (body["rows"], body["link"], row.at_us, body["requests"], body["units"], body["billed"],
                     json.dumps(body["records"], sort_keys=True), json.dumps(body["quotas"], sort_keys=True), body["lease"]))
 
 

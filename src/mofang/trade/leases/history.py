@@ -44,8 +44,8 @@ def _history(shop: Shop, lease: Lease) -> list[dict[str, Any]]:
                                                              "revoke": "revoked"}[row.kind]}
         if "licence" in body:
             units, quota = lease.quotas[str(body["licence"]["sequence"])]
-            line |= {"sequence": body["licence"]["sequence"], "until_us": body["licence"]["until_us"], "used": units, "quota": quota,
-                     "may_begin_anew": row.kind == "renew" and bool(body["licence"]["start_until_us"])}
+            line |= {"sequence": body["licence"]["sequence"], "until_us": body["licence"]["until_us"], "used": units,
+                     "quota": quota, "may_begin_anew": row.kind == "renew" and bool(body["licence"]["start_until_us"])}
         elif row.kind == "use":
             line |= {"requests": body["requests"] - before[0], "units": body["units"] - before[1]}
             before = (body["requests"], body["units"])
