@@ -192,7 +192,8 @@ def span(text: str) -> int:
 
 @action(may="money")
 def lease_renew(act: Act, *, lease: str, until: str, out: Path_, fee: str = "",
-                quota: Annotated[int, Rule(ge=-1, le=10**15)] = -1, reinstalled: bool = False, start_within: str = START_WITHIN) -> Made:
+                quota: Annotated[int, Rule(ge=-1, le=10**15)] = -1, reinstalled: bool = False,
+                start_within: str = START_WITHIN) -> Made:
     """Let a lease go on: a small licence file of the next sequence, which the customer's runner accepts.
 
     ``quota`` is what the new term includes (-1: as the term before); what was left of the old one ends with it.
