@@ -376,7 +376,9 @@ def test_a_process_that_was_killed_loses_a_second_of_counting(away: Lessee) -> N
     leased._ending.set()
     leased._thread.join()
     leased._slot.close()  # as a kill does
+    assert use_report(away.file)["units"] == 5, "a report has it without another start"
     again = Leased(away.file, away.code)
+    assert use_report(away.file)["units"] == 5, "and only once, also beside one that runs"
     again.close()
     rows, _ = Record(away.file, again.unlocked.known, again.unlocked.key).look()
     assert [row[2:6] for row in rows if row.requests] == [("use", 1, 1, 5)]

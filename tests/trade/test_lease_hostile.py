@@ -118,7 +118,10 @@ def test_a_licence_that_a_stranger_signed_with_odd_words_is_refused(deal: Deal, 
 
 def test_a_lease_from_its_making_to_its_end_as_programs_read_it(deal: Deal, away: Inside) -> None:
     """predict, report, take, renew, accept, show, revoke with ``--json``; the history holds each once."""
-    away.type("lease", "predict", "chat.lease", "你好", "--code", deal.code)
+    assert away.type("lease", "report", "chat.lease", status=1).code == "lease-code-missing"
+    away.type("lease", "check", "chat.lease", "--code", deal.code)
+    assert away.type("lease", "report", "chat.lease", status=1).code == "lease-unused"
+    away.type("lease", "predict", "chat.lease", "你好")
     report = away.type("lease", "report", "chat.lease", "--json").json
     assert report["lease"] == deal.id and report["requests"] == 1
     file = str(away.folder / report["file"])

@@ -274,12 +274,16 @@ def locked(place: Path) -> Iterator[None]:
 
 def take_slot(place: Path, slots: int) -> Any:
     """An instance's place, held as long as the file that is returned is open; None where all are taken."""
+    return next((slot for number in range(slots) if (slot := take_slot_of(place, str(number))) is not None), None)
+
+
+def take_slot_of(place: Path, number: str) -> Any:
+    """The place of one instance; None where it is taken."""
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for number in range(slots):
-        file = place.with_suffix(f".{number}.slot").open("a")
-        if _flock(file, wait=False):
-            return file
-        file.close()
+    file = place.with_suffix(f".{number}.slot").open("a")
+    if _flock(file, wait=False):
+        return file
+    file.close()
     return None
 
 
