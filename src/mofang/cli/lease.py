@@ -208,7 +208,8 @@ def lease_show(context: Context, lease: str, as_json: bool) -> None:
     for one in found["charges"]:
         context.say("  {when}  {money}  {what}", "  {when}  {money}  {what}", when=when(one["at_us"]), what=one["what"],
                     money=format_micros(one["micros"], one["currency"]))
-    context.next(f"mofang lease renew {found['lease']} --until DAY --out renewal.licence", f"mofang trace {found['lease']}")
+    goes_on = () if found["state"] == "revoked" else (f"mofang lease renew {found['lease']} --until DAY --out renewal.licence",)
+    context.next(*goes_on, f"mofang trace {found['lease']}")
 
 
 def stated(state: str) -> str:
