@@ -24,7 +24,8 @@ from _trade import Figure, middle
 
 PEERS = Path(__file__).resolve().parents[1] / ".peers" / "trade"
 PACKAGES = ("duckdb==1.4.2",)
-ROWS, CUSTOMERS, RULES, SEAL = 10_000_000, 1_000, 20, 100_000
+ROWS = int(os.environ.get("MOFANG_BENCH_ROWS", "10000000"))  # fewer to look at a change; the figures that count are of ten million
+CUSTOMERS, RULES, SEAL = 1_000, 20, 100_000
 SMALL_ROWS, SMALL_CUSTOMERS = 200_000, 50
 MONTH, OFFSET = "2026-10", "+08:00"
 SHOP = Path(tempfile.gettempdir()) / "mofang-bench-trade"
@@ -74,6 +75,7 @@ def _seal(shop: Any, number: int, begin: int, count: int, accounts: list[str], r
     from mofang.core.artifact import Part, Sealed, manifest_digest
     from mofang.core.canonical import canonical
     from mofang.core.identity import new_id
+    from mofang.core.journal import SEALED_FORM
     from mofang.trade.billing.billed import bounds
 
     chance = random.Random(number)
@@ -96,7 +98,7 @@ def _seal(shop: Any, number: int, begin: int, count: int, accounts: list[str], r
                       "body": bodies, "chain": chains})
     with tempfile.TemporaryDirectory(dir=shop.path) as scratch:
         rows, about = Path(scratch) / "rows.parquet", Path(scratch) / "seal.json"
-        pq.write_table(table, rows, compression="zstd")
+        pq.write_table(table, rows, **SEALED_FORM)
         about.write_bytes(canonical({"seal": 1, "journal": "usage", "number": number, "root": "", "ranges": {}, "rows": count}))
         parts = tuple(sorted((Part("rows.parquet", "parquet", *shop.store.keep(rows)), Part("seal.json", "json", *shop.store.keep(about)))))
     output = canonical({"kind": Sealed.kind, "digest": manifest_digest(parts), "parts": [part.to_list() for part in parts]}).decode()

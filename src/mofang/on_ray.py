@@ -60,7 +60,7 @@ def replicas(shop: str, models: Sequence[str], count: int, *, group: str = "", m
 
 def serve_on_ray(shop: Shop, models: Sequence[str], count: int, host: str, port: int, *, address: str = "local",
                  ready: Callable[..., None], admin_port: int | None = None, admin_host: str = "127.0.0.1",
-                 memory_mb: int = 0) -> None:
+                 memory_mb: int = 0, jobs: bool = False) -> None:
     """Start (or join) a Ray cluster, serve until told to stop. Raises ``ray-serve-missing``, ``ray-needs-postgres``.
 
     ``admin_port``: here ``/metrics`` of all replicas that share this shop's folder.
@@ -74,6 +74,7 @@ def serve_on_ray(shop: Shop, models: Sequence[str], count: int, host: str, port:
     import ray
 
     from mofang.web.figures import Figures, clear_old, group_name
+    from mofang.web.keeping import kept
     from mofang.web.window import Window
 
     clear_old(shop.path / "scratch")
@@ -87,10 +88,10 @@ def serve_on_ray(shop: Shop, models: Sequence[str], count: int, host: str, port:
         try:
             serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "ERROR"})
             share = max(1, memory_mb // count) if memory_mb else 0
-            with Window(figures, admin_port, admin_host) as window:
+            with Window(figures, admin_port, admin_host) as window, kept(shop.path, jobs, ready) as begun:
                 serve.run(replicas(str(shop.path), models, count, group=figures.group, memory_mb=share), name="mofang",
                           route_prefix="/")
-                ready(f"http://{host}:{port}", **window.shown)
+                begun(f"http://{host}:{port}", **window.shown)
                 while not ended.wait(1.0):
                     pass
         finally:

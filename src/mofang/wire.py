@@ -29,28 +29,32 @@ def say_nothing(_address: str, **_also: str) -> None:
 def serve(shop: Shop, names: Sequence[str] = (), host: str = "127.0.0.1", port: int = 8000, *,
           ready: Callable[..., None] = say_nothing, engine: str = "", certificate: Path | None = None,
           private_key: Path | None = None, admin_port: int | None = None, admin_host: str = "127.0.0.1",
-          grpc_port: int | None = None, memory_mb: int = 0) -> None:
+          grpc_port: int | None = None, memory_mb: int = 0, jobs: bool = False) -> None:
     """Sell predictions of these models (all packages, where none is named) until told to stop.
 
-    Key, quota, prediction, charge: ``trade.desk``. Ends with SIGTERM or Ctrl-C, after what has begun is finished.
+    Key, quota, prediction, charge: ``trade.desk``. Ends with SIGTERM or Ctrl-C, after what has begun is finished. With
+    ``jobs`` a process beside it keeps the shop (``trade/keeping``).
     """
+    from mofang.web.keeping import kept
     from mofang.web.server import run_server
 
-    run_server(desk_of(shop, names, engine, memory_mb), host, port, ready=ready, folder=shop.path / "scratch",
-               certificate=certificate, private_key=private_key, admin_port=admin_port, admin_host=admin_host,
-               grpc_port=grpc_port)
+    with kept(shop.path, jobs, ready) as begun:
+        run_server(desk_of(shop, names, engine, memory_mb), host, port, ready=begun, folder=shop.path / "scratch",
+                   certificate=certificate, private_key=private_key, admin_port=admin_port, admin_host=admin_host,
+                   grpc_port=grpc_port)
 
 
 def serve_many(shop: Shop, names: Sequence[str], workers: int, host: str = "127.0.0.1", port: int = 8000, *,
                ready: Callable[..., None] = say_nothing, certificate: Path | None = None,
                private_key: Path | None = None, admin_port: int | None = None, admin_host: str = "127.0.0.1",
-               grpc_port: int | None = None, memory_mb: int = 0) -> int:
+               grpc_port: int | None = None, memory_mb: int = 0, jobs: bool = False) -> int:
     """The same by several processes behind one address, watched and replaced by this one; the exit status.
 
     Each worker is this command again, with the handles by which connections reach it and its part of ``memory_mb``.
     """
     from mofang.web.figures import Figures, clear_old, group_name, told_in
     from mofang.web.handed_words import place_word
+    from mofang.web.keeping import kept
     from mofang.web.listening import admin_listener, listen, reserve, shown_address
     from mofang.web.supervisor import supervise
 
@@ -75,8 +79,9 @@ def serve_many(shop: Shop, names: Sequence[str], workers: int, host: str = "127.
         told_in(shop.path / "scratch", pid).unlink(missing_ok=True)
 
     try:
-        return supervise(bound, workers, command, tls=certificate is not None, ready=lambda: ready(address, **also), admin=admin,
-                         buried=buried)
+        with kept(shop.path, jobs, ready) as begun:
+            return supervise(bound, workers, command, tls=certificate is not None, ready=lambda: begun(address, **also),
+                             admin=admin, buried=buried)
     finally:
         figures.clear()
         if grpc is not None:

@@ -1,7 +1,8 @@
-"""Kill -9 of a serving process under load, with clients that repeat what was not answered.
+"""Kill -9 of serving processes under load, with clients that repeat what was not answered.
 
-Every request has an Idempotency-Key of its own and is sent again with it until it is answered. Afterwards the units
-that the journal bills must be the units that the clients count themselves, exactly.
+Every request has an Idempotency-Key of its own and is sent again with it until it is answered: by any of the servers, so
+that the second attempt often meets what the first, killed on its way, may still be writing. Afterwards the units that
+the journal bills must be the units that the clients count themselves, exactly.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +45,7 @@ class Count:
     answers: dict[str, str] = field(default_factory=dict)
     repeats: int = 0
     replays: int = 0
+    kills: Counter[str] = field(default_factory=Counter)  # by what was killed
     faults: list[str] = field(default_factory=list)
 
 
@@ -76,43 +81,46 @@ class Server:
         self.parent.stdout.close()
 
 
-def client(number: int, server: Server, token: str, over: threading.Event, count: Count, lock: threading.Lock) -> None:
-    """Ask until it is over; repeat each request until it is answered."""
+def client(number: int, servers: Sequence[Server], token: str, over: threading.Event, count: Count, lock: threading.Lock) -> None:
+    """Ask until it is over; repeat each request, at any server, until it is answered."""
     chance, at = random.Random(number), 0
-    connection: http.client.HTTPConnection | None = None
+    held: dict[int, http.client.HTTPConnection] = {}
     while not over.is_set():
         at += 1
         key = f"client-{number}-{at}"
         records = [{"text": "好" * chance.choice((1, 10, 1500))} for _ in range(chance.randint(1, 4))]
         body = json.dumps({"records": records}).encode()
         until = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                connection = connection or http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-                connection.request("POST", "/v1/predict/noop", body,
-                                   {"authorization": f"Bearer {token}", "idempotency-key": key})
-                response = connection.getresponse()
-                told = response.read()
-                if response.status == 200:
-                    break
-                if response.status not in AGAIN:
-                    count.faults.append(f"{response.status} {told.decode()}")
-                    return
-            except (OSError, http.client.HTTPException):
-                connection = None
+        while (answer := attempt(held, chance.choice(servers).port, token, key, body)) is None or answer[0] in AGAIN:
             with lock:
                 count.repeats += 1
             if time.monotonic() > until:
                 count.faults.append(f"{key} was not answered in {PATIENCE_S} s")
                 return
             time.sleep(0.02)
+        status, told, replayed = answer
+        if status != 200:
+            count.faults.append(f"{status} {told.decode()}")
+            return
         found: dict[str, Any] = json.loads(told)
         with lock:
             count.units[key] = sum(-(-len(record["text"]) // 1000) for record in records)
             count.answers[key] = found["request_id"]
-            count.replays += response.getheader("idempotent-replayed") == "true"
+            count.replays += replayed
             if found["units"] != count.units[key]:
                 count.faults.append(f"{key}: {found['units']} units told, {count.units[key]} sent")
+
+
+def attempt(held: dict[int, http.client.HTTPConnection], port: int, token: str, key: str, body: bytes) -> tuple[int, bytes, bool] | None:
+    """One attempt over a kept connection: status, answer, whether it is a replay; None where the connection broke."""
+    connection = held.setdefault(port, http.client.HTTPConnection("127.0.0.1", port, timeout=20))
+    try:
+        connection.request("POST", "/v1/predict/noop", body, {"authorization": f"Bearer {token}", "idempotency-key": key})
+        response = connection.getresponse()
+        return response.status, response.read(), response.getheader("idempotent-replayed") == "true"
+    except (OSError, http.client.HTTPException):
+        held.pop(port).close()
+        return None
 
 
 class Cluster:
@@ -142,6 +150,16 @@ class Cluster:
                 if time.monotonic() > until:
                     raise
 
+    def kill_backend(self) -> None:
+        """One process that works for a server dies, as when memory runs out: the postmaster ends all and starts them anew."""
+        import psycopg
+
+        with suppress(psycopg.Error, ProcessLookupError), psycopg.connect(self.url, autocommit=True) as connection:
+            found = connection.execute("select pid from pg_stat_activity where backend_type='client backend' and pid<>pg_backend_pid() "
+                                       "order by state_change desc nulls last limit 1").fetchone()
+            if found:
+                os.kill(found[0], signal.SIGKILL)
+
     def stop(self) -> None:
         """As an administrator stops it."""
         from pgserver._commands import pg_ctl
@@ -150,44 +168,61 @@ class Cluster:
         self.server.cleanup_mode = None
 
 
-def postgres_kills(path: Path, times: int, seed: int = 0) -> tuple[Count, list[str]]:
-    """The same over PostgreSQL; one kill in ten is the database's, half of these take both."""
+def postgres_kills(path: Path, times: int, seed: int = 0, servers: int = 2) -> tuple[Count, list[str]]:
+    """The same over PostgreSQL; one kill in ten is the database's, half of these take the servers too, one in twenty a process of it."""
     cluster = Cluster(path.parent / "pg")
     try:
         Shop.open(path, database=cluster.url)
-        return kills(path, times, seed, cluster)
+        return kills(path, times, seed, cluster, servers)
     finally:
         cluster.stop()
 
 
-def kills(path: Path, times: int, seed: int = 0, cluster: Cluster | None = None) -> tuple[Count, list[str]]:
-    """Kill a loaded server so many times; the clients' count, and everything that differs from the books."""
+def kills(path: Path, times: int, seed: int = 0, cluster: Cluster | None = None, servers: int = 2) -> tuple[Count, list[str]]:
+    """Kill one of the loaded servers so many times; the clients' count, and everything that differs from the books."""
     chance, count, lock, over = random.Random(seed), Count(), threading.Lock(), threading.Event()
     stock(path)
-    server = Server(path)
-    server.start()
+    running = [Server(path) for _ in range(servers)]
+    for one in running:
+        one.start()
     token = (path / "live").read_text()
-    threads = [threading.Thread(target=client, args=(n, server, token, over, count, lock)) for n in range(CLIENTS)]
+    threads = [threading.Thread(target=client, args=(n, running, token, over, count, lock)) for n in range(CLIENTS)]
     for thread in threads:
         thread.start()
-    for _ in range(times):
-        time.sleep(0.05 + 0.25 * chance.random())
-        what = chance.random() if cluster is not None else 1.0
-        if what < 0.1:
-            assert cluster is not None
-            if what < 0.05:
-                server.kill()
-            cluster.kill()
-        if what >= 0.1:
-            server.kill()
-        if what < 0.05 or what >= 0.1:
-            server.start()
-    time.sleep(0.3)
-    over.set()
-    for thread in threads:
-        thread.join()
-    server.stop()
+    try:
+        for _ in range(times):
+            time.sleep(0.05 + 0.25 * chance.random())
+            count.kills[_kill(chance, running, cluster)] += 1
+        time.sleep(0.3)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+        for one in running:
+            one.stop()
     return count, count.faults + differences(Shop.open(path).journals, count)
+
+
+def _kill(chance: random.Random, running: list[Server], cluster: Cluster | None) -> str:
+    """Kill something and wait until it is back; what it was."""
+    what = chance.random() if cluster is not None else 1.0
+    if what < 0.1:
+        assert cluster is not None
+        gone = running if what < 0.05 else []
+        for one in gone:
+            one.kill()
+        cluster.kill()
+        for one in gone:
+            one.start()
+        return "database and servers" if gone else "database"
+    if what < 0.15:
+        assert cluster is not None
+        cluster.kill_backend()
+        return "process of the database"
+    server = chance.choice(running)
+    server.kill()
+    server.start()
+    return "server"
 
 
 def differences(journals: Journals, count: Count) -> list[str]:

@@ -214,7 +214,9 @@ def test_declined_cut_off_and_deleted_halfway(company: Inside) -> None:
         said = company.type("customise", "run", "cut").out
     shop = Shop.open(company.shop, make=False)
     order = trade.find_custom(shop.control, "cut")
-    assert "nothing is charged" in said and (order.state, order.version, order.held) == ("declined", 0, 3_000_000)
+    assert "nothing is charged" in said and (order.state, order.version, order.held) == ("declined", 0, 0)
+    sql = "select micros from allotment where worker=?"
+    assert shop.control.rows(sql, (trade.holder(order.id),)) == [], "a declined order holds nothing"
 
     def charges() -> list[int]:
         return [one.micros for one in oneoffs(shop.control, order.account) if one.what.startswith("cut@")]
@@ -226,7 +228,7 @@ def test_declined_cut_off_and_deleted_halfway(company: Inside) -> None:
     assert (told["version"], told["state"], charges()) == (1, "delivered", [3_000_000])
     entries = [one for one in shop.ledger.entries("done") if (one.body.get("foreign") or {}).get("room") == order.id]
     assert [one.id for one in entries] == [told["entry"]], "one delivery, one entry"
-    assert shop.control.rows("select micros from allotment where worker=?", (trade.holder(order.id),)) == [], "nothing is held"
+    assert shop.control.rows(sql, (trade.holder(order.id),)) == [], "nothing is held"
 
     with mock.patch("mofang.trade.customs.deletion._entered", side_effect=KeyboardInterrupt):
         company.type("customise", "delete", "cut", "--yes", status=None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,30 @@ from tests.new.test_pages import walk
 from tests.stories.terminal import Inside
 
 
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.cluster)])
+def database(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Addresses of empty databases, of each kind that Mofang promises."""
+    if request.param == "sqlite":
+        return lambda: ""
+    server = request.getfixturevalue("postgres_server")
+
+    def made() -> str:
+        import psycopg
+
+        name = f"books_{os.urandom(6).hex()}"
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"create database {name}")
+        found: str = server.get_uri(name)
+        return found
+
+    return made
+
+
 @pytest.fixture(scope="module")
-def sold(tmp_path_factory: pytest.TempPathFactory) -> Inside:
+def sold(database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Inside:
     """A shop that has sold for months: three customers, five models, 600 answered requests."""
     place = tmp_path_factory.mktemp("books")
-    make_many(place / "shop", usage=600, runs=60, invoices=False)
+    make_many(place / "shop", usage=600, runs=60, invoices=False, database=database())
     return Inside(place)
 
 
@@ -54,11 +75,12 @@ def test_complaint_check_credit_next_bill(sold: Inside, tmp_path: Path) -> None:
         assert again == bill, "an issued bill is never changed"
 
 
-def test_the_customer_downloads_the_file_that_the_seller_prints(tmp_path: Path) -> None:
+def test_the_customer_downloads_the_file_that_the_seller_prints(database: Callable[[], str], tmp_path: Path) -> None:
     from bench._noop_server import stock
 
     from tests.web.serving import Fixed, Serving
 
+    Shop.open(tmp_path / "shop", database=database())
     shop = stock(tmp_path / "shop", "5.00/1000")
     key = (tmp_path / "shop" / "live").read_text()
     serving = Serving(shop, {"noop@1": Fixed(lambda records: [{"label": "x"} for _ in records])})

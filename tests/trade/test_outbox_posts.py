@@ -50,12 +50,15 @@ class Double:
         self.answers: list[int] = []  # statuses to give first; 200 after them
         self.by_key: dict[str, bytes] = {}
         self.found: list[dict[str, str]] = []  # what a search answers
+        self._open = threading.Event()
+        self._open.set()
         double = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 double.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+                double._open.wait(30)
                 status = double.answers.pop(0) if double.answers else 200
                 if status == 0:
                     self.connection.shutdown(socket.SHUT_RDWR)
@@ -89,6 +92,14 @@ class Double:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.place = f"127.0.0.1:{self.server.server_port}"
         self.url = f"http://{self.place}"
+
+    def hold(self) -> None:
+        """Take what comes, and answer nothing until ``let_go``."""
+        self._open.clear()
+
+    def let_go(self) -> None:
+        """Answer again."""
+        self._open.set()
 
 
 @pytest.fixture
@@ -162,6 +173,33 @@ def test_after_a_kill_it_is_told_again(books: Desk, double: Double, monkeypatch:
     later(monkeypatch, 121)
     assert [one.ok for one in send_all(shop, post)] == [True]
     assert len({headers["webhook-id"] for _, headers, _ in double.asked}) == 1 and len(double.asked) == 2
+
+
+def test_what_was_told_long_ago_is_looked_at_no_more(books: Desk, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = books.shop
+    made = told(shop, double)
+    monkeypatch.setattr(sending, "PASSED_LEAST", 3)
+
+    def after() -> int:
+        return int(shop.control.rows("select after_position from endpoint")[0][0])
+
+    first = after()
+    for number in range(2):
+        shop.act(pay, customer=NAME, amount="5", reference=str(number))
+    send_all(shop, post)
+    assert after() == first, "few are no burden"
+    for number in range(2, 6):
+        shop.act(pay, customer=NAME, amount="5", reference=str(number))
+    double.answers = [200, 200, 500]
+    send_all(shop, post)
+    assert len(pending(shop.control, made)) == 1 and after() > first, "those before the one that failed are done with"
+    moved = after()
+    later(monkeypatch, 31)
+    assert [one.ok for one in send_all(shop, post)] == [True, True] and pending(shop.control, made) == []
+    assert after() >= moved and len({headers["webhook-id"] for _, headers, _ in double.asked}) == 6
+    shop.act(pay, customer=NAME, amount="5", reference="last")
+    assert [one.ok for one in send_all(shop, post)] == [True] and send_all(shop, post) == []
+    assert shop.journals.verify() == []
 
 
 def test_two_at_once_tell_it_once(books: Desk, double: Double) -> None:

@@ -13,7 +13,8 @@ import pytest
 from mofang.core.errors import MofangError
 from mofang.core.shop import Shop
 from mofang.web.forms import read_form
-from mofang.web.pages import ROUTES, TEMPLATES, Pages
+from mofang.web.pages import ROUTES, Pages
+from mofang.web.rendering import TEMPLATES
 from tests.web.consoling import Consoling, Reader
 
 SIGNATURES: dict[str, list[dict[str, str]]] = {
@@ -176,7 +177,7 @@ def test_our_own_mistake_is_said_as_such(console: Consoling, reader: Reader, mon
 
 
 def test_pages_and_style_lie_in_the_package() -> None:
-    from mofang.web import pages
+    from mofang.web import rendering
 
-    assert TEMPLATES.is_relative_to(Path(pages.__file__).parent) and len(list(TEMPLATES.glob("*.html"))) >= 10
-    assert pages.STYLE.read_text(encoding="utf-8").count("http") == 0
+    assert TEMPLATES.is_relative_to(Path(rendering.__file__).parent) and len(list(TEMPLATES.glob("*.html"))) >= 10
+    assert rendering.STYLE.read_text(encoding="utf-8").count("http") == 0

@@ -48,9 +48,9 @@ while True:
 class Running:
     """A supervisor in a thread; signals are told to it as the system would."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, count: int = 2) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, count: int = 2, worker: str = WORKER) -> None:
         script = folder / "worker.py"
-        script.write_text(WORKER, encoding="utf-8")
+        script.write_text(worker, encoding="utf-8")
         monkeypatch.setattr(signal, "signal", lambda number, handler: None)
         monkeypatch.setattr(signal, "set_wakeup_fd", lambda *_, **__: -1)
         bound = listen("127.0.0.1", 0)
@@ -117,7 +117,7 @@ def test_an_idle_connection_goes_on_and_a_begun_request_is_refused_in_words(runn
         os.kill(pid, signal.SIGKILL)
     answer = busy.getresponse()
     assert answer.status == 503 and b"worker-lost" in answer.read() and answer.getheader("retry-after") == "1"
-    running.gone(*held)  # what comes while a killed process still dies can be lost with it
+    running.gone(*held)  # these workers note what came only after they have read it
     again = ask(idle)  # it waits for the next worker, on the same connection
     assert again.status == 200 and int(again.read()) not in by.values() and idle.sock is socket_of
     running.until(2)

@@ -120,6 +120,18 @@ class Context:
         if not click.confirm(say("Go on?", "继续吗？"), err=True):
             raise MofangError("not-confirmed")
 
+    def confirm_act(self, changes: Sequence[str], yes: bool, function: Callable[..., Any], **settings: Any) -> Any:
+        """Ask, then act. What the action refuses is said before the question, never after it.
+
+        Only for actions that do nothing but write journals.
+        """
+        from mofang.core.action import rehearse
+
+        if not yes:
+            rehearse(self.shop, function, **settings)
+        self.confirm(changes, yes)
+        return self.shop.act(function, **settings)
+
     def table(self, rows: Sequence[dict[str, Any]], headings: dict[str, str], *, as_json: bool = False,
               as_csv: bool = False, title: str = "") -> None:
         """Rows as a table, as JSON, or as CSV. ``headings`` maps keys to words; numbers align right."""

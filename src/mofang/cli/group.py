@@ -61,6 +61,7 @@ COMMANDS: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "replay": ("replay", "repeat one answer on the release that gave it", "用当时的发布版重放一次应答"),
         "costs": ("money", "what was earned, what it cost, what is left", "收入、成本和毛利"),
         "reconcile": ("reconcile", "answered, metered, billed: do they agree?", "应答、计量、账单是否一致"),
+        "jobs": ("jobs", "what runs by itself: when last, what it found", "自动运行的任务：上次何时运行、发现了什么"),
         "verify": ("look", "check the ledger, the journals and every file", "核对账本、日志和每一个文件"),
         "private": ("privacy", "counts and means with noise, on one privacy budget", "带噪声的计数和均值，共用一份隐私预算"),
         "reveal": ("privacy", "open a pseudonym, with its key", "用密钥还原一个假名"),
@@ -221,6 +222,12 @@ def run(arguments: list[str]) -> int:
         if _is_disk_full(error):
             full = MofangError("disk-full", place=getattr(error, "filename", None) or os.getcwd())
             _complain(full.what, full.fix, full.code, "--json" in arguments)
+            return 1
+        from mofang.core.database import is_damage
+
+        if is_damage(error):
+            damaged = MofangError("database-damaged", place="ledger.db, meter.db", detail=str(error).partition(" with text ")[0])
+            _complain(damaged.what, damaged.fix, damaged.code, "--json" in arguments)
             return 1
         if "--verbose" in arguments:
             raise

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mofang.cli import leased
 from mofang.cli.context import Context, Names, NewFile, as_json_option, listing, pass_context, print_json, when
 from mofang.core.language import say
+
+if TYPE_CHECKING:
+    from mofang.core.shop import Shop
+    from mofang.trade.accounts.customers import Customer
 
 FILE = click.Path(path_type=Path)
 
@@ -49,11 +53,11 @@ def lease_new(context: Context, /, model: str, customer: str, features: str, no_
     name = package_named(shop, model)[1]
     place = out or Path(name.replace("@", "-") + ".lease")
     given = {"features": tuple(one.strip() for one in features.split(",") if one.strip()), "fee": fee, **asked}
-    package = seller.asked(shop, name, customer, place, **given)[0]
+    package, _, who, _, fee_micros, _ = seller.asked(shop, name, customer, place, **given)
     licences = ", ".join(package.licences) or say("none stated", "未注明")
     context.confirm([say("{model} leaves this shop, encrypted, for {customer} until {until}. Licences behind it: {licences}.",
-                         "{model} 将加密交付给 {customer}，租期至 {until}。其数据许可：{licences}。", model=name, customer=customer,
-                         until=asked["until"], licences=licences)], yes)
+                         "{model} 将加密交付给 {customer}，租期至 {until}。其数据许可：{licences}。", model=name, customer=who.name,
+                         until=asked["until"], licences=licences), *_beyond(shop, who, fee_micros)], yes)
     made = shop.act(seller.lease_new, model=name, customer=customer, out=str(place), marked=not no_mark, **given)
     if as_json:
         print_json({"lease": made.lease.id, "file": made.path, "code": made.code, "fingerprint": made.fingerprint,
@@ -76,6 +80,17 @@ def lease_new(context: Context, /, model: str, customer: str, features: str, no_
                     "  未给出 --overage：超出额度的部分只报告，不收费。")
     context.say("On the customer's machine:", "在客户的机器上：")
     context.next(f"mofang lease run {shlex.quote(Path(made.path).name)}" + (" --code CODE" if made.code else ""))
+
+
+def _beyond(shop: Shop, who: Customer, fee_micros: int) -> list[str]:
+    """What a fee means that is more than the customer may spend: it is charged all the same, and its calls are refused."""
+    from mofang.core.money import format_micros
+    from mofang.trade.billing.spendable import lacking
+
+    over = lacking(shop, who.id, fee_micros) if fee_micros else 0
+    return [say("The fee goes {over} beyond what {customer} has paid in advance and may owe this month: its calls to models are "
+                "refused until it pays or has more credit.", "租金超出 {customer} 的预付款与本月额度 {over}：付款或提高额度之前，其模型调用将被拒绝。",
+                over=format_micros(over, who.currency), customer=who.name)] if over else []
 
 
 @lease.command("renew")

@@ -40,8 +40,8 @@ def member_remove(context: Context, customer: str, name: str, yes: bool) -> None
     """Take a member away; all keys of theirs end now."""
     from mofang.trade.accounts import members
 
-    context.confirm([say("All keys of {name} end now, for good.", "{name} 的所有密钥将立即失效，无法恢复。", name=name)], yes)
-    gone = context.shop.act(members.member_remove, customer=customer, name=name)
+    asked = say("All keys of {name} end now, for good.", "{name} 的所有密钥将立即失效，无法恢复。", name=name)
+    gone = context.confirm_act([asked], yes, members.member_remove, customer=customer, name=name)
     context.say("{name} is gone, {count} keys ended", "已移除 {name}，{count} 个密钥失效", name=gone.name, count=len(gone.keys))
 
 

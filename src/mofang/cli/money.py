@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--by", type=click.Choice(["model", "customer", "month"]), default="model", show_default=True,
+@click.option("--by", type=click.Choice(["model", "customer", "month", "way"]), default="model", show_default=True,
               help="What the lines are.")
 @listing
 @pass_context
@@ -23,6 +23,9 @@ def costs(context: Context, by: str, as_json: bool, as_csv: bool) -> None:
     from mofang.trade.pricing import costs as trade
 
     shop = context.shop
+    if by == "way":
+        _by_way(context, as_json, as_csv)
+        return
     lines = {"model": trade.by_model, "customer": trade.by_customer, "month": trade.by_month}[by](shop)
     rows = [_row(line, by, shop.currency) for line in lines]
     words = {"name": {"model": say("model", "模型"), "customer": say("customer", "客户"), "month": say("month", "月份")}[by],
@@ -43,7 +46,21 @@ def costs(context: Context, by: str, as_json: bool, as_csv: bool) -> None:
         context.say("≈: runs of before a rate was set are counted at today's rate.", "≈：设定费率之前的运行按现在的费率估算。")
     unset = by != "customer" and shop.rates.get("machine_hour_micros") is None
     context.next(*(["mofang rates --machine-hour ¥3"] if unset else []),
-                 *(f"mofang costs --by {other}" for other in ("model", "customer", "month") if other != by))
+                 *(f"mofang costs --by {other}" for other in ("model", "customer", "month", "way") if other != by))
+
+
+def _by_way(context: Context, as_json: bool, as_csv: bool) -> None:
+    from mofang.cli import ways
+    from mofang.core.progress import progress
+    from mofang.trade.pricing.ways import by_way, totals
+
+    with progress(say("Reading bills and what stands on none yet", "正在读取账单和未出账用量")) as bar:
+        found = by_way(context.shop, tick=lambda: bar.advance(1))
+    plain = as_json or as_csv
+    ways.table(context, found if plain else totals(found), customers=plain, as_json=as_json, as_csv=as_csv)
+    if not plain:
+        context.next(*(["mofang rates --machine-hour ¥3"] if context.shop.rates.get("machine_hour_micros") is None else []),
+                     "mofang price suggest MODEL", "mofang costs --by customer")
 
 
 def _row(line: Line, by: str, currency: str) -> dict[str, Any]:
@@ -63,7 +80,8 @@ def _row(line: Line, by: str, currency: str) -> dict[str, Any]:
     if by == "customer":
         row |= {"billed": money(line.billed), "billed_micros": line.billed}
     else:
-        making = " + ".join(filter(None, (money(line.making, line.estimated), line.elsewhere)))
+        own = "–" if line.making_s is None else money(line.making, line.estimated)  # nothing here made it
+        making = " + ".join(filter(None, (own, line.elsewhere)))
         row |= {"making": making, "elsewhere": line.elsewhere, "serving": serving, "margin": money(line.margin, line.estimated),
                 "making_micros": line.making, "making_s": line.making_s, "serving_micros": line.serving,
                 "serving_s": line.serving_s, "margin_micros": line.margin, "estimated": line.estimated}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mofang.cli import ways
 from mofang.cli.context import Context, Names, listing, pass_context, when
 from mofang.core.errors import MofangError
 from mofang.core.language import say
@@ -14,6 +15,7 @@ from mofang.core.language import say
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
     from mofang.trade.pricing.prices import Price
+    from mofang.trade.pricing.suggest import Suggestion
     from mofang.trade.sale import Sold
 
 SAMPLES = {"text": "房间很干净", "number": 1, "category": "A"}
@@ -121,9 +123,17 @@ def curl(shop: Shop, model: str, token: str, address: str) -> str:
     return f"curl {address}/v1/predict/{model} -H 'authorization: Bearer {token}' -d '{body}'"
 
 
-@click.group(cls=Names)
+class Prices(Names):
+    """``mofang price --suggest MODEL`` is ``mofang price suggest MODEL``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As the group reads them, with ``--suggest`` as the word."""
+        return super().parse_args(ctx, ["suggest", *args[1:]] if args[:1] == ["--suggest"] else args)
+
+
+@click.group(cls=Prices)
 def price() -> None:
-    """Set and list prices; alone, the list."""
+    """Set, list and suggest prices; alone, the list."""
 
 
 class Priced(click.Command):
@@ -200,25 +210,45 @@ def price_list(context: Context, as_json: bool, as_csv: bool) -> None:
 
 @price.command("suggest")
 @click.argument("model")
-@click.option("--volume", type=click.IntRange(1), required=True,
-              help="Units that are expected to be sold, over which making is spread.")
+@click.option("--volume", type=click.IntRange(1), default=None,
+              help="Units that are expected to be sold, over which making is spread (default: what was sold so far).")
 @click.option("--margin", type=click.IntRange(0, 95), default=50, show_default=True,
               help="Per cent of the price that should be left.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@listing
 @pass_context
-def price_suggest(context: Context, model: str, volume: int, margin: int, as_json: bool) -> None:
-    """What a model should cost: measured compute, energy and making, spread over the volume; and what each customer left."""
+def price_suggest(context: Context, model: str, volume: int | None, margin: int, as_json: bool, as_csv: bool) -> None:
+    """What a model should cost: measured compute, energy and making, spread over the volume; and what each way of selling earned.
+
+    `mofang price --suggest MODEL` is the same.
+    """
     from dataclasses import asdict
 
     from mofang.core.money import format_micros
+    from mofang.core.progress import progress
     from mofang.trade.pricing.suggest import suggest
 
-    found = suggest(context.shop, model, volume, margin)
+    shop = context.shop
+    with progress(say("Reading bills and what stands on none yet", "正在读取账单和未出账用量")) as bar:
+        found = suggest(shop, model, volume or 0, margin, lambda: bar.advance(1))
     if as_json:
         import orjson
 
-        click.echo(orjson.dumps({**asdict(found), "cost_per_1000": found.cost_per_1000}, option=orjson.OPT_INDENT_2).decode())
+        told = {**asdict(found), "cost_per_1000": found.cost_per_1000, "ways": [one.facts() for one in found.ways]}
+        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
         return
+    if not as_csv:
+        _show_costs(context, found)
+    if found.ways or as_csv:
+        ways.table(context, list(found.ways), customers=True, as_csv=as_csv)
+    else:
+        context.say("So far nobody bought it.", "目前还没有人购买。")
+    if not as_csv:
+        context.next(f"mofang price set {found.model} {format_micros(found.price_per_1000, shop.currency)}/1000",
+                     "mofang costs --by way")
+
+
+def _show_costs(context: Context, found: Suggestion) -> None:
+    from mofang.core.money import format_micros
 
     def money(micros: int | None) -> str:
         return say("none", "无") if micros is None else format_micros(micros, context.shop.currency)
@@ -226,13 +256,10 @@ def price_suggest(context: Context, model: str, volume: int, margin: int, as_jso
     context.say("{model}: making {making}, {per} of it in each 1,000 of {units} units; serving 1,000 costs {serving} "
                 "({speed:.0f}/s).", "{model}：制作成本 {making}，按 {units} 单位分摊，每千单位 {per}；服务每千单位 {serving}（{speed:.0f} 条/秒）。",
                 model=found.model,
-                making=money(found.making), per=money(found.making_per_1000), units=f"{volume:,}",
+                making=money(found.making), per=money(found.making_per_1000), units=f"{found.expected_units:,}",
                 serving=money(found.serving_per_1000), speed=found.samples_per_s)
+    context.say("Making took {cpu:,.1f} processor seconds, {gpu:,.1f} of GPUs, {wh:,.3f} Wh as an estimate.",
+                "制作用时：处理器 {cpu:,.1f} 秒，GPU {gpu:,.1f} 秒；能耗约 {wh:,.3f} 瓦时。", cpu=found.cpu_s, gpu=found.gpu_s,
+                wh=found.energy_wh)
     context.say("For a margin of {margin}%: {price} for 1,000. Now it is {now}.", "毛利率 {margin}%：每千单位 {price}。现价：{now}。",
-                margin=margin, price=money(found.price_per_1000), now=money(found.now_per_1000))
-    rows = [{"customer": one.customer, "units": one.units, "earned": money(one.earned), "serving": money(one.serving),
-             "making": money(one.making), "margin": money(one.margin)} for one in found.shares]
-    context.table(rows, {"customer": say("customer", "客户"), "units": say("units", "计量"), "earned": say("earned", "收入"),
-                         "serving": say("serving", "服务成本"), "making": say("making, its part", "分摊的制作成本"),
-                         "margin": say("margin", "毛利")})
-    context.next(f"mofang price set {found.model} {format_micros(found.price_per_1000, context.shop.currency)}/1000")
+                margin=found.margin_percent, price=money(found.price_per_1000), now=money(found.now_per_1000))

@@ -66,7 +66,7 @@ def outbox_secret(context: Context, name: str) -> None:
 @listing
 @pass_context
 def outbox_send(context: Context, again: str, as_json: bool, as_csv: bool) -> None:
-    """Tell now what has not been told; what fails is tried again later. Run it every minute."""
+    """Tell now what has not been told; what fails is tried again later. A server does it by itself."""
     from mofang.trade.telling import sending
     from mofang.trade.telling.posting import post
 
@@ -99,15 +99,15 @@ def outbox_list(context: Context, as_json: bool, as_csv: bool) -> None:
     from mofang.trade.telling import sending
 
     db = open_books(context.shop)
-    lost = dict(sending.given_up(db))
+    stands = {one.endpoint: one for one in sending.standing(db)}
     rows = [
         {
             "name": one.name,
             "kind": one.kind,
             "url": one.url,
             "secret": one.secret or "–",
-            "waiting": len(sending.pending(db, one)),
-            "given_up": lost.get(one.name, 0),
+            "waiting": stands[one.name].waiting,
+            "given_up": stands[one.name].given_up,
         }
         for one in sending.endpoints(db)
     ]
@@ -124,3 +124,7 @@ def outbox_list(context: Context, as_json: bool, as_csv: bool) -> None:
         as_json=as_json,
         as_csv=as_csv,
     )
+    if not (as_json or as_csv):
+        from mofang.cli.jobs import last_line
+
+        last_line(context, "outbox")

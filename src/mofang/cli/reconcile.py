@@ -14,8 +14,10 @@ from mofang.core.language import say
 @pass_context
 def reconcile(context: Context, days: int, as_json: bool) -> None:
     """Compare what was answered, what was metered and what was billed; ends with 3 where something does not fit."""
+    from mofang.cli.jobs import last_line
     from mofang.core.progress import progress
     from mofang.trade.billing.reconcile import reconcile as compare
+    from mofang.trade.keeping.noticed import note_reconciled
 
     with progress(say("Comparing", "对账中")):
         found = compare(context.shop, days)
@@ -37,5 +39,7 @@ def reconcile(context: Context, days: int, as_json: bool) -> None:
                 context.console.print(f"✗ {words}: {name}", markup=False, style="red")
         if not found.wrong:
             context.say("everything fits", "全部相符")
+        last_line(context, "reconcile")
+    note_reconciled(context.shop, found, days, by=context.shop.actor.name)
     if found.wrong:
         click.get_current_context().exit(3)

@@ -65,10 +65,9 @@ def customer_keep(context: Context, customer: str, days: int, yes: bool) -> None
     """Keep what a customer asks and is answered, encrypted, for some days. Otherwise nothing of it is kept."""
     from mofang.trade.accounts import customers
 
-    if days:
-        context.confirm([say("The texts of {customer}'s requests will be kept for {days} days; their plan must say so.",
-                             "将保存客户 {customer} 的请求内容 {days} 天；其合同必须写明这一点。", customer=customer, days=days)], yes)
-    made = context.shop.act(customers.customer_keep, customer=customer, days=days)
+    asked = [say("The texts of {customer}'s requests will be kept for {days} days; their plan must say so.",
+                 "将保存客户 {customer} 的请求内容 {days} 天；其合同必须写明这一点。", customer=customer, days=days)] if days else []
+    made = context.confirm_act(asked, yes, customers.customer_keep, customer=customer, days=days)
     context.say("texts of {name}: kept for {days} days" if days else "texts of {name}: not kept",
                 "{name} 的请求内容：保存 {days} 天" if days else "{name} 的请求内容：不保存", name=made.name, days=days)
 
@@ -89,10 +88,13 @@ def customer_list(context: Context, as_json: bool, as_csv: bool) -> None:
     from mofang.trade.accounts.lists import accounts
 
     rows = [{"customer": one.name, "id": one.id, "credit": format_micros(one.credit_micros, one.currency),
-             "used": format_micros(balance.month, one.currency), "left": format_micros(balance.available, one.currency)}
+             "used": format_micros(balance.month, one.currency),
+             "charged": format_micros(balance.charged_month, one.currency),
+             "left": format_micros(balance.available, one.currency)}
             for one, balance in accounts(context.shop)]
-    context.table(rows, {"customer": say("customer", "客户"), "id": "id", "credit": say("credit a month", "每月额度"),
-                         "used": say("used this month", "本月已用"), "left": say("left", "剩余")}, as_json=as_json, as_csv=as_csv)
+    words = {"customer": say("customer", "客户"), "id": "id", "credit": say("credit a month", "每月额度"),
+             "used": say("used this month", "本月已用"), "charged": say("charged once", "一次性收费"), "left": say("left", "剩余")}
+    context.table(rows, words, as_json=as_json, as_csv=as_csv)
 
 
 @customer.command("top-up")
@@ -123,10 +125,10 @@ def customer_credit_note(context: Context, customer: str, amount: str, reason: s
     from mofang.trade.accounts import customers
 
     shop = context.shop
-    context.confirm([say("{customer} gets {money} back: {reason}. It cannot be taken back.",
-                         "将向 {customer} 退还 {money}：{reason}。此操作无法撤销。", customer=customer, reason=reason,
-                         money=format_micros(parse_amount(amount, shop.currency), shop.currency))], yes)
-    made = shop.act(customers.credit_note, customer=customer, amount=amount, reason=reason)
+    asked = say("{customer} gets {money} back: {reason}. It cannot be taken back.",
+                "将向 {customer} 退还 {money}：{reason}。此操作无法撤销。", customer=customer, reason=reason,
+                money=format_micros(parse_amount(amount, shop.currency), shop.currency))
+    made = context.confirm_act([asked], yes, customers.credit_note, customer=customer, amount=amount, reason=reason)
     context.say("{money} given back to {customer}{again}", "已向 {customer} 退还 {money}{again}", customer=customer,
                 money=format_micros(made.micros, shop.currency),
                 again=say(" (already booked; nothing changed)", "（此前已登记，没有重复）") if made.repeated else "")

@@ -26,13 +26,15 @@ from mofang.core.language import say
 @click.option("--grpc-port", type=click.IntRange(0, 65535), help="A port for the Open Inference Protocol over gRPC.")
 @click.option("--memory", "memory_mb", type=click.IntRange(1),
               help="Megabytes for models, of all workers together; what does not fit opens when asked for.")
+@click.option("--no-jobs", is_flag=True, envvar="MOFANG_NO_JOBS",
+              help="Start no process for what runs by itself (mofang jobs); also MOFANG_NO_JOBS=1.")
 @click.option("--ray", is_flag=True, help="The workers are replicas of Ray Serve (docs/deploy.md).")
 @click.option("--ray-address", default="local", show_default=True, help="A cluster to join instead of starting one here.")
 @click.option("--worker", hidden=True, help="Handles that a supervisor gave.")
 @pass_context
 def serve(context: Context, models: tuple[str, ...], host: str, port: int, workers: int, tls_cert: Path | None,
           tls_key: Path | None, ray: bool, ray_address: str, worker: str | None, admin_port: int | None,
-          admin_host: str, grpc_port: int | None, memory_mb: int | None) -> None:
+          admin_host: str, grpc_port: int | None, memory_mb: int | None, no_jobs: bool) -> None:
     """Answer requests over HTTP behind keys, every answer metered. Without a MODEL, all of the shop.
 
     A plain name follows what `mofang release` says; NAME@2 stays with that version.
@@ -53,11 +55,11 @@ def serve(context: Context, models: tuple[str, ...], host: str, port: int, worke
         if tls_cert is not None or grpc_port is not None:
             raise MofangError("ray-not-with", flags="--tls-cert" if tls_cert is not None else "--grpc-port")
         serve_on_ray(shop, models, workers, host, port, address=ray_address, ready=told, admin_port=admin_port,
-                     admin_host=admin_host, memory_mb=memory_mb or 0)
+                     admin_host=admin_host, memory_mb=memory_mb or 0, jobs=not no_jobs)
         return
     settings: dict[str, Any] = {"host": host, "port": port, "ready": told, "certificate": tls_cert, "private_key": tls_key,
                                 "admin_port": admin_port, "admin_host": admin_host, "grpc_port": grpc_port,
-                                "memory_mb": memory_mb or 0}
+                                "memory_mb": memory_mb or 0, "jobs": not no_jobs}
     if workers == 1:
         serve_one(shop, list(models), **settings)
     elif status := serve_many(shop, list(models), workers, **settings):

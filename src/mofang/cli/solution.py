@@ -38,10 +38,14 @@ def solution_make(context: Context, /, yes: bool, as_json: bool, **given: Any) -
     from mofang.core.money import format_micros
     from mofang.trade.solutions import making as trade
 
-    asked = say("{customer} is charged {price}, once, for {name}.", "将向 {customer} 一次性收取 {price}（{name}）。", **given)
-    context.confirm([asked], yes)
     given["models"] = tuple(one.strip() for one in given["models"].split(",") if one.strip())
     given |= {one: str(given[one] or "") for one in ("terms", "recipe", "out")}
+    if not yes:
+        context.shop.require("money")
+        wanted = trade.asked(context.shop, **{name: value for name, value in given.items() if name != "out"})
+        price = format_micros(wanted.micros, wanted.who.currency)
+        context.confirm([say("{customer} is charged {price}, once, for {name}.", "将向 {customer} 一次性收取 {price}（{name}）。",
+                             customer=wanted.who.name, name=wanted.name, price=price)], yes)
     made = context.shop.act(trade.solution_make, **given)
     if as_json:
         import orjson

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WIDTH = 12
 MONEY = frozenset(("earned_today_micros", "earned_month_micros", "spent_today_micros", "spent_month_micros", "owed_micros",
-                   "unbilled_micros", "alerts"))  # what only the role money sees
+                   "unbilled_micros", "alerts", "jobs", "reconciled"))  # what only the role money sees
 
 
 @click.command()
@@ -47,6 +47,8 @@ def status(context: Context, as_json: bool) -> None:
     _line(say("disk", "磁盘"), say("{free:.1f} GB free", "剩余 {free:.1f} GB", free=found.disk_free_bytes / 1e9))
     _line(say("checked", "核对"), say("{when}; backup {backup}", "{when}；备份 {backup}", when=_ago(found.verified),
                                              backup=_ago(found.backed_up)))
+    if may_see_money and (found.jobs.jobs or found.jobs.reconciled):
+        _line(say("by itself", "自动"), _jobs(found))
     from mofang.cli.retention import lines
 
     for line in lines(context.shop):
@@ -142,6 +144,17 @@ def _runs(context: Context, found: Today) -> None:
         words = say("{stage} since {when}; it continues with: {how}", "{stage}（{when} 起），继续：{how}", stage=one["stage"],
                     when=when(one["at_us"]), how=how)
         _line(say("unfinished", "未完成"), words)
+
+
+def _jobs(found: Today) -> str:
+    """The last reconciliation, and when somebody was told last."""
+    last, told = found.jobs.reconciled, found.jobs.jobs.get("outbox")
+    wrong = "" if last is None else say("everything fits", "全部相符") if not last["wrong"] else say(
+        "{n} differences", "{n} 处不符", n=last["wrong"])
+    reconciled = say("never reconciled", "从未对账") if last is None else say(
+        "reconciled {when}: {wrong}", "对账 {when}：{wrong}", when=_ago(last), wrong=wrong)
+    sent = say("outbox {when}", "通知 {when}", when=_ago({"at_us": told.ok_us} if told is not None and told.ok_us else None))
+    return f"{reconciled}; {sent}"
 
 
 def _ago(what: dict[str, Any] | None) -> str:

@@ -171,5 +171,6 @@ def _foreground(context: Context, service: Service, model: str) -> None:
                     "names an account.", "本机没有 systemd，因此以 root 身份在前台提供服务；用 --run-as 指定账户后才会写出单元文件。")
     _after(context, service, model)
     if status := serve_many(context.shop, [], service.workers, host=service.host, port=service.port, ready=told,
-                            certificate=service.certificate, private_key=service.private_key, admin_port=service.admin_port):
+                            certificate=service.certificate, private_key=service.private_key, admin_port=service.admin_port,
+                            jobs=os.environ.get("MOFANG_NO_JOBS", "") in ("", "0")):
         sys.exit(status)

@@ -7,7 +7,7 @@ are one transaction.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -71,6 +71,21 @@ def turn(act: Act, journal: str) -> Iterator[Database]:
     with act.shop.journals.db.transaction():
         act.record(journal)  # no rows: makes the tables where they are missing, and waits for its turn
         yield act.shop.control
+
+
+class _Undone(Exception):
+    """Ends a rehearsal."""
+
+
+def rehearse(shop: Shop, function: Callable[..., Any], **settings: Any) -> None:
+    """Take an action and undo it, so that what it refuses is known before somebody is asked to say yes.
+
+    Only for actions that do nothing but write journals.
+    """
+    shop.journals.make_tables()
+    with suppress(_Undone), shop.control.transaction():
+        act(shop, function, **settings)
+        raise _Undone
 
 
 def act(shop: Shop, function: Callable[..., Any], **settings: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
@@ -61,7 +62,7 @@ class Artifact:
         if cls.kind != "artifact":
             KINDS[cls.kind] = cls
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the manifest (of the sub-manifest, for a reference such as ``snapshot / "test"``)."""
         return manifest_digest(self.parts)

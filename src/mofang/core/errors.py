@@ -8,6 +8,7 @@ The wording of each code, in English and Chinese, stands in ``wording.toml`` of 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -16,13 +17,16 @@ from typing import Any
 from mofang.core.language import Language, current_language
 
 PACKAGE = Path(__file__).resolve().parent.parent
+NOTHING_NEAR = ("", "-", "–")  # what stands for the nearest name where there is none
+_CLAUSE = re.compile(r"[;；,，]\s*[^;；,，.。?？]*\{nearest[^}]*\}[^;；,，.。?？]*(?=[;；,，.。?？])"
+                     r"|(?<=[.。])\s?[^.。?？]*\{nearest[^}]*\}[^.。?？]*[.。?？]")
 
 
 class MofangError(Exception):
     """What happened, which rule it met, and what to do now.
 
     ``code`` is stable: it is the HTTP body's code and the key of the wording. ``values`` fill the wording's
-    placeholders and must never hold a secret.
+    placeholders and must never hold a secret. Where ``nearest`` is none, the clause that would name it is left out.
     """
 
     def __init__(self, code: str, **values: object) -> None:
@@ -38,6 +42,8 @@ class MofangError(Exception):
         """What happened and what to do, in the given language."""
         entry = wordings()[self.code]
         what, fix = entry[language]
+        if self.values.get("nearest") in NOTHING_NEAR:
+            what, fix = _CLAUSE.sub("", what), _CLAUSE.sub("", fix)
         return _fill(what, self.values), _fill(fix, self.values)
 
     @property

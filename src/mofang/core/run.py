@@ -306,11 +306,18 @@ def leased(shop: Shop, key: str) -> Iterator[bool]:
             waited = True
             bar.advance(0)
             time.sleep(0.2)
+    with _kept_up(shop, key, holder):
+        yield waited
+
+
+@contextmanager
+def _kept_up(shop: Shop, key: str, holder: str) -> Iterator[None]:
+    """Renew a lease that was taken until the block ends, then give it back."""
     stop = threading.Event()
     beat = threading.Thread(target=_heartbeat, args=(shop, key, holder, stop), daemon=True)
     beat.start()
     try:
-        yield waited
+        yield
     finally:
         stop.set()
         beat.join()
@@ -320,14 +327,13 @@ def leased(shop: Shop, key: str) -> Iterator[bool]:
 
 @contextmanager
 def lease_if_free(shop: Shop, key: str) -> Iterator[bool]:
-    """Hold a key's lease for a moment if nobody has it, so that no run of this key begins meanwhile; never waits."""
+    """Hold a key's lease if nobody has it, so that no run of this key begins meanwhile; never waits."""
     holder = f"{new_id('holder')} {socket.gethostname()} {os.getpid()}"
-    free = _take(shop, key, holder)
-    try:
-        yield free
-    finally:
-        with shop.ledger.db.transaction():
-            shop.ledger.db.run("delete from lease where key=? and holder=?", (key, holder))
+    if not _take(shop, key, holder):
+        yield False
+        return
+    with _kept_up(shop, key, holder):
+        yield True
 
 
 def lives(shop: Shop, key: str) -> bool:

@@ -310,6 +310,15 @@ LABELS = {
     "runs_behind": ("runs behind it", "背后的运行"),
     "cpu_s_behind": ("their CPU seconds", "其 CPU 秒数"),
     "cost_micros_behind": ("their cost", "其成本"),
+    "what": ("what", "内容"),
+    "charge": ("charge", "收费记录"),
+    "subscription": ("subscription", "订阅记录"),
+    "monthly_micros": ("a month", "每月"),
+    "included": ("units in it", "含用量"),
+    "days": ("days", "天数"),
+    "days_of": ("of a month's", "当月天数"),
+    "minimum_micros": ("minimum", "最低消费"),
+    "base_micros": ("of", "基数"),
 }
 
 

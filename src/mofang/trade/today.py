@@ -25,6 +25,7 @@ from mofang.trade.accounts.lists import open_books, shop_offset
 from mofang.trade.accounts.standing import unusual
 from mofang.trade.billing.balance import balance_of
 from mofang.trade.billing.claims import Claim, invoices_of
+from mofang.trade.keeping.sight import Sight, sight
 from mofang.trade.live import serving
 from mofang.trade.pricing.earnings import Earned, earned_since
 from mofang.trade.pricing.prices import price_at, prices
@@ -32,7 +33,8 @@ from mofang.trade.pricing.prices import price_at, prices
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
-WEEK_US = 7 * 86_400_000_000
+WEEK_US, HOUR_US = 7 * 86_400_000_000, 3_600_000_000
+FAILS = 3  # in a row, before it is an alert
 DISK_LOW_BYTES = 1_000_000_000
 SILENT_S = 10
 CARE = ("verify-old", "backup-never", "backup-old")
@@ -65,6 +67,7 @@ class Today:
     disk_free_bytes: int
     verified: dict[str, Any] | None
     backed_up: dict[str, Any] | None
+    jobs: Sight
     alerts: list[Alert] = field(default_factory=list)
     next: list[str] = field(default_factory=list)
 
@@ -77,7 +80,7 @@ class Today:
             "spent_month_micros": self.spent_month, "computed_month_s": self.spent_s, "owed_micros": self.owed,
             "unbilled_micros": self.unbilled, "unfinished": self.unfinished, "running": self.running,
             "alerts": [vars(one) for one in self.alerts], "disk_free_bytes": self.disk_free_bytes, "verified": self.verified,
-            "backed_up": self.backed_up, "next": self.next,
+            "backed_up": self.backed_up, "jobs": self.jobs.rows, "reconciled": self.jobs.reconciled, "next": self.next,
         }
 
 
@@ -98,8 +101,9 @@ def today_of(shop: Shop) -> Today:
         unfinished=[{"stage": one.body["stage"], "entry": one.id, "at_us": one.at_us,
                      "resume": resume_command(shop.path / "scratch" / one.key)} for one in unfinished(shop.ledger)],
         running=[{"stage": one.body["stage"], "entry": one.id, "at_us": one.at_us} for one in running(shop.ledger)],
-        disk_free_bytes=shutil.disk_usage(shop.path).free, verified=kept.get("verify"), backed_up=kept.get("backup"))
-    found.alerts = [*_machine(shop, found), *books.alerts(sorted(names)), *_care(shop, found)]
+        disk_free_bytes=shutil.disk_usage(shop.path).free, verified=kept.get("verify"), backed_up=kept.get("backup"),
+        jobs=sight(shop))
+    found.alerts = [*_machine(shop, found), *_jobs(found.jobs), *books.alerts(sorted(names)), *_care(shop, found)]
     found.next = _next(found, books, sorted(names))
     return found
 
@@ -121,8 +125,9 @@ class Books:
             notes = sum(micros for _, micros in claim.fixed.get("notes", ()))
             exact = claim.total_micros + notes if claim.exact_micros is None else claim.exact_micros
             billed[claim.account] = billed.get(claim.account, 0) + exact
-        self.open = {account: max(0, round_half_even_minor(balance.debited + balance.charged - billed.get(account, 0), shop.currency))
-                     for account, balance in self.balances.items()}
+        used = {account: balance.debited + balance.charged for account, balance in self.balances.items()}
+        self.open = {account: max(0, round_half_even_minor(micros - billed.get(account, 0), shop.currency))
+                     for account, micros in used.items()}
 
     @property
     def owed(self) -> int:
@@ -214,6 +219,29 @@ def _machine(shop: Shop, found: Today) -> list[Alert]:
             alerts.append(Alert("server-silent", say(
                 "The server at {address} has said nothing for {s:.0f} s.", "{address} 的服务已有 {s:.0f} 秒没有响应。",
                 address=one["address"], s=one["silent_s"])))
+    return alerts
+
+
+def _jobs(found: Sight) -> list[Alert]:
+    """What jobs found, jobs that fail again and again, and what nobody took."""
+    alerts = []
+    if found.reconciled is not None and found.reconciled["wrong"]:
+        alerts.append(Alert("reconcile-differs", say("Answers, usage and bills differ in {n} places.", "应答、计量与账单有 {n} 处不符。",
+                                                     n=found.reconciled["wrong"]), "mofang reconcile"))
+    for one in found.jobs.values():
+        if one.fails >= FAILS:
+            alerts.append(Alert("job-failing", say("The job {job} has failed {n} times in a row ({code}).",
+                                                   "任务 {job} 已连续失败 {n} 次（{code}）。", job=one.name, n=one.fails, code=one.said),
+                                "mofang jobs"))
+    for end in found.outbox:
+        if end.given_up:
+            alerts.append(Alert("outbox-given-up", say("{name} has not taken {n} events after the last try.",
+                                                       "{name} 有 {n} 条通知在最后一次尝试后仍未接收。", name=end.endpoint, n=end.given_up),
+                                f"mofang outbox send --again {shlex.quote(end.endpoint)}"))
+        elif end.waiting and now_us() - end.oldest_us > HOUR_US:
+            alerts.append(Alert("outbox-late", say("{name} has not been told {n} events, the oldest for {hours:.0f} hours.",
+                                                   "{name} 有 {n} 条通知未送达，最早的已 {hours:.0f} 小时。", name=end.endpoint, n=end.waiting,
+                                                   hours=(now_us() - end.oldest_us) / HOUR_US), "mofang jobs"))
     return alerts
 
 

@@ -1,12 +1,12 @@
-"""What a customer does about models of the customer's own: send records, and see how far they are.
+"""What a customer does about models of the customer's own: send records, ask for the run, and see how far it is.
 
-Both show nothing of anybody else: another customer's customisation is as unknown as one that was never ordered.
+All show nothing of anybody else: another customer's customisation is as unknown as one that was never ordered.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import orjson
 
@@ -39,13 +39,42 @@ async def own(call: Exchange) -> Reply:
     return Reply(200, orjson.dumps({"request_id": call.request_id, "customisations": told}))
 
 
+async def status(call: Exchange) -> Reply:
+    """How far one of the caller's own customisations is."""
+    return await _asked(call, "one")
+
+
+async def run(call: Exchange) -> Reply:
+    """Put the run of one of the caller's own customisations into the queue."""
+    return await _asked(call, "run", status=202)
+
+
+async def cancel(call: Exchange) -> Reply:
+    """Take it out of the queue again."""
+    return await _asked(call, "cancel")
+
+
+async def _asked(call: Exchange, what: Literal["one", "run", "cancel"], status: int = 200) -> Reply:
+    """What ``OwnModels`` says of a customisation that a path names; unknown where it is another customer's."""
+    desk, name = cast(Desk, call.desk), call.params["customisation"]
+    if desk.own is None:
+        raise MofangError("customise-unknown", name=name, nearest="–")
+    check_scope(call.who.key, name)
+    told = await asyncio.to_thread(getattr(desk.own, what), call.who.customer, name)
+    return Reply(status, orjson.dumps({"request_id": call.request_id, **told}))
+
+
 FACTS: dict[str, Any] = {"type": "object", "required": ["name", "state", "version", "records"], "properties": {
-    "name": {"type": "string"}, "state": {"type": "string"}, "version": {"type": "integer"}, "records": {"type": "integer"}}}
+    "name": {"type": "string"}, "version": {"type": "integer"}, "records": {"type": "integer"}, "may_run": {"type": "boolean"},
+    "state": {"enum": ["ordered", "queued", "running", "stopping", "declined", "delivered", "deleting", "deleted"]},
+    "place": {"type": "integer"}, "starts_in_s": {"type": "integer"}, "percent": {"type": "integer"},
+    "reason": {"type": "object", "properties": {
+        "code": {"type": "string"}, "what": {"type": "string"}, "fix": {"type": "string"}}}}}
 
 
-def _answer(schema: dict[str, Any], **more: Any) -> dict[str, Any]:
+def _answer(schema: dict[str, Any], status: str = "200", **more: Any) -> dict[str, Any]:
     content = {"application/json": {"schema": schema}}
-    return {"responses": {"200": {"description": "What is there now.", "content": content}}, **more}
+    return {"responses": {status: {"description": "What is there now.", "content": content}}, **more}
 
 
 BODY = {"required": True, "content": {"text/csv": {"schema": {"type": "string"}},
@@ -62,4 +91,18 @@ ROUTES = (
           "自己的定制：基础模型、状态、版本、记录数。",
           _answer({"type": "object", "required": ["customisations"], "properties": {
               "customisations": {"type": "array", "items": FACTS}}})),
+    Route("GET", "/v1/customisations/{customisation}", "key", status,
+          "One of your own customisations: ordered, queued (with its place and when it is expected to begin), running (percent), "
+          "delivered, or declined with the reason.",
+          "自己的一项定制：已下单、排队中（含位置和预计开始时间）、训练中（百分比）、已交付或未达标（含原因）。",
+          _answer(FACTS)),
+    Route("POST", "/v1/customisations/{customisation}/run", "key", run,
+          "Ask for the run of your own customisation, where its quote allows that: it waits in the queue and is charged when it "
+          "is delivered. Asked twice, it waits once.",
+          "在报价允许时申请训练自己的定制：进入队列，交付时收费。重复申请只排一次。",
+          _answer(FACTS, status="202")),
+    Route("POST", "/v1/customisations/{customisation}/cancel", "key", cancel,
+          "Take your own customisation out of the queue; what was set aside is free again.",
+          "将自己的定制移出队列；预留金额随即释放。",
+          _answer(FACTS)),
 )

@@ -1,11 +1,11 @@
-"""The entrance of a console: who somebody is. Personal tokens, browser sessions, one-time links, and a limit on guessing."""
+"""The entrance of a console: who somebody is. Personal tokens, browser sessions, one-time links."""
 
 from __future__ import annotations
 
 import hmac
 import secrets
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
@@ -15,11 +15,10 @@ from mofang.core.identity import Actor, now_us
 from mofang.core.shop import Shop
 from mofang.core.token import Pepper
 from mofang.manage.people import SECRET, admit, person_by_id
+from mofang.web.guessing import Limit
 
 SESSION_S = 12 * 3600.0
 SESSIONS_MAX = 200
-FAILED_MAX = 10  # in a minute, from one address; after that a wrong token is answered 429 and not written down
-MINUTE_S = 60.0
 OWNER = "owner"
 
 
@@ -39,27 +38,6 @@ class Session:
     person: str
     form_token: str
     ends_s: float
-
-
-class Limit:
-    """How often an address has failed lately; bounded in memory."""
-
-    def __init__(self, most: int = FAILED_MAX, addresses_max: int = 10_000) -> None:
-        self.most = most
-        self.addresses_max = addresses_max
-        self._failed: OrderedDict[str, deque[float]] = OrderedDict()
-        self._lock = Lock()
-
-    def failed(self, address: str) -> bool:
-        """Count a failure; True if there were too many in the last minute."""
-        now = time.monotonic()
-        with self._lock:
-            times = self._failed.setdefault(address, deque(maxlen=self.most + 1))
-            self._failed.move_to_end(address)
-            times.append(now)
-            while len(self._failed) > self.addresses_max:
-                self._failed.popitem(last=False)
-            return sum(now - one < MINUTE_S for one in times) > self.most
 
 
 class Entrance:

@@ -25,17 +25,12 @@ from mofang.core.shop import Shop
 from mofang.manage.visits import Visit, record_visit
 from mofang.web.entrance import Entrance, Who
 from mofang.web.forms import read_form
+from mofang.web.rendering import LANGUAGE_COOKIE, SAFE
 from mofang.web.routes import AsgiScope, Body, CallerGone, Receive, Send, refusal
 
-COOKIE, LANGUAGE_COOKIE = "mofang_session", "mofang_language"
+COOKIE = "mofang_session"
 KILO, MEGA = 1 << 10, 1 << 20
 SEND_S = 60.0  # for one piece of an answer; who reads slower is cut off
-SAFE = (
-    (b"content-security-policy", (b"default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
-                                 b"frame-ancestors 'none'; base-uri 'none'")),
-    (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"), (b"cache-control", b"no-store"),
-    (b"cross-origin-opener-policy", b"same-origin"), (b"cross-origin-resource-policy", b"same-origin"),
-)
 
 
 @dataclass(frozen=True)

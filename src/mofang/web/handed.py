@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import mmap
+import select
 import socket
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +41,8 @@ from mofang.web.server import GARBAGE
 from mofang.web.statistics import Statistics
 
 BEAT_S = 2.0
+HEARD_S = 20.0  # a supervisor that takes nothing for so long has gone
+READ_BYTES = 262_144  # taken from a connection at once; asyncio's own number
 WHOLE_MOST = 65_536  # an answer of so many bytes leaves in one piece, or not at all
 
 
@@ -48,19 +51,31 @@ class Channel:
 
     def __init__(self, number: int, slots: int) -> None:
         self.socket = socket.socket(fileno=number)
+        self.socket.setblocking(False)
         self.board = mmap.mmap(slots, SLOTS)
         self.draining = False
+        self.read = memoryview(bytearray(READ_BYTES))  # of all connections: what is read is handed on before the next read
 
     def tell(self, what: bytes, slot: int = 0) -> None:
-        """Say something to the supervisor; it always listens, and where it has died nobody is left to be told."""
+        """Say something to the supervisor; it always listens, and where it has died nobody is left to be told.
+
+        A few hundred messages have room in the system; where hundreds of connections end while the supervisor is at
+        something else, this waits for it.
+        """
+        message = MESSAGE.pack(what, slot)
         try:
-            self.socket.sendall(MESSAGE.pack(what, slot))
+            while message:
+                try:
+                    message = message[self.socket.send(message):]
+                except (BlockingIOError, InterruptedError):
+                    if not select.select((), (self.socket,), (), HEARD_S)[1]:
+                        raise TimeoutError from None
         except OSError:
             self.draining = True
 
     def take(self) -> tuple[bytes, int, socket.socket] | None:
         """The next connection: whether it is new, its slot and its socket; None where the supervisor has gone."""
-        message, handles, _, _ = socket.recv_fds(self.socket, MESSAGE.size, 1, socket.MSG_DONTWAIT)
+        message, handles, _, _ = socket.recv_fds(self.socket, MESSAGE.size, 1)
         if len(message) < MESSAGE.size or not handles:
             return None
         kind, slot = MESSAGE.unpack(message)
@@ -91,7 +106,7 @@ class HandedProtocol(DeadlineProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
-        """Note that a request has begun before anything is read of it."""
+        """Note that a request has begun, where ``Noted`` has not."""
         if self._channel.board[self.slot] == IDLE:
             self._channel.board[self.slot] = BEGUN
         super().data_received(data)
@@ -112,6 +127,31 @@ class HandedProtocol(DeadlineProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._channel.tell(self._ends if exc is None else CLOSED, self.slot)
+
+
+class Noted(asyncio.BufferedProtocol):
+    """Notes on the board that a request has begun before its first byte is taken out of the system, not after.
+
+    A worker that is killed in between would leave a connection that looks idle and whose bytes nobody has any more: another
+    worker would wait for them as long as the caller waits for its answer. An event loop asks a buffered protocol for a
+    buffer, and only then reads.
+    """
+
+    def __init__(self, inner: HandedProtocol, channel: Channel) -> None:
+        self._board, self._slot, self._read = channel.board, inner.slot, channel.read
+        self._received = inner.data_received
+        for name in ("connection_made", "connection_lost", "eof_received", "pause_writing", "resume_writing"):
+            setattr(self, name, getattr(inner, name))
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go."""
+        if self._board[self._slot] == IDLE:
+            self._board[self._slot] = BEGUN
+        return self._read
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes came."""
+        self._received(bytes(self._read[:nbytes]))
 
 
 class Worker(uvicorn.Server):
@@ -172,13 +212,15 @@ class Worker(uvicorn.Server):
         handle.setblocking(False)
         loop = asyncio.get_running_loop()
 
-        def protocol() -> HandedProtocol:
-            return HandedProtocol(slot=slot, kept=kept, channel=self.channel, config=self.config,
+        def protocol() -> asyncio.BaseProtocol:
+            made = HandedProtocol(slot=slot, kept=kept, channel=self.channel, config=self.config,
                                   server_state=self.server_state, app_state=self.lifespan.state, _loop=loop)
+            return made if tls else Noted(made, self.channel)  # of a connection with TLS nothing goes on in another worker
 
         try:
             admin = bool(self.admin_port) and handle.getsockname()[1] == self.admin_port  # on loopback: no TLS
-            await loop.connect_accepted_socket(protocol, handle, ssl=None if admin else self.config.ssl)
+            tls = None if admin else self.config.ssl
+            await loop.connect_accepted_socket(protocol, handle, ssl=tls)
         except (OSError, ConnectionError):  # it hung up meanwhile, or speaks no TLS
             self.channel.tell(CLOSED, slot)
 

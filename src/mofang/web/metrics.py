@@ -6,6 +6,7 @@ It is a route of the admin listener, which listens on loopback unless told other
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mofang.web.routes import Exchange, Route
 from mofang.web.statistics import Histogram
 
 TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+JOBS_FILE, JOBS_FRESH_S = "jobs.prom", 120.0
 BATCH_RECORDS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -53,11 +55,21 @@ def histogram(name: str, words: str, rows: Sequence[tuple[Mapping[str, Any], His
 
 async def metrics(call: Exchange) -> Reply:
     """Everything that this process counts, or all of several processes together."""
-    figures = call.statistics.figures
+    figures, own = call.statistics.figures, call.statistics.path
+    jobs = await asyncio.to_thread(jobs_page, own.parent) if own is not None else ""
     if figures is None:
-        return Reply(200, page(call.desk, call.statistics).encode(), (TEXT,))
+        return Reply(200, (page(call.desk, call.statistics) + jobs).encode(), (TEXT,))
     await asyncio.to_thread(call.statistics.write_figures)
-    return Reply(200, (await asyncio.to_thread(figures.page)).encode(), (TEXT,))
+    return Reply(200, (await asyncio.to_thread(figures.page) + jobs).encode(), (TEXT,))
+
+
+def jobs_page(folder: Path) -> str:
+    """What the shop's keeper told of its jobs (web/keeping.py); nothing where it has told nothing for two minutes."""
+    place = folder / JOBS_FILE
+    try:
+        return place.read_text(encoding="utf-8") if time.time() < place.stat().st_mtime + JOBS_FRESH_S else ""
+    except OSError:
+        return ""
 
 
 def page(desk: Any, statistics: Any) -> str:

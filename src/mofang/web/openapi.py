@@ -1,6 +1,6 @@
 """``GET /openapi.json``: the OpenAPI 3.1 document of the prediction server, made from its table of routes.
 
-Every route is an operation here, with what its row says of itself; those of the admin listener are left out. What a body
+Every route is an operation here, with what its row says of itself, but pages and those of the admin listener. What a body
 must hold depends on the model: its names and types stand at ``GET /v2/models/{model}``.
 """
 
@@ -32,13 +32,18 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     """The whole document."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        if route.scope != "admin":
+        if is_api(route):
             paths.setdefault(route.path, {})[route.method.lower()] = operation(route)
     return {"openapi": "3.1.0",
             "info": {"title": "Mofang", "version": mofang.__version__,
                      "description": "Predictions behind keys, every answer metered. 模坊：凭密钥调用，逐次计量。"},
             "paths": paths,
             "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}, "schemas": {"Error": ERROR}}}
+
+
+def is_api(route: Route) -> bool:
+    """Whether a route is for programs of customers: no page for browsers, and not the admin listener's."""
+    return route.scope in ("open", "key") and not route.path.startswith("/account")
 
 
 def operation(route: Route) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The pages of a console: the day, models to try, runs, invoices. Plain HTML from templates, in English and Chinese.
+"""The pages of a console: the day, models to try, runs, and those of ``money``. Plain HTML, in English and Chinese.
 
 No script, no framework, nothing from outside; a strict content policy is set at the gate. A page may show what its
 reader's roles allow and nothing else.
@@ -6,13 +6,12 @@ reader's roles allow and nothing else.
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 import shutil
 import threading
 from collections.abc import Callable
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -21,17 +20,15 @@ from starlette.responses import RedirectResponse, Response
 from mofang.core.errors import MofangError
 from mofang.core.history import recent, unfinished
 from mofang.core.identity import permit_roles
-from mofang.core.language import current_language, language_of, say
+from mofang.core.language import language_of, say
 from mofang.core.money import format_micros
 from mofang.core.shop import Shop
-from mofang.trade.accounts.lists import all_invoices, customer_names
-from mofang.trade.billing.issuing import invoice_pdf
 from mofang.trade.pricing.earnings import earned_today
 from mofang.web.entrance import SESSION_S, Entrance, Who
-from mofang.web.gate import COOKIE, LANGUAGE_COOKIE, MEGA, Route, Rules
+from mofang.web.gate import COOKIE, MEGA, Route, Rules
+from mofang.web.money import bills, customers, outbox, prices, sold
+from mofang.web.rendering import LANGUAGE_COOKIE, STYLE, rendered
 
-TEMPLATES = Path(__file__).with_name("templates")
-STYLE = Path(__file__).with_name("style.css")
 OPEN_MODELS, RUNS_SHOWN, SCORES_SHOWN = 3, 200, 20
 ROUTES = (
     Route("GET", "/", "look", "The day on one page.", "一页看完今天。"),
@@ -40,8 +37,6 @@ ROUTES = (
     Route("POST", "/models/{name}", "look", "Ask a model; free and not metered.", "向模型提问；不收费、不计量。", 12 * MEGA),
     Route("GET", "/runs", "look", "The newest runs.", "最近的运行。"),
     Route("GET", "/runs/{id}", "look", "One run.", "某次运行。"),
-    Route("GET", "/invoices", "money", "Invoices.", "账单列表。"),
-    Route("GET", "/invoices/{name}", "money", "One invoice as PDF.", "某张账单的 PDF。"),
     Route("GET", "/login", "anybody", "Where a personal token is pasted.", "粘贴个人令牌的页面。", written=False),
     Route("POST", "/login", "anybody", "Exchange a personal token for a session.", "用个人令牌换取会话。"),
     Route("GET", "/enter", "anybody", "Exchange the one-time link for a session.", "用一次性链接换取会话。"),
@@ -49,6 +44,7 @@ ROUTES = (
     Route("GET", "/join", "anybody", "What to do with an invitation.", "如何使用邀请。", written=False),
     Route("GET", "/language", "anybody", "Change the language.", "切换语言。", written=False),
     Route("GET", "/style.css", "anybody", "The style sheet.", "样式表。", written=False),
+    *customers.ROUTES, *bills.ROUTES, *prices.ROUTES, *sold.ROUTES, *outbox.ROUTES,
 )
 STATES = {"done": ("done", "完成"), "reused": ("reused", "沿用"), "failed": ("failed", "失败"), "running": ("running", "运行中"),
           "abandoned": ("broken off", "中断")}
@@ -57,24 +53,31 @@ ROLE_WORDS = {"look": ("look", "查看"), "label": ("label", "标注"), "train":
               "money": ("money", "财务"), "everything": ("everything", "所有权限")}
 
 
+MENU = (("/", "Today", "今天", "look"), ("/models", "Models", "模型", "look"), ("/runs", "Runs", "运行", "look"),
+        ("/customers", "Money", "财务", "money"))
+MONEY_MENU = (("/customers", "Customers", "客户", "money"), ("/invoices", "Invoices", "账单", "money"),
+              ("/prices", "Prices", "价格", "money"), ("/costs", "Costs", "成本", "money"), ("/leases", "Leases", "租约", "money"),
+              ("/customisations", "Own models", "定制", "money"), ("/solutions", "Solutions", "解决方案", "money"),
+              ("/outbox", "Outbox", "通知", "money"), ("/reconcile", "Check", "对账", "money"))
+
+
 class Pages:
     """The handlers; blocking ones run on threads, each with a connection of its own."""
 
     def __init__(self, shop: Shop, entrance: Entrance, rules: Rules) -> None:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
         self._shop = shop
         self._threads = threading.local()
         self.entrance = entrance
         self.rules = rules
-        self.words = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
         self.predictor = functools.lru_cache(OPEN_MODELS)(self._open)
 
     def add_to(self, app: FastAPI) -> None:
         """Answer every route of the table."""
         handlers: tuple[Callable[..., Any], ...] = (
-            self.status, self.models, self.model, self.ask, self.runs, self.run, self.invoices, self.invoice, self.login_page,
-            self.login, self.enter, self.leave, self.join, self.language, self.style)
+            self.status, self.models, self.model, self.ask, self.runs, self.run, self.login_page,
+            self.login, self.enter, self.leave, self.join, self.language, self.style,
+            *customers.Customers(self).handlers(), *bills.Bills(self).handlers(), *prices.Prices(self).handlers(),
+            *sold.Sold(self).handlers(), *outbox.Outbox(self).handlers())
         for route, handler in zip(ROUTES, handlers, strict=True):
             app.add_api_route(route.path, handler, methods=[route.method], response_model=None)
 
@@ -85,11 +88,17 @@ class Pages:
         found: Shop = self._threads.shop
         return found
 
+    def acting(self, request: Request) -> Shop:
+        """The same, acting for whoever asks: what is done is done with that person's roles, and written down under that name."""
+        shop = copy.copy(self.shop())
+        shop.actor = request.state.who.actor
+        return shop
+
     # Coming in
 
     def login_page(self, request: Request) -> Response:
         """The form for a token."""
-        return self._page("login.html", request)
+        return self.page("login.html", request)
 
     def login(self, request: Request) -> Response:
         """A pasted token."""
@@ -115,7 +124,7 @@ class Pages:
 
     def join(self, request: Request) -> Response:
         """What to type."""
-        return self._page("join.html", request)
+        return self.page("join.html", request)
 
     def language(self, to: str = "en", back: str = "/") -> Response:
         """The other language, on the same page."""
@@ -135,17 +144,17 @@ class Pages:
         shop, who = self.shop(), request.state.who
         today = earned_today(shop) if permit_roles(who.actor, "money") else None
         roles = say(", ", "、").join(say(*ROLE_WORDS[one]) for one in sorted(who.actor.roles))
-        return self._page("status.html", request, models=self._models(newest=True), today=today, roles=roles,
+        return self.page("status.html", request, models=self._models(newest=True), today=today, roles=roles,
                           open_runs=unfinished(shop.ledger)[-5:], free=shutil.disk_usage(shop.path).free)
 
     def models(self, request: Request) -> Response:
         """All versions of all models."""
-        return self._page("models.html", request, models=self._models())
+        return self.page("models.html", request, models=self._models())
 
     def runs(self, request: Request) -> Response:
         """The newest runs."""
         states = {name: say(*words) for name, words in STATES.items()}
-        return self._page("runs.html", request, runs=recent(self.shop().ledger, RUNS_SHOWN), states=states)
+        return self.page("runs.html", request, runs=recent(self.shop().ledger, RUNS_SHOWN), states=states)
 
     def run(self, request: Request, id: str) -> Response:
         """One entry of the ledger that is a run."""
@@ -154,7 +163,7 @@ class Pages:
         if entry.kind not in KINDS_OF_ENTRY or entry.owner != shop.actor.owner:
             raise MofangError("entry-unknown", entry=id[:60])
         state = say(*STATES[KINDS_OF_ENTRY[entry.kind]])
-        return self._page("run.html", request, entry=entry, state=state, facts=self._facts(request.state.who, entry.body))
+        return self.page("run.html", request, entry=entry, state=state, facts=self._facts(request.state.who, entry.body))
 
     def _facts(self, who: Who, body: dict[str, Any]) -> list[tuple[str, str]]:
         facts = []
@@ -170,23 +179,12 @@ class Pages:
                               else say("rate not set", "未设费率")))
         return facts
 
-    def invoices(self, request: Request) -> Response:
-        """All invoices, newest first."""
-        shop = self.shop()
-        return self._page("invoices.html", request, invoices=all_invoices(shop)[::-1], names=customer_names(shop))
-
-    def invoice(self, name: str) -> Response:
-        """One PDF."""
-        number = name.removesuffix(".pdf")
-        headers = {"content-disposition": f'inline; filename="{number}.pdf"'} if number.isascii() and '"' not in number else {}
-        return Response(invoice_pdf(self.shop(), number), media_type="application/pdf", headers=headers)
-
     # Trying
 
     def model(self, request: Request, name: str) -> Response:
         """The form that a model's signature asks for."""
         named, inputs = self._signature(name)
-        return self._page("model.html", request, name=named, inputs=inputs, given={}, answer=None, scores=[], problem=None)
+        return self.page("model.html", request, name=named, inputs=inputs, given={}, answer=None, scores=[], problem=None)
 
     def ask(self, request: Request, name: str) -> Response:
         """One answer."""
@@ -205,7 +203,7 @@ class Pages:
         scores = answer_scores(answer, SCORES_SHOWN) if answer else []
         said = answer.get("label") or answer_words(answer) if answer else ""
         shown = {key: value for key, value in given.items() if isinstance(value, str)}
-        page = self._page("model.html", request, name=named, inputs=inputs, given=shown, answer=answer, said=said, scores=scores,
+        page = self.page("model.html", request, name=named, inputs=inputs, given=shown, answer=answer, said=said, scores=scores,
                           problem=problem)
         page.status_code = problem.status if problem else 200
         return page
@@ -231,24 +229,18 @@ class Pages:
 
     # Rendering
 
-    def _page(self, template: str, request: Request, **values: Any) -> Response:
+    def page(self, template: str, request: Request, **values: Any) -> Response:
+        """A page of a template, for whoever asks."""
         text = self._rendered(template, request.state.who, request.url.path, **values)
         return Response(text, media_type="text/html; charset=utf-8")
 
     def _rendered(self, template: str, who: Who | None, path: str = "/", **values: Any) -> bytes:
-        menu = (("/", say("Today", "今天"), "look"), ("/models", say("Models", "模型"), "look"),
-                ("/runs", say("Runs", "运行"), "look"), ("/invoices", say("Invoices", "账单"), "money"))
-
         def permits(may: str) -> bool:
             return who is not None and permit_roles(who.actor, may)
 
-        def money(micros: int) -> str:
-            return format_micros(micros, self._shop.currency)
-
-        shared = {"say": say, "language": current_language(), "who": who, "menu": menu, "permits": permits,
-                  "path": path, "here": "/" + path.split("/")[1],
-                  "money": money, "when": _when}
-        return self.words.get_template(template).render(**shared, **values).encode()
+        here = "/" + path.split("/")[1]
+        return rendered(template, self._shop.currency, who=who, menu=_worded(MENU), money_menu=_worded(MONEY_MENU),
+                        permits=permits, in_money=here in {one[0] for one in MONEY_MENU}, path=path, here=here, **values)
 
     def error(self, error: MofangError, who: Who | None) -> bytes:
         """A page that says what happened and what to do."""
@@ -282,5 +274,5 @@ def _figure(package: Any) -> str:
     return f"{words.get(evaluation['headline'], evaluation['headline'])} {found['value']:.3f}{interval}"
 
 
-def _when(at_us: int) -> str:
-    return datetime.fromtimestamp(at_us / 1e6).strftime("%Y-%m-%d %H:%M")
+def _worded(menu: tuple[tuple[str, str, str, str], ...]) -> list[tuple[str, str, str]]:
+    return [(path, say(en, zh), may) for path, en, zh, may in menu]

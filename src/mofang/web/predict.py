@@ -16,7 +16,7 @@ from mofang.core.errors import MofangError
 from mofang.serve.boundary import attempt_async
 from mofang.trade.request.desk import Desk as Till
 from mofang.trade.request.desk import Reply
-from mofang.web import account, custom, invoiced, metrics, oip, openai, openapi, plain
+from mofang.web import account, custom, invoiced, metrics, oip, openai, openapi, plain, portal
 from mofang.web.listening import admin_token, shows_token
 from mofang.web.routes import (
     JSON,
@@ -39,7 +39,7 @@ PLAIN = "/v1/predict/{model}"  # what ``straight`` answers as well
 BODY_BYTES_MAX = 8 * 1024 * 1024
 # one line for each protocol: its module's ROUTES
 ROUTES: tuple[Route, ...] = (*plain.ROUTES, *account.ROUTES, *invoiced.ROUTES, *openai.ROUTES, *oip.ROUTES, *custom.ROUTES,
-                            *metrics.ROUTES, *openapi.ROUTES)
+                            *portal.ROUTES, *metrics.ROUTES, *openapi.ROUTES)
 
 
 class Door(Protocol):
@@ -104,6 +104,8 @@ class PredictApp:
         refuse[0] = one.refuse
         if one.scope == "key":
             call.who = self.desk.admit(bearer(call.headers.get(b"authorization", b"")))
+        elif one.scope == "session":
+            call.who = portal.resumed(call)
         route = found.get(call.method)
         if route is None:
             raise MofangError("method-wrong", method=call.method, wanted=" or ".join(sorted(found)))

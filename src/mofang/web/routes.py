@@ -1,9 +1,9 @@
 """The table of routes of the prediction server: every request that is answered is one row here, and nothing else is.
 
 A row is a ``Route``: method, path, who may ask, and the handler. Who may ask is decided at one place, before the handler
-runs (``predict.PredictApp``): ``open`` is for anybody, ``key`` for the holder of a good key, ``admin`` for who reaches the
-admin listener. A row without a scope cannot be written. A handler is given an ``Exchange`` and returns a ``Reply``, or
-opens a ``Stream``, sends its pieces and returns None.
+runs (``predict.PredictApp``): ``open`` is for anybody, ``key`` for the holder of a good key, ``session`` for a browser that
+showed one, ``admin`` for who reaches the admin listener. A row without a scope cannot be written. A handler is given an
+``Exchange`` and returns a ``Reply``, or opens a ``Stream``, sends its pieces and returns None.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ JSON = (b"content-type", b"application/json")
 REPLAYED = (b"idempotent-replayed", b"true")
 
 Who = TypeVar("Who")
-Scope = Literal["open", "key", "admin"]
+Scope = Literal["open", "key", "session", "admin"]
 Method = Literal["GET", "POST", "DELETE"]
 AsgiScope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -151,17 +151,19 @@ class Stream:
 class Exchange:
     """One request on its way: what a handler is given.
 
-    ``headers`` and ``query`` are as they came (bytes); ``params`` holds the parts of the path that its route names;
-    ``who`` is what ``Desk.admit`` gave, None on routes without a key; ``gone()`` is True once the caller has hung up.
+    ``headers`` and ``query`` are as they came (bytes), ``scope`` is ASGI's own; ``params`` holds the parts of
+    the path that its route names; ``who`` is what ``Desk.admit`` gave, None on routes without a key; ``gone()``
+    is True once the caller has hung up.
     """
 
     __slots__ = ("_body", "_send", "began_s", "desk", "gone", "headers", "method", "model", "params", "path", "query", "replayed",
-                 "request_id", "statistics", "stream_open", "table", "who")
+                 "request_id", "scope", "statistics", "stream_open", "table", "who")
 
     def __init__(self, desk: Desk[Any], statistics: Any, scope: AsgiScope, receive: Receive, send: Send,
                  gone: Callable[[], bool], body_bytes_max: int) -> None:
         self.desk = desk
         self.statistics = statistics
+        self.scope = scope
         self.table: Iterable[Route] = ()
         self.method: str = scope["method"]
         self.path: str = scope["path"]

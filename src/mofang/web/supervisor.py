@@ -136,7 +136,7 @@ class Supervisor:
             elif (child.ready and now > child.heard_s + SILENT_S) or (child.drains_s and now > child.drains_s + DRAIN_S):
                 child.process.kill()
         while self.lingering and self.lingering[0][0] < now:
-            self.lingering.popleft()[1].close()
+            self._left(self.lingering.popleft()[1])
         if self.stopping:
             return
         standing = [one for one in self.children if not one.drains_s and one.replaces is None]
@@ -162,7 +162,8 @@ class Supervisor:
 
     def _buried(self, child: Child, now: float) -> None:
         """A worker is gone: what it held goes on, is refused, or is closed; another takes its place."""
-        self._hear(child)
+        while self._hear(child):  # all that it said before it died
+            pass
         self.children.remove(child)
         self.selector.unregister(child.channel)
         child.channel.close()
@@ -183,18 +184,18 @@ class Supervisor:
         self.quick = 0 if child.ready else min(self.quick + 1, len(PAUSES_S) - 1)
         self.start_at_s = now + PAUSES_S[self.quick]
 
-    def _hear(self, child: Child) -> None:
-        """Read what a worker says."""
+    def _hear(self, child: Child) -> bool:
+        """Read what a worker says; False where it says nothing more."""
         try:
-            child.unread += child.channel.recv(1 << 16)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            return
+            said = child.channel.recv(1 << 16)
+        except OSError:  # nothing now, or never again
+            return False
+        child.unread += said
         for begin in range(0, len(child.unread) - MESSAGE.size + 1, MESSAGE.size):
             what, slot = MESSAGE.unpack_from(child.unread, begin)
             self._heard(child, what, slot)
         child.unread = child.unread[len(child.unread) // MESSAGE.size * MESSAGE.size:]
+        return bool(said)
 
     def _heard(self, child: Child, what: bytes, slot: int) -> None:
         child.heard_s = time.monotonic()
@@ -302,10 +303,24 @@ class Supervisor:
             handle.setblocking(False)
             handle.send(LOST_ANSWER)
             handle.shutdown(socket.SHUT_WR)
-            for _ in range(64):
-                if not handle.recv(1 << 16):
-                    break
+        self.selector.register(handle, selectors.EVENT_READ, partial(self._forget, handle))
         self.lingering.append((time.monotonic() + LINGER_S, handle))
+
+    def _forget(self, handle: socket.socket) -> None:
+        """Read and forget what a refused caller still sends: closing over it would take the refusal back."""
+        with suppress(BlockingIOError, InterruptedError):
+            try:
+                more = handle.recv(1 << 18)
+            except ConnectionError:
+                more = b""
+            if not more:
+                self._left(handle)
+
+    def _left(self, handle: socket.socket) -> None:
+        """A refused caller is done, or has had its time."""
+        if handle.fileno() >= 0:
+            self.selector.unregister(handle)
+            handle.close()
 
 
 def lost_answer() -> bytes:

@@ -24,6 +24,7 @@ import httpx
 import mofang
 from mofang.core.errors import MofangError
 from mofang.data.remote.address import Allowed
+from mofang.data.remote.deadline import Until
 from mofang.data.remote.scheme import shown
 
 AGENT = f"Mofang/{mofang.__version__} (+data collection; robots.txt respected)"
@@ -72,15 +73,20 @@ class Checked(httpcore.NetworkBackend):
 
 
 class Transport(httpx.BaseTransport):
-    """httpx over connections that are checked; through an egress proxy if the environment names one."""
+    """httpx over connections that are checked; through an egress proxy if the environment names one.
 
-    def __init__(self, allowed: Allowed) -> None:
+    With ``within_s`` nothing that is asked over it takes longer, however slowly the other side drips.
+    """
+
+    def __init__(self, allowed: Allowed, within_s: float = 0.0) -> None:
         context = _certificates()
         self.allowed = allowed
         self.proxy = os.environ.get(PROXY, "")
+        backend: httpcore.NetworkBackend = httpcore.SyncBackend() if self.proxy else Checked(allowed)
+        backend = Until(backend, within_s) if within_s else backend
         self.pool: httpcore.ConnectionPool = (
-            httpcore.HTTPProxy(self.proxy, ssl_context=context) if self.proxy
-            else httpcore.ConnectionPool(ssl_context=context, network_backend=Checked(allowed), keepalive_expiry=5.0)
+            httpcore.HTTPProxy(self.proxy, ssl_context=context, network_backend=backend) if self.proxy
+            else httpcore.ConnectionPool(ssl_context=context, network_backend=backend, keepalive_expiry=5.0)
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

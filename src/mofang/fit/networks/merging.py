@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from mofang.core.errors import MofangError
 from mofang.fit.networks.adapt import adapters, merge
+from mofang.fit.networks.drawn import TOKENS_MAX, drawn
 
-REQUESTS, LEAST, TOKENS_MAX, SEED = 1000, 64, 32, 0
-PRODUCTS_MAX = 3e11      # weights times tokens: a large network answers fewer requests, at least 64
+SEED = 0
 COLUMNS_MAX = 256        # of what is answered, where that is a whole vocabulary
 DIFFERENCE_MAX = 1e-4    # of the largest answer
 
@@ -40,12 +40,10 @@ def requests(network: nn.Module) -> list[Tensor]:
     """Token ids int64 [B, L], rows of one length together, so that nothing is padded."""
     table = next(one for one in network.modules() if isinstance(one, nn.Embedding))
     weights = sum(one.numel() for one in network.parameters()) - table.weight.numel()
-    count = max(LEAST, min(REQUESTS, int(PRODUCTS_MAX / max(1, weights) / (TOKENS_MAX / 2))))
-    drawn = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(SEED)
     places = [one.num_embeddings for name, one in network.named_modules() if isinstance(one, nn.Embedding) and "position" in name]
-    lengths = [*range(2, min(TOKENS_MAX, *places) + 1 if places else TOKENS_MAX + 1, 6)]
-    rows = -(-count // len(lengths))
-    return [torch.randint(0, table.num_embeddings, (rows, length), generator=drawn) for length in lengths]
+    rows, lengths = drawn(weights, min(TOKENS_MAX, *places) if places else TOKENS_MAX)
+    return [torch.randint(0, table.num_embeddings, (rows, length), generator=generator) for length in lengths]
 
 
 def _answers(network: nn.Module, ids: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any
 
 from mofang.core.errors import MofangError
 from mofang.fit.family import Family
+from mofang.fit.networks.drawn import drawn
 from mofang.fit.planning.memory import MB, How, trained_parameters, training_memory
 from mofang.fit.planning.modules import BERT_LIKE, Network, count
 from mofang.fit.planning.sample import Sample, cut
@@ -295,7 +296,7 @@ def transformer(
     return Work(
         ("torch",) if own else ("torch", "transformers"),
         plain,
-        passed * (training + judged),
+        passed * (training + judged) + (merging(network) if adapt == "lora" else 0.0),
         DENSE_SHARE,
         network.parameters,
         passed * each.steps,
@@ -303,6 +304,12 @@ def transformer(
         network,
         half,
     )
+
+
+def merging(network: Network) -> float:
+    """Operations of asking a network before and after its adapters are merged."""
+    rows, lengths = drawn(sum(one.parameters for one in network.modules if one.name != "embeddings"))
+    return 2.0 * rows * sum(network.forward_flops(length) for length in lengths)
 
 
 def vocabulary_of(family: Any, sample: Sample) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, timedelta
 from fractions import Fraction
 from typing import Annotated
 
@@ -76,7 +76,7 @@ def customer_subscribe(
 
     Days are on the shop's clock; ``starts`` is today if left out, ``ends`` the last day. A month in which it runs on
     some days only costs that share of the fee and holds that share of the units. Raises ``subscription-exists`` where one
-    for this model runs on.
+    for this model runs on, ``subscription-until`` where its last day has not passed: each day is on one fee.
     """
     base = model.partition("@")[0]
     with turn(act, "customers") as db:
@@ -87,7 +87,12 @@ def customer_subscribe(
             raise MofangError("subscription-days", first=first, last=last)
         for one in subscriptions(db, found.id):
             if one.model == base and (not one.last or one.last >= first) and (not last or one.first <= last):
-                raise MofangError("subscription-exists", customer=found.name, model=base, first=one.first, last=one.last or "∞")
+                if one.last and one.first <= first:  # ended already, which is what the other wording would ask for
+                    after = (date.fromisoformat(one.last) + timedelta(days=1)).isoformat()
+                    raise MofangError("subscription-until", customer=found.name, model=base, last=one.last, next=after)
+                raise MofangError(
+                    "subscription-exists", customer=found.name, model=base, first=one.first, last=one.last or "∞"
+                )
         fee = parse_amount(monthly, found.currency)
         body = {"account": found.id, "model": base, "monthly_micros": fee, "included": included, "first": first, "last": last}
         row = act.record("customers", NewRow("subscribe", body, account=found.id))[0]

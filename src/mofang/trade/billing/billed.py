@@ -6,6 +6,7 @@ import calendar
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -79,6 +80,7 @@ def usage_rows(usage: Sequence[Sealed], account: str, only: frozenset[int] | Non
                 yield UsageRow(number, id, at_us, orjson.loads(body), body)
 
 
+@lru_cache(maxsize=1024)
 def bounds(period: str, utc_offset: str) -> tuple[int, int]:
     """The month's first microsecond and the one after its last, on the clock of the zone."""
     year, month = int(period[:4]), int(period[5:])

@@ -9,7 +9,7 @@ it. Numbers have no gaps.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,31 @@ def invoice_preview(
     if noted is not fixed:
         document = _document(shop, who, month, noted, _loose(shop, who.id))
     return document, render(document, language)
+
+
+def documents(shop: Shop, account: str, open_months: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
+    """A customer's bills in their order, and what stands on none yet for these months, as documents without a number.
+
+    Nothing is claimed or sealed. A bill that was cut short is made again from its claim. What came to a month after its bill
+    stands on a second document of that month, with its fees again: whoever adds up leaves them out there.
+    """
+    for claim in invoices_of(shop.control, account):
+        if claim.entry:
+            yield invoice_document(shop, claim.number)
+        else:
+            settings = _settings(claim)
+            settings.pop("language")
+            yield invoices.document_of(*inputs_of(shop, claim.fixed), **settings)
+    who, reach = find_customer(shop.control, account), _earlier(shop.control, account)
+    for month in open_months:
+        fixed = _fix(shop, who, month, "en") | {"earlier": reach}
+        try:
+            yield _document(shop, who, month, fixed, _loose(shop, account))
+        except MofangError as error:
+            if error.code != "usage-none":
+                raise
+            continue
+        reach.append([*bounds(month, fixed["utc_offset"]), *(fixed["seals"][journal] + 1 for journal in ("usage", "charges"))])
 
 
 def require_clock(shop: Shop) -> None:

@@ -10,11 +10,13 @@ from mofang.core.errors import MofangError
 from mofang.core.language import say
 from mofang.core.lineage import elsewhere_line, lineage_cost
 from mofang.core.merkle import Tree, root, verify_inclusion
+from mofang.core.money import format_micros
 from mofang.core.shop import Shop
 from mofang.core.trace import Node, ancestors
 from mofang.trade.billing.billed import Bill, UsageRow, bill_of, bounds, period_at, usage_rows
 from mofang.trade.billing.claims import find_invoice
 from mofang.trade.billing.issuing import inputs_of, invoice_document
+from mofang.trade.pricing.costs import money_of
 
 
 def line_of(document: dict[str, Any], line: int) -> dict[str, Any]:
@@ -110,12 +112,14 @@ def check_proof(proof: dict[str, Any]) -> bool:
 def trace_line(shop: Shop, number: str, line: int, requests: int = 3) -> Node:
     """From an invoice line back to seals, model, data, licence and cost, and down to its first requests.
 
-    A charge made once leads to the ledger entry of what was delivered; a fee, tax or discount leads to the terms that it follows.
+    A charge made once leads to the ledger entry of what was delivered; a subscription and a model's minimum to the release that
+    answered in that month, or was the newest then; a tax or discount to the terms that it follows.
     """
     claim = find_invoice(shop.control, number)
     document = invoice_document(shop, number)
     wanted = line_of(document, line)
-    below = _use_node(shop, number, wanted, requests) if wanted.get("kind", "usage") == "usage" else _term_node(shop, wanted)
+    used = wanted.get("kind", "usage") == "usage"
+    below = _use_node(shop, number, wanted, requests) if used else _term_node(shop, wanted, _source_of(shop, document, wanted))
     top = {
         "customer": document["customer"]["name"],
         "period": claim.period,
@@ -127,18 +131,47 @@ def trace_line(shop: Shop, number: str, line: int, requests: int = 3) -> Node:
     )
 
 
-def _term_node(shop: Shop, line: dict[str, Any]) -> Node:
+def _source_of(shop: Shop, document: dict[str, Any], line: dict[str, Any]) -> str:
+    """The ledger entry that stands behind a line without use of its own; "" where it concerns no model."""
+    if line.get("source_entry") or not line.get("model"):
+        return str(line.get("source_entry", ""))
+    used = [one for one in document["lines"] if one.get("package")]
+    answered = [one["package"] for one in used if one["model"].partition("@")[0] == line["model"]]
+    known = [one.entry for one in shop.names("package") if one.name == line["model"]]  # the newest first
+    then = [entry for entry in known if shop.ledger.get(entry).at_us <= document["issued_us"]]
+    return next(iter([*reversed(answered), *then, *known]), "")
+
+
+def _behind(shop: Shop, entry: str) -> dict[str, Any]:
+    """What all runs behind an entry of this ledger came to."""
+    cost = lineage_cost(shop.ledger, entry)
+    return {
+        "runs_behind": cost["runs"],
+        "cpu_s_behind": cost["cpu_s"],
+        "cost_micros_behind": _priced(shop, cost),
+        "cost_elsewhere": elsewhere_line(cost),
+    }
+
+
+def _priced(shop: Shop, cost: dict[str, Any]) -> int | str:
+    """What runs cost; where some ran before there was a rate, an estimate at today's."""
+    if cost["micros"] is not None:
+        return int(cost["micros"])
+    micros = money_of(shop, cost["wall_s"], cost["energy_wh"])
+    if micros is None:
+        return say("rate not set", "未设费率")
+    return f"≈ {format_micros(micros, shop.currency)}"
+
+
+def _term_node(shop: Shop, line: dict[str, Any], source: str) -> Node:
     """A line that no use stands behind, with what it was worked out from."""
     facts = {name: value for name, value in line.items() if name not in ("line", "kind", "source_entry", "exact_micros")}
-    source = line.get("source_entry", "")
     found: tuple[Node, ...] = ()
-    if source:
-        try:
-            found = (ancestors(shop.ledger, source),)
-        except MofangError as error:
-            if error.code != "entry-unknown":
-                raise
-            found = (Node(stage="delivered", entry=source, facts={"ledger": say("not in this ledger", "不在本账本中")}),)
+    if source and shop.ledger.links([source]):
+        facts |= _behind(shop, source)
+        found = (ancestors(shop.ledger, source),)
+    elif source:
+        found = (Node(stage="delivered", entry=source, facts={"ledger": say("not in this ledger", "不在本账本中")}),)
     licences = found[0].licences if found else ()
     return Node(stage="line", name=f"{line['line']} · {line['kind']}", facts=facts, licences=licences, below=found)
 
@@ -159,21 +192,10 @@ def _use_node(shop: Shop, number: str, wanted: dict[str, Any], requests: int) ->
         for at, one in enumerate(wanted["seals"])
     )
     facts = {name: wanted[name] for name in ("units", "requests", "exact_micros", "amount_micros", "merkle_root")}
-    try:
+    package = Node(stage="package", entry=wanted["package"], facts={"ledger": say("another shop", "另一个模坊")})
+    if ledger.links([wanted["package"]]):
         package = ancestors(ledger, wanted["package"], seen=seen)
-        behind = lineage_cost(ledger, wanted["package"])
-        facts |= {
-            "runs_behind": behind["runs"],
-            "cpu_s_behind": behind["cpu_s"],
-            "cost_micros_behind": say("rate not set", "未设费率") if behind["micros"] is None else behind["micros"],
-            "cost_elsewhere": elsewhere_line(behind),
-        }
-    except MofangError as error:
-        if error.code != "entry-unknown":
-            raise
-        package = Node(
-            stage="package", entry=wanted["package"], facts={"ledger": say("another shop", "另一个模坊")}
-        )
+        facts |= _behind(shop, wanted["package"])
     return Node(
         stage="line",
         name=f"{wanted['line']} · {wanted['model']}",

@@ -16,3 +16,9 @@ def spendable(shop: Shop, db: Database, account: str) -> int:
     """
     lock_accounts(db, [account])
     return max(0, balance_of(db, account, now_us(), shop_offset(shop)).available)
+
+
+def lacking(shop: Shop, account: str, micros: int) -> int:
+    """How far a charge would go beyond what a customer may spend now, in micros; its calls are refused after such a charge."""
+    with shop.control.transaction():
+        return max(0, micros - spendable(shop, shop.control, account))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 
@@ -14,6 +15,7 @@ from mofang.core.action import Act, action, turn
 from mofang.core.ancestry import ancestry, carried_name, envelope, open_envelope, shop_name
 from mofang.core.artifact import Artifact, Part, manifest_digest
 from mofang.core.canonical import digest_of, sha256
+from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.foreign import IMPORT, record
 from mofang.core.identity import now_us
@@ -23,13 +25,25 @@ from mofang.core.money import format_price
 from mofang.core.run import Cost, leased
 from mofang.core.shop import Shop
 from mofang.core.stage import OnDisk
+from mofang.core.unlocked import remove_own
+from mofang.engine.task import task_named
 from mofang.trade.accounts.customers import find_customer
 from mofang.trade.accounts.lists import open_books
-from mofang.trade.billing.oneoff import OneOff, charge
-from mofang.trade.customs.orders import JOURNAL, Custom, alive, base_of, find_custom, give_back, whole
+from mofang.trade.billing.oneoff import OneOff, charge, oneoffs
+from mofang.trade.customs.orders import (
+    JOURNAL,
+    Custom,
+    alive,
+    base_of,
+    find_custom,
+    give_back,
+    keep_held,
+    open_orders,
+    whole,
+)
 from mofang.trade.customs.room import FILE_BYTES_MOST, KINDS, keep_rows, open_room, read_rows
 from mofang.trade.customs.terms import check_base, taught_on
-from mofang.trade.pricing.prices import price_at, price_set, prices
+from mofang.trade.pricing.prices import Price, price_at, price_set, prices
 
 if TYPE_CHECKING:
     from mofang.trade.customs.teaching import Taught
@@ -37,6 +51,7 @@ if TYPE_CHECKING:
 CUSTOMISED_VERSION = 1
 Learn = Literal["auto", "both", "own"]
 STATEMENT = "statement.json"
+WORSE = ("test_rows", "own_right", "base_right", "own", "base")
 
 
 class Customised(Artifact):
@@ -56,13 +71,13 @@ class Delivered:
     price: str
 
 
-def columns_of(shop: Shop, custom: Custom) -> tuple[list[dict[str, str]], str]:
-    """The base's input columns and its label: what a customer's file must have."""
+def columns_of(shop: Shop, custom: Custom) -> tuple[list[dict[str, str]], str, str]:
+    """The base's input columns, its label, and what that holds: what a customer's file must have."""
     package = base_of(shop, custom)
     snapshot = taught_on(shop, package)
     described = check_base(shop, package)
     label = snapshot.read_json("about.json")["label"] if snapshot else described.get("label", "label")
-    return described["inputs"], str(label)
+    return described["inputs"], str(label), task_named(described["task"]).target
 
 
 def add_records(act: Act, custom: Custom, data: bytes, kind: str) -> tuple[Custom, int, bool]:
@@ -112,30 +127,61 @@ def custom_run(act: Act, *, custom: str, learn: Learn = "auto", price: str = "",
     """Teach the base on the customer's records, and deliver, charge and price the model if it passes.
 
     It passes where every gate of packaging does and the customer's own test rows do not show it to be worse than the base;
-    otherwise nothing is charged. ``learn`` is what it learns from: ``both`` (the base's training rows too), ``own``, or
+    otherwise nothing is charged and what was set aside is free again.
+    ``learn`` is what it learns from: ``both`` (the base's training rows too), ``own``, or
     ``auto``. Calls cost ``price``, or what the base's calls cost. Cut off anywhere, typed again it goes on.
     """
+    shop = act.shop
+    open_orders(shop)
+    found = alive(find_custom(shop.control, custom))
+    with leased(shop, lease_key(found.id)):
+        require_open(alive(find_custom(shop.control, found.id)))
+        return run_held(act, found.id, learn, price, seed)
+
+
+def lease_key(custom: str) -> str:
+    """The lease that whoever runs or deletes an order holds: one at a time, over all machines."""
+    return digest_of(["custom", custom])
+
+
+def run_held(act: Act, custom: str, learn: Learn, price: str, seed: int,
+             tick: Callable[[int], None] = lambda _: None) -> Delivered:
+    """What ``custom_run`` does, while its lease is held; ``tick`` is told how far it is, in percent, and may raise to stop it."""
     from mofang.trade.customs.teaching import teach
 
     shop = act.shop
-    open_books(shop)
     found = alive(find_custom(shop.control, custom))
-    with leased(shop, digest_of(["custom", found.id])):
-        found = alive(find_custom(shop.control, found.id))
-        require_open(found)
-        base = base_of(shop, found)
-        if not found.records:
-            raise MofangError("customise-no-records", name=found.name)
-        room = open_room(shop, found)
-        room.change_settings(seller=found.name)
-        taught = teach(shop, room, found.name, base, learn, seed)
-        if taught.worse:
-            with turn(act, JOURNAL):
-                body = {"custom": found.id, "figures": taught.figures, "used_ms": round(used_s(shop, found, taught) * 1000)}
-                act.record(JOURNAL, NewRow("declined", body, account=found.account))
-            return Delivered(find_custom(shop.control, found.id), taught, None, "")
-        entry = _entered(shop, room, found, base, taught)
-        return _settled(act, found, taught, entry, price)
+    base = base_of(shop, found)
+    if not found.records:
+        raise MofangError("customise-no-records", name=found.name)
+    with turn(act, JOURNAL) as db:
+        keep_held(act, db, alive(find_custom(db, found.id)))
+    room = open_room(shop, found)
+    room.change_settings(seller=found.name)
+    try:
+        taught = teach(shop, room, found.name, base, learn, seed, tick)
+    finally:
+        remove_own(room.path)  # a worker goes on to other customers: nothing of this one stays in plain
+    if taught.worse:
+        took_ms = round(used_s(shop, found, taught) * 1000)
+        numbers = {name: taught.figures[name] for name in WORSE if name in taught.figures}
+        reason = "customise-worse" if "own_right" in numbers else "customise-figure-worse"
+        decline(act, found.id, reason, numbers, figures=taught.figures, used_ms=took_ms)
+        return Delivered(find_custom(shop.control, found.id), taught, None, "")
+    entry = _entered(shop, room, found, base, taught)
+    return _settled(act, found, taught, entry, price)
+
+
+def decline(act: Act, custom: str, reason: str, numbers: dict[str, Any], **more: Any) -> None:
+    """An order ends undelivered: nothing is charged, and what was set aside for it is given back, in one transaction.
+
+    Of the reason its code and numbers are kept: its words may be the customer's own.
+    """
+    with turn(act, JOURNAL) as db:
+        found = find_custom(db, custom)
+        body = {"custom": custom, "reason": reason, "told": orjson.dumps(numbers).decode(), "returned": give_back(act, db, found),
+                **more}
+        act.record(JOURNAL, NewRow("declined", body, account=found.account))
 
 
 def _entered(shop: Shop, room: Shop, custom: Custom, base: Artifact, taught: Taught) -> Entry:
@@ -210,6 +256,8 @@ def _settled(act: Act, custom: Custom, taught: Taught, entry: Entry, price: str)
     shop = act.shop
     with turn(act, JOURNAL) as db:
         now, took_s = alive(find_custom(db, custom.id)), used_s(shop, custom, taught)
+        if now.state == "delivered" and now.delivered == entry.id:  # another worker was as far: one delivery, one charge
+            return Delivered(now, taught, _charged(db, entry.id), "")
         who = find_customer(db, custom.account)
         give_back(act, db, now)
         micros = now.micros
@@ -217,13 +265,28 @@ def _settled(act: Act, custom: Custom, taught: Taught, entry: Entry, price: str)
             micros = min(now.micros, whole(math.ceil(took_s) * now.hour_micros, who.currency))
         what = f"{taught.named} · {custom.base}"
         charged = charge(act, who.id, "customisation", what, micros, who.currency, entry.id)
-        holds = price_at(prices(db, custom.name), now_us())
-        if price or holds is None:
-            asked = price_at(prices(db, custom.base.partition("@")[0]), now_us())
-            wanted = price or (format_price(asked.rate, asked.currency) if asked else "")
-            if wanted:
-                holds = price_set(act, model=custom.name, price=wanted, currency=who.currency)
+        holds = _priced(act, db, custom, price, who.currency)
         body = {"custom": custom.id, "version": taught.named.version, "entry": entry.id, "micros": micros,
                 "charge": charged.id, "used_ms": round(took_s * 1000)}
         act.record(JOURNAL, NewRow("delivered", body, account=custom.account))
         return Delivered(find_custom(db, custom.id), taught, charged, format_price(holds.rate, holds.currency) if holds else "")
+
+
+def _priced(act: Act, db: Database, custom: Custom, price: str, currency: str) -> Price | None:
+    """What calls cost: ``price`` where it is said, what they cost already, or all that holds for the base's calls."""
+    holds = price_at(prices(db, custom.name), now_us())
+    asked = price_at(prices(db, custom.base.partition("@")[0]), now_us())
+    if price:
+        output = asked.output if asked and not holds else 0
+        return price_set(act, model=custom.name, price=price, currency=currency, output=output)
+    if holds is not None or asked is None or asked.currency != currency:
+        return holds
+    new = replace(asked, model=custom.name, version=1 + len(prices(db, custom.name)), from_us=now_us())
+    body = {"model": new.model, "version": new.version, "rate": new.rate, "currency": new.currency, "from_us": new.from_us,
+            **({"output": new.output} if new.output != 1 else {}), **({"plan": new.plan} if new.postpaid else {})}
+    act.record("prices", NewRow("price", body))
+    return new
+
+
+def _charged(db: Database, entry: str) -> OneOff:
+    return next(one for one in oneoffs(db) if one.reference == entry)

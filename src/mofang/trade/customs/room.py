@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,10 +21,13 @@ import orjson
 
 from mofang.core import erased
 from mofang.core.canonical import canonical, file_digest
+from mofang.core.copying import remove_tree
 from mofang.core.errors import MofangError
 from mofang.core.journal import NewRow
 from mofang.core.personal import Sought, forgets
 from mofang.core.shop import Shop
+from mofang.core.unlocked import LEAD
+from mofang.engine.encode.template import is_conversation, read_messages
 
 if TYPE_CHECKING:
     from mofang.trade.customs.orders import Custom
@@ -34,6 +38,7 @@ ID = re.compile(r"ctm_[0-9a-z]{26}")
 FILE_BYTES_MOST = 64 * 2**20
 BYTES_MOST, RECORDS_MOST, FILES_MOST = 512 * 2**20, 1_000_000, 1000
 TEXT_MOST = 100_000
+WRITTEN, NESTED = "text", ("classes", "spans", "answer")  # targets whose values may be written as lists and objects
 KINDS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 
 
@@ -64,13 +69,24 @@ def rooms(shop: Shop) -> Iterator[Path]:
     yield from (one for one in there if ID.fullmatch(one.name) and (one / "mofang.json").exists())
 
 
+def clear_scratch(shop: Shop, id: str) -> None:
+    """Remove what unfinished runs left in plain in a room; nobody may be at work there. Copies that servers hold open stay."""
+    for one in (room_path(shop, id) / "scratch").glob("*"):
+        if one.is_dir() and not one.name.startswith(LEAD):
+            remove_tree(one)
+        elif one.is_file():
+            one.unlink(missing_ok=True)
+
+
 # Records
 
 
-def read_rows(data: bytes, kind: str, inputs: Sequence[Mapping[str, str]], label: str) -> list[dict[str, Any]]:
+def read_rows(data: bytes, kind: str, inputs: Sequence[Mapping[str, str]], label: str,
+              target: str = "class") -> list[dict[str, Any]]:
     """The rows of a customer's file: the base's columns and the label, all of them, in every row, and no others.
 
-    ``kind`` is csv, tsv, jsonl or json. Raises ``customise-file``, ``customise-columns`` and ``customise-row`` with the number.
+    ``kind`` is csv, tsv, jsonl or json; ``target`` is what the task's label holds (``engine.task``): lists of labels, spans and
+    messages may be written as JSON. Raises ``customise-file``, ``customise-columns`` and ``customise-row`` with the number.
     """
     if not data.strip() or len(data) > FILE_BYTES_MOST:
         raise MofangError("customise-file", reason=f"{len(data):,} bytes; 1 to {FILE_BYTES_MOST:,} are taken")
@@ -84,7 +100,7 @@ def read_rows(data: bytes, kind: str, inputs: Sequence[Mapping[str, str]], label
             more = sorted(str(name)[:40] for name in set(row) - set(wanted))
             raise MofangError("customise-columns", row=number, missing=", ".join(lost) or "-", unknown=", ".join(more[:5]) or "-",
                               wanted=", ".join(wanted))
-        found.append({name: _value(row[name], role, number, name) for name, role in wanted.items()})
+        found.append({name: _value(row[name], role, number, name, target) for name, role in wanted.items()})
         if len(found) > RECORDS_MOST:
             raise MofangError("customise-file", reason=f"more than {RECORDS_MOST:,} rows")
     if not found:
@@ -117,16 +133,43 @@ def _parsed(data: bytes, kind: str) -> Iterator[Any]:
         raise MofangError("customise-file", reason=f"it is no JSON: {error}") from None
 
 
-def _value(value: Any, role: str, number: int, name: str) -> Any:
+def _value(value: Any, role: str, number: int, name: str, target: str) -> Any:
     if role == "number":
         try:
             return None if value in (None, "") else float(value)
         except (TypeError, ValueError):
             raise MofangError("customise-row", row=number, reason=f"{name} is no number") from None
+    nested = isinstance(value, list | dict) and (target == WRITTEN or (role == "label" and target in NESTED))
+    if nested:
+        value = canonical(value).decode() if _is_shallow(value) else None
     text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
-    if not text.strip() or len(text) > TEXT_MOST:
+    none = target == "answer" and role == "label" and value in ("", None)  # a question that its text does not answer
+    if (not text.strip() and not none) or len(text) > TEXT_MOST:
         raise MofangError("customise-row", row=number, reason=f"{name} is empty, no text, or longer than {TEXT_MOST:,} signs")
+    if target == WRITTEN and (nested or is_conversation(text)):
+        try:
+            messages = read_messages(text, name)
+        except MofangError as refusal:
+            raise MofangError("customise-row", row=number, reason=refusal.what) from None
+        if role == "label" and messages[-1]["role"] != "assistant":
+            raise MofangError("customise-row", row=number, reason=f"{name} does not end in an answer of the assistant")
+    if target == "number" and role == "label" and not _is_number(text):
+        raise MofangError("customise-row", row=number, reason=f"{name} is no number")
     return text
+
+
+def _is_shallow(value: list[Any] | dict[str, Any]) -> bool:
+    """Lists of values, or of objects of values: what labels, spans and messages are written as."""
+    inner = value if isinstance(value, list) else [value]
+    deeper = [each for one in inner if isinstance(one, dict) for each in one.values()]
+    return not any(isinstance(one, list) for one in inner) and not any(isinstance(one, list | dict) for one in deeper)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        return False
 
 
 def keep_rows(room: Shop, rows: Sequence[Mapping[str, Any]]) -> tuple[int, bool]:

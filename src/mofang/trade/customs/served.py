@@ -14,12 +14,14 @@ from typing import Any
 
 from mofang.core.action import Act
 from mofang.core.database import Database
+from mofang.core.errors import MofangError
 from mofang.core.identity import Actor
 from mofang.core.shop import Shop
 from mofang.serve.models import MB, Models, Offer
 from mofang.trade.accounts.customers import Customer
 from mofang.trade.accounts.lists import open_books
-from mofang.trade.customs.orders import customs, facts, find_custom
+from mofang.trade.customs.jobs import Job, job_of
+from mofang.trade.customs.orders import Custom, customs, facts, find_custom, open_orders
 
 MEMORY_MB = 2048
 
@@ -99,9 +101,38 @@ class OwnModels:
             custom, rows, repeated = add_records(act, custom, data, kind)
             return {"taken": 0 if repeated else rows, "repeated": repeated, **facts(self.shop, custom)}
 
+    def run(self, who: Customer, name: str) -> dict[str, Any]:
+        """Put the caller's own order into the queue, where its seller allowed that in the quote."""
+        from mofang.trade.customs.queue import ask
+
+        with self._turn:
+            custom, job = self._found(who, name)
+            if job is None or not job.allowed:
+                raise MofangError("customise-run-not-allowed", name=custom.name)
+            return facts(self.shop, ask(Act(self.shop, Actor(f"customer {who.id}")), custom))
+
+    def cancel(self, who: Customer, name: str) -> dict[str, Any]:
+        """Take the caller's own order out of the queue; only one that the caller may put there."""
+        from mofang.trade.customs.queue import cancel
+
+        with self._turn:
+            custom, job = self._found(who, name)
+            if job is None or not job.allowed:
+                raise MofangError("customise-run-not-allowed", name=custom.name)
+            return facts(self.shop, cancel(Act(self.shop, Actor(f"customer {who.id}")), custom))
+
+    def one(self, who: Customer, name: str) -> dict[str, Any]:
+        """How far one customisation of the caller's is."""
+        with self._turn:
+            return facts(self.shop, self._found(who, name)[0])
+
+    def _found(self, who: Customer, name: str) -> tuple[Custom, Job | None]:
+        db = open_orders(self.shop)
+        custom = find_custom(db, name, who.id)
+        return custom, job_of(db, custom.id)
+
     def told(self, who: Customer) -> list[dict[str, Any]]:
         """A customer's own customisations."""
         with self._turn:
             open_books(self.shop)
             return [facts(self.shop, one) for one in customs(self.shop.control, who.id)]
-

@@ -3,14 +3,14 @@ evaluate, package, by the same stages and the same gates as any model of the hou
 
 What is learnt from is said in every result: ``both`` are the base's training rows together with the customer's, for a model of
 the same labels; ``own`` are the customer's rows alone, for labels of the customer's own. The customer's test rows are set aside
-first and never learnt from; the base is asked the same rows, and a model that answers them worse is not delivered.
+first and never learnt from; the base is asked the same rows (``beside``), and a model that answers them worse is not delivered.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from mofang.core.artifact import Artifact
 from mofang.core.canonical import canonical
 from mofang.core.errors import MofangError
 from mofang.core.shop import Named, Shop
+from mofang.engine.task import task_named
+from mofang.trade.customs.beside import beside_base, rows_of
 from mofang.trade.customs.delivery import Learn
 from mofang.trade.customs.room import own_rows
 from mofang.trade.customs.terms import ROLES, check_base, taught_on
@@ -29,9 +31,8 @@ if TYPE_CHECKING:
 
 OWN_LICENCE = "the customer's own"
 TEST_SHARE = 0.2
-ALPHA = 0.05  # chance of refusing a model that answers as well as the base
 ROWS_LEAST = 20
-BATCH = 64
+Tick = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,10 @@ class Taught:
         return self.figures.get("verdict") == "worse"
 
 
-def teach(shop: Shop, room: Shop, name: str, base: Artifact, learn: Learn = "auto", seed: int = 0) -> Taught:
-    """Run everything in the room; done again with the same records it reuses what was made. Raises ``customise-too-few``,
+def teach(shop: Shop, room: Shop, name: str, base: Artifact, learn: Learn = "auto", seed: int = 0,
+          tick: Tick = lambda _: None) -> Taught:
+    """Run everything in the room; done again with the same records it reuses what was made. ``tick`` is told between steps how
+    far it is, in percent. Raises ``customise-too-few``,
     ``customise-labels`` and what the stages raise."""
     described = check_base(shop, base)
     folder = room.path / "scratch" / "material"
@@ -62,9 +65,11 @@ def teach(shop: Shop, room: Shop, name: str, base: Artifact, learn: Learn = "aut
     try:
         material = _Material(shop, room, described, base, folder)
         learnt = material.chosen(learn)
+        tick(2)
         own, data = material.snapshots(learnt)
+        tick(10)
         family, start = material.family()
-        made = _taught(room, material.packed_as(), own, data, family, seed)
+        made = _taught(room, material.packed_as(), own, data, family, seed, tick)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     figures = beside_base(base, made, own, described) | {"start": start}
@@ -89,7 +94,8 @@ class _Material:
         self.taken = 0
         if self.own < ROWS_LEAST:
             raise MofangError("customise-too-few", rows=self.own, least=ROWS_LEAST)
-        self.labels = {str(row[self.label]) for row in own_rows(room)}
+        labelled = task_named(described["task"]).target == "class"  # other targets name their labels inside, or none
+        self.labels = {str(row[self.label]) for row in own_rows(room)} if labelled else set[str]()
 
     def _write(self, name: str, rows: Iterator[dict[str, Any]]) -> int:
         count = 0
@@ -115,8 +121,8 @@ class _Material:
         if learnt == "own":
             return own, own
         assert self.snapshot is not None
-        names = [self.label, *(one["name"] for one in self.described["inputs"])]
-        self.taken = self._write("base.jsonl", _rows_of(self.snapshot / "train", names))
+        names = list(dict.fromkeys([self.label, *(one["name"] for one in self.described["inputs"])]))
+        self.taken = self._write("base.jsonl", rows_of(self.snapshot / "train", names))
         both = self.folder / "both.jsonl"
         with os.fdopen(os.open(both, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
             for part in ("own.jsonl", "base.jsonl"):
@@ -129,7 +135,8 @@ class _Material:
         from mofang.data.collect import collect
 
         kinds = {role: tuple(one["name"] for one in self.described["inputs"] if one["role"] == role) for role in ROLES}
-        records: Artifact = self.room.run(collect, source=str(self.folder / name), licence=licence, origin=name, label=self.label,
+        label = "" if self.label in kinds["text"] else self.label  # a conversation holds its answer itself
+        records: Artifact = self.room.run(collect, source=str(self.folder / name), licence=licence, origin=name, label=label,
                                           text=kinds["text"], numbers=kinds["number"], categories=kinds["category"])
         cleaned = self.shop.ancestor(self.base.entry, "cleaned")
         if cleaned is None:
@@ -160,55 +167,23 @@ class _Material:
         return (family, "anew") if from_weights is None else (from_weights, "weights")
 
 
-def _rows_of(records: Artifact, names: list[str]) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    with records.open("values.parquet") as file, pq.ParquetFile(file) as table:
-        for batch in table.iter_batches(8192, columns=names):
-            yield from batch.to_pylist()
-
-
-def _taught(room: Shop, packed_as: dict[str, Any], own: Artifact, data: Artifact, family: Family, seed: int) -> Artifact:
+def _taught(room: Shop, packed_as: dict[str, Any], own: Artifact, data: Artifact, family: Family, seed: int,
+            tick: Tick) -> Artifact:
     from mofang.fit.baseline import baseline
     from mofang.fit.export import export
+    from mofang.fit.tasks import baseline_of
     from mofang.fit.train import train
     from mofang.judge.evaluate import evaluate
     from mofang.serve.package import package
 
     model = room.run(train, data, family=family, seed=seed)
+    tick(60)
     graph = room.run(export, model, data / "validation")
-    evidence = room.run(evaluate, graph, own / "test", room.run(baseline, data))
+    tick(70)
+    task = data.read_json("about.json")["task"]
+    simple = [room.run(baseline, data)] if task in baseline_of(task).tasks else []
+    evidence = room.run(evaluate, graph, own / "test", *simple)
+    tick(80)
     made: Artifact = room.run(package, graph, evidence, **packed_as)
+    tick(95)
     return made
-
-
-def beside_base(base: Artifact, made: Artifact, own: Artifact, described: dict[str, Any]) -> dict[str, Any]:
-    """Both packages on the customer's test rows: how many each answers rightly, and the verdict of the rows on which only one of
-    them is right (McNemar's exact test, one side). Models of other targets, or of other labels, are not compared."""
-    from mofang.engine.predictor import Predictor
-    from mofang.engine.task import task_named
-    from mofang.serve.gates import binomial
-
-    about = own.read_json("about.json")
-    if task_named(described["task"]).target != "class":
-        return {"verdict": "not compared"}
-    names = [one["name"] for one in described["inputs"]]
-    rows = list(_rows_of(own / "test", [about["label"], *names]))
-    truth = [str(row.pop(about["label"])) for row in rows]
-    right = {}
-    for which, package in (("base", base), ("own", made)):
-        said: list[Any] = []
-        predictor = Predictor(package)
-        for begin in range(0, len(rows), BATCH):
-            said += predictor.predict(rows[begin:begin + BATCH])
-        right[which] = [str(answer["label"]) == wanted for answer, wanted in zip(said, truth, strict=True)]
-    only_base = sum(one and not other for one, other in zip(right["base"], right["own"], strict=True))
-    only_own = sum(other and not one for one, other in zip(right["base"], right["own"], strict=True))
-    apart = only_base + only_own
-    verdict = "as good"
-    if apart and binomial(only_base, apart, 0.5) < ALPHA:
-        verdict = "worse"
-    elif apart and binomial(only_own, apart, 0.5) < ALPHA:
-        verdict = "better"
-    return {"test_rows": len(rows), "base_right": sum(right["base"]), "own_right": sum(right["own"]), "only_base": only_base,
-            "only_own": only_own, "verdict": verdict}

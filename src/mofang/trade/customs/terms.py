@@ -14,6 +14,7 @@ from mofang.core.errors import MofangError
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
+GENERATOR = "generator"  # the family of models that write
 ROLES = ("text", "number", "category")
 AFTER = ("evaluate", "export", "package", "remeasure", "clean", "collect", "snapshot")  # steps beside the training itself
 ALLOWANCE = 2.0  # the plan's estimate times this is the most that is charged
@@ -33,13 +34,17 @@ def check_base(shop: Shop, package: Artifact) -> dict[str, Any]:
     """The package.json of a base that can be taught further: ``customise-base-unsuited`` or ``customise-forbidden`` with why."""
     described: dict[str, Any] = package.read_json("package.json")
     name = str(described.get("task", ""))
-    if not described.get("family") or described.get("adopted") or any(one.name.startswith("decoder/") for one in package.parts):
+    family = described.get("family") or {}
+    writes = any(one.name.startswith("decoder/") for one in package.parts)
+    if not family or described.get("adopted") or (writes and family.get("tag") != GENERATOR):
         raise MofangError("customise-base-unsuited", reason=f"{name}: it was not trained by this house from rows and labels")
     if described.get("features"):
         raise MofangError("customise-base-unsuited", reason="it reads features that are made from other rows")
     others = [one["name"] for one in described["inputs"] if one["role"] not in ROLES]
     if others:
         raise MofangError("customise-base-unsuited", reason=f"{', '.join(others)} is neither text, number nor category")
+    if writes and shop.ancestor(package.entry, "model") is None:
+        raise MofangError("customise-base-unsuited", reason="it writes, and its weights are not in this shop to go on from")
     refused = forbidding([*package.licences, *described.get("licences", ())], described.get("sources", ()))
     if refused:
         raise MofangError("customise-forbidden", terms="; ".join(refused))
@@ -61,13 +66,23 @@ def estimated_s(shop: Shop, package: Artifact) -> int:
     from mofang.fit.planning.ahead import predict
     from mofang.fit.planning.sample import sample_of
 
-    costs = [shop.ledger.get(id).body for id in behind(shop.ledger, package.entry)]
-    other_s = sum(body["cost"]["own"]["wall_s"] for body in costs if body.get("stage") in AFTER and body.get("cost"))
+    train_s, other_s = _took(shop, package)
     snapshot = taught_on(shop, package)
-    train_s = sum(body["cost"]["own"]["wall_s"] for body in costs if body.get("stage") == "train" and body.get("cost"))
     if snapshot is not None:
         import mofang.fit.families  # noqa: F401  families announce themselves
 
         family = Family.parse(package.read_json("package.json")["family"])
         train_s = predict(shop, family, sample_of(snapshot)).wall_s
     return max(LEAST_S, math.ceil(ALLOWANCE * float(train_s + other_s)))
+
+
+def spent_on(shop: Shop, package: Artifact) -> int:
+    """The seconds that the base took to be made: what a run at a fixed price is expected to take, for its place in the queue."""
+    return max(LEAST_S, math.ceil(sum(_took(shop, package))))
+
+
+def _took(shop: Shop, package: Artifact) -> tuple[float, float]:
+    """Seconds that the training of a base took, and its other steps."""
+    costs = [shop.ledger.get(id).body for id in behind(shop.ledger, package.entry)]
+    spent = [(body.get("stage"), float(body["cost"]["own"]["wall_s"])) for body in costs if body.get("cost")]
+    return sum(s for stage, s in spent if stage == "train"), sum(s for stage, s in spent if stage in AFTER)

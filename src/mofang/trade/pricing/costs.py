@@ -1,8 +1,8 @@
 """What models, customers and months earned, and what making and serving them cost.
 
 Making a model cost what all runs behind all its versions cost, each counted once. Serving is an estimate: units by the
-speed that was measured when the model was packaged. Where no machine rate is set there is no money to speak of, and
-nothing is made up: the figure is None, on the screen "rate not set".
+speed that was measured when the model was packaged, and the energy of the cores that the measured engine keeps busy. Where
+no machine rate is set there is no money to speak of, and nothing is made up: the figure is None, on the screen "rate not set".
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from mofang.core.history import Spent, spent_by_day
 from mofang.core.lineage import elsewhere_line, lineage_cost
+from mofang.core.run import Cost
 from mofang.core.shop import Shop
 from mofang.trade.accounts.customers import credit_notes, customers
 from mofang.trade.accounts.lists import open_books, shop_offset
@@ -56,6 +57,23 @@ def money_of(shop: Shop, wall_s: float, energy_wh: float) -> int | None:
     return round(wall_s * per_hour / 3600 + energy_wh / 1000 * (shop.rates.get("kwh_micros") or 0))
 
 
+def serving_cost(shop: Shop, package: str, units: int) -> int | None:
+    """What answering so many units takes of the machine's time and energy, in micros, by what was measured when the package was
+    made; None without a rate or a measurement."""
+    measures = shop.ledger.get(package).body.get("measures", {})
+    speed = measures.get("samples_per_s")
+    if not speed:
+        return None
+    seconds = units / float(speed)
+    return money_of(shop, seconds, energy_wh(measures, seconds))
+
+
+def energy_wh(measures: dict[str, Any], seconds: float) -> float:
+    """Energy of so many seconds of serving: the cores that the measured engine kept busy, each at the watts that a run counts."""
+    cores = int(measures.get("threads") or 1) * int(measures.get("streams") or 1)
+    return seconds * cores * Cost.WATTS_PER_CORE / 3600
+
+
 def money_spent(shop: Shop, spent: Spent) -> tuple[int | None, bool]:
     """What some days' runs cost, and whether part of it is counted by today's rates."""
     if not spent.unpriced_runs:
@@ -83,22 +101,23 @@ def _model(shop: Shop, name: str, used: list[tuple[Any, ...]], packages: dict[st
     estimated = False
     if making is None:
         making, estimated = money_of(shop, cost["wall_s"], cost["energy_wh"]), True
-    serving_s = _serving_s(shop, used, packages)
+    serving_s, serving_wh = _serving(shop, used, packages)
     return Line(name, earned=_sum(used, 4, 0), requests=_sum(used, 2, 0), units=_sum(used, 3, 0), test_requests=_sum(used, 2, 1),
                 making=making if packages else None, making_s=cost["wall_s"] if packages else None,
-                serving=None if serving_s is None else money_of(shop, serving_s, 0.0), serving_s=serving_s,
+                serving=None if serving_s is None else money_of(shop, serving_s, serving_wh), serving_s=serving_s,
                 estimated=estimated and making is not None, elsewhere=elsewhere_line(cost))
 
 
-def _serving_s(shop: Shop, used: list[tuple[Any, ...]], packages: dict[str, str]) -> float | None:
-    """Seconds of engine time that the answered units took, by the speed measured at packaging."""
-    total, known = 0.0, False
+def _serving(shop: Shop, used: list[tuple[Any, ...]], packages: dict[str, str]) -> tuple[float | None, float]:
+    """Seconds of engine time that the answered units took, by the speed measured at packaging; and watt-hours."""
+    total, energy, known = 0.0, 0.0, False
     for model, _, _, units, _ in used:
         if model in packages:
-            speed = shop.ledger.get(packages[model]).body.get("measures", {}).get("samples_per_s")
-            if speed:
-                total, known = total + int(units) / float(speed), True
-    return round(total, 3) if known else None
+            measures = shop.ledger.get(packages[model]).body.get("measures", {})
+            if measures.get("samples_per_s"):
+                seconds = int(units) / float(measures["samples_per_s"])
+                total, energy, known = total + seconds, energy + energy_wh(measures, seconds), True
+    return (round(total, 3) if known else None), energy
 
 
 def by_customer(shop: Shop) -> list[Line]:

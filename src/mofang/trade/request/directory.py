@@ -21,6 +21,7 @@ from mofang.serve.boundary import attempt
 from mofang.trade.accounts.customers import Customer, customers, kept_days, priorities
 from mofang.trade.accounts.keys import Key, check_key, keys
 from mofang.trade.accounts.limits import NONE, Budget, Limit, limits
+from mofang.trade.accounts.sessions import key_of
 from mofang.trade.customs.served import Private, privates
 from mofang.trade.elsewhere.remotes import Remote, remotes
 from mofang.trade.pricing.prices import Price, price_at, prices, require_credit
@@ -45,13 +46,18 @@ class Picture:
     remotes: dict[str, Remote] = field(default_factory=dict)
     limits: dict[str, Limit] = field(default_factory=dict)  # by scope: a key's, or a whole customer's
     privates: dict[str, Private] = field(default_factory=dict)  # models of customers' own
+    _limits_of: dict[str, tuple[tuple[Limit, ...], tuple[Budget, ...]]] = field(default_factory=dict)  # by key, once asked for
 
     def limits_of(self, key: Key) -> tuple[tuple[Limit, ...], tuple[Budget, ...]]:
         """The rates and counts that a key's requests are held to, and the budgets that they count against."""
-        scopes = (f"{key.account}/", f"{key.account}/{key.id}")
-        found = [self.limits[scope] for scope in scopes if scope in self.limits]
-        budgets = [Budget(one.scope, one.budget_micros, one.soft_micros) for one in found if one.budget_micros != NONE]
-        return tuple(one for one in found if one.paced), tuple(budgets) if not key.test else ()
+        known = self._limits_of.get(key.id)
+        if known is None:
+            scopes = (f"{key.account}/", f"{key.account}/{key.id}")
+            found = [self.limits[scope] for scope in scopes if scope in self.limits]
+            budgets = [Budget(one.scope, one.budget_micros, one.soft_micros) for one in found if one.budget_micros != NONE]
+            known = tuple(one for one in found if one.paced), tuple(budgets) if not key.test else ()
+            self._limits_of[key.id] = known
+        return known
 
 
 class Directory:
@@ -86,6 +92,14 @@ class Directory:
             raise MofangError("directory-stale")
         picture = self.picture
         key = check_key(picture.keys, self.pepper, token, at_us or now_us())
+        return key, picture.customers[key.account]
+
+    def resume(self, session: str) -> tuple[Key, Customer]:
+        """Whose browser session this is (``accounts/sessions``): ``session-over``, and ``directory-stale`` as in ``admit``."""
+        if time.monotonic() > self._looked_s + STALE_S:
+            raise MofangError("directory-stale")
+        picture = self.picture
+        key = key_of(session, picture.keys, self.pepper, now_us())
         return key, picture.customers[key.account]
 
     def price(self, model: str, key: Key, customer: Customer, at_us: int | None = None) -> Price | None:

@@ -71,16 +71,21 @@ class Made:
     entry: str
 
 
-@action(may="money")
-def solution_make(act: Act, *, name: Annotated[str, Rule(max_length=64)], models: tuple[str, ...], customer: str, price: str,
-                  terms: Annotated[str, OnDisk()], recipe: Annotated[str, OnDisk()] = "", limits: tuple[str, ...] = (),
-                  out: str = "") -> Made:
-    """Bundle models, a recipe, limits and support terms for a customer, charge the price once, and write the signed file.
+@dataclass(frozen=True)
+class Asked:
+    """What a solution was asked to be, after every check that needs no writing: releases by name, buyer, price, texts, limits."""
 
-    ``limits`` are such as ``instances=2``. Raises ``solution-unpaid``, ``solution-forbidden``, ``solution-text``,
-    ``solution-models``, ``solution-limit`` and what exporting and charging raise; then nothing is charged and nothing written.
-    """
-    shop = act.shop
+    name: str
+    named: dict[str, Named]
+    who: Customer
+    micros: int
+    texts: dict[str, bytes]
+    said: dict[str, Any]  # by which the same solution is known again
+
+
+def asked(shop: Shop, *, name: str, models: tuple[str, ...], customer: str, price: str, terms: str, recipe: str = "",
+          limits: tuple[str, ...] = ()) -> Asked:
+    """Check what ``solution make`` was given before anybody is asked to say yes; raises what it raises, and charges nothing."""
     open_books(shop)
     name = shop.checked_name(name)
     if not 0 < len(models) <= MODELS_MOST:
@@ -94,16 +99,38 @@ def solution_make(act: Act, *, name: Annotated[str, Rule(max_length=64)], models
         raise MofangError("customise-price", price=price)
     for one in named.values():
         _require_free(shop.artifact(shop.ledger.get(one.entry)))
-    place = Path(out) if out else Path(f"{name}.solution")
+    said = {"name": name, "customer": who.id, "models": [one.entry for one in named.values()], "limits": chosen,
+            "texts": {one: sha256(data) for one, data in texts.items()}, "micros": micros, "currency": who.currency}
+    known = shop.ledger.last(_key(said), "decision")
+    with shop.control.transaction():
+        _require_paid(shop, shop.control, who, micros, known.id if known else "")
+    return Asked(name, named, who, micros, texts, said)
+
+
+def _key(said: dict[str, Any]) -> str:
+    return f"solution:{digest_of(said)}"
+
+
+@action(may="money")
+def solution_make(act: Act, *, name: Annotated[str, Rule(max_length=64)], models: tuple[str, ...], customer: str, price: str,
+                  terms: Annotated[str, OnDisk()], recipe: Annotated[str, OnDisk()] = "", limits: tuple[str, ...] = (),
+                  out: str = "") -> Made:
+    """Bundle models, a recipe, limits and support terms for a customer, charge the price once, and write the signed file.
+
+    ``limits`` are such as ``instances=2``. Raises ``solution-unpaid``, ``solution-forbidden``, ``solution-text``,
+    ``solution-models``, ``solution-limit`` and what exporting and charging raise; then nothing is charged and nothing written.
+    """
+    shop = act.shop
+    told = asked(shop, name=name, models=models, customer=customer, price=price, terms=terms, recipe=recipe, limits=limits)
+    named, who, micros, texts = told.named, told.who, told.micros, dict(told.texts)
+    place = Path(out) if out else Path(f"{told.name}.solution")
     with tempfile.TemporaryDirectory(dir=_scratch(shop)) as scratch:
         parcels = _parcels(shop, named, Path(scratch))
-        said = {"name": name, "customer": who.id, "models": [one.entry for one in named.values()], "limits": chosen,
-                "texts": {one: sha256(data) for one, data in texts.items()}, "micros": micros, "currency": who.currency}
         with turn(act, "charges") as db:
-            entry = _entered(act, who, said, list(named.values()))
+            entry = _entered(act, who, told.said, list(named.values()))
             _require_paid(shop, db, who, micros, entry.id)
-            charged = charge(act, who.id, "solution", name, micros, who.currency, entry.id)
-        document = _document(shop, who, said, entry, named, parcels)
+            charged = charge(act, who.id, "solution", told.name, micros, who.currency, entry.id)
+        document = _document(shop, who, told.said, entry, named, parcels)
         texts[README] = _readme(document, place, recipe=bool(recipe))
         document["files"] = {one: file_facts(data) for one, data in texts.items()} | {
             one: [file_digest(file), file.stat().st_size] for one, file in parcels.items()}
@@ -147,7 +174,7 @@ def _parcels(shop: Shop, named: dict[str, Named], scratch: Path) -> dict[str, Pa
 
 
 def _entered(act: Act, who: Customer, said: dict[str, Any], named: list[Named]) -> Entry:
-    shop, key = act.shop, f"solution:{digest_of(said)}"
+    shop, key = act.shop, _key(said)
     if known := shop.ledger.last(key, "decision"):
         return known
     packages = [shop.artifact(shop.ledger.get(one.entry)) for one in named]

@@ -28,7 +28,8 @@ from mofang.trade.billing.page import title, words_in
 from mofang.trade.telling.sending import JOURNAL, Endpoint, Event
 
 CONTEXT = "webhook"
-TIMEOUT_S = 15.0
+TIMEOUT_S = 15.0  # of one wait
+WITHIN_S = 30.0  # of a whole request, however slowly the other side drips
 ANSWER_MOST = 1 << 20
 KEYS_LAST_US = 20 * 3600 * 1_000_000  # Stripe remembers an Idempotency-Key for a day at least
 SECRET_PREFIX = "whsec_"
@@ -78,7 +79,7 @@ def _ask(endpoint: Endpoint, method: str, url: str, headers: dict[str, str], bod
 
     allowed = Allowed(frozenset(endpoint.private))
     timeouts = {"connect": TIMEOUT_S, "read": TIMEOUT_S, "write": TIMEOUT_S, "pool": TIMEOUT_S}
-    transport = Transport(allowed)
+    transport = Transport(allowed, WITHIN_S)
     try:
         with told(url):
             plain = [(name.encode(), value.encode()) for name, value in {**headers, "accept-encoding": "identity"}.items()]
