@@ -376,7 +376,9 @@ def test_a_process_that_was_killed_loses_a_second_of_counting(away: Lessee) -> N
     leased._ending.set()
     leased._thread.join()
     leased._slot.close()  # as a kill does
+    assert use_report(away.file)["units"] == 5, "a report has it without another start"
     again = Leased(away.file, away.code)
+    assert use_report(away.file)["units"] == 5, "and only once, also beside one that runs"
     again.close()
     rows, _ = Record(away.file, again.unlocked.known, again.unlocked.key).look()
     assert [row[2:6] for row in rows if row.requests] == [("use", 1, 1, 5)]
@@ -390,6 +392,13 @@ def test_a_lease_that_the_data_forbids_or_that_makes_no_sense_is_refused(deal: D
 
     assert forbidding(["CC-BY-NC-4.0", "MIT", "own", "仅供研究", "NCSA"]) == ["CC-BY-NC-4.0", "仅供研究"]
     assert forbidding([], [{"licence": "own", "terms": "not for redistribution"}]) == ["not for redistribution"]
+    said = ("for research purposes only", "Research use only", "academic-only", "no commercial use", "not for sale", "may not be sold",
+            "personal use only", "non commercial", "no resale", "do not redistribute", "只用于研究", "仅用于科学研究", "仅限内部使用",
+            "不得用于商业用途", "禁止任何商业用途", "非商用", "不可转售", "只供学习", "仅供个人学习")
+    assert [one for one in said if forbidding([one]) != [one]] == []
+    free = ("own", "MIT", "Apache-2.0", "CC-BY-4.0", "CC0-1.0", "ODC-BY", "bought for training and sale", "商业授权，可转让",
+            "可用于研究和商业用途", "personal data removed", "internal id 5", "research and commercial use", "NCSA", "研究所自有")
+    assert forbidding(free) == []
     asked = ("new", "reviews", "--to", "Book Shop", "--out", "never.lease", "--yes")
     before = len(deal.lease("list", "--json").json)
     for words, wanted in ((("--until", "soon"), "lease-day"), (("--until", "2020-01-01"), "lease-dates"),

@@ -118,7 +118,10 @@ def test_a_licence_that_a_stranger_signed_with_odd_words_is_refused(deal: Deal, 
 
 def test_a_lease_from_its_making_to_its_end_as_programs_read_it(deal: Deal, away: Inside) -> None:
     """predict, report, take, renew, accept, show, revoke with ``--json``; the history holds each once."""
-    away.type("lease", "predict", "chat.lease", "你好", "--code", deal.code)
+    assert away.type("lease", "report", "chat.lease", status=1).code == "lease-code-missing"
+    away.type("lease", "check", "chat.lease", "--code", deal.code)
+    assert away.type("lease", "report", "chat.lease", status=1).code == "lease-unused"
+    away.type("lease", "predict", "chat.lease", "你好")
     report = away.type("lease", "report", "chat.lease", "--json").json
     assert report["lease"] == deal.id and report["requests"] == 1
     file = str(away.folder / report["file"])
@@ -139,6 +142,46 @@ def test_a_lease_from_its_making_to_its_end_as_programs_read_it(deal: Deal, away
     assert deal.seller.type("lease", "revoke", deal.id, "--yes", "--json").json["revoked_us"]
     assert deal.seller.type("lease", "show", deal.id, "--json").json["state"] == "revoked"
     assert deal.shop.verify() == []
+
+
+def test_each_term_has_its_quota_and_nothing_is_charged_twice(deal: Deal, away: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Used beyond the first quota, renewed, used within the second and then beyond it; an older report in between."""
+    made = deal.seller.type("lease", "new", "chat", "--to", "书店", "--until", "30d", "--quota", "10", "--overage", "1.00/1",
+                            "--out", str(away.folder / "q.lease"), "--no-mark", "--yes", "--json").json
+
+    def use(units: int, sequence: int) -> bytes:
+        leased = Leased(away.folder / "q.lease", made["code"])
+        assert leased.licence.sequence == sequence
+        leased.count(units)
+        before = leased.state()["units_of_term"]
+        leased.close()
+        assert leased.state()["units_of_term"] == before
+        return (away.folder / away.type("lease", "report", "q.lease", "--json").json["file"]).read_bytes()
+
+    def take(report: bytes) -> tuple[int, int]:
+        (away.folder / "t.json").write_bytes(report)
+        told = deal.seller.type("lease", "take", str(away.folder / "t.json"), "--json").json
+        return told["units"], told["charged_micros"]
+
+    first = use(13, 1)
+    assert take(first) == (13, 3_000_000)
+    use(4, 1)
+    deal.seller.type("lease", "renew", made["lease"], "--until", "30d", "--out", str(away.folder / "2.licence"))
+    away.type("lease", "accept", "q.lease", "2.licence")
+    second = use(9, 2)
+    assert take(second) == (13, 4_000_000), "four of the old term are beyond its quota, nine of the new one within its own"
+    assert take(first) == take(second) == (0, 0)
+    assert take(use(2, 2)) == (2, 1_000_000)
+    deal.seller.type("lease", "renew", made["lease"], "--until", "30d", "--quota", "100", "--out", str(away.folder / "3.licence"))
+    away.type("lease", "accept", "q.lease", "3.licence")
+    assert take(use(99, 3)) == (99, 0)
+    found = deal.seller.type("lease", "show", made["lease"], "--json").json
+    assert [(one["used"], one["quota"]) for one in found["history"] if "used" in one] == [(17, 10), (11, 10), (99, 100)]
+    assert [one["what"].split(", ")[1] for one in found["charges"]] == [f"{n} units beyond the quota" for n in (3, 4, 1)]
+    assert deal.shop.verify() == []
+    refused = deal.seller.type("lease", "renew", made["lease"], "--until", "30d", "--fee", "x", "--out", str(away.folder / "4"), status=1)
+    assert refused.code.startswith("amount") and not (away.folder / "4").exists()
+    assert deal.seller.type("lease", "show", made["lease"], "--json").json["sequence"] == 3
 
 
 def test_a_model_that_answers_only_in_its_own_shop_is_refused(deal: Deal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,9 @@ def lease_new(context: Context, /, model: str, customer: str, features: str, no_
     if not made.lease.mark and not no_mark:
         context.say("  This model holds no graph that could be marked: its copies cannot be told apart.",
                     "  这个模型没有可加标记的计算图：各份副本无法区分。")
+    if given["quota"] and not given["overage"]:
+        context.say("  What goes beyond the quota is reported, not charged: no --overage was given.",
+                    "  未给出 --overage：超出额度的部分只报告，不收费。")
     context.say("On the customer's machine:", "在客户的机器上：")
     context.next(f"mofang lease run {shlex.quote(Path(made.path).name)}" + (" --code CODE" if made.code else ""))
 
@@ -94,20 +97,22 @@ def _beyond(shop: Shop, who: Customer, fee_micros: int) -> list[str]:
 @click.argument("lease")
 @click.option("--until", required=True, help="The new last day, or a span from the old one: 90d.")
 @click.option("--fee", default="", help="What it costs, once.")
+@click.option("--quota", type=click.IntRange(0), help="Units that the new term includes (default: as before); 0: without bound.")
 @click.option("--reinstalled", is_flag=True, help="The customer's record of use is lost: it may begin anew, once.")
 @click.option("--out", type=NewFile(), required=True, help="The licence file that the customer's runner accepts.")
 @as_json_option
 @pass_context
-def lease_renew(context: Context, /, out: Path, as_json: bool, **asked: Any) -> None:
+def lease_renew(context: Context, /, out: Path, quota: int | None, as_json: bool, **asked: Any) -> None:
     """Let a lease go on; the package is not sent again."""
     from mofang.trade.leases import seller
     from mofang.trade.leases.runner import day
 
-    made = context.shop.act(seller.lease_renew, out=str(out), **asked)
+    made = context.shop.act(seller.lease_renew, out=str(out), quota=-1 if quota is None else quota, **asked)
     if as_json:
         licence = made.lease.licence
         print_json({"lease": made.lease.id, "file": made.path, "sequence": licence.sequence, "until_us": licence.until_us,
-                    "ends_us": licence.ends_us, "fingerprint": made.fingerprint, "size_bytes": made.size_bytes})
+                    "ends_us": licence.ends_us, "quota": licence.quota, "fingerprint": made.fingerprint,
+                    "size_bytes": made.size_bytes})
         return
     context.say("{id} goes on until {until}: {path}", "租约 {id} 延长至 {until}：{path}", id=made.lease.id, path=out,
                 until=day(made.lease.licence.until_us))
@@ -209,17 +214,17 @@ def lease_show(context: Context, lease: str, as_json: bool) -> None:
         return
     context.say("{model}, leased to {customer} until {until} ({state})", "{model}，租给 {customer}，至 {until}（{state}）",
                 model=found["model"], customer=found["customer"], until=day(found["until_us"]), state=stated(found["state"]))
-    context.say("  {units:,} units of {quota} used, in {requests:,} requests; {instances} at a time on a machine; {machines}",
-                "  已用 {units:,} 个计量单位（额度 {quota}），{requests:,} 次请求；每台机器同时 {instances} 个；{machines}",
-                units=found["units"], quota=f"{found['quota']:,}" if found["quota"] else say("no quota", "不限"),
-                requests=found["requests"], instances=found["instances"],
+    context.say("  {units:,} units in {requests:,} requests, {beyond:,} of them beyond quotas; {instances} at a time; {machines}",
+                "  {requests:,} 次请求共 {units:,} 个计量单位，其中 {beyond:,} 个超出额度；同时 {instances} 个；{machines}",
+                units=found["units"], requests=found["requests"], beyond=found["beyond"], instances=found["instances"],
                 machines=", ".join(found["machines"]) or say("bound to no machine", "未绑定机器"))
     context.table([{"when": when(one["at_us"]), "what": said(one["what"]), "detail": _detail(one)} for one in found["history"]],
                   {"when": say("when", "时间"), "what": say("what", "事项"), "detail": say("detail", "详情")})
     for one in found["charges"]:
         context.say("  {when}  {money}  {what}", "  {when}  {money}  {what}", when=when(one["at_us"]), what=one["what"],
                     money=format_micros(one["micros"], one["currency"]))
-    context.next(f"mofang lease renew {found['lease']} --until DAY --out renewal.licence", f"mofang trace {found['lease']}")
+    goes_on = () if found["state"] == "revoked" else (f"mofang lease renew {found['lease']} --until DAY --out renewal.licence",)
+    context.next(*goes_on, f"mofang trace {found['lease']}")
 
 
 def stated(state: str) -> str:
@@ -239,8 +244,10 @@ def _detail(line: dict[str, Any]) -> str:
 
     if "until_us" in line:
         again = say("; may begin anew", "；允许重新开始") if line["may_begin_anew"] else ""
-        return say("licence {sequence}, until {until}{again}", "第 {sequence} 号许可，至 {until}{again}", sequence=line["sequence"],
-                   until=day(line["until_us"]), again=again)
+        quota = say(" of {quota:,}", "／{quota:,}", quota=line["quota"]) if line["quota"] else ""
+        return say("licence {sequence}, until {until}: {used:,}{quota} units{again}",
+                   "第 {sequence} 号许可，至 {until}：{used:,}{quota} 个计量单位{again}", sequence=line["sequence"],
+                   until=day(line["until_us"]), used=line["used"], quota=quota, again=again)
     if "units" in line:
         return say("{requests:,} requests, {units:,} units", "{requests:,} 次请求，{units:,} 个计量单位", requests=line["requests"],
                    units=line["units"])

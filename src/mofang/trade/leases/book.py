@@ -28,9 +28,9 @@ TABLES = ("""create table if not exists leased(id text primary key, account text
     package text not null, entry text not null, sequence bigint not null, licence text not null, currency text not null,
     overage bigint not null, mark text not null, made_us bigint not null, revoked_us bigint not null, rows bigint not null,
     link text not null, reported_us bigint not null, requests bigint not null, units bigint not null, billed bigint not null,
-    records text not null)""",)
+    records text not null, quotas text not null)""",)
 COLUMNS = ("id, account, model, package, entry, sequence, licence, currency, overage, mark, made_us, revoked_us, rows, link, "
-           "reported_us, requests, units, billed, records")
+           "reported_us, requests, units, billed, records, quotas")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Lease:
     of them.
 
     ``rows`` and ``link`` say how far the newest record of its use was booked; ``records`` has each by the link of its
-    first row: rows, last link, requests, units. ``mark`` how strongly its copy is marked, "" for not at all.
+    first row: rows, last link, requests, units. ``quotas`` has each licence's sequence with [units used under it, its quota]:
+    what is included in a term ends with it, and a renewal includes its own. ``mark`` how strongly its copy is marked, "" for
+    not at all.
     """
 
     id: str
@@ -61,6 +63,12 @@ class Lease:
     units: int
     billed: int
     records: dict[str, list[Any]]
+    quotas: dict[str, list[int]]
+
+    @property
+    def beyond(self) -> int:
+        """Units beyond the quotas, each term's for itself."""
+        return beyond(self.quotas)
 
     @property
     def licence(self) -> Licence:
@@ -82,20 +90,32 @@ def fold_leases(db: Database, rows: list[Row]) -> None:
         body = row.body
         if row.kind == "new":
             licence = body["licence"]
-            db.run(f"insert into leased({COLUMNS}) values({','.join('?' * 19)})",
+            db.run(f"insert into leased({COLUMNS}) values({','.join('?' * 20)})",
                    (licence["id"], row.account, licence["model"], body["package"], body["entry"], licence["sequence"],
                     json.dumps(licence, sort_keys=True), body["currency"], body["overage"], body["mark"], row.at_us,
-                    0, 0, "", 0, 0, 0, 0, "{}"))
+                    0, 0, "", 0, 0, 0, 0, "{}", _quotas({}, licence)))
         elif row.kind == "renew":
             licence = body["licence"]
-            db.run("update leased set sequence=?, licence=? where id=?",
-                   (licence["sequence"], json.dumps(licence, sort_keys=True), licence["id"]))
+            (before,), = db.rows("select quotas from leased where id=?", (licence["id"],))
+            quotas = _quotas(json.loads(before), licence)
+            db.run("update leased set sequence=?, licence=?, quotas=? where id=?",
+                   (licence["sequence"], json.dumps(licence, sort_keys=True), quotas, licence["id"]))
         elif row.kind == "revoke":
             db.run("update leased set revoked_us=? where id=?", (row.at_us, body["lease"]))
         elif row.kind == "use":
-            db.run("update leased set rows=?, link=?, reported_us=?, requests=?, units=?, billed=?, records=? where id=?",
-                   (body["rows"], body["link"], row.at_us, body["requests"], body["units"], body["billed"],
-                    json.dumps(body["records"], sort_keys=True), body["lease"]))
+            db.run("update leased set rows=?, link=?, reported_us=?, requests=?, units=?, billed=?, records=?, quotas=? "
+                   "where id=?", (body["rows"], body["link"], row.at_us, body["requests"], body["units"], body["billed"],
+                    json.dumps(body["records"], sort_keys=True), json.dumps(body["quotas"], sort_keys=True), body["lease"]))
+
+
+def _quotas(before: dict[str, list[int]], licence: dict[str, Any]) -> str:
+    """The same with a licence more."""
+    return json.dumps({**before, str(licence["sequence"]): [0, licence["quota"]]}, sort_keys=True)
+
+
+def beyond(quotas: dict[str, list[int]]) -> int:
+    """Units beyond the quotas; a term without a quota has none beyond it."""
+    return sum(max(0, units - quota) for units, quota in quotas.values() if quota)
 
 
 def leases(db: Database, account: str = "") -> list[Lease]:
@@ -115,7 +135,7 @@ def find_lease(db: Database, id: str) -> Lease:
 
 def _lease(row: tuple[Any, ...]) -> Lease:
     values = list(row)
-    for name in ("licence", "records"):
+    for name in ("licence", "records", "quotas"):
         place = COLUMNS.split(", ").index(name)
         values[place] = json.loads(row[place])
     return Lease(*values)

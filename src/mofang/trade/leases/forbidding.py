@@ -10,9 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-FORBIDS = re.compile(r"(?<![a-z])nc(?![a-z])|non-?commercial|research[- ]only|academic[- ]only|evaluation[- ]only|"
-                     r"internal[- ]only|no-?(?:lease|redistribution)|not for (?:sale|lease|redistribution)|"
-                     r"非商业|非营利|[不禁]得?止?(?:商用|转让|出租|再分发)|仅[供限](?:研究|学习|评估|内部)", re.I)
+FORBIDS = re.compile(
+    r"(?<![a-z])nc(?![a-z])|non[- ]?(?:commercial|profit)|no(?:t for)?[- ]commercial|"
+    r"(?:research|academic|evaluation|internal|education(?:al)?|personal|private)(?:[- ](?:use|purposes?))?[- ]only|"
+    r"only for (?:non-commercial |academic |internal |personal )?(?:research|academic|evaluation|internal|educat|personal)|"
+    r"no[- ]?(?:lease|leasing|redistribution|resale)|not (?:to be |for )?(?:sale|sold|leased?|redistribut|resold|resale)|"
+    r"(?:do|may|must) not (?:be )?(?:sell|sold|leased?|redistribut|resell|resold)|"
+    r"非(?:商业|商用|营利)|[不禁][得止可准]?(?:用于|作为|任何)*(?:商业|商用|营利|转让|转售|出租|出售|再分发|分发)|"
+    r"[仅只][供限可能]?(?:用于|供|限|作)?(?:非商业|科学|学术|个人|内部|教学)?(?:研究|学习|学术|评估|内部|教学|个人)", re.I)
 
 
 def forbidding(licences: Sequence[str], sources: Sequence[Mapping[str, Any]] = ()) -> list[str]:

@@ -26,7 +26,7 @@ def about(shop: Shop, id: str) -> dict[str, Any]:
     return {
         "lease": lease.id, "model": lease.model, "customer": customer_names(shop)[lease.account], "state": lease.state(now_us()),
         "from_us": licence.from_us, "until_us": licence.until_us, "ends_us": licence.ends_us, "sequence": lease.sequence,
-        "instances": licence.instances, "machines": list(licence.machines), "quota": licence.quota,
+        "instances": licence.instances, "machines": list(licence.machines), "quota": licence.quota, "beyond": lease.beyond,
         "requests": lease.requests, "units": lease.units, "overage_micros_per_million": lease.overage, "currency": lease.currency,
         "mark": lease.mark, "entry": lease.entry, "package": lease.package, "records": len(lease.records),
         "history": _history(shop, lease), "charges": _charges(shop, lease),
@@ -43,8 +43,9 @@ def _history(shop: Shop, lease: Lease) -> list[dict[str, Any]]:
         line: dict[str, Any] = {"at_us": row.at_us, "what": {"new": "made", "renew": "renewed", "use": "reported",
                                                              "revoke": "revoked"}[row.kind]}
         if "licence" in body:
-            line |= {"sequence": body["licence"]["sequence"], "until_us": body["licence"]["until_us"],
-                     "may_begin_anew": row.kind == "renew" and bool(body["licence"]["start_until_us"])}
+            units, quota = lease.quotas[str(body["licence"]["sequence"])]
+            line |= {"sequence": body["licence"]["sequence"], "until_us": body["licence"]["until_us"], "used": units,
+                     "quota": quota, "may_begin_anew": row.kind == "renew" and bool(body["licence"]["start_until_us"])}
         elif row.kind == "use":
             line |= {"requests": body["requests"] - before[0], "units": body["units"] - before[1]}
             before = (body["requests"], body["units"])

@@ -43,7 +43,7 @@ NUMBERS = ("sequence", "issued_us", "from_us", "until_us", "grace_us", "instance
 
 @dataclass(frozen=True)
 class Licence:
-    """What was agreed. Times in microseconds since 1970 (UTC); ``quota`` in units, 0: not counted against any.
+    """What was agreed. Times in microseconds since 1970 (UTC); ``quota`` in units of this term, 0: none.
 
     ``start_until_us``: until when it may be started where no record of earlier use lies; later an installation without its
     record is refused. ``parts`` are [name, bytes, SHA-256]; ``receipt`` is what the seller has booked: [rows, last link, time].

@@ -66,6 +66,7 @@ class Total:
     begun: int = 0  # the sequence of the licence by which the record began
     requests: int = 0
     units: int = 0
+    term: int = 0   # units under the newest licence
 
 
 def home() -> Path:
@@ -122,13 +123,16 @@ def checked(lines: Iterable[bytes], chain: bytes, licence: str, total: Total | N
             told = orjson.loads(line)
             row = Row(*told)
             known = canonical(told) == line.rstrip(b"\n") and linked(chain, licence, total.link, row) == row.link
-            follows = row.number == total.rows + 1 and row.at_us >= 0 and (row.kind == "begin") == (row.number == 1)
+            numbers = (row.number, row.at_us, row.sequence, row.requests, row.units)
+            follows = (all(type(one) is int and one >= 0 for one in numbers) and row.number == total.rows + 1
+                       and (row.kind == "begin") == (row.number == 1))
         except (orjson.JSONDecodeError, TypeError):
             known = follows = False
         if not known or not follows:
             raise MofangError("lease-record-changed", row=total.rows + 1)
         total = Total(row.number, row.link, max(total.at_us, row.at_us), max(total.sequence, row.sequence),
-                      total.begun or row.sequence, total.requests + row.requests, total.units + row.units)
+                      total.begun or row.sequence, total.requests + row.requests, total.units + row.units,
+                      row.units + (total.term if row.sequence <= total.sequence else 0))
         rows.append(row)
     return rows, total
 
@@ -228,7 +232,8 @@ class Record:
         file.write(canonical(list(row)) + b"\n")
         self.total = replace(total, rows=row.number, link=row.link, at_us=max(total.at_us, at_us),
                              sequence=max(total.sequence, row.sequence), begun=total.begun or row.sequence,
-                             requests=total.requests + requests, units=total.units + units)
+                             requests=total.requests + requests, units=total.units + units,
+                             term=units + (total.term if row.sequence <= total.sequence else 0))
 
     # The mark
 
@@ -269,12 +274,16 @@ def locked(place: Path) -> Iterator[None]:
 
 def take_slot(place: Path, slots: int) -> Any:
     """An instance's place, held as long as the file that is returned is open; None where all are taken."""
+    return next((slot for number in range(slots) if (slot := take_slot_of(place, str(number))) is not None), None)
+
+
+def take_slot_of(place: Path, number: str) -> Any:
+    """The place of one instance; None where it is taken."""
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for number in range(slots):
-        file = place.with_suffix(f".{number}.slot").open("a")
-        if _flock(file, wait=False):
-            return file
-        file.close()
+    file = place.with_suffix(f".{number}.slot").open("a")
+    if _flock(file, wait=False):
+        return file
+    file.close()
     return None
 
 

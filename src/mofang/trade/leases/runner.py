@@ -43,6 +43,7 @@ from mofang.trade.leases.record import (
     kept_code,
     report_mac,
     take_slot,
+    take_slot_of,
 )
 
 LOOK_S, TELL_S = 60.0, 1.0
@@ -152,17 +153,44 @@ def accept(path: Path, renewal: Path, *, clock: Clock = now_us) -> Signed:
 
 
 def use_report(path: Path) -> dict[str, Any]:
-    """The record of use as it is sent home. Raises ``lease-record-lost`` where there is none yet."""
+    """The record of use as it is sent home, with what a runner that was killed had counted.
+
+    Raises ``lease-unused`` where it was never run here, ``lease-record-lost`` where its record is gone.
+    """
     file = open_lease(path)
     known = newest_licence(file)
     record = Record(path, known, _key(known, ""))
-    rows, _ = record.look()
+    for place in sorted(one for one in path.parent.iterdir() if one.name.startswith(f"{path.name}{OPEN}-")):
+        number = place.name.removeprefix(f"{path.name}{OPEN}-")
+        slot = take_slot_of(record.mark_path, number) if number.isdigit() else None
+        if slot is not None:  # nobody runs there any more
+            with slot:
+                recover(record, place)
+    rows, mark = record.look()
     if not rows:
-        raise MofangError("lease-record-lost", path=str(record.path))
+        raise MofangError("lease-record-lost", path=str(record.path)) if mark else MofangError(
+            "lease-unused", model=known.licence.model)
     total = record.total
     told = {"format": 1, "lease": known.licence.id, "rows": [list(row) for row in rows], "requests": total.requests,
             "units": total.units, "link": total.link}
     return {**told, "mac": report_mac(record.chain, told)}
+
+
+def recover(record: Record, place: Path) -> None:
+    """Book what a process that was killed had counted in its small file. Raises ``lease-record-changed``."""
+    if not place.exists():
+        return
+    try:
+        told = orjson.loads(place.read_bytes())
+        good = hmac.compare_digest(told.pop("mac"), report_mac(record.chain, told))
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        good = False
+    if not good:
+        raise MofangError("lease-record-changed", row=str(place))
+    record.look()
+    if told["link"] == record.total.link:  # else it was booked before the kill came
+        record.append("use", max(told["at_us"], record.total.at_us), told["requests"], told["units"])
+    place.unlink()
 
 
 class Leased:
@@ -179,7 +207,7 @@ class Leased:
         self._open = path.with_name(f"{path.name}{OPEN}-{Path(self._slot.name).suffixes[-2].strip('.')}")
         with ExitStack() as undo:
             undo.callback(self._slot.close)
-            self._recover()
+            recover(self.record, self._open)
             with plain_folder(sum(size for _, size, _ in licence.parts)) as folder:
                 self.unlocked.file.unpack(self.unlocked.key, folder, tick)
                 self.model: Model = open_model(folder)
@@ -271,7 +299,8 @@ class Leased:
         return {"lease": licence.id, "model": licence.model, "customer": licence.customer, "until": day(licence.until_us),
                 "ends": day(licence.ends_us), "state": phase, "sequence": licence.sequence, "quota": licence.quota,
                 "requests": total.requests + self.requests - self._written[0],
-                "units": total.units + self.units - self._written[1]}
+                "units": total.units + self.units - self._written[1],
+                "units_of_term": (total.term if total.sequence == licence.sequence else 0) + self.units - self._written[1]}
 
     def close(self) -> None:
         """Write what is not written yet, and give the place back."""
@@ -314,19 +343,3 @@ class Leased:
             self._open.unlink(missing_ok=True)
         else:
             self.record.mark(at_us)
-
-    def _recover(self) -> None:
-        """What a process that was killed had counted, and not booked."""
-        if not self._open.exists():
-            return
-        try:
-            told = orjson.loads(self._open.read_bytes())
-            good = hmac.compare_digest(told.pop("mac"), report_mac(self.record.chain, told))
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-            good = False
-        if not good:
-            raise MofangError("lease-record-changed", row=str(self._open))
-        self.record.look()
-        if told["link"] == self.record.total.link:  # else it was booked before the kill came
-            self.record.append("use", max(told["at_us"], self.record.total.at_us), told["requests"], told["units"])
-        self._open.unlink()

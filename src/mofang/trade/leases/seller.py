@@ -31,6 +31,7 @@ from mofang.trade.billing.oneoff import charge
 from mofang.trade.leases.book import (
     JOURNAL,
     Lease,
+    beyond,
     code_secret,
     data_key,
     find_lease,
@@ -190,16 +191,31 @@ def span(text: str) -> int:
 
 
 @action(may="money")
-def lease_renew(act: Act, *, lease: str, until: str, out: Path_, fee: str = "", reinstalled: bool = False,
+def lease_renew(act: Act, *, lease: str, until: str, out: Path_, fee: str = "",
+                quota: Annotated[int, Rule(ge=-1, le=10**15)] = -1, reinstalled: bool = False,
                 start_within: str = START_WITHIN) -> Made:
     """Let a lease go on: a small licence file of the next sequence, which the customer's runner accepts.
 
+    ``quota`` is what the new term includes (-1: as the term before); what was left of the old one ends with it.
     ``reinstalled`` lets a machine whose record was lost start anew, once. Raises ``lease-revoked``, ``lease-dates``.
     """
     shop = act.shop
     place = Path(out)
     if place.exists():
         raise MofangError("file-exists-already", path=str(place))
+    beside = place.with_name(f".{place.name}.{os.getpid()}.made")
+    try:
+        licence_id = _renewed(act, lease, until, beside, place.name, fee, quota, reinstalled, start_within)
+        os.replace(beside, place)
+    finally:
+        beside.unlink(missing_ok=True)
+    return Made(find_lease(shop.control, licence_id), str(place), place.stat().st_size, "", fingerprint(public_key(shop)))
+
+
+def _renewed(act: Act, lease: str, until: str, beside: Path, name: str, fee: str, quota: int, reinstalled: bool,
+             start_within: str) -> str:
+    """Write the next licence and book it, in this order: what is booked has its file. The lease's id."""
+    shop = act.shop
     with turn(act, JOURNAL) as db:
         found = find_lease(db, lease)
         if found.revoked_us:
@@ -209,20 +225,19 @@ def lease_renew(act: Act, *, lease: str, until: str, out: Path_, fee: str = "", 
         if until_us <= at_us:
             raise MofangError("lease-dates", begin="-", until=until)
         start_us = at_us + span(start_within) if reinstalled else 0
+        micros = parse_amount(fee, found.currency) if fee else 0
         later = replace(before, sequence=before.sequence + 1, issued_us=at_us, until_us=until_us, start_until_us=start_us,
-                        receipt=receipt_of(found), wrapped={})
+                        quota=before.quota if quota < 0 else quota, receipt=receipt_of(found), wrapped={})
         licence = _wrapped(shop, later)
+        write_durably(beside, signed(shop, licence))
         entry = new_id("run")
         body = {"decision": "renew", "inputs": [{"entry": found.entry, "digest": before.digest, "within": "", "kind": "lease"}],
-                "lease": found.id, "sequence": licence.sequence, "file": place.name}
+                "lease": found.id, "sequence": licence.sequence, "file": name}
         shop.ledger.append("decision", f"lease:{found.id}", shop.actor, body, id=entry)
         act.record(JOURNAL, NewRow("renew", {"licence": licence.to_dict()}, account=found.account))
-        if fee:
-            micros = parse_amount(fee, found.currency)
+        if micros:
             charge(act, found.account, "lease", f"{found.model}, – {_days(shop, licence)[-10:]}", micros, found.currency, entry)
-    write_durably(place, signed(shop, licence))
-    mine = public_key(shop)
-    return Made(find_lease(shop.control, found.id), str(place), place.stat().st_size, "", fingerprint(mine))
+    return found.id
 
 
 @action(may="money")
@@ -263,18 +278,30 @@ def lease_take(act: Act, *, report: Path_) -> Taken:
         before = _booked(found, rows, total)
         new = (max(0, total.requests - before[0]), max(0, total.units - before[1]))
         requests, units = found.requests + new[0], found.units + new[1]
-        over = priced(max(0, units - found.licence.quota), found.overage)[0] if found.overage else 0
+        quotas = _used(found, rows)
+        over = priced(beyond(quotas), found.overage)[0] if found.overage else 0
         due = round_half_even_minor(over, found.currency) - found.billed
         restarted = bool(found.records) and rows[0].link not in found.records
         if total.rows > found.records.get(rows[0].link, [0])[0]:
             records = {**found.records, rows[0].link: [total.rows, total.link, total.requests, total.units]}
             body = {"lease": found.id, "rows": total.rows, "link": total.link, "requests": requests, "units": units,
-                    "billed": found.billed + max(0, due), "records": records}
+                    "billed": found.billed + max(0, due), "records": records, "quotas": quotas}
             act.record(JOURNAL, NewRow("use", body, account=found.account))
             if due > 0:
-                charge(act, found.account, "lease", f"{found.model}, {units - found.licence.quota} units beyond the quota", due,
-                       found.currency, found.entry, reference=f"{found.id}/{total.link[:16]}")
+                more = beyond(quotas) - found.beyond
+                charge(act, found.account, "lease", f"{found.model}, {more} units beyond the quota", due, found.currency,
+                       found.entry, reference=f"{found.id}/{total.link[:16]}")
     return Taken(find_lease(act.shop.control, found.id), *new, max(0, due), restarted)
+
+
+def _used(found: Lease, rows: list[Row]) -> dict[str, list[int]]:
+    """Units and quota of each term with what is new in a record, each row under the licence by which it was written."""
+    quotas = {sequence: list(told) for sequence, told in found.quotas.items()}
+    for row in rows[found.records.get(rows[0].link, [0])[0]:]:
+        if str(row.sequence) not in quotas:
+            raise MofangError("lease-record-changed", row=row.number)
+        quotas[str(row.sequence)][0] += row.units
+    return quotas
 
 
 def _report(path: Path) -> dict[str, Any]:
