@@ -63,7 +63,7 @@ def every_page(trading: Trading) -> list[str]:
     bill = numbers(trading)[0]
     who = [trading.ids[name] for name in (PLAIN, HOSTILE, LONG, "New & idle", "Tests")]
     return [*(path for path, *_ in MONEY_MENU), *(f"/customers/{one}" for one in who), f"/customers/{who[0]}/bill", f"/customers/{who[3]}/bill",
-            *(f"/costs?by={by}" for by in ("customer", "month")), f"/invoices/{bill}", f"/invoices/{bill}/1", f"/invoices/{bill}/2",
+            *(f"/costs?by={by}" for by in ("customer", "month", "way")), f"/invoices/{bill}", f"/invoices/{bill}/1", f"/invoices/{bill}/2",
             f"/invoices/{bill}/1?row=req_00000001", f"/leases/{trading.ids['lease']}", f"/customisations/{trading.ids['custom']}",
             f"/solutions/{trading.ids['solution']}", "/outbox/books"]
 

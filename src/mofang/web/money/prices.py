@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from starlette.responses import Response
 
 from mofang.core.errors import MofangError
-from mofang.trade.pricing import costs
+from mofang.core.shop import Shop
+from mofang.trade.pricing import costs, ways
 from mofang.trade.pricing.plans import UNITS_MOST
 from mofang.trade.pricing.suggest import suggest
 from mofang.trade.settings import rates_example
@@ -23,8 +24,12 @@ ROUTES = (
     Route("GET", "/prices", "money", "Prices: every version, in words, and who set it.", "价格：所有版本、计价方式与设定人。"),
     Route("GET", "/costs", "money", "What was earned and what it cost; what a model should cost.", "收入与成本，以及建议价格。"),
 )
-BY = {"model": costs.by_model, "customer": costs.by_customer, "month": costs.by_month}
-BY_WORDS = {"model": ("By model", "按模型"), "customer": ("By customer", "按客户"), "month": ("By month", "按月")}
+BY: dict[str, Callable[[Shop], Sequence[Any]]] = {
+    "model": costs.by_model, "customer": costs.by_customer, "month": costs.by_month, "way": ways.by_way}
+BY_WORDS = {"model": ("By model", "按模型"), "customer": ("By customer", "按客户"), "month": ("By month", "按月"),
+            "way": ("By way of selling", "按销售方式")}
+WAYS = {"metered": ("metered", "按量"), "subscription": ("subscription", "订阅"), "lease": ("lease", "租约"),
+        "customisation": ("customisation", "定制"), "solution": ("solution", "解决方案"), "other": ("other", "其他")}
 STATES = {"holds": ("holds now", "当前"), "comes": ("comes later", "将生效"), "past": ("past", "历史")}
 
 
@@ -55,12 +60,12 @@ class Prices:
         suggestion, problem = None, None
         if model:
             try:
-                expected = _count("units", units or "100000", UNITS_MOST)
+                expected = _count("units", units or "0", UNITS_MOST)
                 suggestion = suggest(shop, model, expected, _count("margin", margin or "50", 99))
             except MofangError as error:
                 problem = error
         models = [one.name for one in (lines if by == "model" else costs.by_model(shop))]
-        page = self.site.page("money/costs.html", request, lines=lines, by=by, words=BY_WORDS, model=model, units=units,
+        page = self.site.page("money/costs.html", request, lines=lines, by=by, words=BY_WORDS, ways=WAYS, model=model, units=units,
                               margin=margin, models=models, one=suggestion, problem=problem,
                               unset=shop.rates.get("machine_hour_micros") is None, example=rates_example(shop))
         page.status_code = problem.status if problem else 200
