@@ -37,6 +37,7 @@ BILL_STATES = {"open": ("open", "未付"), "part": ("partly paid", "部分付款
 LEASE_STATES = {"early": ("not begun", "未开始"), "good": ("running", "有效"), "grace": ("in grace", "宽限期"), "ended": ("ended", "已到期"),
                 "revoked": ("revoked", "已终止")}
 CUSTOM_STATES = {"ordered": ("ordered", "已下单"), "queued": ("queued", "排队中"), "running": ("running", "训练中"),
+                 "stopping": ("stopping", "停止中"),
                  "declined": ("no better than the base", "未达标"), "delivered": ("delivered", "已交付"),
                  "deleting": ("being deleted", "删除中"),
                  "deleted": ("deleted", "已删除")}

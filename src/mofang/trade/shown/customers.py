@@ -74,13 +74,13 @@ def customer_rows(shop: Shop) -> list[Row]:
     quiet_before = day_of(now_us() - QUIET_DAYS * DAY_US, offset)
     found = []
     for who, balance in accounts(shop):
-        owed = max(0, round_half_even_minor(balance.debited - balance.topped_up, who.currency))
+        owed = max(0, round_half_even_minor(-balance.left, who.currency))
         own = set(alerts[who.id])
-        if not who.test and balance.debited and balance.available + balance.held <= 0:
+        if not who.test and (balance.debited or balance.charged) and balance.available + balance.held <= 0:
             own.add("money-used-up")
         day = str(last.get(who.id) or "")
         found.append(Row(who.id, who.name, who.currency, who.test, agreement(db, who.id).segment,
-                         balance.topped_up - balance.debited, owed, balance.month, day, bool(day) and day < quiet_before,
+                         balance.left, owed, balance.month, day, bool(day) and day < quiet_before,
                          tuple(one for one in ALERTS if one in own)))
     return found
 

@@ -12,7 +12,7 @@ from mofang.trade.accounts.keys import Key
 from mofang.trade.accounts.limits import NONE, Limit, month_of, used_of
 from mofang.trade.accounts.lists import open_books
 from mofang.trade.accounts.own import check_may
-from mofang.trade.billing.balance import balance_of
+from mofang.trade.billing.balance import at_servers, balance_of
 from mofang.trade.leases.book import leases
 from mofang.trade.shown.bills import bill_rows
 from mofang.trade.shown.days import use_by_day
@@ -35,7 +35,8 @@ def own_use(db: Database, customer: Customer, key: Key, limits: list[Limit], utc
     month = month_of(at_us, utc_offset)
     months = sorted({row["month"] for row in rows}, reverse=True)[:MONTHS_SHOWN]
     return {
-        "balance": found, "balance_micros": found.topped_up - found.debited, "month": month, "months": months or [month],
+        "balance": found, "available_micros": found.available + at_servers(db, customer.id),
+        "month": month, "months": months or [month],
         "days": use_by_day(db, customer.id, utc_offset), "use": [row for row in rows if row["month"] in months],
         "limits": [{"key": one.key, "requests": one.requests, "per_s": one.per_s, "burst": one.burst,
                     "concurrency": one.concurrency, "budget_micros": None if one.budget_micros == NONE else one.budget_micros,

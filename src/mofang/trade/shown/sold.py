@@ -16,15 +16,18 @@ from mofang.core.shop import Shop
 from mofang.core.trace import ancestors
 from mofang.trade.accounts.lists import customer_names
 from mofang.trade.billing.oneoff import OneOff, oneoffs
-from mofang.trade.customs.orders import Custom, customs, find_custom
+from mofang.trade.customs.jobs import job_of
+from mofang.trade.customs.orders import Custom, customs, facts, find_custom
+from mofang.trade.customs.orders import standing as order_state
 from mofang.trade.leases.book import Lease, find_lease, leases
+from mofang.trade.leases.history import about
 from mofang.trade.shown.customers import open_all
 from mofang.trade.shown.lines import licences_of, sources_of
 from mofang.trade.shown.listing import Choice
 
 SOON_US = 30 * 86_400_000_000
 LEASE_STATES = ("early", "good", "grace", "ended", "revoked")
-CUSTOM_STATES = ("ordered", "queued", "running", "declined", "delivered", "deleting", "deleted")
+CUSTOM_STATES = ("ordered", "queued", "running", "stopping", "declined", "delivered", "deleting", "deleted")
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,12 @@ class Leased:
 
 @dataclass(frozen=True)
 class Made:
-    """A customisation in the list."""
+    """A customisation in the list; ``state`` says besides the order's own state whether it is queued or running."""
 
     custom: Custom
     customer: str
     currency: str
+    state: str
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,9 @@ LEASES: Choice[Leased] = Choice(
     {"customer": lambda one, value: one.lease.account == value})
 CUSTOMS: Choice[Made] = Choice(
     {"name": lambda one: one.custom.name, "customer": lambda one: (one.customer.casefold(), one.custom.made_us),
-     "made": lambda one: one.custom.made_us, "state": lambda one: one.custom.state},
+     "made": lambda one: one.custom.made_us, "state": lambda one: one.state},
     "-made",
-    {state: (lambda wanted: lambda one: one.custom.state == wanted)(state) for state in CUSTOM_STATES},
+    {state: (lambda wanted: lambda one: one.state == wanted)(state) for state in CUSTOM_STATES},
     lambda one: f"{one.custom.name}\n{one.custom.base}\n{one.customer}",
     {"customer": lambda one, value: one.custom.account == value})
 SOLUTIONS: Choice[Bundle] = Choice(
@@ -93,26 +97,17 @@ def lease_facts(shop: Shop, id: str) -> dict[str, Any]:
     """One lease: what was agreed, what was used and charged, and where the model comes from."""
     db = open_all(shop)
     found = find_lease(db, id)
+    told = about(shop, found.id)
     return {"one": Leased(found, customer_names(shop)[found.account], found.state(now_us())), "licence": found.licence,
-            "charges": [one for one in oneoffs(db, found.account) if one.kind == "lease" and _of_lease(shop, one, found)],
-            **_behind(shop, found.entry)}
-
-
-def _of_lease(shop: Shop, charge: OneOff, lease: Lease) -> bool:
-    """Whether a charge is this lease's: its entry, that of a renewal, or its overage."""
-    if charge.source_entry == lease.entry:
-        return True
-    try:
-        return bool(shop.ledger.get(charge.source_entry).body.get("lease") == lease.id)
-    except MofangError:
-        return False
+            **{name: told[name] for name in ("history", "charges")}, **_behind(shop, found.entry)}
 
 
 def custom_rows(shop: Shop, account: str = "") -> list[Made]:
     """All customisations, or one customer's."""
     db, names = open_all(shop), customer_names(shop)
     currencies = _currencies(db)
-    return [Made(one, names.get(one.account, one.account), currencies[one.account]) for one in customs(db, account)]
+    return [Made(one, names.get(one.account, one.account), currencies[one.account], order_state(one, job_of(db, one.id)))
+            for one in customs(db, account)]
 
 
 def custom_facts(shop: Shop, id: str) -> dict[str, Any]:
@@ -120,7 +115,9 @@ def custom_facts(shop: Shop, id: str) -> dict[str, Any]:
     db = open_all(shop)
     found = find_custom(db, id)
     charges = [one for one in oneoffs(db, found.account) if one.kind == "customisation" and _of_custom(shop, one, found)]
-    return {"one": Made(found, customer_names(shop)[found.account], _currencies(db)[found.account]), "charges": charges,
+    told = facts(shop, found)
+    one = Made(found, customer_names(shop)[found.account], _currencies(db)[found.account], told["state"])
+    return {"one": one, "told": told, "charges": charges,
             "expired": found.state in ("ordered", "declined") and found.expires_us <= now_us(),
             **_behind(shop, found.delivered or found.entry)}
 

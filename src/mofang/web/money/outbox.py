@@ -10,6 +10,8 @@ from starlette.responses import RedirectResponse, Response
 
 from mofang.core.language import say
 from mofang.trade.billing.reconcile import reconcile
+from mofang.trade.keeping.noticed import note_reconciled
+from mofang.trade.keeping.sight import sight
 from mofang.trade.shown import outbox as shown
 from mofang.trade.telling.posting import post
 from mofang.trade.telling.sending import outbox_again, send_all
@@ -25,6 +27,7 @@ ROUTES = (
     Route("GET", "/reconcile", "money", "When answered, used and billed were compared last.", "最近一次对账的结果。"),
     Route("POST", "/reconcile", "money", "Compare now.", "立即对账。"),
 )
+DAYS = 2
 STATES = {"arrived": ("arrived", "已送达"), "waiting": ("waits", "待发"), "resting": ("tried again later", "稍后重试"),
           "lost": ("given up", "已放弃")}
 EVENTS = {"invoice.issued": ("bill issued", "出账"), "payment.booked": ("payment", "付款"), "credit.given": ("credit", "退还"),
@@ -63,9 +66,16 @@ class Outbox:
         return RedirectResponse(f"/outbox/{found.name}?done={'sent' if all(one.ok for one in outcomes) else 'not'}", 303)
 
     def reconciled(self, request: Request) -> Response:
-        """The last comparison that is known."""
-        return self.site.page("money/reconcile.html", request, found=None)
+        """The last comparison that is known, and what runs by itself."""
+        return self._reconciled(request)
+
+    def _reconciled(self, request: Request, done: bool = False) -> Response:
+        seen = sight(self.site.shop())
+        return self.site.page("money/reconcile.html", request, found=seen.reconciled, jobs=seen.rows, keeper=seen.keeper,
+                              outbox=seen.outbox, done=done)
 
     def reconcile(self, request: Request) -> Response:
-        """Compare the last two days now."""
-        return self.site.page("money/reconcile.html", request, found=reconcile(self.site.shop()))
+        """Compare the last two days now, and write down what was found and who asked."""
+        shop = self.site.acting(request)
+        note_reconciled(shop, reconcile(shop, DAYS), DAYS, by=shop.actor.name)
+        return self._reconciled(request, done=True)

@@ -24,7 +24,9 @@ ROUTES = (
 )
 LEASE_STATES = {"early": ("not begun", "未开始"), "good": ("running", "有效"), "grace": ("in grace", "宽限期"), "ended": ("ended", "已到期"),
                 "revoked": ("revoked", "已终止"), "soon": ("ends within 30 days", "30 天内到期")}
+STEPS = {"made": ("made", "签发"), "renewed": ("renewed", "续期"), "reported": ("use reported", "回传用量"), "revoked": ("revoked", "终止")}
 CUSTOM_STATES = {"ordered": ("ordered", "已下单"), "queued": ("queued", "排队中"), "running": ("running", "训练中"),
+                 "stopping": ("stopping", "停止中"),
                  "declined": ("declined", "未达标"), "delivered": ("delivered", "已交付"), "deleting": ("being deleted", "删除中"),
                  "deleted": ("deleted", "已删除")}
 
@@ -47,7 +49,8 @@ class Sold:
 
     def lease(self, request: Request, id: str) -> Response:
         """One lease."""
-        return self.site.page("money/lease.html", request, states=LEASE_STATES, **shown.lease_facts(self.site.shop(), id[:100]))
+        facts = shown.lease_facts(self.site.acting(request), id[:100])
+        return self.site.page("money/lease.html", request, states=LEASE_STATES, steps=STEPS, **facts)
 
     def customs(self, request: Request) -> Response:
         """All customisations that were asked for."""
