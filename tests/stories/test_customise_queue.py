@@ -22,7 +22,7 @@ from mofang.trade.customs import orders, queue
 from mofang.trade.customs.jobs import jobs
 from tests.stories.conftest import Made
 from tests.stories.terminal import Inside, Server, Terminal, eventually
-from tests.stories.test_customise import own_rows
+from tests.stories.test_customise import CANARY, holding, own_rows
 
 CUT = """
 import os, signal, sys
@@ -240,9 +240,12 @@ def started(company: Inside) -> Any:
 
 
 @pytest.mark.cluster  # starts and kills processes
-def test_a_killed_worker_is_followed_by_the_next(company: Inside, shop: Shop) -> None:
-    """Killed while it teaches: the next goes on with the parts that were made, and one charge stands at the end."""
+def test_a_killed_worker_is_followed_by_the_next(company: Inside, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed while it teaches: the next goes on with the parts that were made, and one charge stands at the end. What lay in
+    plain when it was killed lay in the room, and is gone when the next has ended."""
     before = free(shop)
+    (company.folder / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(company.folder / "tmp"))
     order(company, "killed")
     company.type("customise", "run", "killed", "--queue")
     first = started(company)
@@ -251,6 +254,8 @@ def test_a_killed_worker_is_followed_by_the_next(company: Inside, shop: Shop) ->
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
     assert told(company, "killed")["state"] == "running" and free(shop) == before - 40_000_000
+    room_only = ("own.jsonl", f"{place.name}{os.sep}scratch")
+    assert not holding(company.folder, CANARY, but=room_only), "in plain in its own room, and nowhere else"
     made = len(list(Shop(place).ledger.entries("done")))
     second, third = started(company), started(company)
     said = second.communicate()[0] + third.communicate()[0]
@@ -261,6 +266,26 @@ def test_a_killed_worker_is_followed_by_the_next(company: Inside, shop: Shop) ->
     assert before - free(shop) == 40_000_000 and told(company, "killed")["state"] == "delivered"
     charged = [one for one in oneoffs(shop.control) if one.what.startswith("killed@")]
     assert [one.micros for one in charged] == [40_000_000] and company.type("verify").status == 0
+    assert not holding(company.folder, CANARY, but=("own.jsonl",)), "nothing lies in plain any more"
+
+
+@pytest.mark.cluster  # a supervisor and two workers
+def test_deleted_while_several_workers_serve_it(company: Inside, shop: Shop) -> None:
+    """Each of them lets go within a second; nothing of the room is left, nor made anew by one that was slow."""
+    order(company, "shared", price="2.00")
+    company.type("customise", "run", "shared")
+    place = company.shop / "custom" / orders.find_custom(shop.control, "shared").id
+    key = company.token("Acme")
+    with Server(company, "--workers", "2") as server:
+        def status() -> int:
+            return server.predict("shared", {"评论": "咖啡机冒烟"}, key).status
+
+        assert eventually(lambda: [status() for _ in range(8)] == [200] * 8, 20)
+        company.type("customise", "delete", "shared", "--yes")
+        assert eventually(lambda: [status() for _ in range(8)] == [404] * 8, 2)
+        assert not place.exists() and [status() for _ in range(20)] == [404] * 20 and not place.exists()
+        assert not holding(company.folder, CANARY, but=("own.jsonl",))
+    assert company.type("verify").status == 0
 
 
 @pytest.mark.cluster  # kills between the two halves of a delivery

@@ -131,7 +131,9 @@ def test_a_generator_that_grew_worse_is_not_delivered(seller: Inside, writer: Ar
     monkeypatch.setattr("mofang.trade.customs.teaching.beside_base",
                         lambda *_: {"verdict": "worse", "test_rows": 8, "own": 2.5, "base": 1.5, "metric": "bits_per_byte"})
     monkeypatch.setattr("mofang.core.shop.Shop.name", lambda *_: "worse@1")
-    seller.type("customise", "new", "Acme", "--base", "talk", "--name", "worse", "--price", "10.00")
+    seller.type("rates", "--machine-hour", "¥36")
+    quoted = seller.type("customise", "new", "Acme", "--base", "talk", "--name", "worse", "--json").json
+    assert quoted["basis"] == "used" and quoted["price"] == quoted["held"] != "¥0.00", "the plan knows generators"
     seller.type("customise", "add", "worse", "few.jsonl")
     said = seller.type("customise", "run", "worse").out
     assert "not delivered" in said
