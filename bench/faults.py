@@ -1,8 +1,8 @@
-"""The long fault runs: simulated power cuts, kills of a server under load, workers killed every second for a minute.
+"""The long fault runs: power cuts, kills of servers under load, changed bytes, the books of trade, workers killed for a minute.
 
-make bench-faults; ARGS names parts (`power`, `kills-sqlite`, `kills-postgres`, `workers-sqlite`, `workers-postgres`), `--quick`
-makes all short, `--power 1000 --kills 1000 --seconds 60` are their lengths. The short ones run in `make test-cluster`. Exit status 1 where
-anything acknowledged is lost or doubled, or a worker is not back within five seconds.
+make bench-faults; ARGS names parts (`power`, `kills-sqlite`, `kills-postgres`, `bytes`, `accounts`, `workers-sqlite`,
+`workers-postgres`), `--quick` makes all short, `--power 1000 --kills 1000 --seconds 60` are their lengths. The short ones run in
+`make test-cluster`. Exit status 1 where anything acknowledged is lost or doubled, or a worker is not back within five seconds.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the trials themselves live with the tests
 
+from tests.faults.flipping import KINDS, flips
 from tests.faults.killing import kills, postgres_kills
 from tests.faults.power import trial
 from tests.faults.working import working
@@ -32,7 +33,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "faults.md"
 LOTS = RESULTS.with_suffix(".jsonl")
 LOT = 50
 STEMS = {"power": "power cuts", "kills-sqlite": "kill -9, SQLite", "kills-postgres": "kill -9, PostgreSQL",
-         "workers-sqlite": "workers, SQLite", "workers-postgres": "workers, PostgreSQL"}
+         "bytes": "a byte changed", "accounts": "state machine", "workers-sqlite": "workers, SQLite", "workers-postgres": "workers, PostgreSQL"}
 LINES: list[str] = []
 PARTS = tuple(STEMS)
 
@@ -110,6 +111,40 @@ def source() -> str:
     return made.hexdigest()[:12]
 
 
+def flipped(places: int) -> bool:
+    """So many bytes changed of each kind of file, one at a time; True if `mofang verify` sees every one."""
+    well = True
+    for kind in KINDS:
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+            told = flips(Path(folder), kind, places, seed=places)
+        how = ", ".join(f"{name} {count}" for name, count in sorted(told.by.items()) if name)
+        tell(f"{STEMS['bytes']}, {kind}  places {told.holding}  {how}  not seen {len(told.missed)}  free space besides {told.nothing}  "
+             f"{'ok' if not told.missed else 'short'}  {time.monotonic() - began:.0f} s", told.missed)
+        well &= not told.missed
+    return well
+
+
+def accounts(examples: int) -> bool:
+    """So many lives of the state machine over all of trade; True if the books balanced after every step of each."""
+    from hypothesis import HealthCheck, settings
+    from hypothesis.stateful import run_state_machine_as_test
+    from tests.trade.test_proof_accounts import Trade
+
+    began = time.monotonic()
+    chosen = settings(max_examples=examples, stateful_step_count=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    wrong = []
+    Trade.counted.clear()
+    try:
+        run_state_machine_as_test(Trade, settings=chosen)
+    except AssertionError as fault:
+        wrong = [str(fault)]
+    tell(f"{STEMS['accounts']}  lives {examples}  books compared {Trade.counted['compared']} times  outcomes "
+         f"{', '.join(f'{name} {count}' for name, count in sorted(Trade.counted.items()) if name != 'compared')}  differences "
+         f"{len(wrong)}  {'ok' if not wrong else 'short'}  {time.monotonic() - began:.0f} s", wrong)
+    return not wrong
+
+
 def workers(seconds: float, postgres: bool) -> bool:
     """A worker killed every second under load; True if each was back within five seconds and the books are right."""
     began = time.monotonic()
@@ -133,6 +168,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="all short: a minute and a half")
     parser.add_argument("--power", type=int, default=300, help="power cuts")
     parser.add_argument("--kills", type=int, default=500, help="kills under load, of each database")
+    parser.add_argument("--places", type=int, default=1000, help="bytes changed, of each kind of file")
+    parser.add_argument("--lives", type=int, default=200, help="of the state machine")
     parser.add_argument("--seconds", type=float, default=60.0, help="of killing a worker each second")
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)  # the meter says at each cut that it cannot write
@@ -140,6 +177,7 @@ def main() -> int:
         "power": lambda: power(10 if given.quick else given.power),
         **{part: lambda part=part: kill(part, 10 if given.quick else given.kills, given.quick)  # type: ignore[misc]
            for part in ("kills-sqlite", "kills-postgres")},
+        "bytes": lambda: flipped(20 if given.quick else given.places), "accounts": lambda: accounts(5 if given.quick else given.lives),
         "workers-sqlite": lambda: workers(10 if given.quick else given.seconds, False),
         "workers-postgres": lambda: workers(10 if given.quick else given.seconds, True)}
     done = [ways[one]() for one in given.parts or PARTS]

@@ -19,6 +19,7 @@ from mofang.serve.parcel import export_parcel
 from tests.contract.world import write_texts
 
 OWN = ("README.txt", "ancestry.json", "signature.json")
+LICENCE = "CC-BY-4.0"
 
 
 def make_model(shop: Shop, folder: Path, name: str = "reviews") -> Artifact:
@@ -28,7 +29,7 @@ def make_model(shop: Shop, folder: Path, name: str = "reviews") -> Artifact:
     source = folder / "secret-folder" / "texts.csv"
     source.parent.mkdir(parents=True, exist_ok=True)
     write_texts(source, 120)
-    records = shop.run(collect, source=str(source), licence="CC-BY-4.0", origin="tests", label="label", text=("text",))
+    records = shop.run(collect, source=str(source), licence=LICENCE, origin="tests", label="label", text=("text",))
     kept = shop.run(clean, records) / "kept"
     data = shop.run(snapshot, kept, task="text_classification", label="label", inputs=("text",), test=0.2, validation=0.2)
     graph = shop.run(export, shop.run(train, data, family="linear"))

@@ -10,11 +10,11 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 from hypothesis import settings
@@ -74,6 +74,8 @@ class Book:
 
 
 class Trade(RuleBasedStateMachine):
+    counted: ClassVar[Counter[str]] = Counter()  # what all lives came to, for the long run in bench/faults.py
+
     @initialize()
     def begin(self) -> None:
         self.place = Path(tempfile.mkdtemp())
@@ -173,6 +175,7 @@ class Trade(RuleBasedStateMachine):
         """What the caller learns."""
         book = self.books[one.name]
         known = book.by_key.get(key)
+        self.counted[getattr(outcome, "code", "answered") if not getattr(outcome, "replayed", False) else "replayed"] += 1
         if isinstance(outcome, MofangError):
             reused = known is not None and known[1] != digest
             assert outcome.code == "retry-key-reused" if reused else outcome.code in ("credit-used-up", "budget-used-up"), outcome
@@ -292,6 +295,7 @@ class Trade(RuleBasedStateMachine):
 
     @invariant()
     def the_books_are_what_callers_know(self) -> None:
+        self.counted["compared"] += 1
         db, used = self.shop.control, defaultdict[str, dict[str, int]](dict)
         for row in self.shop.journals.rows("usage"):
             if row.kind == "use":

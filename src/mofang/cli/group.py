@@ -223,6 +223,12 @@ def run(arguments: list[str]) -> int:
             full = MofangError("disk-full", place=getattr(error, "filename", None) or os.getcwd())
             _complain(full.what, full.fix, full.code, "--json" in arguments)
             return 1
+        from mofang.core.database import is_damage
+
+        if is_damage(error):
+            damaged = MofangError("database-damaged", place="ledger.db, meter.db", detail=str(error).partition(" with text ")[0])
+            _complain(damaged.what, damaged.fix, damaged.code, "--json" in arguments)
+            return 1
         if "--verbose" in arguments:
             raise
         _complain(say("Mofang itself made a mistake: {kind}: {text}", "这是模坊自身的错误：{kind}：{text}",

@@ -71,8 +71,9 @@ def verify(context: Context, as_json: bool) -> None:
 
     shop = context.shop
     with progress(say("Checking", "核对中")):
-        wrong = [*shop.verify(), *verify_rooms(shop)]
-    entries, head = shop.ledger.head()
+        wrong = shop.verify()
+        wrong += [] if any("cannot be read" in one for one in wrong) else verify_rooms(shop)
+    entries, head = shop.ledger.head() if not wrong else (0, "")
     if as_json:
         import orjson
 

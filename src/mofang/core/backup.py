@@ -264,7 +264,9 @@ def _check(work: Path, read: dict[str, tables.Told], quick: bool) -> dict[str, A
             for table, digest in read[name].items():
                 if told[name].get(table) != digest:
                     raise MofangError("backup-differs", table=table)
-        wrong = [] if quick else tables.check_books(ledger, control)
+        from mofang.core.verify import check_books
+
+        wrong = [] if quick else check_books(ledger, control)
         heads = tables.heads_of(ledger, control)
     finally:
         ledger.close()

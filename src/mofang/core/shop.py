@@ -25,7 +25,6 @@ from mofang.core.executor import Executor, executor_named
 from mofang.core.given import with_given
 from mofang.core.identity import Actor, Permit, local_actor, new_id, now_us, permit_roles
 from mofang.core.journal import SEAL_FORMAT, SEALED_FORM, Journals, Row, rows_table
-from mofang.core.kept import note_kept
 from mofang.core.ledger import Entry, Ledger
 from mofang.core.migrate import SETTINGS, bring_up_to_date, newest
 from mofang.core.nearest import nearest
@@ -345,28 +344,7 @@ class Shop:
     # Checking
 
     def verify(self) -> list[str]:
-        """Everything that does not fit: chains, folded tables, missing or changed objects. Empty if all is well.
+        """Everything that does not fit: chains, folded tables, seals, missing or changed objects. Empty if all is well."""
+        from mofang.core.verify import verify_shop
 
-        Chains and tables are read as of one moment: servers that go on meanwhile change nothing of what is compared.
-        """
-        from mofang.core.foreign import verify_foreign
-        from mofang.core.moment import moment
-        from mofang.core.tables import check_books
-
-        self.journals.make_tables()
-        with moment(self) as seen:
-            wrong = check_books(seen.ledger, seen.control)
-        wrong += verify_foreign(self)
-        wrong += erased.verify_erased(self)
-        checked: dict[str, str | None] = dict.fromkeys(erased.destroyed(self))
-        replaced = erased.replaced_in(self.ledger.db)
-        for entry in self.ledger.entries("done", "seal", "erase"):
-            if entry.id in replaced:
-                continue
-            for part in entry.body["output"]["parts"]:
-                if part[2] not in checked:
-                    checked[part[2]] = self.store.check(part[2])
-                if checked[part[2]]:
-                    wrong.append(f"{part[0]} of {entry.id} is {checked[part[2]]} ({part[2][:12]})")
-        note_kept(self.path, "verify", wrong=len(wrong), head=self.ledger.head()[1])
-        return wrong
+        return verify_shop(self)

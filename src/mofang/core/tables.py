@@ -108,14 +108,6 @@ def digests(db: Database, names: list[str] | None = None) -> Told:
     return found
 
 
-def check_books(ledger: Database, control: Database) -> list[str]:
-    """Every chain and every folded table of two databases that are only read; what does not fit, in words."""
-    journals = Journals(control, make=False)
-    for journal in journals.names():
-        lock.import_fold(journal)
-    return Ledger(ledger, make=False).verify() + journals.verify()
-
-
 def heads_of(ledger: Database, control: Database) -> dict[str, Any]:
     """The last link of the ledger and of each journal's writers."""
     journals: dict[str, dict[str, list[Any]]] = {}

@@ -88,9 +88,11 @@ def customer_subscribe(
         for one in subscriptions(db, found.id):
             if one.model == base and (not one.last or one.last >= first) and (not last or one.first <= last):
                 if one.last and one.first <= first:  # ended already, which is what the other wording would ask for
-                    after = date.fromisoformat(one.last) + timedelta(days=1)
-                    raise MofangError("subscription-until", customer=found.name, model=base, last=one.last, next=after.isoformat())
-                raise MofangError("subscription-exists", customer=found.name, model=base, first=one.first, last=one.last or "∞")
+                    after = (date.fromisoformat(one.last) + timedelta(days=1)).isoformat()
+                    raise MofangError("subscription-until", customer=found.name, model=base, last=one.last, next=after)
+                raise MofangError(
+                    "subscription-exists", customer=found.name, model=base, first=one.first, last=one.last or "∞"
+                )
         fee = parse_amount(monthly, found.currency)
         body = {"account": found.id, "model": base, "monthly_micros": fee, "included": included, "first": first, "last": last}
         row = act.record("customers", NewRow("subscribe", body, account=found.id))[0]
