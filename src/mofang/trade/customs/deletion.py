@@ -83,11 +83,10 @@ def forget_answers(shop: Shop, custom: Custom) -> int:
     file holds them any more."""
     db, gone = shop.control, 0
     for table in sorted({"replay", "kept_text"} & set(tables_of(db))):
-        begin, end = f"{custom.account}/", f"{custom.account}0"  # "0" is the sign after the stroke
-        where, given = ("name>=? and name<?", (begin, end)) if table == "replay" else ("account=?", (custom.account,))
-        ids = [row[0] for row in db.rows(f"select request_id from {table} where {where}", given)]
-        sql = "select id, body from journal where journal='usage' and kind='use' and id in ({marks})"
-        own = [row[0] for row in rows_in(db, sql, ids) if json.loads(row[1])["model"].partition("@")[0] == custom.name]
+        where, given = ("name like ?", f"{custom.account}/%") if table == "replay" else ("account=?", custom.account)
+        ids = [row[0] for row in db.rows(f"select request_id from {table} where {where}", (given,))]
+        sql = "select id, body from journal where journal='usage' and kind='use' and account=? and id in ({marks})"
+        own = [row[0] for row in rows_in(db, sql, ids, (custom.account,)) if json.loads(row[1])["model"].partition("@")[0] == custom.name]
         if own and db.dialect == "sqlite":
             db.run("pragma secure_delete=on")
         with db.transaction():
