@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -161,6 +162,12 @@ def test_holds_come_back_whichever_way_it_ends(company: Inside, shop: Shop) -> N
         orders.open_orders(shop)
         assert before - free(shop) == 40_000_000, "the quote is over, the run waits and holds its price"
     company.type("customise", "cancel", "held")
+    company.type("customise", "run", "held", "--queue")
+    with mock.patch("mofang.trade.customs.orders.now_us", lambda: later + 7 * orders.DAY_US):
+        done = queue.work_once(shop)
+    assert done is not None and done.reason == "customise-quote-expired" and free(shop) == before, "no worker came for a week"
+    with mock.patch("mofang.trade.customs.queue.ASKED_MOST", 2):
+        assert company.type("customise", "run", "held", "--queue", status=1).code == "customise-asked-often"
     with mock.patch("mofang.trade.customs.orders.now_us", lambda: later), \
             mock.patch("mofang.trade.customs.delivery.now_us", lambda: later):
         assert company.type("customise", "run", "held", "--queue", status=1).code == "customise-quote-expired"
@@ -246,14 +253,16 @@ def test_a_killed_worker_is_followed_by_the_next(company: Inside, shop: Shop, mo
     before = free(shop)
     (company.folder / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(company.folder / "tmp"))
-    order(company, "killed")
+    company.type("rates", "--machine-hour", "¥360")
+    order(company, "killed", price="")
+    asked = orders.find_custom(shop.control, "killed")
     company.type("customise", "run", "killed", "--queue")
     first = started(company)
     place = company.shop / "custom" / orders.find_custom(shop.control, "killed").id
     assert eventually(lambda: told(company, "killed").get("percent", 0) >= 10, 60), first.communicate()
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
-    assert told(company, "killed")["state"] == "running" and free(shop) == before - 40_000_000
+    assert told(company, "killed")["state"] == "running" and free(shop) == before - asked.micros
     room_only = ("own.jsonl", f"{place.name}{os.sep}scratch")
     assert not holding(company.folder, CANARY, but=room_only), "in plain in its own room, and nowhere else"
     made = len(list(Shop(place).ledger.entries("done")))
@@ -263,9 +272,11 @@ def test_a_killed_worker_is_followed_by_the_next(company: Inside, shop: Shop, mo
     room = Shop(place)
     names = [one.body["stage"] for one in room.ledger.entries("done")]
     assert made >= 3 and len(names) == len(set(zip(names, [one.key for one in room.ledger.entries("done")], strict=True)))
-    assert before - free(shop) == 40_000_000 and told(company, "killed")["state"] == "delivered"
     charged = [one for one in oneoffs(shop.control) if one.what.startswith("killed@")]
-    assert [one.micros for one in charged] == [40_000_000] and company.type("verify").status == 0
+    used_s = round(sum(one.body["cost"]["own"]["wall_s"] for one in room.ledger.entries("done")), 3)
+    owed = min(asked.micros, orders.whole(math.ceil(used_s) * asked.hour_micros, "CNY"))
+    assert [one.micros for one in charged] == [owed] and before - free(shop) == owed, "every step once, whoever made it"
+    assert told(company, "killed")["state"] == "delivered" and company.type("verify").status == 0
     assert not holding(company.folder, CANARY, but=("own.jsonl",)), "nothing lies in plain any more"
 
 
