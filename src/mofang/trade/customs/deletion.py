@@ -86,7 +86,8 @@ def forget_answers(shop: Shop, custom: Custom) -> int:
         where, given = ("name like ?", f"{custom.account}/%") if table == "replay" else ("account=?", custom.account)
         ids = [row[0] for row in db.rows(f"select request_id from {table} where {where}", (given,))]
         sql = "select id, body from journal where journal='usage' and kind='use' and account=? and id in ({marks})"
-        own = [row[0] for row in rows_in(db, sql, ids, (custom.account,)) if json.loads(row[1])["model"].partition("@")[0] == custom.name]
+        used = rows_in(db, sql, ids, (custom.account,))
+        own = [id for id, body in used if json.loads(body)["model"].partition("@")[0] == custom.name]
         if own and db.dialect == "sqlite":
             db.run("pragma secure_delete=on")
         with db.transaction():
