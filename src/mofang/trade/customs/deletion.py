@@ -134,6 +134,8 @@ def _opened(folder: Path) -> dict[Path, int]:
     """Descriptors of the files with keys: they reach the bytes also of one that a server removes at this moment."""
     found = {}
     for file in sorted(one for one in folder.glob("*") if one.is_file() and not one.is_symlink()):
+        if file.name.endswith("-shm"):  # SQLite's index of a log: no key, and servers that read it would wait on what makes no sense
+            continue
         with suppress(FileNotFoundError):
             file.chmod(0o600)
             found[file] = os.open(file, os.O_RDWR)
