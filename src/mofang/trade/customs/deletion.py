@@ -134,7 +134,7 @@ def _opened(folder: Path) -> dict[Path, int]:
     """Descriptors of the files with keys: they reach the bytes also of one that a server removes at this moment."""
     found = {}
     for file in sorted(one for one in folder.glob("*") if one.is_file() and not one.is_symlink()):
-        if file.name.endswith("-shm"):  # SQLite's index of a log: no key, and servers that read it would wait on what makes no sense
+        if file.name.endswith("-shm"):  # no key in it, and servers have it mapped
             continue
         with suppress(FileNotFoundError):
             file.chmod(0o600)
