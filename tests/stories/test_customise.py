@@ -23,6 +23,7 @@ import pytest
 from mofang.core.encrypted import is_encrypted
 from mofang.core.shop import Shop
 from mofang.trade.customs.orders import customs
+from mofang.trade.shown.sold import custom_facts
 from mofang.web.predict import ROUTES
 from tests.stories.conftest import Made
 from tests.stories.terminal import Inside, Server, eventually
@@ -211,6 +212,8 @@ def test_a_canary_appears_nowhere_but_in_its_own_room(sold: Sold) -> None:
             assert not [digest for digest, data in plain_texts(one) if piece.encode() in data]
     held = [bytes(row[0]).decode() for row in shop.control.rows("select body from replay")]
     assert len(held) == 1 and "咖啡@1" in held[0] and "差评" in held[0], "kept for a retry: the customer's own answer, and no more"
+    pages = [str(custom_facts(shop, one.id)) for one in customs(shop.control)]
+    assert not [page for page in pages if any(piece in page for piece in (CANARY, LABEL, ASKED))], "the console's pages"
     assert sum(CANARY.encode() in data for _, data in plain_texts(Shop(own))) >= 3, "the search itself finds it where it is"
     assert all(is_encrypted(one, one.name) for one in (own / "objects").glob("*/*")), "models too"
     assert stat.S_IMODE(own.stat().st_mode) == 0o700 and not shop.names("model") and len(shop.names("package")) == 1

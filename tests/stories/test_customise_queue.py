@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -22,7 +23,7 @@ from mofang.trade.customs import orders, queue
 from mofang.trade.customs.jobs import jobs
 from tests.stories.conftest import Made
 from tests.stories.terminal import Inside, Server, Terminal, eventually
-from tests.stories.test_customise import own_rows
+from tests.stories.test_customise import CANARY, holding, own_rows
 
 CUT = """
 import os, signal, sys
@@ -66,9 +67,9 @@ def order(company: Inside, name: str, *more: str, price: str = "40.00", customer
 
 
 def free(shop: Shop, customer: str = "Acme") -> int:
-    """What a customer may still spend, less what was charged once."""
+    """What a customer may still spend."""
     account = shop.control.rows("select account from account where name=?", (customer,))[0][0]
-    return balance_of(shop.control, account, now_us()).available - sum(one.micros for one in oneoffs(shop.control, account))
+    return balance_of(shop.control, account, now_us()).available
 
 
 def told(company: Inside, name: str) -> dict[str, Any]:
@@ -161,6 +162,12 @@ def test_holds_come_back_whichever_way_it_ends(company: Inside, shop: Shop) -> N
         orders.open_orders(shop)
         assert before - free(shop) == 40_000_000, "the quote is over, the run waits and holds its price"
     company.type("customise", "cancel", "held")
+    company.type("customise", "run", "held", "--queue")
+    with mock.patch("mofang.trade.customs.orders.now_us", lambda: later + 7 * orders.DAY_US):
+        done = queue.work_once(shop)
+    assert done is not None and done.reason == "customise-quote-expired" and free(shop) == before, "no worker came for a week"
+    with mock.patch("mofang.trade.customs.queue.ASKED_MOST", 2):
+        assert company.type("customise", "run", "held", "--queue", status=1).code == "customise-asked-often"
     with mock.patch("mofang.trade.customs.orders.now_us", lambda: later), \
             mock.patch("mofang.trade.customs.delivery.now_us", lambda: later):
         assert company.type("customise", "run", "held", "--queue", status=1).code == "customise-quote-expired"
@@ -240,17 +247,24 @@ def started(company: Inside) -> Any:
 
 
 @pytest.mark.cluster  # starts and kills processes
-def test_a_killed_worker_is_followed_by_the_next(company: Inside, shop: Shop) -> None:
-    """Killed while it teaches: the next goes on with the parts that were made, and one charge stands at the end."""
+def test_a_killed_worker_is_followed_by_the_next(company: Inside, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed while it teaches: the next goes on with the parts that were made, and one charge stands at the end. What lay in
+    plain when it was killed lay in the room, and is gone when the next has ended."""
     before = free(shop)
-    order(company, "killed")
+    (company.folder / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(company.folder / "tmp"))
+    company.type("rates", "--machine-hour", "¥360")
+    order(company, "killed", price="")
+    asked = orders.find_custom(shop.control, "killed")
     company.type("customise", "run", "killed", "--queue")
     first = started(company)
     place = company.shop / "custom" / orders.find_custom(shop.control, "killed").id
     assert eventually(lambda: told(company, "killed").get("percent", 0) >= 10, 60), first.communicate()
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
-    assert told(company, "killed")["state"] == "running" and free(shop) == before - 40_000_000
+    assert told(company, "killed")["state"] == "running" and free(shop) == before - asked.micros
+    room_only = ("own.jsonl", f"{place.name}{os.sep}scratch")
+    assert not holding(company.folder, CANARY, but=room_only), "in plain in its own room, and nowhere else"
     made = len(list(Shop(place).ledger.entries("done")))
     second, third = started(company), started(company)
     said = second.communicate()[0] + third.communicate()[0]
@@ -258,9 +272,31 @@ def test_a_killed_worker_is_followed_by_the_next(company: Inside, shop: Shop) ->
     room = Shop(place)
     names = [one.body["stage"] for one in room.ledger.entries("done")]
     assert made >= 3 and len(names) == len(set(zip(names, [one.key for one in room.ledger.entries("done")], strict=True)))
-    assert before - free(shop) == 40_000_000 and told(company, "killed")["state"] == "delivered"
     charged = [one for one in oneoffs(shop.control) if one.what.startswith("killed@")]
-    assert [one.micros for one in charged] == [40_000_000] and company.type("verify").status == 0
+    used_s = round(sum(one.body["cost"]["own"]["wall_s"] for one in room.ledger.entries("done")), 3)
+    owed = min(asked.micros, orders.whole(math.ceil(used_s) * asked.hour_micros, "CNY"))
+    assert [one.micros for one in charged] == [owed] and before - free(shop) == owed, "every step once, whoever made it"
+    assert told(company, "killed")["state"] == "delivered" and company.type("verify").status == 0
+    assert not holding(company.folder, CANARY, but=("own.jsonl",)), "nothing lies in plain any more"
+
+
+@pytest.mark.cluster  # a supervisor and two workers
+def test_deleted_while_several_workers_serve_it(company: Inside, shop: Shop) -> None:
+    """Each of them lets go within a second; nothing of the room is left, nor made anew by one that was slow."""
+    order(company, "shared", price="2.00")
+    company.type("customise", "run", "shared")
+    place = company.shop / "custom" / orders.find_custom(shop.control, "shared").id
+    key = company.token("Acme")
+    with Server(company, "--workers", "2") as server:
+        def status() -> int:
+            return server.predict("shared", {"评论": "咖啡机冒烟"}, key).status
+
+        assert eventually(lambda: [status() for _ in range(8)] == [200] * 8, 20)
+        company.type("customise", "delete", "shared", "--yes")
+        assert eventually(lambda: [status() for _ in range(8)] == [404] * 8, 5), server.predict("shared", {"评论": "a"}, key)
+        assert not place.exists() and [status() for _ in range(20)] == [404] * 20 and not place.exists()
+        assert not holding(company.folder, CANARY, but=("own.jsonl",))
+    assert company.type("verify").status == 0
 
 
 @pytest.mark.cluster  # kills between the two halves of a delivery

@@ -83,11 +83,11 @@ def forget_answers(shop: Shop, custom: Custom) -> int:
     file holds them any more."""
     db, gone = shop.control, 0
     for table in sorted({"replay", "kept_text"} & set(tables_of(db))):
-        begin, end = f"{custom.account}/", f"{custom.account}0"  # "0" is the sign after the stroke
-        where, given = ("name>=? and name<?", (begin, end)) if table == "replay" else ("account=?", (custom.account,))
-        ids = [row[0] for row in db.rows(f"select request_id from {table} where {where}", given)]
-        sql = "select id, body from journal where journal='usage' and kind='use' and id in ({marks})"
-        own = [row[0] for row in rows_in(db, sql, ids) if json.loads(row[1])["model"].partition("@")[0] == custom.name]
+        where, given = ("name like ?", f"{custom.account}/%") if table == "replay" else ("account=?", custom.account)
+        ids = [row[0] for row in db.rows(f"select request_id from {table} where {where}", (given,))]
+        sql = "select id, body from journal where journal='usage' and kind='use' and account=? and id in ({marks})"
+        used = rows_in(db, sql, ids, (custom.account,))
+        own = [id for id, body in used if json.loads(body)["model"].partition("@")[0] == custom.name]
         if own and db.dialect == "sqlite":
             db.run("pragma secure_delete=on")
         with db.transaction():
@@ -104,6 +104,7 @@ def destroy(shop: Shop, id: str) -> dict[str, Any]:
     gone: dict[str, Any] = {"room": "", "entries": 0, "head": "", "object_keys": 0, "secrets": 0, "files": 0, "bytes": 0}
     if not place.exists():
         return gone
+    secrets = _opened(place / "keys")  # before databases are closed: the last one to close removes its log unwritten
     if (place / "mofang.json").exists():
         room = Shop(place, shop.actor, shop.permit)
         seq, chain = room.ledger.head()
@@ -114,9 +115,9 @@ def destroy(shop: Shop, id: str) -> dict[str, Any]:
         with suppress(FileNotFoundError):  # a server that had the model open lets go of its files at this moment
             gone["bytes"] += file.stat().st_size
             gone["files"] += 1
-    for file in sorted(one for one in (place / "keys").glob("*") if one.is_file() and not one.is_symlink()):
+    for file, descriptor in secrets.items():
         gone["secrets"] += 1
-        _overwrite(file)
+        _overwrite(file, descriptor)
     for _ in range(TRIES):
         with suppress(FileNotFoundError):
             remove_tree(place)
@@ -129,14 +130,24 @@ def destroy(shop: Shop, id: str) -> dict[str, Any]:
     return gone
 
 
-def _overwrite(file: Path) -> None:
+def _opened(folder: Path) -> dict[Path, int]:
+    """Descriptors of the files with keys: they reach the bytes also of one that a server removes at this moment."""
+    found = {}
+    for file in sorted(one for one in folder.glob("*") if one.is_file() and not one.is_symlink()):
+        if file.name.endswith("-shm"):  # no key in it, and servers have it mapped
+            continue
+        with suppress(FileNotFoundError):
+            file.chmod(0o600)
+            found[file] = os.open(file, os.O_RDWR)
+    return found
+
+
+def _overwrite(file: Path, descriptor: int) -> None:
     """Bytes of chance in place of a key, on the disk before the file goes; and one that a snapshot of it could not open."""
-    size = file.stat().st_size
-    file.chmod(0o600)
-    with file.open("r+b") as open_file:
-        open_file.write(os.urandom(size))
+    with os.fdopen(descriptor, "r+b") as open_file:
+        open_file.write(os.urandom(os.fstat(descriptor).st_size))
         open_file.flush()
-        os.fsync(open_file.fileno())
+        os.fsync(descriptor)
     with suppress(FileNotFoundError):
         file.unlink()
 

@@ -29,7 +29,17 @@ from mofang.serve.boundary import attempt
 from mofang.trade.accounts.customers import find_customer
 from mofang.trade.customs.delivery import Delivered, Learn, decline, lease_key, require_open, run_held
 from mofang.trade.customs.jobs import OPEN, RUNNING, STOPPING, WAITING, Job, job_of, jobs, numbers_of
-from mofang.trade.customs.orders import JOURNAL, Custom, alive, base_of, find_custom, give_back, keep_held, open_orders
+from mofang.trade.customs.orders import (
+    DAY_US,
+    JOURNAL,
+    Custom,
+    alive,
+    base_of,
+    find_custom,
+    give_back,
+    keep_held,
+    open_orders,
+)
 from mofang.trade.customs.room import clear_scratch
 from mofang.trade.pricing.plans import read_plan
 
@@ -37,6 +47,7 @@ if TYPE_CHECKING:
     from mofang.core.database import Database
 
 QUEUED_MOST, WAITING_MOST = 3, 1000  # runs of one customer's, and of all, that may wait at a time
+ASKED_MOST = 50  # times in a day that a customer's runs may be asked for
 TRIES_MOST = 3
 RETRY_US = 60_000_000  # a run that failed for a reason of the machine's waits so long, times its tries
 UNSUITED = 422  # the status of what another try with the same records would meet again
@@ -81,12 +92,21 @@ def ask(act: Act, custom: Custom, learn: Learn = "auto", price: str = "", seed: 
         mine = sum(one.account == found.account for one in waiting)
         if mine >= QUEUED_MOST or len(waiting) >= WAITING_MOST:
             raise MofangError("customise-queue-full", waiting=mine, most=QUEUED_MOST)
+        _require_seldom(db, found.account)
         if price:
             read_plan(known(find_customer(db, found.account).currency), price=price)
         keep_held(act, db, found)
         body = {"custom": found.id, "learn": learn, "price": price, "seed": seed}
         act.record(JOURNAL, NewRow("queued", body, account=found.account))
         return find_custom(db, found.id)
+
+
+def _require_seldom(db: Database, account: str) -> None:
+    """Refuse whoever asks and cancels without end: each time is a row for good."""
+    sql = "select count(*) from journal where journal=? and account=? and kind='queued' and at_us>?"
+    asked = int(db.rows(sql, (JOURNAL, account, now_us() - DAY_US))[0][0])
+    if asked >= ASKED_MOST:
+        raise MofangError("customise-asked-often", asked=asked, most=ASKED_MOST)
 
 
 @action(may="release")
