@@ -67,7 +67,7 @@ def measure(port: int, path: str, clients: int, seconds: float, key: str, unique
     ready, by_number = select.epoll(), {}
     begun_s = time.perf_counter()
     latencies: list[float] = []
-    others = 0
+    others = answered = 0
     for _ in range(clients):
         client = Client(port)
         ready.register(client.socket, select.EPOLLIN)
@@ -81,6 +81,7 @@ def measure(port: int, path: str, clients: int, seconds: float, key: str, unique
             if not status:
                 continue
             others += status != b"200"
+            answered += 1
             if now > begun_s + WARM_S:
                 latencies.append(time.perf_counter() - client.begun_s)
             sent += 1
@@ -88,7 +89,7 @@ def measure(port: int, path: str, clients: int, seconds: float, key: str, unique
     latencies.sort()
     at = latencies or [seconds]
     return {"rps": len(latencies) / seconds, "p50_ms": 1000 * at[len(at) // 2], "p99_ms": 1000 * at[int(len(at) * 0.99)],
-            "others": others, "load_cores": time.process_time() / (WARM_S + seconds)}
+            "others": others, "answered": answered, "load_cores": time.process_time() / (WARM_S + seconds)}
 
 
 def flood(port: int, path: str, rate: float, seconds: float, key: str, body: bytes) -> dict[str, float]:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Free:
     def check(self) -> None:
         """Nothing."""
 
-    def count(self, units: int) -> None:
+    def count(self, units: int, requests: int = 1) -> None:
         """Nothing."""
 
     def state(self) -> dict[str, Any]:
@@ -91,7 +92,83 @@ def lease(rounds: int, quick: bool) -> list[Figure]:
         Figure("a request with a lease, against one without, µs CPU", leased, free, spread=spread),
         Figure("the same as the median of the pairs' ratios", ratio, goal=("<=", 1.01), spread=ratios),
         Figure("check and count alone, µs, against a request", alone * 1e6, free, goal=("<=", 0.01)),
+        *writes(rounds, quick),
     ]
+
+
+ANSWERS, TOKENS = 8, 96
+
+
+def writes(rounds: int, quick: bool) -> list[Figure]:
+    """The decode driver with a lease and without one, the same opened generator (a toy of two layers, whose steps are the
+    shortest there are), ``ANSWERS`` at a time, in interleaved pairs; CPU seconds of the process for one token. Beside it what
+    the check and the count of one token take alone."""
+    from tests.serve.talkers import package_folder, talker
+
+    from mofang.core.shop import Shop
+    from mofang.engine.generation.rows import Piece
+    from mofang.serve.generation import Driver
+    from mofang.trade.accounts.customers import customer_new
+    from mofang.trade.leases import seller as leasing
+    from mofang.trade.leases.runner import Leased
+    from mofang.trade.leases.writing import Counted, LeasedDriver, Request
+
+    pairs = 2 if quick else 40 * rounds
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        os.environ["MOFANG_LEASES"] = str(folder / "home")
+        shop = Shop.open(folder / "shop")
+        shop.name("chat", shop.run(talker, folder=str(package_folder(folder / "p"))))
+        shop.act(customer_new, name="Book Shop")
+        made = shop.act(leasing.lease_new, model="chat", customer="Book Shop", until="90d", out=str(folder / "c.lease"))
+        opened = Leased(folder / "c.lease", made.code)
+        model: Any = opened.model
+        arms = [LeasedDriver(model, opened), Driver(model)]
+        chance, told = random.Random(1), list[tuple[float, float]]()
+        for number in range(pairs + 1):
+            cost = {arm: written(arms[arm], model) for arm in chance.sample((0, 1), 2)}
+            if number:  # the first pair warms up
+                told.append((cost[0], cost[1]))
+        for driver in arms:
+            driver.close()
+        piece, counted = Piece("a"), Counted(opened, 1, lambda _piece: None, Request())
+        handed = partial(lambda _piece: None, piece)
+        times = 20_000 if quick else 1_000_000
+        alone = timed(lambda: counted(piece), times) - timed(handed, times)
+        opened.close()
+        shop.control.close()
+    leased, spread = middle([one[0] * 1e6 for one in told])
+    free = statistics.median(one[1] * 1e6 for one in told)
+    ratio, ratios = middle([one / other for one, other in told])
+    return [
+        Figure("a token of a generator with a lease, against one without, µs CPU", leased, free, spread=spread),
+        Figure("the same as the median of the pairs' ratios (generator)", ratio, goal=("<=", 1.01), spread=ratios),
+        Figure("check and count of a token alone, µs, against a token", alone * 1e6, free, goal=("<=", 0.01)),
+    ]
+
+
+def written(driver: Any, model: Any) -> float:
+    """CPU seconds for a token of some answers that are written at the same time."""
+    import threading
+
+    from mofang.core.errors import MofangError
+    from mofang.engine.generation.sampling import Sampling
+
+    left, over, faults = [ANSWERS], threading.Event(), list[MofangError]()
+
+    def deliver(piece: Any) -> None:
+        faults.extend([piece] if isinstance(piece, MofangError) else [])
+        if isinstance(piece, MofangError) or piece.finish:
+            left[0] -= 1
+            if not left[0]:
+                over.set()
+
+    before, began = driver.tokens, time.process_time()
+    for number in range(ANSWERS):
+        driver.ask(model.prompt({"prompt": "你好"}), Sampling(TOKENS, temperature=1.0, seed=number), deliver,
+                   begin_s=time.monotonic() + 60)
+    assert over.wait(60) and not faults, faults
+    return (time.process_time() - began) / (driver.tokens - before)
 
 
 def mark(rounds: int, quick: bool) -> list[Figure]:

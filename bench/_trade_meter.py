@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ from mofang.trade.request.meter import Meter
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-ARMS = ("unmetered", "metered", "limited")
+ARMS = ("unmetered", "floor", "metered", "limited")
 CLIENTS = (1, 32)
+BURST_S = 0.3  # beside the half second in which the load generator warms up, which counts too
 WINDOW = 512  # answers that wait for a commit at a time: what a busy server has on its way
 ANSWER = json.dumps({"request_id": "req_0192d0c1-1111-7aaa-8bbb-cccccccccccc", "model": "noop@1", "units": 1, "price": "0.005",
                      "currency": "CNY", "test": False, "answer": {"label": "pos", "scores": {"neg": 0.25, "pos": 0.75}}}).encode()
@@ -37,81 +39,138 @@ ANSWER = json.dumps({"request_id": "req_0192d0c1-1111-7aaa-8bbb-cccccccccccc", "
 # meter
 
 
+@dataclass
+class Spent:
+    """CPU seconds of a process, of all its threads and of each: in all, and of them in the system."""
+
+    all_s: float = 0.0
+    system_s: float = 0.0
+    by_thread: dict[str, float] = field(default_factory=dict)
+    answered: int = 0
+
+    def add(self, other: Spent, sign: int = 1) -> None:
+        self.all_s += sign * other.all_s
+        self.system_s += sign * other.system_s
+        self.answered += sign * other.answered
+        for name, took in other.by_thread.items():
+            self.by_thread[name] = self.by_thread.get(name, 0.0) + sign * took
+
+    def us(self, seconds: float) -> float:
+        """Microseconds a request."""
+        return seconds / self.answered * 1e6
+
+
+class Arm:
+    """One running server, and what it has spent under load so far."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.kind, self.path, self.spent = kind, folder / kind, Spent()
+        stock(self.path, USUAL)
+        command = [sys.executable, str(HERE / "_trade_server.py"), str(self.path), "0", kind]
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{HERE}"}
+        self.server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        assert self.server.stdout is not None
+        self.port = self.server.stdout.readline().strip().rpartition(":")[2]
+        self.key = (self.path / "live").read_text()
+        self.names = json.loads((self.path / "threads.json").read_text())
+
+    def now(self) -> Spent:
+        """What it has spent until now: nanoseconds by the scheduler, the system's part by the clock's ticks."""
+        found, ticks = Spent(), os.sysconf("SC_CLK_TCK")
+        for task in Path(f"/proc/{self.server.pid}/task").iterdir():
+            took = int((task / "schedstat").read_text().split()[0]) / 1e9
+            found.system_s += int((task / "stat").read_text().rpartition(")")[2].split()[12]) / ticks
+            found.all_s += took
+            name = "event loop" if int(task.name) == self.server.pid else self.names.get(task.name, "others")
+            found.by_thread[name] = found.by_thread.get(name, 0.0) + took
+        return found
+
+    def load(self, clients: int, seconds: float) -> int:
+        """Ask as fast as so many clients can; how many were answered."""
+        command = [sys.executable, str(HERE / "_load.py"), self.port, "/v1/predict/noop", str(clients), str(seconds), self.key, "1"]
+        told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=seconds + 60).stdout)
+        assert not told["others"], told
+        return int(told["answered"])
+
+    def burst(self, clients: int, seconds: float, idle: Spent) -> None:
+        """One measured stretch; ``idle`` is what it spends in a second in which nobody asks."""
+        before, began = self.now(), time.monotonic()
+        answered = self.load(clients, seconds)
+        spent, took_s = self.now(), time.monotonic() - began
+        spent.add(before, -1)
+        spent.all_s -= idle.all_s * took_s
+        spent.answered = answered
+        self.spent.add(spent)
+
+    def close(self) -> list[float]:
+        """Stop it; how long its commits took."""
+        self.server.send_signal(signal.SIGTERM)
+        self.server.wait(30)
+        found: list[float] = json.loads((self.path / "commits.json").read_text())
+        return found
+
+
 def meter(rounds: int, small: bool) -> list[Figure]:
-    """CPU time of the serving process per request (what it takes idle is taken off), with a fresh Idempotency-Key each, over HTTP on loopback; the arms take turns
-    within each round. `metered`: key, allotment, idempotency, durable group commit, replay body; `limited`: rate, count and two
-    budgets besides; against the same server without any of it. The load generator is a process of its own beside it."""
-    took: dict[tuple[str, int], list[float]] = {(arm, clients): [] for arm in ARMS for clients in CLIENTS}
-    p99: list[float] = []
+    """CPU time of the serving process per request (what it takes idle is taken off), with a fresh Idempotency-Key each, over HTTP on
+    loopback; the servers of all arms run side by side and are asked in turn, a second each. `metered`: key, allotment,
+    idempotency, durable group commit, replay body; `limited`: two rates, a count and two budgets besides; against the same server
+    without any of it (`unmetered`). `one row`: the unmetered server that writes each answer into a table of one column, by
+    the ``sqlite3`` module, with the same pragmas: what the disk and the kernel take from any server that is durable, and
+    what code costs that has just slept in ``fsync``. One client gets one commit a request; 32 share commits. The load
+    generator is a process of its own beside them. "of it": in the system, and by threads, in the median round."""
+    took: dict[tuple[str, int], list[Spent]] = {(kind, clients): [] for kind in ARMS for clients in CLIENTS}
+    commits: dict[int, list[float]] = {clients: [] for clients in CLIENTS}
     for _ in range(rounds):
         for clients in CLIENTS:
-            for arm in ARMS:
-                cpu_us, commit_ms = _serve(arm, clients, 0.7 if small else 4.0)
-                took[arm, clients].append(cpu_us)
-                if arm == "metered" and clients == 32:
-                    p99.append(commit_ms)
-    found = []
-    for clients in CLIENTS:
-        bare = took["unmetered", clients]
-        found.append(Figure(f"unmetered, {clients} clients, µs CPU a request", *_spread(bare)))
-        for arm in ARMS[1:]:
-            added = [one - other for one, other in zip(took[arm, clients], bare, strict=True)]
-            value, spread = middle(added)
-            found.append(Figure(f"{arm} adds, {clients} clients, µs CPU a request", value, goal=("<=", 200.0), spread=spread))
+            with tempfile.TemporaryDirectory(dir=ROOT) as folder:  # the disk that the tree lies on, no memory
+                arms: list[Arm] = []
+                try:
+                    arms += [Arm(kind, Path(folder)) for kind in ARMS]
+                    _turns(arms, clients, 2 if small else 10)
+                finally:
+                    took_s = {arm.kind: arm.close() for arm in arms}
+            for arm in arms:
+                took[arm.kind, clients].append(arm.spent)
+            commits[clients].append(sorted(took_s["metered"])[int(len(took_s["metered"]) * 0.99)] * 1000)
+    return [row for clients in CLIENTS for row in _figures(took, clients, commits[clients])]
+
+
+def _turns(arms: list[Arm], clients: int, turns: int) -> None:
+    for arm in arms:
+        arm.load(clients, 0.3)
+    before = [arm.now() for arm in arms]
+    time.sleep(1.0)
+    idle = [arm.now() for arm in arms]
+    for one, other in zip(idle, before, strict=True):
+        one.add(other, -1)
+    for _ in range(turns):
+        for arm, spent in zip(arms, idle, strict=True):
+            arm.burst(clients, BURST_S, spent)
+
+
+def _figures(took: dict[tuple[str, int], list[Spent]], clients: int, p99: list[float]) -> list[Figure]:
+    """The rows of the table about so many clients."""
+    bare = took["unmetered", clients]
+    value, spread = middle([one.us(one.all_s) for one in bare])
+    found = [Figure(f"unmetered, {clients} clients, µs CPU a request{_parts(bare)}", value, spread=spread)]
+    for kind in ARMS[1:]:
+        own = took[kind, clients]
+        value, spread = middle([one.us(one.all_s) - other.us(other.all_s) for one, other in zip(own, bare, strict=True)])
+        name = "one row" if kind == "floor" else kind
+        found.append(Figure(f"{name} adds, {clients} clients{_parts(own)}", value, goal=None if kind == "floor" else ("<=", 200.0),
+                            spread=spread))
+    value, spread = middle([one.us(one.all_s) - other.us(other.all_s)
+                            for one, other in zip(took["metered", clients], took["floor", clients], strict=True)])
+    found.append(Figure(f"metered beyond one row, {clients} clients", value, spread=spread))
     value, spread = middle(p99)
-    return [*found, Figure("p99 of a commit, 32 clients, ms (in /metrics: mofang_commit_seconds)", value, spread=spread)]
+    return [*found, Figure(f"p99 of a commit, {clients} clients, ms (in /metrics: mofang_commit_seconds)", value, spread=spread)]
 
 
-def _spread(values: list[float]) -> tuple[Any, ...]:
-    value, spread = middle(values)
-    return value, None, None, None, spread
-
-
-def _serve(arm: str, clients: int, seconds: float) -> tuple[float, float]:
-    """Microseconds of CPU a request in one server's life, and the p99 of its commits."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "shop"
-        stock(path, USUAL)
-        command = [sys.executable, str(HERE / "_trade_server.py"), str(path), "0", arm]
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{HERE}"}
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        try:
-            assert server.stdout is not None
-            port = server.stdout.readline().strip().rpartition(":")[2]
-            key = (path / "live").read_text()
-            _load(port, clients, 0.3, key)
-            idle = _cpu_s(server.pid)
-            time.sleep(1.0)
-            idle, before, began = _cpu_s(server.pid) - idle, _cpu_s(server.pid), time.monotonic()
-            told = _load(port, clients, seconds, key)
-            spent = _cpu_s(server.pid) - before - idle * (time.monotonic() - began)
-            assert not told["others"], told
-            commit_ms = _commit_p99(Path(folder) / "shop") if arm == "metered" and clients == 32 else 0.0
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(30)
-    return spent / told["answered"] * 1e6, commit_ms
-
-
-def _load(port: str, clients: int, seconds: float, key: str) -> dict[str, Any]:
-    """The load generator counts what it measured, and answers of its first half second besides."""
-    told = subprocess.run([sys.executable, str(HERE / "_load.py"), port, "/v1/predict/noop", str(clients), str(seconds), key, "1"],
-                          check=True, stdout=subprocess.PIPE, timeout=seconds + 60).stdout
-    found: dict[str, Any] = json.loads(told)
-    found["answered"] = found["rps"] * (seconds + 0.5)
-    return found
-
-
-def _cpu_s(pid: int) -> float:
-    """What a process has used of the processor, all its threads."""
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _commit_p99(path: Path) -> float:
-    """By the distances in time of the rows' commits there is no telling; asked of the meter itself in a short run of its own."""
-    shop = Shop.open(path)
-    return _rows(shop, 2_000, 32)[1]
+def _parts(rounds: list[Spent]) -> str:
+    """How the median round's time was split, in words."""
+    one = sorted(rounds, key=lambda each: each.us(each.all_s))[len(rounds) // 2]
+    threads = [f"{name} {one.us(took):.0f}" for name, took in sorted(one.by_thread.items()) if one.us(took) >= 2]
+    return f" (in all {one.us(one.all_s):.0f}; system {one.us(one.system_s):.0f}; {', '.join(threads)})"
 
 
 # rows

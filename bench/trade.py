@@ -21,7 +21,7 @@ from _trade import Figure
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results" / "trade.md"
 KEPT = RESULTS.with_suffix(".json")
-MODULES = ("_trade_invoice", "_trade_meter", "_trade_lease")  # each holds PARTS: name → part
+MODULES = ("_trade_invoice", "_trade_meter", "_trade_lease", "_trade_large")  # each holds PARTS: name → part
 HEAD = ["| figure | value | least-most | peer | ratio | goal | |", "|---|---|---|---|---|---|---|"]
 Part = Callable[[int, bool], list[Figure]]
 

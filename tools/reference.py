@@ -176,7 +176,7 @@ def http() -> Iterator[str]:
     from mofang.web.predict import ROUTES
     from mofang.web.routes import Table
 
-    who = {"key": "a key", "open": "anybody", "session": "a customer signed in", "admin": "the admin listener"}
+    who = {"key": "a key", "open": "anybody", "session": "a browser session", "admin": "the admin listener"}
     yield from table(("request", "who", "meaning"), [(f"`{one.method} {one.path}`", who[one.scope], one.en) for one in Table(ROUTES)])
     yield from ("", "### The console's API", "", ("`mofang console` answers it to people who have joined, with "
                  "`Authorization: Bearer TOKEN`. What streams are lines of JSON until `{\"exit\": status}`."), "")

@@ -258,6 +258,7 @@ def test_a_model_is_asked_and_the_account_is_read(server: tuple[Serving, dict[st
         assert sum(result["units"] for bucket in client.usage_between(int(time.time()) - 20 * 86_400) for result in bucket.results) == account.usage[0]["units"]
         assert client.usage_file().startswith(b"day,key,model,") and len(client.usage_file().splitlines()) >= 2
         assert len(client.usage_file("2020-01").splitlines()) == 1
+        assert len(client.usage_file(from_day="2020-01-01", until_day="2020-02-01").splitlines()) == 1
         with pytest.raises(face.Conflict):
             client.predict("noop", {"text": "another"}, idempotency_key="once")
     with pytest.raises(face.KeyRefused, match="key-mistyped"):

@@ -39,6 +39,23 @@ def test_each_object_is_what_kubernetes_knows(kind: str) -> None:
     assert errors(kind, OBJECTS[kind]) == []
 
 
+JOBS = {one["kind"]: one for one in documents("kubernetes/jobs.yaml")}
+
+
+@pytest.mark.parametrize("kind", sorted(JOBS))
+def test_what_runs_by_itself_has_a_pod_and_a_way_out(kind: str) -> None:
+    assert errors(kind, JOBS[kind]) == []
+    pod, servers = (one["Deployment"]["spec"]["template"] for one in (JOBS, OBJECTS))
+    assert JOBS["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == pod["metadata"]["labels"]
+    assert not OBJECTS["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert "ingress" not in JOBS["NetworkPolicy"]["spec"] and "Ingress" in JOBS["NetworkPolicy"]["spec"]["policyTypes"]
+    (container,), (server,) = pod["spec"]["containers"], servers["spec"]["containers"]
+    assert container["args"] == ["jobs", "run", "--forever"] and container["securityContext"] == server["securityContext"]
+    assert {"name": "MOFANG_NO_JOBS", "value": "1"} in server["env"], "else a server that reaches nobody may have the turn"
+    assert {one["name"]: one for one in container["env"]}["PGPASSWORD"]["valueFrom"]["secretKeyRef"]["name"] == "mofang-database"
+    assert pod["spec"]["volumes"] == servers["spec"]["volumes"] and pod["spec"]["securityContext"]["runAsNonRoot"]
+
+
 def test_the_check_would_see_a_mistake() -> None:
     wrong = json.loads(json.dumps(OBJECTS["Deployment"]))
     wrong["spec"]["template"]["spec"]["containers"][0]["readinesProbe"] = {}

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import re
 import shutil
 import stat
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import quote
 
 import pytest
@@ -25,6 +28,8 @@ from tests.stories.conftest import Made
 from tests.stories.terminal import Inside, Server, eventually
 
 CANARY = "KANARIENVOGEL金丝雀"
+LABEL = "绿鹦鹉PAPAGEI"  # in the labels of one order: names of classes are a customer's words too
+ASKED = "白孔雀PFAU"  # in what the customer asks the model
 
 
 def own_rows(place: Path, count: int = 120, *, first: int = 0) -> Path:
@@ -51,6 +56,12 @@ class Sold:
 def sold(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sold]:
     folder = tmp_path_factory.mktemp("customise") / "company"
     shutil.copytree(made.folder, folder)
+    (folder / "tmp").mkdir()
+    with mock.patch.dict(os.environ, {"TMPDIR": str(folder / "tmp")}), mock.patch("tempfile.tempdir", str(folder / "tmp")):
+        yield from _sold(folder)
+
+
+def _sold(folder: Path) -> Iterator[Sold]:
     terminal = Inside(folder)
     terminal.type("price", "set", "reviews", "5.00/1000", "--yes")
     for name in ("甲公司", "乙公司"):
@@ -68,6 +79,9 @@ def sold(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sold]
                                                 content_type="application/x-ndjson") for _ in range(2)]
         found.said["run"] = terminal.type("customise", "run", "咖啡", "--json")
         yield found
+        found.server.process.terminate()
+        said = "".join(found.server.process.communicate(timeout=30))
+        assert not [one for one in (CANARY, LABEL, ASKED) if one in said], "the server's own words"
 
 
 def test_records_come_by_command_and_by_the_customers_own_key(sold: Sold) -> None:
@@ -159,8 +173,26 @@ def holding(folder: Path, canary: str, *, but: tuple[str, ...] = ()) -> list[str
 
 
 def test_a_canary_appears_nowhere_but_in_its_own_room(sold: Sold) -> None:
-    """Every byte of the shop, raw and decrypted, of the other customer's room, of a backup, a takeout and a parcel."""
-    terminal = sold.terminal
+    """Every byte of the shop, raw and decrypted, of the other customer's room, of a backup, a takeout and a parcel; of databases
+    with their logs and free pages, temporary folders, caches; of what others are told: usage, lists, refusals, descriptions."""
+    terminal, server = sold.terminal, sold.server
+    terminal.type("customer", "keep", "甲公司", "--days", "7", "--yes")
+    terminal.type("customise", "new", "甲公司", "--base", "reviews@1", "--name", "labels", "--price", "10.00")
+    named = own_rows(terminal.folder / "labelled.jsonl", 60, first=3000)
+    named.write_text(named.read_text(encoding="utf-8").replace("差评", f"{LABEL}坏").replace("好评", f"{LABEL}好"), encoding="utf-8")
+    terminal.type("customise", "add", "labels", "labelled.jsonl")
+    told = terminal.type("customise", "run", "labels", "--learn", "own", "--json")
+    assert LABEL not in told.out + terminal.type("trace", told.json["entry"]).out + terminal.type("customise").out
+    path = "%E5%92%96%E5%95%A1"
+    retried = {"Idempotency_Key": "k1"}
+    time.sleep(0.3)
+    for _ in range(2):
+        assert server.predict(path, {"评论": f"{ASKED}冒烟"}, sold.keys["甲公司"], **retried).status == 200
+    wrong = server.predict(path, {ASKED: 1}, sold.keys["甲公司"])
+    assert wrong.status == 422 or wrong.status == 400
+    others = [server.call("GET", one, key=sold.keys["乙公司"]).body.decode() for one in
+              ("/v1/usage", "/v1/models", "/v1/customisations", "/openapi.json", "/health", "/v1/invoices")]
+    assert not [one for one in others if any(piece in one for piece in (CANARY, LABEL, ASKED, "咖啡"))]
     other = own_rows(terminal.folder / "other.jsonl", 60, first=500)
     other.write_text(other.read_text(encoding="utf-8").replace(CANARY, "茶馆"), encoding="utf-8")
     terminal.type("customise", "add", "tea", "other.jsonl")
@@ -172,10 +204,13 @@ def test_a_canary_appears_nowhere_but_in_its_own_room(sold: Sold) -> None:
     mine, his = (next(one.id for one in customs(shop.control) if one.name == name) for name in ("咖啡", "tea"))
     own, theirs = terminal.shop / "custom" / mine, terminal.shop / "custom" / his
     opened = f"{mine}/scratch/plain-"  # where the server has the model open, in a private folder of its process
-    for piece in (CANARY, "金丝雀"):
-        assert not holding(terminal.folder, piece, but=("own.jsonl", "sent.jsonl", opened)), "nothing lies in plain, anywhere"
+    for piece in (CANARY, "金丝雀", LABEL, "绿鹦鹉", ASKED):
+        given = ("own.jsonl", "sent.jsonl", "labelled.jsonl", opened)
+        assert not holding(terminal.folder, piece, but=given), "nothing lies in plain, anywhere"
         for one in (shop, Shop(theirs)):
             assert not [digest for digest, data in plain_texts(one) if piece.encode() in data]
+    held = [bytes(row[0]).decode() for row in shop.control.rows("select body from replay")]
+    assert len(held) == 1 and "咖啡@1" in held[0] and "差评" in held[0], "kept for a retry: the customer's own answer, and no more"
     assert sum(CANARY.encode() in data for _, data in plain_texts(Shop(own))) >= 3, "the search itself finds it where it is"
     assert all(is_encrypted(one, one.name) for one in (own / "objects").glob("*/*")), "models too"
     assert stat.S_IMODE(own.stat().st_mode) == 0o700 and not shop.names("model") and len(shop.names("package")) == 1
@@ -188,15 +223,19 @@ def test_deleted_with_proof(sold: Sold) -> None:
     assert eventually(lambda: server.predict(path, body, limited).status == 200, 5)
     refused = terminal.type("customise", "delete", "咖啡", status=1)
     assert refused.code == "yes-needed", "it cannot be undone"
+    assert Shop.open(terminal.shop, make=False).control.rows("select count(*) from kept_text")[0][0] > 0
     done = terminal.type("customise", "delete", "咖啡", "--yes", "--why", "contract ended")
     assert "are destroyed" in done.out
+    for table in ("replay", "kept_text"):
+        assert Shop.open(terminal.shop, make=False).control.rows(f"select * from {table}") == [], "its answers went with it"
     assert eventually(lambda: server.predict(path, body, mine).code == "model-unknown", 2)
     assert eventually(lambda: server.predict(path, body, limited).code == "key-revoked", 2)
     shop = Shop.open(terminal.shop, make=False)
     gone = next(one for one in customs(shop.control) if one.name == "咖啡")
     assert gone.state == "deleted" and not (terminal.shop / "custom" / gone.id).exists()
-    for piece in (CANARY, "金丝雀"):
-        assert not holding(terminal.folder, piece, but=("own.jsonl", "sent.jsonl")), "no readable byte is left"
+    terminal.type("customise", "delete", "labels", "--yes")
+    for piece in (CANARY, "金丝雀", LABEL, ASKED):
+        assert not holding(terminal.folder, piece, but=("own.jsonl", "sent.jsonl", "labelled.jsonl")), "no readable byte is left"
     file = terminal.folder / "咖啡-deleted.json"
     fingerprint = terminal.type("fingerprint").out
     said = terminal.type("customise", "check", file.name).out

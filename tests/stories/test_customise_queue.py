@@ -102,7 +102,7 @@ def test_the_customer_asks_for_the_run_and_sees_it_through(company: Inside, shop
         said = work(company).out
         assert "beans: begun" in said and "beans: delivered" in said and "charged once: ¥40.00" in said
         done = server.call("GET", BEANS, key=mine).json
-        assert (done["state"], done["version"], done["percent"] if "percent" in done else 100) == ("delivered", 1, 100)
+        assert (done["state"], done["version"], done.get("percent", 100)) == ("delivered", 1, 100)
         assert eventually(lambda: server.predict("beans", {"评论": "咖啡机冒烟"}, mine).status == 200, 5)
         assert server.call("POST", f"{BEANS}/run", key=mine).code == "customise-delivered"
         listed = {one["name"]: one["state"] for one in server.call("GET", "/v1/customisations", key=mine).json["customisations"]}
@@ -228,7 +228,7 @@ def test_one_worker_takes_it_and_others_do_not(company: Inside, shop: Shop) -> N
     company.type("customise", "run", "alone", "--queue")
     with mock.patch("mofang.trade.customs.queue.run_held", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         queue.work_once(shop)
-    assert (told(company, "alone")["state"], told(company, "alone")["tries"]) == ("queued", 0), "the worker was stopped, not the order"
+    assert (told(company, "alone")["state"], told(company, "alone")["tries"]) == ("queued", 0), "only the worker stopped"
     company.type("customise", "delete", "alone", "--yes")
     assert queue.work_once(shop) is None and free(shop) == before, "deleted while queued: nobody takes it up"
     company.type("customise", "delete", "alone", "--yes", "--out", "twice.json")
@@ -273,7 +273,7 @@ def test_a_kill_between_delivery_and_charge(company: Inside, shop: Shop) -> None
     assert child.returncode == -signal.SIGKILL
     found = orders.find_custom(shop.control, "between")
     entries = [one.id for one in shop.ledger.entries("done") if (one.body.get("foreign") or {}).get("room") == found.id]
-    assert len(entries) == 1 and found.version == 0 and free(shop) == before - 7_000_000, "delivered to the ledger, held, not charged"
+    assert len(entries) == 1 and found.version == 0 and free(shop) == before - 7_000_000, "entered, held, not charged"
     done = queue.work_once(shop)
     assert done is not None and done.delivered is not None and done.delivered.charged is not None
     assert done.delivered.charged.source_entry == entries[0] and free(shop) == before - 7_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shlex
@@ -286,7 +287,7 @@ def test_another_machine_and_another_installation(deal: Deal, tmp_path: Path, mo
 
 
 def test_a_flipped_byte_anywhere_is_seen(deal: Deal, away: Lessee) -> None:
-    """1,000 places of the licence and the encrypted package, and as many of record, mark, renewal and report."""
+    """1,000 places of the licence and the encrypted package, and every byte of record, mark and renewal."""
     away.use()
     chance, whole = random.Random(5), away.file.read_bytes()
     licence = len(open_lease(away.file).known.data) + 12
@@ -311,7 +312,7 @@ def test_a_flipped_byte_anywhere_is_seen(deal: Deal, away: Lessee) -> None:
     renewal = away.folder / "renewal"
     deal.shop().act(leasing.lease_renew, lease=away.id, until="90d", out=str(renewal))
     data = renewal.read_bytes()
-    assert flipped(renewal, chance.sample(range(len(data)), 300), lambda: read_signed(renewal.read_bytes()), chance) == []
+    assert flipped(renewal, range(len(data)), lambda: read_signed(renewal.read_bytes()), chance) == []
 
 
 def flipped(path: Path, places: Any, opened: Callable[[], None], chance: random.Random) -> list[int]:
@@ -433,10 +434,10 @@ def test_whose_copy_is_it(deal: Deal, sent: Lessee) -> None:
 
 @pytest.fixture(autouse=True)
 def tidy(tmp_path: Path) -> Iterator[None]:
-    """Nothing decrypted is left behind, whatever a test did."""
+    """Nothing decrypted is left behind by this process, whatever a test did; other workers have folders of their own."""
     yield
     with suppress(FileNotFoundError):
-        assert not list(Path("/dev/shm").glob("mofang-lease-*"))
+        assert not list(Path("/dev/shm").glob(f"mofang-lease-{os.getpid()}-*"))
 
 
 def test_the_licence_is_what_it_was(deal: Deal) -> None:
@@ -556,7 +557,6 @@ def test_traced_both_ways_and_named_by_an_erasure(deal: Deal) -> None:
 
 def test_the_runner_holds_no_torch(sent: Lessee) -> None:
     """Neither torch nor anything that trains is in the process that answers."""
-    import os
     import subprocess
     import sys
 

@@ -28,7 +28,8 @@ def sold(tmp_path_factory: pytest.TempPathFactory) -> Inside:
 
 def positions(terminal: Inside) -> list[int]:
     shop = Shop.open(terminal.shop, make=False)
-    return [shop.journals.position(one) for one in ("customers", "keys", "members", "charges", "leases")] + [shop.ledger.head()[0]]
+    journals = ("customers", "keys", "members", "charges", "leases")
+    return [*(shop.journals.position(one) for one in journals), shop.ledger.head()[0]]
 
 
 MAKE = "solution make desk --models reviews --terms terms.md --to 甲公司 --price 10.00"

@@ -175,7 +175,6 @@ def test_a_job_that_fails_or_hangs_stops_no_other(shop: Shop, monkeypatch: pytes
     slow.open.clear()
     _, _, thread, status = keeping(shop, bad, slow, full, good)
     thread.join(30)
-    slow.open.set()
     assert status == [HANGS], "the process ends, since a thread cannot be stopped"
     assert good.runs > 3 and (bad.runs, full.runs, slow.runs) == (1, 1, 1), "what failed waits for a minute"
     told = past(shop.control)
@@ -193,6 +192,7 @@ def test_a_job_that_fails_or_hangs_stops_no_other(shop: Shop, monkeypatch: pytes
     ended.set()
     thread.join(30)
     assert past(shop.control)["slow"].fails == 0
+    slow.open.set()  # a process would have ended long ago
 
 
 def test_two_keepers_of_a_shop_run_a_job_once(shop: Shop) -> None:
@@ -218,9 +218,9 @@ def test_a_disk_that_takes_no_trace_keeps_nothing_from_running(shop: Shop, monke
         raise sqlite3.OperationalError("database or disk is full")
 
     fake = Fake("good")
+    monkeypatch.setattr(keeper, "pause_s", lambda fails: 0.02)
     with monkeypatch.context() as full:
         full.setattr(keeper, "begin", refuse)
-        full.setattr(keeper, "pause_s", lambda fails: 0.02)
         _, ended, thread, _ = keeping(shop, fake)
         assert eventually(lambda: len(refused) > 2, 20) and thread.is_alive()
         assert fake.runs == 0, "what cannot be written down is not begun"
@@ -373,3 +373,38 @@ def test_a_fault_nobody_foresaw_is_written_down_and_tried_again(shop: Shop, doub
     monkeypatch.setattr(sending, "now_us", lambda: at)
     assert [one.ok for one in send_all(shop, post)] == [True]
     assert sending.waiting_at(shop.control, 0)[0] and not sending.waiting_at(shop.control, shop.journals.position("outbox"))[0]
+
+
+@pytest.mark.cluster
+def test_over_postgresql_one_keeper_runs_the_jobs(
+    tmp_path: Path, postgres_url: str, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop.open(tmp_path / "shop", database=postgres_url)
+    stock(tmp_path / "shop", price="0.01")
+    shop.act(outbox_add, name="hook", url=double.url, allow_private=(double.place,))
+    used(shop, days_ago(0), 3, micros=1_000_000)
+    shop.act(limit_set, customer="tester", budget="100", soft="2")
+    first, second = Turn(ledger(shop)), Turn(ledger(shop), patience_s=0.1)
+    assert first.take() and not second.take()
+    time.sleep(0.2)
+    assert second.take()
+    second.let_go()
+    made = Keeper(shop.again())
+    found = made.once()
+    assert found is not None and found["watch"] == Done(1, 1) and found["reconcile"].found == 0, found
+    assert all(one.fails == 0 and one.ok_us for one in past(shop.control).values()) and len(past(shop.control)) == len(jobs.JOBS)
+    send_all(shop, post)
+    assert [kind for kind, _ in events(double)] == ["budget.passed"]
+    assert jobs.expire(shop).found == 0 and shop.journals.verify() == []
+    monkeypatch.setattr(keeper, "RETRY_S", 0.1)
+    fake = Fake("good")
+    _, ended, thread, status = keeping(shop, fake)
+    assert eventually(lambda: fake.runs > 1, 20)
+    monkeypatch.setattr(keeper, "pause_s", lambda fails: 0.05)
+    ended_others = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname=current_database() and pid<>pg_backend_pid()"
+    assert int(shop.control.rows(ended_others)[0][0]) >= 2
+    before = fake.runs
+    assert eventually(lambda: fake.runs > before + 2, 30), "a database that was started anew is asked again"
+    ended.set()
+    thread.join(30)
+    assert status == [0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -14,7 +15,6 @@ from typing import Any
 import openai
 import pytest
 
-from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
 from mofang.engine.generation.opened import Generator
@@ -80,7 +80,7 @@ def away(sold: Sold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     keep_code(sold.id, sold.code)
     yield Away(tmp_path / "away", tmp_path / "away" / "chat.lease")
     with suppress(FileNotFoundError):
-        assert not list(Path("/dev/shm").glob("mofang-lease-*")), "nothing decrypted is left behind"
+        assert not list(Path("/dev/shm").glob(f"mofang-lease-{os.getpid()}-*")), "nothing decrypted is left behind"
 
 
 def client_of(address: str) -> openai.OpenAI:
@@ -228,7 +228,7 @@ def test_kill_in_the_middle_of_a_stream_loses_a_second_at_most(sold: Sold, away:
         began, seen = time.monotonic(), 0
         for _ in stream:
             seen += 1
-            if time.monotonic() - began > 2.2:
+            if time.monotonic() - began > 1.6:
                 break
         child.send_signal(signal.SIGKILL)
         child.wait(10)
@@ -278,12 +278,3 @@ def test_generators_in_blocks_are_leased_and_marked(precision: str, tmp_path: Pa
     ours, theirs = (graph_tensors((one / "decoder" / "decoder.onnx").read_bytes()) for one in (plain, tmp_path / "copy"))
     changed = [name for name in ours if (ours[name] != theirs[name]).any()]
     assert any(name.endswith(".scales") for name in changed) and not any(ours[name].dtype == np.uint8 for name in changed)
-
-
-def test_a_lease_without_room_or_with_a_key_of_the_shop_is_refused(sold: Sold, away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mofang.trade.leases import opening
-
-    monkeypatch.setattr(opening, "SPARE_BYTES", 2**60)
-    with pytest.raises(MofangError) as refused:
-        Leased(away.file)
-    assert refused.value.code == "lease-no-room"

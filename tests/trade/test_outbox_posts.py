@@ -175,6 +175,33 @@ def test_after_a_kill_it_is_told_again(books: Desk, double: Double, monkeypatch:
     assert len({headers["webhook-id"] for _, headers, _ in double.asked}) == 1 and len(double.asked) == 2
 
 
+def test_what_was_told_long_ago_is_looked_at_no_more(books: Desk, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = books.shop
+    made = told(shop, double)
+    monkeypatch.setattr(sending, "PASSED_LEAST", 3)
+
+    def after() -> int:
+        return int(shop.control.rows("select after_position from endpoint")[0][0])
+
+    first = after()
+    for number in range(2):
+        shop.act(pay, customer=NAME, amount="5", reference=str(number))
+    send_all(shop, post)
+    assert after() == first, "few are no burden"
+    for number in range(2, 6):
+        shop.act(pay, customer=NAME, amount="5", reference=str(number))
+    double.answers = [200, 200, 500]
+    send_all(shop, post)
+    assert len(pending(shop.control, made)) == 1 and after() > first, "those before the one that failed are done with"
+    moved = after()
+    later(monkeypatch, 31)
+    assert [one.ok for one in send_all(shop, post)] == [True, True] and pending(shop.control, made) == []
+    assert after() >= moved and len({headers["webhook-id"] for _, headers, _ in double.asked}) == 6
+    shop.act(pay, customer=NAME, amount="5", reference="last")
+    assert [one.ok for one in send_all(shop, post)] == [True] and send_all(shop, post) == []
+    assert shop.journals.verify() == []
+
+
 def test_two_at_once_tell_it_once(books: Desk, double: Double) -> None:
     shop = books.shop
     told(shop, double)

@@ -91,3 +91,40 @@ def test_a_server_writes_its_last_answers_down_when_it_ends(tmp_path: Path) -> N
     (log,) = (tmp_path / "access").glob("*.log")
     told: list[Any] = log.read_text().split()
     assert told[0].isdigit() and told[1] == "req_1"
+
+
+def test_in_parts_on_the_disk_it_finds_the_same(used: tuple[Shop, Serving, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with more answers than fit into memory; torn and doubled lines fall into whatever part they do."""
+    shop, _, _ = used
+    log = next((shop.path / "scratch" / "access").glob("*.log"))
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join([*lines[:-1], lines[0], *(lines[0][:-3] + word for word in ("aaa", "bbb", "ccc")), "torn li"]) + "\n")
+    (log.parent / "2024-01-01_old-1.log").write_text("1704067200000000 req_long_ago\n" * 3)
+    monkeypatch.setattr("mofang.trade.billing.reconcile.FRESH_US", -10_000_000)
+    whole = reconcile(shop)
+    assert (len(whole.missing), len(whole.twice), whole.answered, whole.used) == (3, 1, 10, 8) and whole.undelivered <= 1
+    monkeypatch.setattr("mofang.trade.billing.reconcile.PART_IDS", 2)
+    monkeypatch.setattr("mofang.trade.billing.reconcile.HELD_MOST", 3)
+    parts = reconcile(shop)
+    assert {**parts.to_dict(), "from_us": 0, "missing": sorted(parts.missing)} == {**whole.to_dict(), "from_us": 0}
+    monkeypatch.setattr("mofang.trade.billing.reconcile.NAMED_MOST", 1)
+    few = reconcile(shop)
+    assert len(few.missing) == 1 and few.more == 2 and few.wrong == whole.wrong
+    assert not list((shop.path / "scratch").glob("reconcile-*")), "nothing is left of it"
+
+
+def test_answers_that_are_given_meanwhile_are_no_difference(used: tuple[Shop, Serving, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy server the daily sums grow between the first look at them and the last row."""
+    from mofang.trade.billing import reconcile as module
+
+    shop, serving, live = used
+    plain = module._kept_sums
+
+    def busy(*given: Any) -> Any:
+        found = plain(*given)
+        assert serving.predict(live, BODY).status == 200
+        return found
+
+    monkeypatch.setattr(module, "_kept_sums", busy)
+    found = reconcile(shop)
+    assert found.wrong == 0 and found.used == 8, found

@@ -9,6 +9,7 @@ import click
 
 from mofang.cli.context import Context, NewFile, pass_context
 from mofang.core.language import say
+from mofang.core.progress import progress
 
 WAYS = ("transfer", "wechat", "alipay", "stripe", "cash", "other")
 
@@ -85,27 +86,32 @@ def credit(context: Context, invoice: str, line: int, units: int, amount: str, w
 @click.command()
 @click.argument("customer")
 @click.option("--month", default="", help="The month, e.g. 2026-11 (default: this month).")
+@click.option("--from", "first", default="", help="The first day, e.g. 2026-11-03, instead of a month.")
+@click.option("--until", "last", default="", help="The last day, counted with it (default: today).")
 @click.option("--out", type=NewFile(), help="Where to write the file (default: the screen).")
 @click.option("--csv", is_flag=True, help="Print CSV.")
 @pass_context
-def usage(context: Context, customer: str, month: str, out: Path | None, csv: bool) -> None:
+def usage(context: Context, customer: str, month: str, first: str, last: str, out: Path | None, csv: bool) -> None:
     """A customer's use by day, key and model: the same file that the customer downloads with its own key."""
     from mofang.trade.accounts.customers import find_customer
     from mofang.trade.accounts.lists import open_books, shop_offset
-    from mofang.trade.billing.usage_file import usage_file
+    from mofang.trade.billing.usage_file import read_days, usage_file
 
-    db = open_books(context.shop)
-    text = usage_file(db, find_customer(db, customer), month, shop_offset(context.shop))
+    db, offset = open_books(context.shop), shop_offset(context.shop)
+    pieces = usage_file(db, find_customer(db, customer), read_days(month, first, last, offset), offset)
     if out:
-        out.write_bytes(text.encode())
+        with progress(say("Reading what was used", "读取用量")), out.open("wb") as file:
+            file.writelines(piece.encode() for piece in pieces)
         context.say("{path}", "{path}", path=out)
         return
     if csv:
-        click.echo(text, nl=False)
+        for piece in pieces:
+            click.echo(piece, nl=False)
         return
     import csv as reader
 
-    rows = list(reader.DictReader(text.splitlines()))
+    with progress(say("Reading what was used", "读取用量")):
+        rows = list(reader.DictReader("".join(pieces).splitlines()))
     context.table(
         rows,
         {

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 LOOK_S = 2.0
 NICE = 10  # a server beside it goes first
-STATES = {"ordered": "已下单", "queued": "排队中", "running": "训练中", "stopping": "正在停止", "declined": "未达标", "delivered": "已交付", "deleting": "删除中", "deleted": "已删除"}
+STATES = {"ordered": "已下单", "queued": "排队中", "running": "训练中", "stopping": "正在停止",
+          "declined": "未达标", "delivered": "已交付", "deleting": "删除中", "deleted": "已删除"}
 
 
 @click.group(cls=Names)
@@ -120,11 +121,15 @@ def _show_delivered(context: Context, made: Delivered) -> None:
     context.say("{model} learnt from {learnt}", "{model} 学习了{learnt}", model=taught.named, learnt=learnt)
     if figures.get("start") == "weights":
         context.say("it went on from the base's own weights", "从基础模型的权重继续训练")
-    if "test_rows" in figures:
+    verdict = say(figures["verdict"], {"better": "更好", "worse": "更差", "not compared": "未比较"}.get(figures["verdict"], "相当"))
+    if "metric" in figures:
+        context.say("on the customer's {n} test rows its {metric} is {own}, the base's {base}: {verdict}", "在客户的 {n} 条测试记录上，"
+                    "它的 {metric} 为 {own}，基础模型为 {base}：{verdict}", n=figures["test_rows"], metric=figures["metric"],
+                    own=figures["own"], base=figures["base"], verdict=verdict)
+    elif "test_rows" in figures:
         context.say("of the customer's {n} test rows it answers {own} rightly, the base {base}: {verdict}",
                     "客户的 {n} 条测试记录中，它答对 {own} 条，基础模型答对 {base} 条：{verdict}", n=figures["test_rows"],
-                    own=figures["own_right"], base=figures["base_right"],
-                    verdict=say(figures["verdict"], {"better": "更好", "worse": "更差"}.get(figures["verdict"], "相当")))
+                    own=figures["own_right"], base=figures["base_right"], verdict=verdict)
     if made.charged is None:
         context.say("It is not delivered, and nothing is charged. More records may help:", "未交付，也不收费。更多记录可能有帮助：")
         context.next(f"mofang customise add {made.custom.name} FILE")

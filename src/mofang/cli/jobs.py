@@ -65,8 +65,8 @@ def last_line(context: Context, name: str) -> None:
     if known is None:
         context.say("It has not run by itself yet: mofang jobs", "尚未自动运行过：mofang jobs")
     else:
-        context.say("It ran by itself at {when}: {outcome}.", "上次自动运行：{when}，{outcome}。", when=when(known.began_us),
-                    outcome=outcome(vars(known)))
+        context.say("It ran by itself at {when}: {outcome}, {found} found wrong.", "上次自动运行：{when}，{outcome}，发现 {found} 处问题。",
+                    when=when(known.began_us), outcome=outcome(vars(known)), found=known.found)
 
 
 def _time(at_us: int) -> str:
@@ -91,7 +91,7 @@ def jobs_run(context: Context, names: tuple[str, ...], forever: bool, held: bool
         for job in [job_named(name) for name in names]:
             with progress(say(job.en, job.zh)):
                 done = run_job(context.shop, job)
-            context.say("{job}: {n} done, {found} found", "{job}：处理 {n} 项，发现 {found} 项", job=job.name, n=done.done, found=done.found)
+            _tell(context, job.name, done)
         return
     keeper = Keeper(context.shop)
     with progress(say("Running what is due", "正在运行到期的任务")):
@@ -100,7 +100,7 @@ def jobs_run(context: Context, names: tuple[str, ...], forever: bool, held: bool
         context.say("Another process runs them already; nothing was done here.", "已有进程在自动运行它们；此处未做任何操作。")
         return
     for name, done in found.items():
-        context.say("{job}: {n} done, {found} found", "{job}：处理 {n} 项，发现 {found} 项", job=name, n=done.done, found=done.found)
+        _tell(context, name, done)
     wrong = [slot for slot in keeper.slots if slot.said]
     for slot in wrong:
         context.say("✗ {job}: {code}", "✗ {job}：{code}", job=slot.job.name, code=slot.said)
@@ -111,6 +111,10 @@ def jobs_run(context: Context, names: tuple[str, ...], forever: bool, held: bool
         os._exit(75)  # its thread would keep this process for ever
     if wrong:
         click.get_current_context().exit(1)
+
+
+def _tell(context: Context, name: str, done: Any) -> None:
+    context.say("{job}: {n} done, {found} found", "{job}：处理 {n} 项，发现 {found} 项", job=name, n=done.done, found=done.found)
 
 
 def _stay(context: Context, held: bool) -> None:

@@ -46,7 +46,6 @@ def lease() -> None:
 def lease_new(context: Context, /, model: str, customer: str, features: str, no_mark: bool, out: Path | None, yes: bool,
               as_json: bool, fee: str, **asked: Any) -> None:
     """Lease MODEL to a customer: writes one file, and an unlock code to be told over another way."""
-    from mofang.core.progress import progress
     from mofang.serve.parcel import package_named
     from mofang.trade.leases import seller
 
@@ -59,8 +58,7 @@ def lease_new(context: Context, /, model: str, customer: str, features: str, no_
     context.confirm([say("{model} leaves this shop, encrypted, for {customer} until {until}. Licences behind it: {licences}.",
                          "{model} 将加密交付给 {customer}，租期至 {until}。其数据许可：{licences}。", model=name, customer=who.name,
                          until=asked["until"], licences=licences), *_beyond(shop, who, fee_micros)], yes)
-    with progress(say("Marking, checking and encrypting", "正在加标记、核对并加密")):
-        made = shop.act(seller.lease_new, model=name, customer=customer, out=str(place), marked=not no_mark, **given)
+    made = shop.act(seller.lease_new, model=name, customer=customer, out=str(place), marked=not no_mark, **given)
     if as_json:
         print_json({"lease": made.lease.id, "file": made.path, "code": made.code, "fingerprint": made.fingerprint,
                "mark": made.lease.mark, "entry": made.lease.entry, "size_bytes": made.size_bytes, "readme": made.readme})
@@ -258,8 +256,8 @@ def lease_find_mark(context: Context, file: Path, as_json: bool, as_csv: bool) -
     from mofang.core.progress import progress
     from mofang.trade.leases.copies import find_mark
 
-    with progress(say("Comparing", "正在比对")):
-        rows = find_mark(context.shop, file)
+    with progress(say("Comparing", "正在比对")) as bar:
+        rows = find_mark(context.shop, file, bar.advance)
     context.table(rows, {"customer": say("customer", "客户"), "model": say("model", "模型"), "lease": say("lease", "租约"),
                          "score": say("standard deviations", "标准差倍数"), "found": say("its mark", "有其标记")},
                   as_json=as_json, as_csv=as_csv)

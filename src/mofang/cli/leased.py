@@ -37,6 +37,7 @@ def lease_machine(context: Context) -> None:
 def lease_run(context: Context, file: Path, code: str, host: str, port: int) -> None:
     """Answer requests with a leased model: no shop, no network, until the lease ends."""
     from mofang.core.progress import progress
+    from mofang.trade.leases.opening import generates
     from mofang.trade.leases.runner import Leased, day
     from mofang.web.leased import run_leased
 
@@ -49,6 +50,9 @@ def lease_run(context: Context, file: Path, code: str, host: str, port: int) -> 
                     "服务已启动：{address} （Ctrl-C 停止，会先完成已开始的请求）", address=address)
         context.say("{model}, leased to {customer} until {until}", "{model}，租给 {customer}，至 {until}", model=licence.model,
                     customer=licence.customer, until=day(licence.until_us))
+        if generates(opened.model):
+            context.say("  Clients of the OpenAI protocols: base address {address}/v1, any key",
+                        "  OpenAI 协议的客户端：基础地址 {address}/v1，密钥随意", address=address)
         if opened.notice:
             context.say("  The lease is over; it goes on until {ends}. Send the seller `mofang lease report`.",
                         "  租期已满，宽限至 {ends}。请把 `mofang lease report` 的结果发给卖方。", ends=day(licence.ends_us))

@@ -56,8 +56,9 @@ def _by_way(context: Context, as_json: bool, as_csv: bool) -> None:
 
     with progress(say("Reading bills and what stands on none yet", "正在读取账单和未出账用量")) as bar:
         found = by_way(context.shop, tick=lambda: bar.advance(1))
-    ways.table(context, found if as_json or as_csv else totals(found), customers=as_json or as_csv, as_json=as_json, as_csv=as_csv)
-    if not (as_json or as_csv):
+    plain = as_json or as_csv
+    ways.table(context, found if plain else totals(found), customers=plain, as_json=as_json, as_csv=as_csv)
+    if not plain:
         context.next(*(["mofang rates --machine-hour ¥3"] if context.shop.rates.get("machine_hour_micros") is None else []),
                      "mofang price suggest MODEL", "mofang costs --by customer")
 

@@ -238,7 +238,10 @@ def price_suggest(context: Context, model: str, volume: int | None, margin: int,
         return
     if not as_csv:
         _show_costs(context, found)
-    ways.table(context, list(found.ways), customers=True, as_csv=as_csv)
+    if found.ways or as_csv:
+        ways.table(context, list(found.ways), customers=True, as_csv=as_csv)
+    else:
+        context.say("So far nobody bought it.", "目前还没有人购买。")
     if not as_csv:
         context.next(f"mofang price set {found.model} {format_micros(found.price_per_1000, shop.currency)}/1000",
                      "mofang costs --by way")

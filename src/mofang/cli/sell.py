@@ -88,10 +88,13 @@ def customer_list(context: Context, as_json: bool, as_csv: bool) -> None:
     from mofang.trade.accounts.lists import accounts
 
     rows = [{"customer": one.name, "id": one.id, "credit": format_micros(one.credit_micros, one.currency),
-             "used": format_micros(balance.month, one.currency), "left": format_micros(balance.available, one.currency)}
+             "used": format_micros(balance.month, one.currency),
+             "charged": format_micros(balance.charged_month, one.currency),
+             "left": format_micros(balance.available, one.currency)}
             for one, balance in accounts(context.shop)]
-    context.table(rows, {"customer": say("customer", "客户"), "id": "id", "credit": say("credit a month", "每月额度"),
-                         "used": say("used this month", "本月已用"), "left": say("left", "剩余")}, as_json=as_json, as_csv=as_csv)
+    words = {"customer": say("customer", "客户"), "id": "id", "credit": say("credit a month", "每月额度"),
+             "used": say("used this month", "本月已用"), "charged": say("charged once", "一次性收费"), "left": say("left", "剩余")}
+    context.table(rows, words, as_json=as_json, as_csv=as_csv)
 
 
 @customer.command("top-up")

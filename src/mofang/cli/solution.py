@@ -43,8 +43,9 @@ def solution_make(context: Context, /, yes: bool, as_json: bool, **given: Any) -
     if not yes:
         context.shop.require("money")
         wanted = trade.asked(context.shop, **{name: value for name, value in given.items() if name != "out"})
+        price = format_micros(wanted.micros, wanted.who.currency)
         context.confirm([say("{customer} is charged {price}, once, for {name}.", "将向 {customer} 一次性收取 {price}（{name}）。",
-                             customer=wanted.who.name, name=wanted.name, price=format_micros(wanted.micros, wanted.who.currency))], yes)
+                             customer=wanted.who.name, name=wanted.name, price=price)], yes)
     made = context.shop.act(trade.solution_make, **given)
     if as_json:
         import orjson

@@ -172,5 +172,5 @@ def _foreground(context: Context, service: Service, model: str) -> None:
     _after(context, service, model)
     if status := serve_many(context.shop, [], service.workers, host=service.host, port=service.port, ready=told,
                             certificate=service.certificate, private_key=service.private_key, admin_port=service.admin_port,
-                            jobs="MOFANG_NO_JOBS" not in os.environ):
+                            jobs=os.environ.get("MOFANG_NO_JOBS", "") in ("", "0")):
         sys.exit(status)

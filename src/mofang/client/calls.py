@@ -178,9 +178,13 @@ class Calls:
         """What each day cost, apart by ``line_item`` (the model) where asked for."""
         return (yield from self._pages("/v1/organization/costs", start_s, end_s, {}, by))
 
-    def usage_file(self, month: str = "") -> Steps[bytes]:
-        """A month's use (``2026-11``; else the running one) by day, key and model, as CSV: the seller's own file."""
-        came = yield from self.exchange("GET", USAGE_FILE + (f"?month={quote(month, safe='')}" if month else ""))
+    def usage_file(self, month: str = "", *, from_day: str = "", until_day: str = "") -> Steps[bytes]:
+        """Use by day, key and model, as CSV, the seller's own file: of a month (``2026-11``; else the running one), or of days.
+
+        ``from_day`` and ``until_day`` are both counted with it (``2026-11-03``).
+        """
+        asked = {name: value for name, value in (("month", month), ("from", from_day), ("until", until_day)) if value}
+        came = yield from self.exchange("GET", USAGE_FILE + (f"?{urlencode(asked)}" if asked else ""))
         return came.body
 
     def invoices(self) -> Steps[list[Invoice]]:

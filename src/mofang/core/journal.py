@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mofang.core import lock
 from mofang.core.canonical import canonical, sha256
-from mofang.core.database import Database, SQLite
+from mofang.core.database import Database, SQLite, insert_rows
 from mofang.core.identity import new_id, now_us
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 ROW_FORMAT = 1
 SEAL_FORMAT = 1
 TABLES_LOCK = 7_302_551  # any number that nothing else locks
-ROWS_AT_ONCE = 64
 PAGE_ROWS = 2000
 SEAL_ROWS = 100_000  # of one seal at most
 SEALED_FORM: dict[str, Any] = {  # of its file: groups small enough that one account's rows are found without reading all
@@ -35,9 +34,8 @@ SEALED_FORM: dict[str, Any] = {  # of its file: groups small enough that one acc
 }
 
 
-@dataclass(frozen=True)
-class NewRow:
-    """A row to append; its id is made here if the caller gives none."""
+class NewRow(NamedTuple):
+    """A row to append; its id is made when it is appended if the caller gives none."""
 
     kind: str
     body: dict[str, Any]
@@ -100,7 +98,8 @@ def fold(journal: str, *, tables: tuple[str, ...]) -> Callable[[FoldFunction], F
 
 COLUMNS = "position, journal, writer, seq, id, owner, at_us, account, kind, body, chain"
 ROW_NAMES = COLUMNS.split(", ")[1:]
-INSERT_JSON = f"""insert into journal({", ".join(ROW_NAMES)}) select {", ".join(ROW_NAMES)}
+INSERT = f"insert into journal({', '.join(ROW_NAMES)})"
+INSERT_JSON = f"""{INSERT} select {", ".join(ROW_NAMES)}
     from json_to_recordset(?::json) as given(
     journal text, writer text, seq bigint, id text, owner text, at_us bigint, account text, kind text, body text, chain text)
     order by seq"""
@@ -193,20 +192,13 @@ class Journals:
         return made
 
     def _insert(self, written: list[tuple[Any, ...]]) -> None:
-        """Several rows in one statement: each statement lets go of the interpreter's lock and has to win it back.
-
-        PostgreSQL is sent all of them as one JSON value: a driver takes longer over a thousand parameters than the
-        database over the rows.
-        """
+        """PostgreSQL is sent all rows as one JSON value: a driver takes longer over a thousand parameters than the database
+        over the rows."""
         if self.db.dialect == "postgresql":
             if written:
                 self.db.run(INSERT_JSON, (canonical([dict(zip(ROW_NAMES, row, strict=True)) for row in written]).decode(),))
             return
-        for begin in range(0, len(written), ROWS_AT_ONCE):
-            rows = written[begin:begin + ROWS_AT_ONCE]
-            marks = ",".join(("(?,?,?,?,?,?,?,?,?,?)",) * len(rows))
-            self.db.run(f"insert into journal({COLUMNS.removeprefix('position, ')}) values{marks}",
-                        [value for row in rows for value in row])
+        insert_rows(self.db, INSERT, written)
 
     def record(self, journal: str, rows: list[NewRow], writer: str = "hand") -> list[Row]:
         """Append in a transaction of its own; for the shared writer ``hand`` that actions use."""

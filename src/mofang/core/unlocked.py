@@ -30,6 +30,13 @@ def unlocked_folder(shop: Path) -> Path:
     return place
 
 
+def remove_own(shop: Path) -> None:
+    """Remove this process's copies of a shop now, where it goes on with something else; what needs one again makes it again."""
+    for place in (shop / "scratch").glob(f"{LEAD}*"):
+        if place in _mine:
+            _remove(place, _mine[place])
+
+
 def _remove(place: Path, process: int) -> None:
     if process == os.getpid():  # a forked child leaves its parent's files alone
         remove_tree(place)

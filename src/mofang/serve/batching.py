@@ -117,7 +117,7 @@ class Batcher:
         """
         ticket = Ticket(records, done, deadline_s, gone, account)
         count = len(records)
-        if soon is not None and count == 1 and self._light and not self._waiting and not self._closing:
+        if soon is not None and count == 1 and self.light and not self._waiting and not self._closing:
             self._gathered.append(ticket)
             if len(self._gathered) == 1:
                 soon(self._run_gathered)
@@ -164,7 +164,8 @@ class Batcher:
         return min(self.wait_max_s, STANDING_S) if now - self._standing_s > STANDS_S else self.wait_max_s
 
     @property
-    def _light(self) -> bool:
+    def light(self) -> bool:
+        """Whether the model needs so little that a thread's turn would cost more."""
         return 0 < self._record_s * self.streams < LIGHT_S
 
     @property

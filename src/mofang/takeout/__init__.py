@@ -25,7 +25,7 @@ from mofang.takeout.folder import Folder
 if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
-TAKEOUT_FORMAT = 1
+TAKEOUT_FORMAT = 2  # 2: kinds and plans of prices and lines; payments, credits, charges, subscriptions
 ABOUT = "about.json"
 SETTINGS_TOLD = ("format", "id", "made_us", "currency", "rates", "seller", "utc_offset")
 
@@ -81,7 +81,7 @@ def _require_own(place: Path, shop: str) -> None:
         return
     try:
         about = orjson.loads((place / ABOUT).read_bytes())
-        known = about["format"] == TAKEOUT_FORMAT and about["shop"]
+        known = about["format"] in range(1, TAKEOUT_FORMAT + 1) and about["shop"]
     except (OSError, ValueError, KeyError, TypeError):
         raise MofangError("export-not-empty", place=place) from None
     if known != shop:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from mofang.core.canonical import canonical
 from mofang.core.database import Database
 from mofang.core.ledger import COLUMNS as ENTRY_COLUMNS
 from mofang.core.ledger import content_digest
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 ROW_COLUMNS = ("position", "writer", "seq", "id", "at", "at_us", "owner", "account", "kind", "body", "chain")
 USE = ("request_id", "key", "model", "package", "units", "price", "rate", "micros", "test")
-LINE = ("line", "model", "package", "price_version", "price_micros", "units", "requests", "exact_micros", "amount_micros",
-        "merkle_root")
+LINE = ("line", "kind", "what", "model", "package", "price_version", "price_micros", "plan", "units", "requests", "exact_micros",
+        "amount_micros", "source_entry", "merkle_root")
 
 
 def write_ledger(folder: Folder, db: Database) -> list[Any]:
@@ -74,7 +75,7 @@ def _uses(db: Database) -> Iterator[tuple[Any, ...]]:
 
 
 def write_trade(folder: Folder, shop: Shop, ledger: Database, control: Database) -> None:
-    """Customers, keys, prices and invoices as tables, every invoice as PDF and JSON."""
+    """Customers, keys, prices, money in and charges made once, and invoices as tables; every invoice as PDF and JSON."""
     from mofang.trade.accounts.customers import customers
     from mofang.trade.accounts.keys import keys
     from mofang.trade.billing.claims import invoices_of
@@ -87,8 +88,10 @@ def write_trade(folder: Folder, shop: Shop, ledger: Database, control: Database)
     folder.table("keys.csv", ("id", "customer", "test", "models", "label", "made", "expires", "revoked"),
                  ((one.id, names.get(one.account, one.account), one.test, " ".join(one.models) or "*", one.label,
                    moment_of(one.created_us), moment_of(one.expires_us), moment_of(one.revoked_us)) for one in keys(control)))
-    folder.table("prices.csv", ("model", "version", "per_1000_units", "currency", "from"),
-                 ((one.model, one.version, one.exact(1000), one.currency, moment_of(one.from_us)) for one in prices(control)))
+    folder.table("prices.csv", ("model", "version", "kind", "per_1000_units", "currency", "from", "output", "plan"),
+                 ((one.model, one.version, one.plan["kind"], one.exact(1000), one.currency, moment_of(one.from_us), one.output,
+                   canonical(one.plan).decode()) for one in prices(control)))
+    _write_money(folder, control, names)
     rows, lines = [], []
     for claim in invoices_of(control):
         row = (claim.number, names.get(claim.account, claim.account), claim.account, claim.period, claim.total_micros)
@@ -100,9 +103,30 @@ def write_trade(folder: Folder, shop: Shop, ledger: Database, control: Database)
         place = folder.place / "invoices" / f"{claim.number}.json"
         if f"invoices/{claim.number}.json" in folder.digests:
             document = json.loads(place.read_bytes())
-            lines += [(claim.number, *(line.get(name) for name in LINE)) for line in document["lines"]]
+            lines += [(claim.number, *({"kind": "usage", **line}.get(name) for name in LINE)) for line in document["lines"]]
     folder.table("invoices.csv", ("number", "customer", "account", "period", "total_micros", "state"), rows)
     folder.table("invoice-lines.csv", ("number", *LINE), lines)
+
+
+def _write_money(folder: Folder, control: Database, names: dict[str, str]) -> None:
+    """What was paid, given back, charged once and subscribed to."""
+    from mofang.trade.accounts.customers import credit_notes
+    from mofang.trade.accounts.terms import subscriptions
+    from mofang.trade.billing.oneoff import oneoffs
+    from mofang.trade.billing.paid import payments
+
+    folder.table("payments.csv", ("customer", "reference", "micros", "at", "by", "until", "lapsed_micros"),
+                 ((names.get(one.customer, one.customer), one.reference, one.micros, moment_of(one.at_us), one.way, one.until,
+                   one.lapsed_micros) for one in payments(control)))
+    folder.table("credits.csv", ("id", "customer", "reason", "micros", "at"),
+                 ((one.id, names.get(one.customer, one.customer), one.reason, one.micros, moment_of(one.at_us))
+                  for one in credit_notes(control)))
+    folder.table("charges.csv", ("id", "customer", "kind", "what", "micros", "currency", "source_entry", "reference", "at"),
+                 ((one.id, names.get(one.account, one.account), one.kind, one.what, one.micros, one.currency, one.source_entry,
+                   one.reference, moment_of(one.at_us)) for one in oneoffs(control)))
+    folder.table("subscriptions.csv", ("id", "customer", "model", "monthly_micros", "included", "first", "last"),
+                 ((one.id, names.get(one.account, one.account), one.model, one.monthly_micros, one.included, one.first, one.last)
+                  for one in subscriptions(control)))
 
 
 def _parts(ledger: Database, entry: str) -> list[list[Any]]:

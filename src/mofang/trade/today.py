@@ -125,8 +125,9 @@ class Books:
             notes = sum(micros for _, micros in claim.fixed.get("notes", ()))
             exact = claim.total_micros + notes if claim.exact_micros is None else claim.exact_micros
             billed[claim.account] = billed.get(claim.account, 0) + exact
-        self.open = {account: max(0, round_half_even_minor(balance.debited + balance.charged - billed.get(account, 0), shop.currency))
-                     for account, balance in self.balances.items()}
+        used = {account: balance.debited + balance.charged for account, balance in self.balances.items()}
+        self.open = {account: max(0, round_half_even_minor(micros - billed.get(account, 0), shop.currency))
+                     for account, micros in used.items()}
 
     @property
     def owed(self) -> int:

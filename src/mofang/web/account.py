@@ -39,13 +39,14 @@ async def costs(call: Exchange) -> Reply:
 
 
 async def used_file(call: Exchange) -> Reply:
-    """A month's use by day, key and model: the same bytes as the seller's own ``mofang usage CUSTOMER --csv``."""
+    """Use by day, key and model: the same bytes as the seller's own ``mofang usage CUSTOMER --csv``."""
     found = await call.desk.accounts.query(call.who, "file", asked(call))
     return Reply(200, found["csv"].encode(), (CSV,))
 
 
-MONTH = {"parameters": [{"name": "month", "in": "query", "required": False,
-                         "schema": {"type": "string", "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])$"}}],
+MONTH, DAY = "^20[0-9]{2}-(0[1-9]|1[0-2])$", "^20[0-9]{2}-[01][0-9]-[0-3][0-9]$"
+DAYS = {"parameters": [{"name": name, "in": "query", "required": False, "schema": {"type": "string", "pattern": pattern}}
+                       for name, pattern in (("month", MONTH), ("from", DAY), ("until", DAY))],
          "responses": {"200": {"description": "CSV with a header.", "content": {"text/csv": {"schema": {"type": "string"}}}}}}
 
 
@@ -68,9 +69,9 @@ ROUTES = (
     Route("GET", "/v1/usage", "key", usage,
           "The caller's running month: use by day and model, credit, what is left.", "调用方本月用量、额度与余额。"),
     Route("GET", "/v1/usage.csv", "key", used_file,
-          "The caller's use of a month (`month=2026-11`) by day, key and model, as CSV.",
-          "调用方某月的用量（`month=2026-11`），按日、密钥和模型，CSV。",
-          MONTH),
+          "The caller's use by day, key and model, as CSV: of a month (`month=2026-11`), or `from` a day `until` another.",
+          "调用方的用量，按日、密钥和模型，CSV：某月（`month=2026-11`）或 `from` 至 `until` 的各日。",
+          DAYS),
     Route("GET", "/v1/organization/usage/completions", "key", used,
           "The caller's own use in buckets of a minute, an hour or a day (`start_time`, `bucket_width`, `group_by`, `limit`, "
           "`page`).",

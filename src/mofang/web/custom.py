@@ -68,7 +68,8 @@ FACTS: dict[str, Any] = {"type": "object", "required": ["name", "state", "versio
     "name": {"type": "string"}, "version": {"type": "integer"}, "records": {"type": "integer"}, "may_run": {"type": "boolean"},
     "state": {"enum": ["ordered", "queued", "running", "stopping", "declined", "delivered", "deleting", "deleted"]},
     "place": {"type": "integer"}, "starts_in_s": {"type": "integer"}, "percent": {"type": "integer"},
-    "reason": {"type": "object", "properties": {"code": {"type": "string"}, "what": {"type": "string"}, "fix": {"type": "string"}}}}}
+    "reason": {"type": "object", "properties": {
+        "code": {"type": "string"}, "what": {"type": "string"}, "fix": {"type": "string"}}}}}
 
 
 def _answer(schema: dict[str, Any], status: str = "200", **more: Any) -> dict[str, Any]:
@@ -96,8 +97,8 @@ ROUTES = (
           "自己的一项定制：已下单、排队中（含位置和预计开始时间）、训练中（百分比）、已交付或未达标（含原因）。",
           _answer(FACTS)),
     Route("POST", "/v1/customisations/{customisation}/run", "key", run,
-          "Ask for the run of your own customisation, where its quote allows that: it waits in the queue and is charged when it is "
-          "delivered. Asked twice, it waits once.",
+          "Ask for the run of your own customisation, where its quote allows that: it waits in the queue and is charged when it "
+          "is delivered. Asked twice, it waits once.",
           "在报价允许时申请训练自己的定制：进入队列，交付时收费。重复申请只排一次。",
           _answer(FACTS, status="202")),
     Route("POST", "/v1/customisations/{customisation}/cancel", "key", cancel,

@@ -92,7 +92,8 @@ def write_figures(shop: Shop) -> None:
     rows = [({"job": name}, one) for name, one in sorted(found.jobs.items())]
     lines += family("mofang_job_last_success_timestamp_seconds", "gauge", "When each job ended well last (0: never).",
                     [(named, one.ok_us / 1e6) for named, one in rows])
-    lines += family("mofang_job_failures", "gauge", "How often in a row each job has failed.", [(named, one.fails) for named, one in rows])
+    lines += family("mofang_job_failures", "gauge", "How often in a row each job has failed.",
+                    [(named, one.fails) for named, one in rows])
     if found.reconciled is not None:
         lines += family("mofang_reconcile_differences", "gauge", "What did not fit at the last reconciliation.",
                         [({}, found.reconciled["wrong"])])

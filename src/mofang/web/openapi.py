@@ -1,6 +1,6 @@
 """``GET /openapi.json``: the OpenAPI 3.1 document of the prediction server, made from its table of routes.
 
-Every route is an operation here, with what its row says of itself; those of the admin listener and pages are left out. What a body
+Every route is an operation here, with what its row says of itself, but pages and those of the admin listener. What a body
 must hold depends on the model: its names and types stand at ``GET /v2/models/{model}``.
 """
 

@@ -1,4 +1,4 @@
-"""The pages of a console: the day, models to try, runs; ``money`` has the rest. Plain HTML from templates, in English and Chinese.
+"""The pages of a console: the day, models to try, runs, and those of ``money``. Plain HTML, in English and Chinese.
 
 No script, no framework, nothing from outside; a strict content policy is set at the gate. A page may show what its
 reader's roles allow and nothing else.
@@ -239,8 +239,8 @@ class Pages:
             return who is not None and permit_roles(who.actor, may)
 
         here = "/" + path.split("/")[1]
-        return rendered(template, self._shop.currency, who=who, menu=_worded(MENU), money_menu=_worded(MONEY_MENU), permits=permits,
-                        in_money=here in {one[0] for one in MONEY_MENU}, path=path, here=here, **values)
+        return rendered(template, self._shop.currency, who=who, menu=_worded(MENU), money_menu=_worded(MONEY_MENU),
+                        permits=permits, in_money=here in {one[0] for one in MONEY_MENU}, path=path, here=here, **values)
 
     def error(self, error: MofangError, who: Who | None) -> bytes:
         """A page that says what happened and what to do."""

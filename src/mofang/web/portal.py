@@ -37,9 +37,11 @@ BILL_STATES = {"open": ("open", "未付"), "part": ("partly paid", "部分付款
 LEASE_STATES = {"early": ("not begun", "未开始"), "good": ("running", "有效"), "grace": ("in grace", "宽限期"), "ended": ("ended", "已到期"),
                 "revoked": ("revoked", "已终止")}
 CUSTOM_STATES = {"ordered": ("ordered", "已下单"), "queued": ("queued", "排队中"), "running": ("running", "训练中"),
-                 "declined": ("no better than the base", "未达标"), "delivered": ("delivered", "已交付"), "deleting": ("being deleted", "删除中"),
+                 "declined": ("no better than the base", "未达标"), "delivered": ("delivered", "已交付"),
+                 "deleting": ("being deleted", "删除中"),
                  "deleted": ("deleted", "已删除")}
-DONE = {"taken": ("The records were taken.", "记录已接收。"), "before": ("These records were here before; nothing changed.", "这些记录此前已上传，没有重复。")}
+DONE = {"taken": ("The records were taken.", "记录已接收。"),
+        "before": ("These records were here before; nothing changed.", "这些记录此前已上传，没有重复。")}
 limit = Limit()  # wrong keys, by address; of this process
 Handler = Callable[[Exchange], Awaitable[Reply | None]]
 
@@ -59,7 +61,8 @@ def resumed(call: Exchange) -> Who:
 
 
 def _speak(call: Exchange) -> None:
-    set_language(language_of(cookies(call).get(LANGUAGE_COOKIE) or call.headers.get(b"accept-language", b"").decode("latin-1") or "en"))
+    chosen = cookies(call).get(LANGUAGE_COOKIE) or call.headers.get(b"accept-language", b"").decode("latin-1")
+    set_language(language_of(chosen or "en"))
 
 
 def _tls(call: Exchange) -> bool:
@@ -87,7 +90,8 @@ def refuse_page(error: MofangError, call: Exchange) -> Reply:
     what, fix = error.worded(current_language())
     text = (f'<!doctype html><html lang="{"zh-CN" if current_language() == "zh" else "en"}"><head><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(error.code)}</title>'
-            f'<link rel="stylesheet" href="{PATH}/style.css"></head><body><main><div class="problem" role="alert"><h1>{escape(what)}</h1>'
+            f'<link rel="stylesheet" href="{PATH}/style.css"></head><body><main>'
+            f'<div class="problem" role="alert"><h1>{escape(what)}</h1>'
             f'<p>{escape(fix)}</p><p><small>{escape(error.code)}</small></p></div>'
             f'<p><a href="{PATH}">{escape(say("Back to the account", "返回账户"))}</a></p></main></body></html>')
     return _page(call, text.encode(), error.status)
@@ -168,14 +172,16 @@ async def own(call: Exchange) -> Reply:
 def _account(desk: Desk, who: Who, session: str, done: tuple[str, str] | None, problem: MofangError | None = None) -> bytes:
     picture, papers = desk.directory.picture, desk.accounts.papers
     key, customer = who.key, who.customer
+    rooms = desk.own.told(customer) if desk.own is not None else []
     held = [picture.limits[scope] for scope in (f"{key.account}/", f"{key.account}/{key.id}") if scope in picture.limits]
     facts: dict[str, Any] = {
         "use": _allowed(lambda: own_use(desk.accounts.reader, customer, key, held, desk.accounts.utc_offset)),
         "bills": _allowed(lambda: own_bills(papers.shop, customer, key)) if papers else [],
         "leases": _allowed(lambda: own_leases(papers.shop, customer, key)) if papers else [],
-        "customs": [one for one in (desk.own.told(customer) if desk.own is not None else []) if not key.models or one["name"] in key.models],
+        "customs": [one for one in rooms if not key.models or one["name"] in key.models],
         "sends": not key.scopes or "predict" in key.scopes}
-    return rendered("portal/account.html", customer.currency, customer=customer, key=key, token=form_token(session, desk.directory.pepper),
+    return rendered("portal/account.html", customer.currency, customer=customer, key=key,
+                    token=form_token(session, desk.directory.pepper),
                     bill_states=BILL_STATES, lease_states=LEASE_STATES, custom_states=CUSTOM_STATES, kinds=FILE_KINDS,
                     done=say(*done) if done else "", problem=problem, **facts)
 
@@ -228,8 +234,8 @@ ROUTES = (
           "某月用量，与 `/v1/usage.csv` 一致。", refuse=refuse_page),
     Route("GET", PATH + "/invoices/{number}/{kind}", "session", private(invoiced.file), "One of the caller's invoices as a file.",
           "调用方的某张账单文件。", refuse=refuse_page),
-    Route("POST", PATH + "/customisations/{customisation}", "session", add, "Send a file of own records for a model of one's own.",
-          "为自己的定制模型上传记录。", refuse=refuse_page),
+    Route("POST", PATH + "/customisations/{customisation}", "session", add,
+          "Send a file of own records for a model of one's own.", "为自己的定制模型上传记录。", refuse=refuse_page),
     Route("GET", PATH + "/language", "open", language, "Change the language.", "切换语言。", refuse=refuse_page),
     Route("GET", PATH + "/style.css", "open", style, "The style sheet.", "样式表。", refuse=refuse_page),
 )

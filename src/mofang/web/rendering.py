@@ -37,7 +37,7 @@ def templates() -> Environment:
                        extensions=["jinja2.ext.do"], trim_blocks=True, lstrip_blocks=True)
 
 
-def rendered(template: str, currency: str, **values: Any) -> bytes:
+def rendered(template: str, currency: str, /, **values: Any) -> bytes:
     """A page in the current language; amounts are in ``currency`` where a page names no other."""
     def money(micros: int | None, of: str = "") -> str:
         return "–" if micros is None else format_micros(micros, of or currency)

@@ -2,8 +2,8 @@
 
 A row is a ``Route``: method, path, who may ask, and the handler. Who may ask is decided at one place, before the handler
 runs (``predict.PredictApp``): ``open`` is for anybody, ``key`` for the holder of a good key, ``session`` for a browser that
-showed one, ``admin`` for who reaches the admin listener. A row without a scope cannot be written. A handler is given an ``Exchange`` and returns a ``Reply``, or
-opens a ``Stream``, sends its pieces and returns None.
+showed one, ``admin`` for who reaches the admin listener. A row without a scope cannot be written. A handler is given an
+``Exchange`` and returns a ``Reply``, or opens a ``Stream``, sends its pieces and returns None.
 """
 
 from __future__ import annotations
@@ -151,8 +151,9 @@ class Stream:
 class Exchange:
     """One request on its way: what a handler is given.
 
-    ``headers`` and ``query`` are as they came (bytes), ``scope`` is ASGI's own; ``params`` holds the parts of the path that its route names;
-    ``who`` is what ``Desk.admit`` gave, None on routes without a key; ``gone()`` is True once the caller has hung up.
+    ``headers`` and ``query`` are as they came (bytes), ``scope`` is ASGI's own; ``params`` holds the parts of
+    the path that its route names; ``who`` is what ``Desk.admit`` gave, None on routes without a key; ``gone()``
+    is True once the caller has hung up.
     """
 
     __slots__ = ("_body", "_send", "began_s", "desk", "gone", "headers", "method", "model", "params", "path", "query", "replayed",

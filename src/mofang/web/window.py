@@ -45,7 +45,8 @@ def _handler(figures: Figures, token: str) -> Any:
             """Answer the one path."""
             shown = shows_token(self.headers.get("authorization", "").encode("latin-1"), token)
             good = shown and self.path == "/metrics"
-            body = (figures.page() + jobs_page(figures.folder)).encode() if good else b"Only /metrics is here, for who shows the token.\n"
+            told = figures.page() + jobs_page(figures.folder) if good else "Only /metrics is here, for who shows the token.\n"
+            body = told.encode()
             self.send_response(200 if good else 404 if shown else 401)
             self.send_header("content-type", "text/plain; version=0.0.4; charset=utf-8")
             self.send_header("content-length", str(len(body)))

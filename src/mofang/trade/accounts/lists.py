@@ -38,13 +38,18 @@ def open_books(shop: Shop) -> Database:
 
 
 def accounts(shop: Shop) -> list[tuple[Customer, Balance]]:
-    """All customers, each with where it stands now."""
+    """All customers, each with where it stands now; what running servers have drawn it can still spend, so that is not held."""
+    from dataclasses import replace
+
     from mofang.trade.accounts.customers import customers
-    from mofang.trade.billing.balance import balance_of
+    from mofang.trade.billing.balance import at_servers, balance_of
 
     shop.journals.make_tables()
-    at_us = now_us()
-    return [(one, balance_of(shop.control, one.id, at_us, shop_offset(shop))) for one in customers(shop.control)]
+    at_us, found = now_us(), []
+    for one in customers(shop.control):
+        balance = balance_of(shop.control, one.id, at_us, shop_offset(shop))
+        found.append((one, replace(balance, held=balance.held - at_servers(shop.control, one.id))))
+    return found
 
 
 def customer_names(shop: Shop) -> dict[str, str]:

@@ -30,7 +30,7 @@ class Own:
         return await asyncio.to_thread(usage_report, self.reader, who.customer, now_us(), self.utc_offset)
 
     async def query(self, who: Who, kind: str, given: dict[str, list[str]]) -> dict[str, Any]:
-        """The caller's own use (``usage``) or costs (``costs``) in buckets of time, or a month's use as a CSV file (``file``)."""
+        """The caller's own use (``usage``) or costs (``costs``) in buckets of time, or use by day as CSV (``file``)."""
         check_may(who.key, "usage")
         return await asyncio.to_thread(answer_query, self.reader, who.customer, kind, given, self.utc_offset)
 

@@ -18,7 +18,7 @@ from mofang.trade.accounts.customers import credit_notes, customers, find_custom
 from mofang.trade.accounts.keys import keys
 from mofang.trade.accounts.lists import open_books, shop_offset
 from mofang.trade.accounts.terms import agreement, subscriptions
-from mofang.trade.billing.balance import balance_of
+from mofang.trade.billing.balance import at_servers, balance_of
 from mofang.trade.billing.claims import invoices_of
 from mofang.trade.billing.oneoff import oneoffs
 from mofang.trade.billing.paid import payments
@@ -51,7 +51,7 @@ def standing(shop: Shop, name: str) -> dict[str, Any]:
         {"month": month, "model": model, "requests": int(requests), "units": int(units), "debited_micros": int(micros)}
         for month, model, requests, units, micros in db.rows(sql, (who.id,))
     ]
-    own = keys(db, who.id)
+    own, drawn = keys(db, who.id), at_servers(db, who.id)
     return {
         "customer": who.name,
         "id": who.id,
@@ -60,8 +60,8 @@ def standing(shop: Shop, name: str) -> dict[str, Any]:
         "credit_micros": who.credit_micros,
         "paid_in_micros": sum(one.micros - one.lapsed_micros for one in payments(db, who.id)),
         "balance_micros": found.left,
-        "held_micros": found.held,
-        "available_micros": found.available,
+        "held_micros": found.held - drawn,
+        "available_micros": found.available + drawn,
         "agreed": vars(agreement(db, who.id)),
         "subscriptions": [vars(one) for one in subscriptions(db, who.id)],
         "keys": len([one for one in own if not one.revoked_us]),

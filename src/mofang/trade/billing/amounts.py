@@ -128,6 +128,25 @@ def _line(kind: str, micros: int, **more: Any) -> dict[str, Any]:
     return {"kind": kind, **more, "exact_micros": micros, "amount_micros": micros}
 
 
+def price_of(
+    prices: dict[tuple[str, int], dict[str, Any]], model: str, version: int | None, currency: str, row: str
+) -> dict[str, Any]:
+    """The price that use of a model goes by. Raises ``usage-unpriced``, and ``usage-price-unknown`` in another currency."""
+    if version is None:
+        raise MofangError("usage-unpriced", row=row, model=model)
+    found = prices.get((model.partition("@")[0], version))
+    if found is None or found["currency"] != currency:
+        raise MofangError("usage-price-unknown", row=row, model=model, version=version, currency=currency)
+    return found
+
+
+def sums(lines: Sequence[dict[str, Any]], currency: str) -> dict[str, Any]:
+    """What lines come to: exactly, rounded line by line, and the difference."""
+    exact, total = (sum(line[name] for line in lines) for name in ("exact_micros", "amount_micros"))
+    return {"lines": lines, "minor_micros": MINOR_MICROS[currency], "exact_micros": exact, "rounding_micros": total - exact,
+            "total_micros": total}  # fmt: skip
+
+
 def _uses(counted: Iterable[Counted], basis: Basis) -> tuple[list[Use], int]:
     """The use of each line in the order of the lines, and the rows of test keys."""
     found: dict[tuple[str, str, int], Use] = {}
@@ -136,17 +155,8 @@ def _uses(counted: Iterable[Counted], basis: Basis) -> tuple[list[Use], int]:
         if key.test:
             tests += group.requests
             continue
-        if key.price is None:
-            raise MofangError("usage-unpriced", row=f"{group.requests}", model=key.model)
-        name = (key.model, key.package, key.price)
-        if name not in found:
-            price = basis.prices.get((key.model.partition("@")[0], key.price))
-            if price is None or price["currency"] != basis.currency:
-                raise MofangError(
-                    "usage-price-unknown", row=f"{group.requests}", model=key.model, version=key.price, currency=basis.currency
-                )
-            found[name] = Use(key.model, key.package, price)
-        use = found[name]
+        price = price_of(basis.prices, key.model, key.price, basis.currency, f"{group.requests}")
+        use = found.setdefault((key.model, key.package, price["version"]), Use(key.model, key.package, price))
         if group.wrong or group.rate != use.price["rate"]:
             row, micros, expected = group.wrong or ("-", group.micros, group.units * use.price["rate"] // PER_UNITS)
             raise MofangError("usage-charge-wrong", row=row, micros=micros, expected=expected)

@@ -10,7 +10,7 @@ takes it. What was charged once (``oneoff``: lease fees, fine-tunes, solutions) 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,7 @@ TABLES = (
 
 
 PIECE = 500  # values in one statement
+ORDERED = "custom-"  # so begin the names in which a price is set aside for an order; other names are servers
 
 
 @dataclass(frozen=True)
@@ -95,16 +96,16 @@ def fold_usage(db: Database, rows: list[Row]) -> None:
     for row in rows:
         body = orjson.loads(row.text)
         if row.kind == "use":
-            micros = body["micros"]
+            micros, on = body["micros"], body.get("day") or day_of(row.at_us)
             exact = body["units"] * body["rate"]
-            day = days[row.account, body.get("day") or day_of(row.at_us), body["model"], int(body["test"])]
+            day = days[row.account, on, body["model"], int(body["test"])]
             if body.get("repeat"):
-                repeats[row.account, body.get("day") or day_of(row.at_us), body["key"]] += 1
+                repeats[row.account, on, body["key"]] += 1
             day[0] += 1
             day[1] += body["units"]
             day[2] += micros
             for scope in body.get("budgets", ()):
-                budgets[scope, (body.get("day") or day_of(row.at_us))[:7]] += micros
+                budgets[scope, on[:7]] += micros
                 allotted[scope, row.writer].micros -= micros
             if body["price"] is not None and not body["test"]:
                 if micros:
@@ -119,29 +120,33 @@ def fold_usage(db: Database, rows: list[Row]) -> None:
             one = allotted[row.account, body["worker"]]
             one.micros -= body["micros"]
             one.over = True
-    _add(db, "carried", ("account", "model", "price"), ("part",), ((*k, part) for k, part in parts.items()))
-    _add(db, "usage_day", ("account", "day", "model", "test"), ("requests", "units", "micros"),
-         ((*k, *v) for k, v in days.items()))
-    _add(db, "usage_repeat", ("account", "day", "key"), ("requests",), ((*k, count) for k, count in repeats.items()))
-    _add(db, "budget_used", ("scope", "month"), ("micros",), ((*k, micros) for k, micros in budgets.items()))
-    _fold_allotments(db, allotted)
+    if parts:
+        db.many(CARRIED, sorted((*k, part) for k, part in parts.items()))
+    if days:
+        db.many(USAGE_DAY, sorted((*k, *v) for k, v in days.items()))
+    if repeats:
+        db.many(USAGE_REPEAT, sorted((*k, count) for k, count in repeats.items()))
+    if budgets:
+        db.many(BUDGET_USED, sorted((*k, micros) for k, micros in budgets.items()))
+    if allotted:
+        _fold_allotments(db, allotted)
 
 
-def _add(db: Database, table: str, keys: tuple[str, ...], sums: tuple[str, ...],
-         rows: Iterable[tuple[Any, ...]]) -> None:
-    """Add to the sums of a table, making rows that are new."""
-    found = sorted(rows)
-    if not found:
-        return
+def _adds(table: str, keys: tuple[str, ...], sums: tuple[str, ...]) -> str:
+    """The statement that adds to the sums of a table, making rows that are new."""
     marks = ",".join("?" * (len(keys) + len(sums)))
     added = ", ".join(f"{name}={table}.{name}+excluded.{name}" for name in sums)
-    db.many(f"insert into {table} values({marks}) on conflict({','.join(keys)}) do update set {added}", found)
+    return f"insert into {table} values({marks}) on conflict({','.join(keys)}) do update set {added}"
+
+
+CARRIED = _adds("carried", ("account", "model", "price"), ("part",))
+USAGE_DAY = _adds("usage_day", ("account", "day", "model", "test"), ("requests", "units", "micros"))
+USAGE_REPEAT = _adds("usage_repeat", ("account", "day", "key"), ("requests",))
+BUDGET_USED = _adds("budget_used", ("scope", "month"), ("micros",))
 
 
 def _fold_allotments(db: Database, changes: dict[tuple[str, str], Change]) -> None:
     """The newest draw sets the expiry; an allotment that was returned leaves no row."""
-    if not changes:
-        return
     db.many(
         """insert into allotment values(?,?,?,?) on conflict(account, worker) do update set
             micros=allotment.micros+excluded.micros,
@@ -185,6 +190,12 @@ def balance_of(db: Database, account: str, at_us: int, utc_offset: str = UTC_OFF
     return Balance(credit, topped_up, debited, used, held, charged, charged_month)
 
 
+def at_servers(db: Database, account: str) -> int:
+    """Of what is held, what running servers have drawn: its customer spends it on calls. The rest is set aside for orders."""
+    sql = "select coalesce(sum(micros), 0) from allotment where account=? and worker not like ?"
+    return int(db.rows(sql, (account, f"{ORDERED}%"))[0][0])
+
+
 def usage_report(db: Database, customer: Customer, at_us: int, utc_offset: str = UTC_OFFSET) -> dict[str, Any]:
     """A customer's running month: use by day and model, and what may still be spent. Amounts are decimal strings."""
     month = day_of(at_us, utc_offset)[:7]
@@ -197,7 +208,7 @@ def usage_report(db: Database, customer: Customer, at_us: int, utc_offset: str =
     return {"customer": customer.name, "month": month, "currency": customer.currency, "spent": decimal(found.month),
             "charged": decimal(found.charged_month),
             "credit": decimal(found.credit), "prepaid": decimal(found.prepaid),
-            "available": decimal(found.available + found.held), "usage": days}
+            "available": decimal(found.available + at_servers(db, customer.id)), "usage": days}
 
 
 def decimal(micros: int) -> str:

@@ -13,6 +13,7 @@ from mofang.core.action import Act, action, turn
 from mofang.core.database import Database
 from mofang.core.errors import MofangError
 from mofang.core.journal import NewRow, Row, fold
+from mofang.core.money import MINOR_MICROS
 from mofang.core.rule import Rule
 from mofang.core.shop import Shop
 from mofang.trade.accounts.customers import find_customer
@@ -150,13 +151,13 @@ def _rows(document: dict[str, Any], same: dict[str, Any]) -> list[dict[str, Any]
     words, currency = words_in("zh"), document["currency"]
     tax = next((one for one in document["lines"] if one.get("kind") == "tax"), None)
     lines = [one for one in document["lines"] if one.get("kind") != "tax" and one["amount_micros"]]
-    left = tax["amount_micros"] if tax else 0
+    left, minor = tax["amount_micros"] if tax else 0, MINOR_MICROS[currency]
     found = []
     for at, line in enumerate(lines, start=1):
         share = (
             left
             if at == len(lines)
-            else line["amount_micros"] * tax["amount_micros"] // tax["base_micros"] // 10_000 * 10_000
+            else line["amount_micros"] * tax["amount_micros"] // tax["base_micros"] // minor * minor
             if tax
             else 0
         )

@@ -9,7 +9,8 @@ from typing import Any
 from mofang.core.artifact import Sealed
 from mofang.core.errors import MofangError
 from mofang.core.merkle import Tree
-from mofang.core.money import MINOR_MICROS, PER_UNITS, round_half_even_minor
+from mofang.core.money import PER_UNITS, round_half_even_minor
+from mofang.trade.billing.amounts import price_of, sums
 from mofang.trade.billing.billed import Bill, UsageRow, bill_of
 
 
@@ -63,7 +64,9 @@ def charges(
         if row.body["test"]:
             tests += 1
             continue
-        line = _line_for(row, lines, prices, who)
+        model, package = row.body["model"], row.body["package"]
+        price = price_of(prices, model, row.body["price"], who["currency"], row.id)
+        line = lines.setdefault((model, package, price["version"]), Line(model, package, price))
         line.add(row, late=row.at_us < bills[-1].from_us)
     if not lines:
         raise MofangError("usage-none", customer=who["name"], period=period, tests=tests)
@@ -71,32 +74,7 @@ def charges(
         _finished(at, line, who["currency"], usage)
         for at, (_, line) in enumerate(sorted(lines.items()), start=1)
     ]
-    exact = sum(line["exact_micros"] for line in finished)
-    total = sum(line["amount_micros"] for line in finished)
-    return {
-        "lines": finished,
-        "minor_micros": MINOR_MICROS[who["currency"]],
-        "exact_micros": exact,
-        "rounding_micros": total - exact,
-        "total_micros": total,
-    }
-
-
-def _line_for(
-    row: UsageRow, lines: dict[tuple[str, str, int], Line], prices: dict[tuple[str, int], dict[str, Any]], who: dict[str, Any]
-) -> Line:
-    model, package, version = row.body["model"], row.body["package"], row.body["price"]
-    if version is None:
-        raise MofangError("usage-unpriced", row=row.id, model=model)
-    key = (model, package, version)
-    if key not in lines:
-        price = prices.get((model.partition("@")[0], version))
-        if price is None or price["currency"] != who["currency"]:
-            raise MofangError(
-                "usage-price-unknown", row=row.id, model=model, version=version, currency=who["currency"]
-            )
-        lines[key] = Line(model, package, price)
-    return lines[key]
+    return sums(finished, who["currency"])
 
 
 def _finished(at: int, line: Line, currency: str, usage: Sequence[Sealed]) -> dict[str, Any]:

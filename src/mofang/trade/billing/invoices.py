@@ -21,14 +21,13 @@ from mofang.core.clock import UTC_OFFSET
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.language import Language
-from mofang.core.money import MINOR_MICROS
 from mofang.core.rule import Rule
 from mofang.core.run import Run
 from mofang.core.stage import stage
 from mofang.trade.accounts.terms import agreed_at, subscriptions_of
 from mofang.trade.billing import first_form
 from mofang.trade.billing import page as invoice_page
-from mofang.trade.billing.amounts import Basis, Counted, bill_lines
+from mofang.trade.billing.amounts import Basis, Counted, bill_lines, sums
 from mofang.trade.billing.billed import Bill, UsageRow, bill_of, bill_of_charge, bounds, period_at, usage_rows
 from mofang.trade.billing.tally import Groups, Tallies, add_rows, close, seal_rows
 
@@ -67,7 +66,7 @@ class Loose:
     terms: Iterable[tuple[str, Raw]]
 
 
-@stage(version=2, keyed_on="references")
+@stage(version=3, keyed_on="references")
 def invoice(
     run: Run,
     usage: tuple[Sealed, ...],
@@ -210,16 +209,7 @@ def _charges(
     lines, metered, tests = bill_lines(counted, basis)
     if not lines:
         raise MofangError("usage-none", customer=terms.customer["name"], period=period, tests=tests)
-    exact = sum(line["exact_micros"] for line in lines)
-    total = sum(line["amount_micros"] for line in lines)
-    return {
-        "lines": lines,
-        "minor_micros": MINOR_MICROS[basis.currency],
-        "metered_micros": metered,
-        "exact_micros": exact,
-        "rounding_micros": total - exact,
-        "total_micros": total,
-    }
+    return {"metered_micros": metered, **sums(lines, basis.currency)}
 
 
 def counted_of(

@@ -31,6 +31,11 @@ SYSTEM_FAMILIES = (
 )
 
 
+FIGURES = ("units", "unit_price", "exact", "amount")
+WIDE_SIGNS = 52  # of the widest figures of a line: with more there is no room for words beside them
+TAGGED_LINES = 200  # a longer page has no marks for reading aloud: they are seven eighths of its bytes
+
+
 @cache
 def words_in(language: Language) -> dict[str, Any]:
     """The fixed words of the page."""
@@ -85,6 +90,7 @@ def render(document: dict[str, Any], language: Language) -> bytes:
         timestamp=issued_s,
         font_paths=[file.parent] if file else [],
         ignore_system_fonts=file is not None,
+        pdf_tags=len(document["lines"]) <= TAGGED_LINES,
     )
     return made
 
@@ -99,6 +105,7 @@ def page(document: dict[str, Any], language: Language) -> dict[str, Any]:
     def money(micros: int) -> str:
         return format_micros(micros, currency)
 
+    lines = [_line(line, words, currency) for line in document["lines"]]
     return {
         "language": language,
         "title": words["title"],
@@ -114,7 +121,8 @@ def page(document: dict[str, Any], language: Language) -> dict[str, Any]:
                   (words["issued"], f"{issued:%Y-%m-%d %H:%M} UTC{offset}"),
                   (words["currency"], currency)],
         "columns": words["columns"],
-        "lines": [_line(line, words, currency) for line in document["lines"]],
+        "lines": lines,
+        "wide": sum(max((len(line[name]) for line in lines), default=0) for name in FIGURES) > WIDE_SIGNS,
         "totals": [(words["exact"], money(document["exact_micros"])),
                    (words["rounding"], money(document["rounding_micros"])),
                    *((words["credit"].format(**one), money(one["amount_micros"])) for one in document.get("credits", ()))],

@@ -10,11 +10,13 @@ from mofang.core.errors import MofangError
 from mofang.core.language import say
 from mofang.core.lineage import elsewhere_line, lineage_cost
 from mofang.core.merkle import Tree, root, verify_inclusion
+from mofang.core.money import format_micros
 from mofang.core.shop import Shop
 from mofang.core.trace import Node, ancestors
 from mofang.trade.billing.billed import Bill, UsageRow, bill_of, bounds, period_at, usage_rows
 from mofang.trade.billing.claims import find_invoice
 from mofang.trade.billing.issuing import inputs_of, invoice_document
+from mofang.trade.pricing.costs import money_of
 
 
 def line_of(document: dict[str, Any], line: int) -> dict[str, Any]:
@@ -133,7 +135,8 @@ def _source_of(shop: Shop, document: dict[str, Any], line: dict[str, Any]) -> st
     """The ledger entry that stands behind a line without use of its own; "" where it concerns no model."""
     if line.get("source_entry") or not line.get("model"):
         return str(line.get("source_entry", ""))
-    answered = [one["package"] for one in document["lines"] if one.get("package") and one["model"].partition("@")[0] == line["model"]]
+    used = [one for one in document["lines"] if one.get("package")]
+    answered = [one["package"] for one in used if one["model"].partition("@")[0] == line["model"]]
     known = [one.entry for one in shop.names("package") if one.name == line["model"]]  # the newest first
     then = [entry for entry in known if shop.ledger.get(entry).at_us <= document["issued_us"]]
     return next(iter([*reversed(answered), *then, *known]), "")
@@ -145,9 +148,19 @@ def _behind(shop: Shop, entry: str) -> dict[str, Any]:
     return {
         "runs_behind": cost["runs"],
         "cpu_s_behind": cost["cpu_s"],
-        "cost_micros_behind": say("rate not set", "未设费率") if cost["micros"] is None else cost["micros"],
+        "cost_micros_behind": _priced(shop, cost),
         "cost_elsewhere": elsewhere_line(cost),
     }
+
+
+def _priced(shop: Shop, cost: dict[str, Any]) -> int | str:
+    """What runs cost; where some ran before there was a rate, an estimate at today's."""
+    if cost["micros"] is not None:
+        return int(cost["micros"])
+    micros = money_of(shop, cost["wall_s"], cost["energy_wh"])
+    if micros is None:
+        return say("rate not set", "未设费率")
+    return f"≈ {format_micros(micros, shop.currency)}"
 
 
 def _term_node(shop: Shop, line: dict[str, Any], source: str) -> Node:

@@ -20,7 +20,7 @@ from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.trade.accounts.customers import Customer
 from mofang.trade.billing.balance import decimal
-from mofang.trade.billing.usage_file import usage_file
+from mofang.trade.billing.usage_file import read_days, usage_file
 
 WIDTHS = {"1m": (60, 60, 1440), "1h": (3600, 24, 168), "1d": (86_400, 7, 31)}  # seconds, buckets usually, and at most
 GROUPS = {"usage": ("model", "api_key_id"), "costs": ("line_item",)}
@@ -75,9 +75,10 @@ def read_asked(kind: str, given: dict[str, list[str]], utc_offset: str = UTC_OFF
 
 
 def answer_query(db: Database, customer: Customer, kind: str, given: dict[str, list[str]], utc_offset: str) -> dict[str, Any]:
-    """A customer's own use (``usage``), costs (``costs``) or a month's use as a file (``file``: ``{"csv": …}``)."""
+    """A customer's own use (``usage``), costs (``costs``) or its use by day as a file (``file``: ``{"csv": …}``)."""
     if kind == "file":
-        return {"csv": usage_file(db, customer, _one(given, "month", ""), utc_offset)}
+        days = read_days(_one(given, "month", ""), _one(given, "from", ""), _one(given, "until", ""), utc_offset)
+        return {"csv": "".join(usage_file(db, customer, days, utc_offset))}
     asked = read_asked(kind, given, utc_offset)
     return usage_page(db, customer, asked) if kind == "usage" else costs_page(db, customer, asked, utc_offset)
 

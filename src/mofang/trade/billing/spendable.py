@@ -19,6 +19,6 @@ def spendable(shop: Shop, db: Database, account: str) -> int:
 
 
 def lacking(shop: Shop, account: str, micros: int) -> int:
-    """How far a charge would go beyond what a customer may spend now, in micros: as far as that its calls are refused after it."""
+    """How far a charge would go beyond what a customer may spend now, in micros; its calls are refused after such a charge."""
     with shop.control.transaction():
         return max(0, micros - spendable(shop, shop.control, account))

@@ -122,7 +122,7 @@ def close(found: Groups) -> Groups:
 
 
 def seal_rows(sealed: Sealed, account: str = "", columns: tuple[str, ...] = COLUMNS) -> Iterator[tuple[Any, ...]]:
-    """Rows of a seal in their order, some thousand in memory at a time; of one account, if named: where it has none, little is read."""
+    """Rows of a seal in their order, some thousand in memory at a time; of one account, if named: little is read without any."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq

@@ -72,7 +72,7 @@ def _of_labels(base: Artifact, made: Artifact, own: Artifact, described: dict[st
 
 @dataclass(frozen=True)
 class Asked:
-    """What one package answers on the test rows: its figures under any weights, their headline's place, name and how many rows."""
+    """What one package answers on the test rows: its figures under any weights, the headline's place and name, how many rows."""
 
     model: Weighed
     place: int

@@ -6,6 +6,7 @@ files, then the ledger's entry with the statement; typed again, it goes on where
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from contextlib import suppress
@@ -25,8 +26,10 @@ from mofang.core.run import lease_if_free
 from mofang.core.shop import Shop
 from mofang.core.signing import check_signature, same_fingerprint, sign
 from mofang.core.strict import strict_json
+from mofang.core.tables import tables_of
 from mofang.trade.accounts.keys import keys
 from mofang.trade.accounts.lists import open_books
+from mofang.trade.billing.balance import rows_in
 from mofang.trade.customs.delivery import lease_key
 from mofang.trade.customs.orders import JOURNAL, Custom, customs, find_custom, give_back
 from mofang.trade.customs.room import ID, room_path, rooms
@@ -36,8 +39,7 @@ STATEMENT_FORMAT = 1
 STATEMENT_MOST = 1 << 20
 TRIES = 100
 STAYS = ("what was used and charged: usage rows, invoices, payments",
-         "the ledger's entries: digests, figures, licences and costs, and no word of a record",
-         "answers kept for retries, until their own end")
+         "the ledger's entries: digests, figures, licences and costs, and no word of a record")
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,31 @@ def custom_delete(act: Act, *, custom: str, why: Annotated[str, Rule(max_length=
             for key in keys(db, found.account):
                 if key.models and {one.partition("@")[0] for one in key.models} == {found.name} and not key.revoked_us:
                     act.record("keys", NewRow("revoke", {"key": key.id}, account=found.account))
-        gone = destroy(shop, found.id)
+        gone = destroy(shop, found.id) | {"answers": forget_answers(shop, found)}
         entry = _entered(shop, found, gone, why)
         with turn(act, JOURNAL) as db:
             act.record(JOURNAL, NewRow("deleted", {"custom": found.id, "entry": entry}, account=found.account))
     return _told(shop, find_custom(shop.control, found.id))
+
+
+def forget_answers(shop: Shop, custom: Custom) -> int:
+    """Delete answers of the model that were kept for retries, and texts of requests to it; how many. No page of the database's
+    file holds them any more."""
+    db, gone = shop.control, 0
+    for table in sorted({"replay", "kept_text"} & set(tables_of(db))):
+        begin, end = f"{custom.account}/", f"{custom.account}0"  # "0" is the sign after the stroke
+        where, given = ("name>=? and name<?", (begin, end)) if table == "replay" else ("account=?", (custom.account,))
+        ids = [row[0] for row in db.rows(f"select request_id from {table} where {where}", given)]
+        sql = "select id, body from journal where journal='usage' and kind='use' and id in ({marks})"
+        own = [row[0] for row in rows_in(db, sql, ids) if json.loads(row[1])["model"].partition("@")[0] == custom.name]
+        if own and db.dialect == "sqlite":
+            db.run("pragma secure_delete=on")
+        with db.transaction():
+            db.many(f"delete from {table} where request_id=?", [(id,) for id in own])
+        gone += len(own)
+    if gone and db.dialect == "sqlite":
+        db.rows("pragma wal_checkpoint(truncate)")
+    return gone
 
 
 def destroy(shop: Shop, id: str) -> dict[str, Any]:

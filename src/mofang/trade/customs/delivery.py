@@ -25,6 +25,7 @@ from mofang.core.money import format_price
 from mofang.core.run import Cost, leased
 from mofang.core.shop import Shop
 from mofang.core.stage import OnDisk
+from mofang.core.unlocked import remove_own
 from mofang.engine.task import task_named
 from mofang.trade.accounts.customers import find_customer
 from mofang.trade.accounts.lists import open_books
@@ -126,7 +127,8 @@ def custom_run(act: Act, *, custom: str, learn: Learn = "auto", price: str = "",
     """Teach the base on the customer's records, and deliver, charge and price the model if it passes.
 
     It passes where every gate of packaging does and the customer's own test rows do not show it to be worse than the base;
-    otherwise nothing is charged and what was set aside is free again. ``learn`` is what it learns from: ``both`` (the base's training rows too), ``own``, or
+    otherwise nothing is charged and what was set aside is free again.
+    ``learn`` is what it learns from: ``both`` (the base's training rows too), ``own``, or
     ``auto``. Calls cost ``price``, or what the base's calls cost. Cut off anywhere, typed again it goes on.
     """
     shop = act.shop
@@ -142,7 +144,8 @@ def lease_key(custom: str) -> str:
     return digest_of(["custom", custom])
 
 
-def run_held(act: Act, custom: str, learn: Learn, price: str, seed: int, tick: Callable[[int], None] = lambda _: None) -> Delivered:
+def run_held(act: Act, custom: str, learn: Learn, price: str, seed: int,
+             tick: Callable[[int], None] = lambda _: None) -> Delivered:
     """What ``custom_run`` does, while its lease is held; ``tick`` is told how far it is, in percent, and may raise to stop it."""
     from mofang.trade.customs.teaching import teach
 
@@ -155,7 +158,10 @@ def run_held(act: Act, custom: str, learn: Learn, price: str, seed: int, tick: C
         keep_held(act, db, alive(find_custom(db, found.id)))
     room = open_room(shop, found)
     room.change_settings(seller=found.name)
-    taught = teach(shop, room, found.name, base, learn, seed, tick)
+    try:
+        taught = teach(shop, room, found.name, base, learn, seed, tick)
+    finally:
+        remove_own(room.path)  # a worker goes on to other customers: nothing of this one stays in plain
     if taught.worse:
         took_ms = round(used_s(shop, found, taught) * 1000)
         numbers = {name: taught.figures[name] for name in WORSE if name in taught.figures}
@@ -271,7 +277,8 @@ def _priced(act: Act, db: Database, custom: Custom, price: str, currency: str) -
     holds = price_at(prices(db, custom.name), now_us())
     asked = price_at(prices(db, custom.base.partition("@")[0]), now_us())
     if price:
-        return price_set(act, model=custom.name, price=price, currency=currency, output=asked.output if asked and not holds else 0)
+        output = asked.output if asked and not holds else 0
+        return price_set(act, model=custom.name, price=price, currency=currency, output=output)
     if holds is not None or asked is None or asked.currency != currency:
         return holds
     new = replace(asked, model=custom.name, version=1 + len(prices(db, custom.name)), from_us=now_us())

@@ -65,7 +65,8 @@ def fold_job(db: Database, row: Row) -> None:
     elif row.kind == "step":
         db.run("update custom_job set percent=? where custom=?", (body["percent"], custom))
     elif row.kind == "put-back":
-        db.run("update custom_job set state='waiting', percent=0, not_before_us=?, tries=tries-?, reason=?, told='' where custom=?",
+        db.run("""update custom_job set state='waiting', percent=0, not_before_us=?, tries=tries-?, reason=?, told=''
+            where custom=?""",
                (body["not_before_us"], int(not body["counts"]), body["reason"], custom))
     elif row.kind == "stop":
         db.run("update custom_job set state='stopping' where custom=?", (custom,))

@@ -24,7 +24,7 @@ from mofang.core.rule import Rule
 from mofang.core.shop import Shop
 from mofang.trade.accounts.customers import Customer, find_customer
 from mofang.trade.accounts.lists import open_books
-from mofang.trade.billing.balance import return_expired, return_row
+from mofang.trade.billing.balance import ORDERED, return_expired, return_row
 from mofang.trade.billing.spendable import spendable
 from mofang.trade.customs.jobs import OPEN, TABLE, WAITING, Job, fold_job, job_of, jobs, worded
 from mofang.trade.customs.terms import check_base, estimated_s, spent_on
@@ -230,7 +230,7 @@ def base_of(shop: Shop, custom: Custom) -> Artifact:
 
 def holder(custom: str) -> str:
     """The writer in whose name a price is set aside."""
-    return f"custom-{custom}"
+    return f"{ORDERED}{custom}"
 
 
 def _hold(act: Act, db: Database, who: Customer, custom: str, quote: Quote, days: int, own_run: bool) -> None:

@@ -30,6 +30,7 @@ from mofang.trade.accounts.customers import find_customer
 from mofang.trade.customs.delivery import Delivered, Learn, decline, lease_key, require_open, run_held
 from mofang.trade.customs.jobs import OPEN, RUNNING, STOPPING, WAITING, Job, job_of, jobs, numbers_of
 from mofang.trade.customs.orders import JOURNAL, Custom, alive, base_of, find_custom, give_back, keep_held, open_orders
+from mofang.trade.customs.room import clear_scratch
 from mofang.trade.pricing.plans import read_plan
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def cancel(act: Act, custom: Custom) -> Custom:
 def _cancelled(act: Act, db: Database, custom: Custom) -> None:
     body = {"custom": custom.id, "returned": give_back(act, db, custom)}
     act.record(JOURNAL, NewRow("cancelled", body, account=custom.account))
+    clear_scratch(act.shop, custom.id)
 
 
 # Working
@@ -191,7 +193,9 @@ def _ended(act: Act, job: Job, fault: Exception | None, done: list[Delivered]) -
 
 def _declined(act: Act, job: Job, fault: Exception) -> Worked:
     code, numbers = numbers_of(fault)
-    decline(act, job.custom, code, numbers)
+    with turn(act, JOURNAL):  # a file that arrives meanwhile waits for its turn
+        decline(act, job.custom, code, numbers)
+        clear_scratch(act.shop, job.custom)
     return Worked(find_custom(act.shop.control, job.custom), "declined", code)
 
 

@@ -21,10 +21,12 @@ import orjson
 
 from mofang.core import erased
 from mofang.core.canonical import canonical, file_digest
+from mofang.core.copying import remove_tree
 from mofang.core.errors import MofangError
 from mofang.core.journal import NewRow
 from mofang.core.personal import Sought, forgets
 from mofang.core.shop import Shop
+from mofang.core.unlocked import LEAD
 from mofang.engine.encode.template import is_conversation, read_messages
 
 if TYPE_CHECKING:
@@ -67,10 +69,20 @@ def rooms(shop: Shop) -> Iterator[Path]:
     yield from (one for one in there if ID.fullmatch(one.name) and (one / "mofang.json").exists())
 
 
+def clear_scratch(shop: Shop, id: str) -> None:
+    """Remove what unfinished runs left in plain in a room; nobody may be at work there. Copies that servers hold open stay."""
+    for one in (room_path(shop, id) / "scratch").glob("*"):
+        if one.is_dir() and not one.name.startswith(LEAD):
+            remove_tree(one)
+        elif one.is_file():
+            one.unlink(missing_ok=True)
+
+
 # Records
 
 
-def read_rows(data: bytes, kind: str, inputs: Sequence[Mapping[str, str]], label: str, target: str = "class") -> list[dict[str, Any]]:
+def read_rows(data: bytes, kind: str, inputs: Sequence[Mapping[str, str]], label: str,
+              target: str = "class") -> list[dict[str, Any]]:
     """The rows of a customer's file: the base's columns and the label, all of them, in every row, and no others.
 
     ``kind`` is csv, tsv, jsonl or json; ``target`` is what the task's label holds (``engine.task``): lists of labels, spans and
@@ -127,12 +139,14 @@ def _value(value: Any, role: str, number: int, name: str, target: str) -> Any:
             return None if value in (None, "") else float(value)
         except (TypeError, ValueError):
             raise MofangError("customise-row", row=number, reason=f"{name} is no number") from None
-    if isinstance(value, list | dict) and (target == WRITTEN or (role == "label" and target in NESTED)):
+    nested = isinstance(value, list | dict) and (target == WRITTEN or (role == "label" and target in NESTED))
+    if nested:
         value = canonical(value).decode() if _is_shallow(value) else None
     text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
-    if not text.strip() or len(text) > TEXT_MOST:
+    none = target == "answer" and role == "label" and value in ("", None)  # a question that its text does not answer
+    if (not text.strip() and not none) or len(text) > TEXT_MOST:
         raise MofangError("customise-row", row=number, reason=f"{name} is empty, no text, or longer than {TEXT_MOST:,} signs")
-    if target == WRITTEN and is_conversation(text):
+    if target == WRITTEN and (nested or is_conversation(text)):
         try:
             messages = read_messages(text, name)
         except MofangError as refusal:
@@ -147,8 +161,8 @@ def _value(value: Any, role: str, number: int, name: str, target: str) -> Any:
 def _is_shallow(value: list[Any] | dict[str, Any]) -> bool:
     """Lists of values, or of objects of values: what labels, spans and messages are written as."""
     inner = value if isinstance(value, list) else [value]
-    return all(not isinstance(one, list) and not (isinstance(one, dict) and any(isinstance(each, list | dict) for each in one.values()))
-               for one in inner)
+    deeper = [each for one in inner if isinstance(one, dict) for each in one.values()]
+    return not any(isinstance(one, list) for one in inner) and not any(isinstance(one, list | dict) for one in deeper)
 
 
 def _is_number(text: str) -> bool:

@@ -167,7 +167,8 @@ class _Material:
         return (family, "anew") if from_weights is None else (from_weights, "weights")
 
 
-def _taught(room: Shop, packed_as: dict[str, Any], own: Artifact, data: Artifact, family: Family, seed: int, tick: Tick) -> Artifact:
+def _taught(room: Shop, packed_as: dict[str, Any], own: Artifact, data: Artifact, family: Family, seed: int,
+            tick: Tick) -> Artifact:
     from mofang.fit.baseline import baseline
     from mofang.fit.export import export
     from mofang.fit.tasks import baseline_of

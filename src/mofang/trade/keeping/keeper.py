@@ -28,6 +28,7 @@ from mofang.trade.telling.sending import waiting_at
 TICK_S = 1.0
 LOOK_S = 60.0  # between two looks at the machine's clock
 SHOW_S = 15.0
+RETRY_S = 2.0  # after the database could not be asked
 ENDS_S = 5.0  # what is under way when the keeper ends has so long
 HANGS = 75  # the exit status of a keeper in which a job hangs
 POKED = "outbox"
@@ -70,7 +71,10 @@ class Keeper:
     def run(self, ended: threading.Event) -> int:
         """Keep the shop until ``ended``; 0, or ``HANGS`` where a job does."""
         while not ended.is_set() and self.hung is None:
-            self._complain(attempt(self.step))
+            fault = attempt(self.step)
+            self._complain(fault)
+            if fault is not None and not ended.wait(RETRY_S):
+                self._complain(attempt(self._reopen))
             ended.wait(self.tick_s)
         return self.close()
 
@@ -117,6 +121,14 @@ class Keeper:
         attempt(self.turn.let_go)
         self.turn.db.close()
         return HANGS if self.hung else 0
+
+    def _reopen(self) -> None:
+        """New connections, since nobody knows what has become of the old ones: a database may have started anew."""
+        old, held = self.shop, self.turn.db
+        self.shop = old.again()
+        self.turn.db = self.shop.ledger.db.again()
+        for one in (held, old.control, old.ledger.db):
+            attempt(one.close)
 
     def _resume(self) -> None:
         """The turn has come: what was due and what failed stands in the table."""

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from mofang.core.shop import Shop
 
 CANONICAL = "canonical.jsonl"
+Note = Callable[[str], None]
 LEFT_OUT = ("weights/", "torch/")  # what serving does not need does not travel
+
+
+def no_note(_words: str) -> None:
+    """Where nobody watches."""
 
 
 def leasable(shop: Shop, model: str) -> tuple[Artifact, str]:
@@ -46,10 +51,12 @@ def leasable(shop: Shop, model: str) -> tuple[Artifact, str]:
 
 
 @contextmanager
-def contents(shop: Shop, package: Artifact, name: str, lease: str, *, marked: bool) -> Iterator[tuple[dict[str, Path], str]]:
+def contents(shop: Shop, package: Artifact, name: str, lease: str, *, marked: bool,
+             note: Note = no_note) -> Iterator[tuple[dict[str, Path], str]]:
     """The parts of the package as they leave, and how strongly its graphs are marked ("" for not at all).
 
-    Raises ``lease-unsuited`` where the copy does not open outside this shop.
+    ``note`` hears what is being done: a part's name, a strength. Raises ``lease-unsuited`` where the copy does not open outside
+    this shop.
     """
     names = [part.name for part in package.parts if not part.name.startswith(LEFT_OUT)]
     scratch = shop.path / "scratch"
@@ -57,6 +64,7 @@ def contents(shop: Shop, package: Artifact, name: str, lease: str, *, marked: bo
     with tempfile.TemporaryDirectory(dir=scratch, prefix="lease-") as place:
         folder = Path(place)
         for part in names:
+            note(part)
             (folder / part).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(package.path(part), folder / part)
         _describe(folder, package)
@@ -66,7 +74,7 @@ def contents(shop: Shop, package: Artifact, name: str, lease: str, *, marked: bo
             wanted = mark.said(folder, lines)
         except MofangError as error:
             raise MofangError("lease-unsuited", model=name, reason=f"{error.worded('en')[0]} ({error.code})") from error
-        strength = _mark(shop, package, lease, folder, lines, wanted) if marked else ""
+        strength = _mark(shop, package, lease, folder, lines, wanted, note) if marked else ""
         yield {part: folder / part for part in names}, strength
 
 
@@ -77,10 +85,12 @@ def _describe(folder: Path, package: Artifact) -> None:
     (folder / "package.json").write_bytes(canonical(about))
 
 
-def _mark(shop: Shop, package: Artifact, lease: str, folder: Path, lines: list[dict[str, Any]], wanted: list[Any]) -> str:
+def _mark(shop: Shop, package: Artifact, lease: str, folder: Path, lines: list[dict[str, Any]], wanted: list[Any],
+          note: Note) -> str:
     """Mark the graphs with the largest strength that changes no answer; "" where there is nothing to mark or none will do."""
     graphs = [name for name in mark.GRAPHS if package.has(name)]
     for strength in mark.STRENGTHS:
+        note(f"{strength:g}")
         key = mark_key(shop, lease)
         if not sum(mark.mark(package.path(name), folder / name, key, strength) for name in graphs):
             break

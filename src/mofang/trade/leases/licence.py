@@ -13,6 +13,7 @@ import base64
 import binascii
 import os
 import re
+import unicodedata
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -141,10 +142,22 @@ def _licence(told: Any) -> Licence:
     wrapped = isinstance(told["wrapped"], dict) and all(isinstance(one, str) for one in told["wrapped"].values())
     if not (kinds and whole and wrapped and found.sequence and found.instances):
         raise MofangError("lease-unreadable", reason="fields")
-    for name, size, _ in found.parts:
-        if not PART.fullmatch(name) or ".." in PurePosixPath(name).parts or size < 0:
-            raise MofangError("lease-unreadable", reason=name)
+    _require_plain(found)
     return found
+
+
+def _require_plain(licence: Licence) -> None:
+    """Refuse parts that would not lie beside each other in one folder, and words that are no words."""
+    folders = {str(one) for name, _, _ in licence.parts for one in PurePosixPath(name).parents}
+    seen = set[str]()
+    for name, size, _ in licence.parts:
+        plain = PART.fullmatch(name) and name == str(PurePosixPath(name)) and ".." not in PurePosixPath(name).parts
+        if not plain or size < 0 or name in folders or name in seen:
+            raise MofangError("lease-unreadable", reason=ascii(name)[:100])
+        seen.add(name)
+    for text in TEXTS:
+        if any(unicodedata.category(sign) == "Cc" for sign in getattr(licence, text)):
+            raise MofangError("lease-unreadable", reason=text)
 
 
 def _receipt(told: Any) -> tuple[int, str, int] | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ import numpy as np
 from mofang.core.errors import MofangError
 from mofang.engine.arrays import Array
 from mofang.engine.predictor import Predictor
+from mofang.trade.leases.held import NotRaw, Operator, read_graph
 from mofang.trade.leases.opening import open_model
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from mofang.engine.generation.opened import Generator
 
 STRENGTHS = (3e-3, 1e-3, 3e-4, 1e-4, 3e-5)  # of a tensor's standard deviation
+FLOATS = "<f4"
+STEP = 1 << 20      # numbers that are moved at a time; a multiple of 64
 LEAST = 64          # numbers in a tensor that is marked
 SPARSE = 64         # of whole bytes one in so many moves, by one step
 ALIKE = 0.9         # correlation from which two tensors of other names are taken for the same
@@ -44,10 +48,17 @@ TURNS = ("cosines", "sines")
 
 def pattern(key: bytes, name: str, size: int) -> Array:
     """+1 or -1 for every number of a tensor, by key and name; the same on every machine."""
+    return np.concatenate([signs for _, signs in patterns(key, name, size)])
+
+
+def patterns(key: bytes, name: str, size: int) -> Iterator[tuple[int, Array]]:
+    """The same in parts, each with its beginning."""
     seed = hmac.new(key, name.encode(), hashlib.sha256).digest()
-    words = np.random.Philox(key=int.from_bytes(seed[:16], "big")).random_raw(-(-size // 64))
-    bits = np.unpackbits(words.astype("<u8").view(np.uint8))[:size]
-    return bits.astype(np.int8) * 2 - 1
+    stream = np.random.Philox(key=int.from_bytes(seed[:16], "big"))
+    for begin in range(0, size, STEP):
+        count = min(STEP, size - begin)
+        bits = np.unpackbits(stream.random_raw(-(-count // 64)).astype("<u8").view(np.uint8))[:count]
+        yield begin, bits.astype(np.int8) * 2 - 1
 
 
 def sparse(key: bytes, name: str, size: int) -> Array:
@@ -62,38 +73,74 @@ def sparse(key: bytes, name: str, size: int) -> Array:
 
 
 def mark(source: Path, place: Path, key: bytes, strength: float) -> int:
-    """Write a marked copy of an ONNX graph; how many numbers moved."""
-    import onnx
-    from onnx import numpy_helper
-
-    model = onnx.load(str(source))
-    moved, still = 0, unmarked(model)
-    for tensor in model.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.size < LEAST or tensor.name in still:
+    """Write a marked copy of an ONNX graph; how many numbers moved. The copy is changed in place, some numbers at a time."""
+    shutil.copyfile(source, place)
+    try:
+        held, operators = read_graph(place)
+    except NotRaw:
+        _write_raw(place)
+        held, operators = read_graph(place)
+    still = unmarked(operators)
+    moved = 0
+    for one in held:
+        if one.size < LEAST or one.name in still:
             continue
-        if values.dtype == np.float32 and (width := float(values.std())) > 0:
-            shift = pattern(key, tensor.name, values.size).reshape(values.shape).astype(np.float32) * np.float32(strength * width)
-            shift[values == 0] = 0  # what is left out stays left out
-            changed = values + shift
-        elif values.dtype in (np.int8, np.uint8):
-            step = sparse(key, tensor.name, values.size).reshape(values.shape).astype(np.int16)
-            bounds = np.iinfo(values.dtype)
-            changed = np.clip(values.astype(np.int16) + step, bounds.min, bounds.max).astype(values.dtype)
-        else:
-            continue
-        moved += int((changed != values).sum())
-        tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
-    place.write_bytes(model.SerializeToString(deterministic=True))
+        values = np.memmap(place, one.kind, "r+", one.begin, (one.size,))
+        moved += _shift(values, key, one.name, strength) if one.kind == FLOATS else _step(values, key, one.name)
+        values.flush()
     return moved
 
 
-def unmarked(model: ModelProto) -> set[str]:
+def _shift(values: Array, key: bytes, name: str, strength: float) -> int:
+    """Move float32 numbers up or down; zeros stay, since what is left out stays left out."""
+    moved, width = 0, spread(values)
+    if not width:
+        return 0
+    for begin, signs in patterns(key, name, values.size):
+        part = values[begin : begin + len(signs)]
+        shift = signs.astype(np.float32) * np.float32(strength * width)
+        shift[part == 0] = 0
+        changed = part + shift
+        moved += int((changed != part).sum())
+        values[begin : begin + len(signs)] = changed
+    return moved
+
+
+def _step(values: Array, key: bytes, name: str) -> int:
+    """Move one whole byte in 64 by one step."""
+    bounds = np.iinfo(values.dtype)
+    changed = np.clip(values.astype(np.int16) + sparse(key, name, values.size), bounds.min, bounds.max).astype(values.dtype)
+    moved = int((changed != values).sum())
+    values[:] = changed
+    return moved
+
+
+def spread(values: Array) -> float:
+    """The standard deviation of numbers, some at a time."""
+    count, total, power = values.size, 0.0, 0.0
+    for begin in range(0, count, STEP):
+        part = values[begin : begin + STEP].astype(np.float64)
+        total, power = total + float(part.sum()), power + float(part @ part)
+    return float(max(0.0, power / count - (total / count) ** 2) ** 0.5)
+
+
+def _write_raw(path: Path) -> None:
+    """Write a small graph's tensors as raw bytes."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(path))
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def unmarked(operators: list[Operator]) -> set[str]:
     """The tensors of a graph that stay as they are: codes and zero points of weights in blocks, and tables of turns."""
     found = set(TURNS)
-    for node in model.graph.node:
-        if node.op_type in BLOCKED:
-            found |= {node.input[BLOCKED[node.op_type]], *node.input[3:4]}
+    for one in operators:
+        if one.name in BLOCKED:
+            found |= {one.inputs[BLOCKED[one.name]], *one.inputs[3:4]}
     return found
 
 

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -176,10 +177,13 @@ class Leased:
         if self._slot is None:
             raise MofangError("lease-instances", most=licence.instances)
         self._open = path.with_name(f"{path.name}{OPEN}-{Path(self._slot.name).suffixes[-2].strip('.')}")
-        self._recover()
-        with plain_folder(sum(size for _, size, _ in licence.parts)) as folder:
-            self.unlocked.file.unpack(self.unlocked.key, folder, tick)
-            self.model: Model = open_model(folder)
+        with ExitStack() as undo:
+            undo.callback(self._slot.close)
+            self._recover()
+            with plain_folder(sum(size for _, size, _ in licence.parts)) as folder:
+                self.unlocked.file.unpack(self.unlocked.key, folder, tick)
+                self.model: Model = open_model(folder)
+            undo.pop_all()
         self.requests = self.units = 0
         self._written = (0, 0)   # of these, in the record
         self._told = (0, 0)      # of these, in the small file

@@ -17,8 +17,10 @@ from mofang.core.clock import local, shift
 from mofang.core.errors import MofangError
 from mofang.core.identity import new_id, now_us
 from mofang.core.journal import NewRow
+from mofang.core.language import say
 from mofang.core.money import charge as priced
 from mofang.core.money import parse_amount, parse_price, round_half_even_minor
+from mofang.core.progress import progress
 from mofang.core.rule import Rule
 from mofang.core.signing import fingerprint, public_key
 from mofang.core.stage import OnDisk
@@ -87,12 +89,14 @@ def lease_new(act: Act, *, model: str, customer: str, until: str, out: Path_, be
         shop, model, customer, place, until=until, begin=begin, grace=grace, instances=instances, machines=machines,
         features=features, fee=fee, quota=quota, overage=overage, start_within=start_within)
     key = data_key(shop, words.id)
-    with contents(shop, package, name, words.id, marked=marked) as (parts, strength):
+    with (progress(say("Marking and checking", "正在加标记并核对")) as bar,
+          contents(shop, package, name, words.id, marked=marked, note=bar.note) as (parts, strength)):
         found = tuple((part, path.stat().st_size, file_digest(path)) for part, path in sorted(parts.items()))
         licence = _wrapped(shop, replace(words, parts=found))
         beside = place.with_name(f".{place.name}.{os.getpid()}.new")
         try:
-            digest = write_lease(beside, signed(shop, licence), licence, key, parts)
+            with progress(say("Encrypting", "正在加密"), sum(size for _, size, _ in found)) as written:
+                digest = write_lease(beside, signed(shop, licence), licence, key, parts, written.advance)
             size_bytes = beside.stat().st_size
             entry = new_id("run")
             body = {"decision": "lease", "inputs": [package.reference()], "file": place.name, "sha256": digest, "lease": words.id,

@@ -65,10 +65,11 @@ class Request:
 class Counted:
     """Hands on the pieces of one answer as long as the licence holds, and counts them."""
 
-    __slots__ = ("_begun", "_deliver", "_lease", "_over", "_prompt", "_request")
+    __slots__ = ("_begun", "_check", "_count", "_deliver", "_over", "_prompt", "_request")
 
     def __init__(self, lease: Licensed, prompt: int, deliver: Deliver, request: Request) -> None:
-        self._lease, self._prompt, self._deliver, self._request = lease, prompt, deliver, request
+        self._check, self._count = lease.check, lease.count
+        self._prompt, self._deliver, self._request = prompt, deliver, request
         self._begun = self._over = False
 
     def __call__(self, piece: Piece | MofangError) -> None:
@@ -76,7 +77,7 @@ class Counted:
             return
         if not isinstance(piece, MofangError):
             try:
-                self._lease.check()
+                self._check()
             except MofangError as refusal:
                 piece = refusal
         if isinstance(piece, MofangError):
@@ -85,8 +86,8 @@ class Counted:
             return
         if not self._begun:
             self._begun = True
-            self._lease.count(self._prompt, 0 if self._request.counted else 1)
+            self._count(self._prompt, 0 if self._request.counted else 1)
             self._request.counted = True
         if piece.finish != "end":  # which is a mark, and no token
-            self._lease.count(1, 0)
+            self._count(1, 0)
         self._deliver(piece)

@@ -1,8 +1,8 @@
 """What models, customers and months earned, and what making and serving them cost.
 
 Making a model cost what all runs behind all its versions cost, each counted once. Serving is an estimate: units by the
-speed that was measured when the model was packaged, and the energy of the cores that the measured engine keeps busy. Where no machine rate is set there is no money to speak of, and
-nothing is made up: the figure is None, on the screen "rate not set".
+speed that was measured when the model was packaged, and the energy of the cores that the measured engine keeps busy. Where
+no machine rate is set there is no money to speak of, and nothing is made up: the figure is None, on the screen "rate not set".
 """
 
 from __future__ import annotations

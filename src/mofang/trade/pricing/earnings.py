@@ -1,10 +1,12 @@
-"""What was answered and earned; for the screen that a person sees every morning."""
+"""What was answered, charged once and earned; for the screen that a person sees every morning."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from mofang.core.clock import day_of
+from mofang.core import lock
+from mofang.core.clock import day_of, shift
 from mofang.core.identity import now_us
 from mofang.core.shop import Shop
 from mofang.trade.accounts.lists import shop_offset
@@ -12,7 +14,7 @@ from mofang.trade.accounts.lists import shop_offset
 
 @dataclass(frozen=True)
 class Earned:
-    """Requests, units and micros of live keys over a stretch of time; test keys apart."""
+    """Requests and units of live keys over a stretch of time, and what they and charges made once came to; test keys apart."""
 
     requests: int
     units: int
@@ -30,6 +32,9 @@ def earned_since(shop: Shop, day: str) -> Earned:
     sql = """select coalesce(sum(case when test=0 then requests else 0 end), 0),
         coalesce(sum(case when test=0 then units else 0 end), 0), coalesce(sum(micros), 0),
         coalesce(sum(case when test=1 then requests else 0 end), 0) from usage_day where day>=?"""
+    lock.import_fold("charges")
     shop.journals.make_tables()
     requests, units, micros, tests = shop.control.rows(sql, (day,))[0]
-    return Earned(int(requests), int(units), int(micros), int(tests))
+    begins_us = int((datetime.fromisoformat(f"{day}T00:00:00+00:00") - shift(shop_offset(shop))).timestamp()) * 1_000_000
+    charged = shop.control.rows("select coalesce(sum(micros), 0) from oneoff where at_us>=?", (begins_us,))[0][0]
+    return Earned(int(requests), int(units), int(micros) + int(charged), int(tests))

@@ -1,4 +1,4 @@
-"""What a model should cost, worked out from what it cost to make and what it costs to serve; and what each way of selling it left.
+"""What a model should cost, worked out from what it cost to make and what it costs to serve; and what each way of selling left.
 
 Making is the cost of all runs behind all versions, spread over the units that are expected; serving is the machine's time and
 energy for a unit by what was measured at packaging. Both are at the rates that are set (``mofang rates``); nothing is made up:

@@ -56,9 +56,9 @@ class Way:
 
     def facts(self) -> dict[str, Any]:
         """As JSON and CSV have it."""
-        return {"way": self.way, "customer": self.customer, "model": self.model, "units": self.units, "earned_micros": self.earned,
-                "given_back_micros": self.given_back, "serving_micros": self.serving, "making_micros": self.making,
-                "margin_micros": self.margin}
+        return {"way": self.way, "customer": self.customer, "model": self.model, "units": self.units,
+                "earned_micros": self.earned, "given_back_micros": self.given_back, "serving_micros": self.serving,
+                "making_micros": self.making, "margin_micros": self.margin}
 
 
 @dataclass
@@ -251,7 +251,5 @@ class _Reader:
 
     def serving(self, one: _Sum) -> int | None:
         """What answering cost; nothing where this shop answered nothing."""
-        return _sum(serving_cost(self.shop, package, units) if self._here(package) else None for package, units in one.served.items())
-
-    def _here(self, package: str) -> bool:
-        return bool(self.shop.ledger.by_prefix(package, 1))
+        return _sum(serving_cost(self.shop, package, units) if self.shop.ledger.by_prefix(package, 1) else None
+                    for package, units in one.served.items())

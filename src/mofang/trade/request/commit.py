@@ -9,7 +9,6 @@ changes after the commit and not before.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +23,9 @@ from mofang.trade.billing.balance import balance_of, lock_accounts, return_row, 
 from mofang.trade.kept import Kept, keep_texts
 from mofang.trade.pricing.prices import Price
 from mofang.trade.request.purses import WANTED_FIRST, WANTED_MOST, Budgets, Purse, Purses
-from mofang.trade.request.replay import Stored, replay_name, same_request, store_answers, stored_answers
+from mofang.trade.request.replay import Stored, forget_answers, replay_name, same_request, store_answers, stored_answers
 
 Done = Callable[[Any], None]
-REPEAT = {"repeat": True}
 SHARE = 8  # an allotment takes at most this fraction of what is free beyond the need
 
 
@@ -72,7 +70,6 @@ class Charge:
     digest: str = ""
     repeat: bool = False  # an equal body came within the minute before, without a retry key
     tokens: tuple[int, int] | None = None  # of a generator: read and written
-    keep: bool = True  # a retry gets this answer; False for one that broke off
     marks: dict[str, str] | None = None  # keyed digests of what was asked and said
     kept: Kept | None = None  # what was asked and said, sealed, where the customer's plan keeps it
     budgets: Budgets = ()  # that it counts against, besides the customer's balance
@@ -113,6 +110,31 @@ class Plan:
         self.fresh: list[Charge] = []
         self.budgets: dict[str, Budget] = {}  # that the group counts against, by scope
         self.taken: dict[tuple[int, str], int] = {}  # what a draw has reserved so far, of which purse
+        self.finds: list[Find] = []
+        self.draws: list[Draw] = []
+        self.charges: list[Charge] = []
+        self.returns: list[GiveBack] = []
+        self.moved: dict[str, None] = {}  # accounts and budgets whose money the group moves
+        for work in group:
+            self._sort(work)
+
+    def _sort(self, work: Work) -> None:
+        if isinstance(work, Find):
+            self.finds.append(work)
+            return
+        if isinstance(work, Charge):
+            self.charges.append(work)
+        elif isinstance(work, Draw):
+            self.draws.append(work)
+        else:
+            self.returns.append(work)
+            self.moved[work.account] = None
+            return
+        if isinstance(work, Draw) or work.price is not None:
+            self.moved[work.account] = None
+        for budget in work.budgets:
+            self.budgets[budget.scope] = budget
+            self.moved[budget.scope] = None
 
     @property
     def outcomes(self) -> list[Any]:
@@ -122,36 +144,32 @@ class Plan:
     @property
     def reads_only(self) -> bool:
         """True if the group asks for stored answers and nothing else."""
-        return all(isinstance(work, Find) for work in self.group)
+        return len(self.finds) == len(self.group)
 
     def read(self, journals: Journals) -> None:
         """Answer a group of ``Find`` without a transaction."""
-        self.db = journals.db
-        self._find(self._stored())
+        self._find(journals.db)
 
     def write(self, journals: Journals) -> None:
         """Everything of the group, inside the transaction that the caller has open."""
         self.journals, self.db = journals, journals.db
-        lock_accounts(self.db, sorted({work.account for work in self.group if _needs_lock(work)}))
-        for work in self.group:
-            if isinstance(work, Draw | Charge) and work.budgets:
-                self.budgets.update((one.scope, one) for one in work.budgets)
-        self._read_allotments(sorted({work.account for work in self.group if _moves_money(work)} | set(self.budgets)))
-        stored = self._stored()
-        self._find(stored)
-        kept = self._sort_retries(stored)
-        micros = self._price()
-        for name in sorted(self.left, key=lambda name: name not in self.budgets):  # budgets first: they may refuse
-            self._set_aside(name, [work for work in self.group if isinstance(work, Draw) and self._wants(work, name)])
-        self._charge(micros)
-        for work in self.group:
-            if isinstance(work, GiveBack):
-                self._give_back(work.account)
+        if self.db.dialect == "postgresql":  # SQLite's transaction has locked all there is
+            lock_accounts(self.db, [*self.moved, *(one.account for one in self.charges if one.retry_key)])
+        if self.finds:
+            self._find(self.db)
+        self._store_answers()
+        self._read_allotments()
+        for name in self.left if not self.budgets else sorted(self.left, key=lambda name: name not in self.budgets):
+            draws = [one for one in self.draws if self._wants(one, name)] if self.draws else []  # budgets first: they may refuse
+            if draws or self.purses.by_account[name].reserved > self.left[name]:
+                self._set_aside(name, draws)
+        self._charge()
+        for gift in self.returns:
+            self._give_back(gift.account)
         if self.rows:
             self.journals.append("usage", self.rows)
-        answers = ((replay_name(c.account, c.retry_key), kept[id(c)]) for c in self.fresh if c.retry_key and c.keep)
-        store_answers(self.db, answers, self.now_us)
-        keep_texts(self.db, [c.kept for c in self.fresh if c.kept is not None])
+        if any(one.kept for one in self.fresh):
+            keep_texts(self.db, [one.kept for one in self.fresh if one.kept is not None])
 
     def keep(self) -> None:
         """After the commit: memory follows the database, and reservations of charged requests end."""
@@ -171,66 +189,51 @@ class Plan:
             self._end_reservations()
 
     def _end_reservations(self) -> None:
-        for work in self.group:
-            if isinstance(work, Charge) and work.reserved:
-                self.purses.end(work.account, work.reserved, work.budgets)
+        for one in self.charges:
+            if one.reserved:
+                self.purses.end(one.account, one.reserved, one.budgets)
 
     # Retries
 
-    def _stored(self) -> dict[str, Stored]:
-        names = {replay_name(work.account, work.retry_key) for work in self.group
-                 if isinstance(work, Find | Charge) and work.retry_key}
-        return stored_answers(self.db, names, self.now_us)
+    def _find(self, db: Database) -> None:
+        names = [replay_name(one.account, one.retry_key) for one in self.finds]
+        stored = stored_answers(db, set(names), self.now_us)
+        self.outcome.update((id(one), stored.get(name)) for one, name in zip(self.finds, names, strict=True))
 
-    def _find(self, stored: dict[str, Stored]) -> None:
-        for work in self.group:
-            if isinstance(work, Find):
-                self.outcome[id(work)] = stored.get(replay_name(work.account, work.retry_key))
-
-    def _sort_retries(self, stored: dict[str, Stored]) -> dict[int, Stored]:
-        """Answers that another process charged meanwhile are replayed; the rest is fresh."""
-        kept: dict[int, Stored] = {}
-        taken: set[str] = set()
-        for work in self.group:
-            if not isinstance(work, Charge):
+    def _store_answers(self) -> None:
+        """Every charge's answer under its retry key; where another process has charged that key meanwhile, what that one said."""
+        kept: dict[str, Charge] = {}
+        for one in self.charges:
+            name = replay_name(one.account, one.retry_key) if one.retry_key else ""
+            if name in kept:
+                self.outcome[id(one)] = MofangError("retry-in-progress")
                 continue
-            name = replay_name(work.account, work.retry_key) if work.retry_key else ""
-            if name in taken:
-                self.outcome[id(work)] = MofangError("retry-in-progress")
-            elif name in stored:
-                self.outcome[id(work)] = self._replay(stored[name], work)
-            else:
-                one = Stored(work.digest, work.request_id, 200, work.answer, replayed=False)
-                self.outcome[id(work)] = kept[id(work)] = one
-                self.fresh.append(work)
-                if name:
-                    taken.add(name)
-        return kept
-
-    def _replay(self, found: Stored, work: Charge) -> Stored | MofangError:
-        try:
-            return same_request(found, work.digest)
-        except MofangError as refusal:
-            return refusal
+            self.outcome[id(one)] = Stored(one.digest, one.request_id, 200, one.answer, replayed=False)
+            self.fresh.append(one)
+            if name:
+                kept[name] = one
+        answers = ((name, self.outcome[id(one)]) for name, one in kept.items())
+        if kept and store_answers(self.db, answers, self.now_us) < len(kept):
+            for name, found in stored_answers(self.db, kept, self.now_us).items():
+                if found.request_id != kept[name].request_id:
+                    self.outcome[id(kept[name])] = replayed(found, kept[name].digest)
+                    self.fresh.remove(kept[name])
 
     # Money
 
-    def _read_allotments(self, accounts: list[str]) -> None:
-        self.left = dict.fromkeys(accounts, 0)
+    def _read_allotments(self) -> None:
+        self.left = dict.fromkeys(sorted(self.moved), 0)
         sql = "select account, micros from allotment where worker=? and account in ({marks})"
-        self.left.update(rows_in(self.db, sql, accounts, (self.journals.writer,)))
+        self.left.update(rows_in(self.db, sql, list(self.left), (self.journals.writer,)))
 
-    def _price(self) -> dict[int, int]:
-        """The micros of each fresh charge; the part of a micro is carried per account and price version."""
-        accounts = sorted({one.account for one in self.fresh
-                           if one.price and one.units * one.price.rate % PER_UNITS})  # others carry nothing on
+    def _parted(self, parted: list[Charge]) -> dict[int, int]:
+        """The micros of charges that come to no whole number of them: the rest is carried on, per account and price version."""
         sql = "select account, model, price, part from carried where account in ({marks})"
-        carried: dict[tuple[str, str, int], int] = {row[:3]: row[3] for row in rows_in(self.db, sql, accounts)}
+        found = rows_in(self.db, sql, sorted({one.account for one in parted}))
+        carried: dict[tuple[str, str, int], int] = {row[:3]: row[3] for row in found}
         micros: dict[int, int] = {}
-        for one in self.fresh:
-            if one.price is None:
-                micros[id(one)] = 0
-                continue
+        for one in parted:
+            assert one.price is not None
             name = (one.account, one.price.model, one.price.version)
             micros[id(one)], carried[name] = charge(one.units, one.price.rate, carried.get(name, 0))
         return micros
@@ -286,34 +289,42 @@ class Plan:
         purse.drawn_s = now
         return max(0, min(purse.wanted * one, free // SHARE))
 
-    def _charge(self, micros: dict[int, int]) -> None:
-        """A usage row for each fresh charge that its allotments cover."""
-        covered = []
-        spent: dict[str, int] = defaultdict(int)
-        day = {} if self.utc_offset == UTC_OFFSET else {"day": day_of(self.now_us, self.utc_offset)}
+    def _charge(self) -> None:
+        """A usage row for each fresh charge that its allotments cover; the answers of the others are not kept."""
+        exact = {id(one): one.units * one.price.rate if one.price else 0 for one in self.fresh}
+        parted = [one for one in self.fresh if exact[id(one)] % PER_UNITS]
+        micros = self._parted(parted) if parted else {}
+        refused: list[Charge] = []
+        spent: dict[str, int] = {}
+        day = "" if self.utc_offset == UTC_OFFSET else day_of(self.now_us, self.utc_offset)
         for one in self.fresh:
-            amount = micros[id(one)]
-            if amount > self.left.get(one.account, 0):  # another process gave the allotment back, and spent it
-                self.outcome[id(one)] = MofangError("credit-used-up")
-                continue
-            if one.budgets and (over := next((name.scope for name in one.budgets if amount > self.left[name.scope]), "")):
-                self.outcome[id(one)] = budget_refusal(over)
-                continue
+            amount = micros[id(one)] if id(one) in micros else exact[id(one)] // PER_UNITS
             if amount:
-                self.left[one.account] -= amount
-                for budget in one.budgets:
-                    self.left[budget.scope] -= amount
-                    spent[budget.scope] += amount
-            body = {"request_id": one.request_id, "key": one.key, "model": one.model, "package": one.package,
-                    "units": one.units, "price": one.price.version if one.price else None,
-                    "rate": one.price.rate if one.price else 0, "micros": amount, "test": one.test, **day,
-                    **(REPEAT if one.repeat else {}),
-                    **({"tokens_in": one.tokens[0], "tokens_out": one.tokens[1]} if one.tokens else {}),
-                    **(one.marks or {}), **({"budgets": [name.scope for name in one.budgets]} if one.budgets else {})}
-            self.rows.append(NewRow("use", body, id=one.request_id, account=one.account))
-            covered.append(one)
-        self.fresh = covered
-        self._say_low(spent)
+                refusal = self._take(one, amount, spent)
+                if refusal is not None:
+                    self.outcome[id(one)] = refusal
+                    refused.append(one)
+                    continue
+            self.rows.append(NewRow("use", use_body(one, amount, day), one.request_id, one.account))
+        if refused:
+            forget_answers(self.db, [replay_name(one.account, one.retry_key) for one in refused if one.retry_key])
+            self.fresh = [one for one in self.fresh if one not in refused]
+        if spent:
+            self._say_low(spent)
+
+    def _take(self, one: Charge, amount: int, spent: dict[str, int]) -> MofangError | None:
+        """Take a charge's money from its allotments; the refusal where another process has taken that back, and spent it."""
+        left = self.left
+        if amount > left.get(one.account, 0):
+            return MofangError("credit-used-up")
+        for budget in one.budgets:
+            if amount > left[budget.scope]:
+                return budget_refusal(budget.scope)
+        left[one.account] -= amount
+        for budget in one.budgets:
+            left[budget.scope] -= amount
+            spent[budget.scope] = spent.get(budget.scope, 0) + amount
+        return None
 
     def _say_low(self, spent: dict[str, int]) -> None:
         """A row for each budget that passes its soft line now: once a month, since accounts are locked."""
@@ -338,14 +349,32 @@ class Plan:
         self.left[account] = 0
 
 
+def use_body(one: Charge, micros: int, day: str) -> dict[str, Any]:
+    """A usage row's content: what was answered and what it cost, and nothing of what was asked or said."""
+    body = {"request_id": one.request_id, "key": one.key, "model": one.model, "package": one.package, "units": one.units,
+            "price": one.price.version if one.price else None, "rate": one.price.rate if one.price else 0, "micros": micros,
+            "test": one.test}
+    if day:
+        body["day"] = day
+    if one.repeat:
+        body["repeat"] = True
+    if one.tokens:
+        body["tokens_in"], body["tokens_out"] = one.tokens
+    if one.marks:
+        body |= one.marks
+    if one.budgets:
+        body["budgets"] = [budget.scope for budget in one.budgets]
+    return body
+
+
+def replayed(found: Stored, digest: str) -> Stored | MofangError:
+    """An earlier answer for a request of this digest, or the refusal of another request under its key."""
+    try:
+        return same_request(found, digest)
+    except MofangError as refusal:
+        return refusal
+
+
 def budget_refusal(scope: str) -> MofangError:
     """The refusal of a budget, with the key that it belongs to (``*``: the whole account)."""
     return MofangError("budget-used-up", whose=scope.partition("/")[2] or "*")
-
-
-def _moves_money(work: Work) -> bool:
-    return isinstance(work, Draw | GiveBack) or (isinstance(work, Charge) and work.price is not None)
-
-
-def _needs_lock(work: Work) -> bool:
-    return _moves_money(work) or (isinstance(work, Charge) and bool(work.retry_key))

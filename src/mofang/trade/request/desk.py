@@ -40,18 +40,12 @@ from mofang.trade.request.commit import Charge, Draw, Find, Work, most_for
 from mofang.trade.request.directory import Directory
 from mofang.trade.request.meter import Meter
 from mofang.trade.request.model import Model, Record, Served
-from mofang.trade.request.opened import Asked, Opened, begin, commits_quickly
+from mofang.trade.request.once import sell_once
+from mofang.trade.request.opened import Asked, Opened, begin
 from mofang.trade.request.pace import Entered, Pace
 from mofang.trade.request.purses import Budgets
 from mofang.trade.request.repeats import Repeats
-from mofang.trade.request.replay import (
-    Stored,
-    check_retry_key,
-    replay_name,
-    request_digest,
-    same_request,
-    stored_answers,
-)
+from mofang.trade.request.replay import Stored, replay_name, stored_answers
 from mofang.trade.request.returning import Outbox, Receiver
 from mofang.trade.request.writing import predict_text
 
@@ -213,25 +207,11 @@ class Desk:
             return await predict_text(self, who, served, call)
         entered = self.enter(who)
         try:
-            return await self._predict(who, served, call)
+            if call.retry_key is None:
+                return await self.sell(who, served, call, "")
+            return await sell_once(self, who, served, call, call.retry_key)
         finally:
             self.leave(entered)
-
-    async def _predict(self, who: Who, served: Served, call: Call) -> Reply:
-        if call.retry_key is None:
-            return await self._sell(who, served, call, "")
-        name = (who.customer.id, check_retry_key(call.retry_key))
-        if name in self.running:
-            raise MofangError("retry-in-progress")
-        self.running.add(name)
-        try:
-            digest = request_digest(call.model, call.body)  # what was asked for, whichever release answers
-            found = await self.stored(*name)
-            if isinstance(found, Stored):
-                return reply_of(same_request(found, digest), served.name)
-            return await self._sell(who, served, call, digest)
-        finally:
-            self.running.discard(name)
 
     async def _wake(self, model: str, key: Key) -> Served:
         """Open a model that is on offer, or refuse its name."""
@@ -242,7 +222,8 @@ class Desk:
             raise MofangError("model-unknown", model=model, nearest=nearest(model, list(self.served)))
         return found
 
-    async def _sell(self, who: Who, served: Served, call: Call, digest: str) -> Reply:
+    async def sell(self, who: Who, served: Served, call: Call, digest: str) -> Reply:
+        """Answer and charge; ``digest`` is what a repeated request must have to get the same answer, empty without a key."""
         deadline_s = time.monotonic() + min(self.deadline_s, call.deadline_ms / 1000 or self.deadline_s)
         served.batcher.check(who.customer.id, deadline_s)  # a full queue refuses before a body is parsed
         price = self.directory.price(served.base, who.key, who.customer)
@@ -270,9 +251,10 @@ class Desk:
         """Queue the records; where the model has just been put away for another, it is opened again."""
         priority = self.directory.picture.priorities.get(who.customer.id, NORMAL)
         while True:
+            assert isinstance(served.batcher, Batcher), "whoever writes answers by himself is asked by predict_text"
             try:
                 return served.batcher.submit(records, answered, deadline_s=deadline_s, gone=call.gone,
-                                             account=who.customer.id, priority=priority)
+                                             account=who.customer.id, priority=priority, soon=self.outbox.loop.call_soon)
             except MofangError as refusal:
                 if refusal.code != "closing" or self.closing or served.name not in self.served:
                     raise
@@ -289,7 +271,7 @@ class Desk:
                     self.marks.put(charge, quote.who.customer, records, outcome)
                 feed = quote.served.batcher
                 lonely = isinstance(feed, Batcher) and feed.newest == 1 and not feed.waiting
-                if not (lonely and (not self.outbox.here or commits_quickly(self.meter)) and self.meter.settle_alone(charge)):
+                if not (lonely and (self.meter.quick or not self.outbox.here) and self.meter.settle_alone(charge)):
                     self.meter.submit(charge)
                 return
             except MofangError as error:

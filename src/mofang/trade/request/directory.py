@@ -46,13 +46,18 @@ class Picture:
     remotes: dict[str, Remote] = field(default_factory=dict)
     limits: dict[str, Limit] = field(default_factory=dict)  # by scope: a key's, or a whole customer's
     privates: dict[str, Private] = field(default_factory=dict)  # models of customers' own
+    _limits_of: dict[str, tuple[tuple[Limit, ...], tuple[Budget, ...]]] = field(default_factory=dict)  # by key, once asked for
 
     def limits_of(self, key: Key) -> tuple[tuple[Limit, ...], tuple[Budget, ...]]:
         """The rates and counts that a key's requests are held to, and the budgets that they count against."""
-        scopes = (f"{key.account}/", f"{key.account}/{key.id}")
-        found = [self.limits[scope] for scope in scopes if scope in self.limits]
-        budgets = [Budget(one.scope, one.budget_micros, one.soft_micros) for one in found if one.budget_micros != NONE]
-        return tuple(one for one in found if one.paced), tuple(budgets) if not key.test else ()
+        known = self._limits_of.get(key.id)
+        if known is None:
+            scopes = (f"{key.account}/", f"{key.account}/{key.id}")
+            found = [self.limits[scope] for scope in scopes if scope in self.limits]
+            budgets = [Budget(one.scope, one.budget_micros, one.soft_micros) for one in found if one.budget_micros != NONE]
+            known = tuple(one for one in found if one.paced), tuple(budgets) if not key.test else ()
+            self._limits_of[key.id] = known
+        return known
 
 
 class Directory:

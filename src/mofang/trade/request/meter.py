@@ -33,8 +33,11 @@ from mofang.trade.request.replay import forget_old, make_table
 EXPIRES_S = 60.0  # an allotment not renewed for so long is given back by anybody
 IDLE_S = 20.0  # an allotment not used for so long is given back by its owner
 SWEEP_S = 15.0  # between two looks for allotments of killed servers and outdated answers
+AGAIN_S = 0.25  # the same where more is outdated than one look takes away
+FORGET_MOST = 1000  # answers that one look takes away: meanwhile nothing is committed
 RETRY_S = 0.5  # after a full disk or a lost connection the database is tried again at most so often
 QUEUE_MAX = 20_000
+ALONE_MS_MAX = 2.0  # where the last commit took longer, an event loop does not wait for one
 COMMITS_KEPT = 20_000  # figures of commits that nobody has looked at yet
 SQLITE_BUSY, SQLITE_FULL, POSTGRES_FULL = 5, 13, "53100"
 
@@ -70,12 +73,18 @@ class Meter:
         self._closing = False
         self._failed_s = -RETRY_S
         self._lost = False  # the connection, or trust in it
+        self._sweep_s = SWEEP_S  # until the next sweep
         self._thread = threading.Thread(target=self._work, name="meter", daemon=True)
 
     @property
     def worker(self) -> str:
         """This process in the journal; allotments are held in this name."""
         return self.journals.writer
+
+    @property
+    def quick(self) -> bool:
+        """Whether an event loop may wait for a commit: a file on this machine, and the last one was quick."""
+        return 0 < self.commit_ms < ALONE_MS_MAX and self.db.dialect == "sqlite"
 
     def start(self) -> None:
         """Return what killed servers held, then take work."""
@@ -143,7 +152,7 @@ class Meter:
             with self._turn:
                 if works:
                     self._tell(works, self._settle(works))
-                if not ending and time.monotonic() > swept_s + SWEEP_S:
+                if not ending and time.monotonic() > swept_s + self._sweep_s:
                     swept_s = time.monotonic()
                     self._sweep()
         with self._turn:
@@ -152,7 +161,7 @@ class Meter:
     def _group(self) -> list[Work | None]:
         """Everything that is queued, once there is something; nothing after a quiet while."""
         try:
-            group = [self._queue.get(timeout=SWEEP_S)]
+            group = [self._queue.get(timeout=self._sweep_s)]
         except Empty:
             return []
         group += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
@@ -221,8 +230,8 @@ class Meter:
 
     def _return_and_forget(self) -> None:
         return_expired(self.journals, now_us(), keep=self.worker)
-        forget_old(self.db, now_us())
-        forget_due(self.db, now_us())
+        gone = (forget_old(self.db, now_us(), FORGET_MOST), forget_due(self.db, now_us(), FORGET_MOST))
+        self._sweep_s = AGAIN_S if max(gone) == FORGET_MOST else SWEEP_S
         lapse_due(self.journals, day_of(now_us(), self.utc_offset))
 
 

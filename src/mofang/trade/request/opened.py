@@ -20,15 +20,6 @@ from mofang.trade.request.replay import Stored, check_retry_key, request_digest,
 
 if TYPE_CHECKING:
     from mofang.trade.request.desk import Desk, Who
-    from mofang.trade.request.meter import Meter
-
-
-ALONE_MS_MAX = 2.0  # where the last commit took longer, the event loop does not wait for one
-
-
-def commits_quickly(meter: Meter) -> bool:
-    """Whether the event loop may wait for a commit: a file on this machine, and the last one was quick."""
-    return meter.db.dialect == "sqlite" and 0 < meter.commit_ms < ALONE_MS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +67,13 @@ class Opened:
         future = desk.outbox.loop.create_future()
         charge = Charge(asked.request_id, who.customer.id, who.key.id, asked.name, asked.package, units, self.price, who.key.test,
                         self.reserved, answer, partial(desk.outbox.put, future), (asked.retry_key or "") if keep else "",
-                        self.digest, self.repeat, tokens, keep, budgets=who.budgets)
+                        self.digest, self.repeat, tokens, budgets=who.budgets)
         if desk.marks is not None and records is None and keep:  # an engine elsewhere answered
             records, answers = passed(asked.body, answer)
         if desk.marks is not None and records is not None:
             desk.marks.put(charge, who.customer, records, answers or [])
         try:
-            if not (alone and commits_quickly(desk.meter) and desk.meter.settle_alone(charge)):
+            if not (alone and desk.meter.quick and desk.meter.settle_alone(charge)):
                 desk.meter.submit(charge)
         except MofangError:
             self.abandon()

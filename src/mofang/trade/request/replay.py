@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import orjson
 
-from mofang.core.database import Database
+from mofang.core.database import Database, insert_rows
 from mofang.core.errors import MofangError
 from mofang.core.holders import spellings
 from mofang.core.personal import Sought, forgets
@@ -29,8 +29,8 @@ TABLE = """create table if not exists replay(name text primary key, digest text 
     status integer not null, body {blob} not null, at_us bigint not null)"""
 FROM_JSON = """select name, digest, request_id, status, decode(body, 'base64'), at_us from json_to_recordset(?::json) as given(
     name text, digest text, request_id text, status integer, body text, at_us bigint)"""
-AGAIN = """on conflict(name) do update set digest=excluded.digest, request_id=excluded.request_id, status=excluded.status,
-    body=excluded.body, at_us=excluded.at_us"""
+AGAIN = """ on conflict(name) do update set digest=excluded.digest, request_id=excluded.request_id, status=excluded.status,
+    body=excluded.body, at_us=excluded.at_us where replay.at_us<?"""
 
 
 @dataclass(slots=True)
@@ -74,15 +74,24 @@ def stored_answers(db: Database, names: Iterable[str], now_us: int) -> dict[str,
             for row in rows_in(db, sql, sorted(names)) if row[5] >= now_us - KEPT_US}
 
 
-def store_answers(db: Database, answers: Iterable[tuple[str, Stored]], now_us: int) -> None:
-    """Keep answers that were looked for, and not found, earlier in this transaction; outdated ones give way."""
+def store_answers(db: Database, answers: Iterable[tuple[str, Stored]], now_us: int) -> int:
+    """Keep answers under names that have none yet, or an outdated one; how many were kept. All names must differ.
+
+    One statement looks and writes: whoever comes second with a name finds it taken, whatever was looked up before.
+    """
     rows = [(name, one.digest, one.request_id, one.status, one.body, now_us) for name, one in answers]
-    if rows and db.dialect == "postgresql":  # one statement for all: each would be a message of its own
+    before = (now_us - KEPT_US,)
+    if db.dialect == "postgresql":  # one value for all: each parameter would take its time
         told = [{"name": name, "digest": digest, "request_id": request, "status": status, "body": base64.b64encode(body).decode(),
                  "at_us": at_us} for name, digest, request, status, body, at_us in rows]
-        db.run(f"insert into replay {FROM_JSON} {AGAIN}", (orjson.dumps(told).decode(),))
-    elif rows:
-        db.many(f"insert into replay values(?,?,?,?,?,?) {AGAIN}", rows)
+        return db.run(f"insert into replay {FROM_JSON} {AGAIN}", (orjson.dumps(told).decode(), *before))
+    return insert_rows(db, "insert into replay", rows, AGAIN, before)
+
+
+def forget_answers(db: Database, names: Sequence[str]) -> None:
+    """Take out answers that were stored in this very transaction and are not given after all."""
+    if names:
+        db.many("delete from replay where name=?", [(name,) for name in names])
 
 
 def same_request(found: Stored, digest: str) -> Stored:

@@ -127,12 +127,11 @@ def customer_facts(shop: Shop, id: str) -> dict[str, Any]:
               for _, one, used in all_limits(shop, who.id)]
     return found | {
         "owed_micros": owed,
-        "topped_micros": found["balance_micros"],
         "key_list": [{"id": one.id, "test": one.test, "label": one.label, "models": one.models, "scopes": one.scopes,
                       "member": one.member, "made_us": one.created_us, "expires_us": one.expires_us,
                       "revoked_us": one.revoked_us, "state": key_state(one, at_us)} for one in own],
-        "members": [{"name": one.name, "role": one.role, "keys": sum(key.member == one.name and not key.revoked_us for key in own)}
-                    for one in members(db, who.id)],
+        "members": [{"name": one.name, "role": one.role,
+                     "keys": sum(key.member == one.name and not key.revoked_us for key in own)} for one in members(db, who.id)],
         "limits": limits,
         "days": use_by_day(db, who.id, offset),
         "bills": bill_rows(shop, who.id)[::-1][:LINES_SHOWN],

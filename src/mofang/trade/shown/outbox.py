@@ -81,6 +81,6 @@ def events_of(shop: Shop, endpoint: Endpoint, most: int = EVENTS_SHOWN) -> list[
     found = []
     for journal, kind, id, account, began_us, tries, next_us, done_us, said in db.rows(sql, params):
         state = ("arrived" if done_us else "lost" if tries >= TRIES_MOST else "resting" if next_us > at_us else "waiting")
-        found.append(Sent(id, EVENTS[journal, kind], names.get(account, account), began_us, int(tries), int(next_us), int(done_us),
-                          said, state))
+        found.append(Sent(id, EVENTS[journal, kind], names.get(account, account), began_us, int(tries), int(next_us),
+                          int(done_us), said, state))
     return found

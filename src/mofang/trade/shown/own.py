@@ -1,4 +1,4 @@
-"""What the page of a customer's own account shows: use, balance, limits, bills, leases, own models; never anything of another's."""
+"""What the page of a customer's own account shows: use, balance, limits, bills, leases; never anything of another's."""
 
 from __future__ import annotations
 

@@ -76,18 +76,14 @@ def plan_words(price: Price) -> list[str]:
 def _kind_words(price: Price) -> str:
     plan, currency = price.plan, price.currency
     if plan["kind"] == "unit":
-        return say("{price} a unit", "每单位 {price}", price=format_price(price.rate, currency)) if _per_one(price) else format_price(
-            price.rate, currency)
+        plain = format_price(price.rate, currency)
+        return plain if "/" in plain else say("{price} a unit", "每单位 {price}", price=plain)
     if plan["kind"] == "package":
         return say("{money} for each {size} units that are begun", "每 {size} 单位 {money}，不足按一份计", size=f"{plan['size']:,}",
                    money=format_micros(plan["micros"], currency))
     tiers = say("; ", "；").join(_tier(step, currency) for step in plan["tiers"])
     return (say("each unit at its tier's price: {tiers}", "按阶梯逐档计价：{tiers}", tiers=tiers) if plan["kind"] == "graduated" else
             say("all units at the price that the month reaches: {tiers}", "全月按所达档位计价：{tiers}", tiers=tiers))
-
-
-def _per_one(price: Price) -> bool:
-    return "/" not in format_price(price.rate, price.currency)
 
 
 def _tier(step: list[Any], currency: str) -> str:

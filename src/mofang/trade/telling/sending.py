@@ -43,6 +43,7 @@ CLAIM_S = 120  # for so long a try belongs to who began it
 AT_ONCE = 200
 WITHIN_S = 60.0
 SIDE_BY_SIDE = 16  # endpoints
+PASSED_LEAST, LONG_AGO_US = 1000, 3_600_000_000  # events, before those that are done with are left behind
 Kind = Literal["webhook", "stripe"]
 TABLES = (
     "create table if not exists endpoint(name text primary key, body text not null, after_position bigint not null)",
@@ -125,6 +126,9 @@ def fold_outbox(db: Database, rows: list[Row]) -> None:
             )
         elif row.kind == "again":
             db.run("update delivery set tries=0, next_us=0 where endpoint=? and done_us=0", (body["name"],))
+        elif row.kind == "passed":
+            sql = "update endpoint set after_position=? where name=? and after_position<?"
+            db.run(sql, (body["after"], body["endpoint"], body["after"]))
         elif row.kind == "counterpart":
             db.run(
                 "insert into counterpart values(?,?,?) on conflict(endpoint, account) do update set id=excluded.id",
@@ -230,7 +234,7 @@ def given_up(db: Database) -> list[tuple[str, int]]:
 
 
 def waiting_at(db: Database, place: int) -> tuple[bool, int]:
-    """Whether anything to tell was written after a place in the journals, and the newest place; quick, to be asked every second."""
+    """Whether anything to tell was written after a place in the journals, and the newest place; quick enough for every second."""
     newest = int(db.rows("select coalesce(max(position), 0) from journal")[0][0])
     if newest <= place:
         return False, newest
@@ -318,11 +322,32 @@ def _send(shop: Shop, endpoint: Endpoint, post: Post, until_s: float) -> list[Ou
         outcomes.append(Outcome(endpoint.name, event.id, ok, said, not ok and event.tries + 1 < TRIES_MOST))
         if not ok:
             break  # whoever does not answer is not asked for the rest too; events may arrive in another order
+    if outcomes:
+        _pass_on(shop, endpoint)
     return outcomes
 
 
 def _post(post: Post, shop: Shop, endpoint: Endpoint, event: Event) -> None:
     post(shop, endpoint, event)
+
+
+def _pass_on(shop: Shop, endpoint: Endpoint) -> None:
+    """Look no more at events that were all told long ago, so that a look takes no longer after years than on the first day.
+
+    Only what is older than an hour is left behind: in PostgreSQL a row that is not committed yet may still come before others.
+    """
+    db, marks = shop.control, " or ".join("(journal=? and kind=?)" for _ in EVENTS)
+    sql = f"""select count(*), min(case when coalesce(done_us, 0)=0 then position end), max(case when at_us<? then position end)
+        from journal join endpoint on endpoint.name=?
+        left join delivery on delivery.endpoint=endpoint.name and delivery.event=journal.id
+        where ({marks}) and position>after_position"""
+    params = (now_us() - LONG_AGO_US, endpoint.name, *(part for pair in EVENTS for part in pair))
+    every, open_, old = db.rows(sql, params)[0]
+    if every < PASSED_LEAST or old is None:
+        return
+    after = int(old) if open_ is None else min(int(old), int(open_) - 1)
+    if db.rows("select 1 from endpoint where name=? and after_position<?", (endpoint.name, after)):
+        shop.journals.record(JOURNAL, [NewRow("passed", {"endpoint": endpoint.name, "after": after})])
 
 
 def _begin(shop: Shop, endpoint: Endpoint, event: Event) -> bool:

@@ -15,7 +15,7 @@ from mofang.trade.accounts.customers import find_customer
 from mofang.trade.accounts.lists import shop_offset
 from mofang.trade.billing.issuing import invoice_preview
 from mofang.trade.billing.paid import pay
-from mofang.trade.billing.usage_file import usage_file
+from mofang.trade.billing.usage_file import read_days, usage_file
 from mofang.trade.shown import customers as shown
 from mofang.trade.shown.lines import line_title
 from mofang.web.gate import Route
@@ -33,17 +33,19 @@ ROUTES = (
     Route("GET", "/customers/{id}/bill.pdf", "money", "The same as PDF, marked as a preview.", "预览的 PDF，带预览标记。"),
     Route("GET", "/customers/{id}/usage.csv", "money", "A month's use as the customer downloads it.", "某月用量文件，与客户下载的一致。"),
 )
-WAYS = {"transfer": ("bank transfer", "转账"), "wechat": ("WeChat", "微信"), "alipay": ("Alipay", "支付宝"), "stripe": ("Stripe", "Stripe"),
-        "cash": ("cash", "现金"), "other": ("other", "其他"), "": ("–", "–")}
+WAYS = {"transfer": ("bank transfer", "转账"), "wechat": ("WeChat", "微信"), "alipay": ("Alipay", "支付宝"),
+        "stripe": ("Stripe", "Stripe"), "cash": ("cash", "现金"), "other": ("other", "其他"), "": ("–", "–")}
 ALERTS = {"money-used-up": ("money used up", "额度用完"), "budget-low": ("budget low", "预算将尽"),
           "volume-unusual": ("unusual volume", "用量异常"), "month-not-billed": ("month not billed", "有月份未出账"),
           "bill-open-long": ("bill open for 30 days", "账单逾 30 天未付")}
 DONE = {"paid": ("The payment is booked.", "付款已入账。"),
         "paid-before": ("This payment was booked before; nothing changed.", "这笔付款此前已入账，没有重复。"),
         "agreed": ("The terms are agreed; they hold for months that end from now on.", "条款已约定，自此后结束的月份起生效。")}
-STATES = {"good": ("good", "有效"), "ending": ("ends by itself", "到期自动失效"), "expired": ("expired", "已过期"), "revoked": ("revoked", "已吊销")}
+STATES = {"good": ("good", "有效"), "ending": ("ends by itself", "到期自动失效"), "expired": ("expired", "已过期"),
+          "revoked": ("revoked", "已吊销")}
 ROLES = {"owner": ("owner", "所有者"), "developer": ("developer", "开发"), "accounts": ("accounts", "财务")}
-KINDS = {"lease": ("lease", "租赁"), "customisation": ("customisation", "定制"), "solution": ("solution", "解决方案"), "other": ("other", "其他")}
+KINDS = {"lease": ("lease", "租赁"), "customisation": ("customisation", "定制"), "solution": ("solution", "解决方案"),
+         "other": ("other", "其他")}
 
 
 class Customers:
@@ -71,8 +73,9 @@ class Customers:
         facts = shown.customer_facts(self.site.shop(), id[:100])
         given = {name: text for name, text in (getattr(request.state, "form", None) or {}).items() if isinstance(text, str)}
         done = DONE.get(request.query_params.get("done", ""))
-        page = self.site.page("money/customer.html", request, one=facts, ways=WAYS, bill_states=BILL_STATES, states=STATES, roles=ROLES, kinds=KINDS,
-                              done=say(*done) if done else "", problem=problem, given=given if problem else {})
+        page = self.site.page("money/customer.html", request, one=facts, ways=WAYS, bill_states=BILL_STATES, states=STATES,
+                              roles=ROLES, kinds=KINDS, done=say(*done) if done else "", problem=problem,
+                              given=given if problem else {})
         page.status_code = problem.status if problem else 200
         return page
 
@@ -112,8 +115,10 @@ class Customers:
             if error.code not in ("usage-none", "invoice-test-customer"):
                 raise
             problem = error
-        lines = [{**one, "title": line_title(one, who.currency, current_language())} for one in document["lines"]] if document else []
-        return self.site.page("money/preview.html", request, who_paid=who, document=document, lines=lines, month=month, problem=problem)
+        language = current_language()
+        lines = [{**one, "title": line_title(one, who.currency, language)} for one in document["lines"]] if document else []
+        return self.site.page("money/preview.html", request, who_paid=who, document=document, lines=lines, month=month,
+                              problem=problem)
 
     def preview_pdf(self, request: Request, id: str) -> Response:
         """The same as the customer would get it, without a number."""
@@ -126,8 +131,9 @@ class Customers:
         """A month's use by day, key and model."""
         shop, month = self.site.shop(), request.query_params.get("month", "")
         who = find_customer(shop.control, id[:100])
-        text = usage_file(shop.control, who, month, shop_offset(shop))
-        named = f'attachment; filename="usage-{_month(month) or "now"}.csv"'
+        offset = shop_offset(shop)
+        text = "".join(usage_file(shop.control, who, read_days(month, utc_offset=offset), offset))
+        named = f'attachment; filename="usage-{month or "now"}.csv"'
         return Response(text.encode(), media_type="text/csv; charset=utf-8", headers={"content-disposition": named})
 
 
@@ -138,8 +144,6 @@ def _texts(form: dict[str, Any], *names: str) -> dict[str, str]:
 
 def _month(text: str) -> str:
     """A month that was asked for, or nothing; another word is refused where it is read as one."""
-    from mofang.trade.billing.usage_file import MONTH
-
-    if text and not MONTH.fullmatch(text):
-        raise MofangError("query-wrong", name="month", value=text[:40], wanted="2026-11")
+    if text:
+        read_days(text)
     return text

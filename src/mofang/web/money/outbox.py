@@ -28,8 +28,10 @@ ROUTES = (
 STATES = {"arrived": ("arrived", "已送达"), "waiting": ("waits", "待发"), "resting": ("tried again later", "稍后重试"),
           "lost": ("given up", "已放弃")}
 EVENTS = {"invoice.issued": ("bill issued", "出账"), "payment.booked": ("payment", "付款"), "credit.given": ("credit", "退还"),
-          "charge.made": ("charge", "一次性收费"), "budget.passed": ("budget low", "预算将尽"), "usage.unusual": ("unusual volume", "用量异常")}
-DONE = {"sent": ("It was told all that waited.", "待发的通知均已送达。"), "not": ("It did not take everything; see below.", "仍有通知未送达，详见下方。")}
+          "charge.made": ("charge", "一次性收费"), "budget.passed": ("budget low", "预算将尽"),
+          "usage.unusual": ("unusual volume", "用量异常"), "reconcile.differs": ("books differ", "对账不符")}
+DONE = {"sent": ("It was told all that waited.", "待发的通知均已送达。"),
+        "not": ("It did not take everything; see below.", "仍有通知未送达，详见下方。")}
 
 
 class Outbox:

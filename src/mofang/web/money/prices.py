@@ -55,12 +55,14 @@ class Prices:
         suggestion, problem = None, None
         if model:
             try:
-                suggestion = suggest(shop, model, _count("units", units or "100000", UNITS_MOST), _count("margin", margin or "50", 99))
+                expected = _count("units", units or "100000", UNITS_MOST)
+                suggestion = suggest(shop, model, expected, _count("margin", margin or "50", 99))
             except MofangError as error:
                 problem = error
-        page = self.site.page("money/costs.html", request, lines=lines, by=by, words=BY_WORDS, model=model, units=units, margin=margin,
-                              models=[one.name for one in (lines if by == "model" else costs.by_model(shop))], one=suggestion,
-                              problem=problem, unset=shop.rates.get("machine_hour_micros") is None, example=rates_example(shop))
+        models = [one.name for one in (lines if by == "model" else costs.by_model(shop))]
+        page = self.site.page("money/costs.html", request, lines=lines, by=by, words=BY_WORDS, model=model, units=units,
+                              margin=margin, models=models, one=suggestion, problem=problem,
+                              unset=shop.rates.get("machine_hour_micros") is None, example=rates_example(shop))
         page.status_code = problem.status if problem else 200
         return page
 

@@ -57,7 +57,8 @@ class Sold:
 
     def custom(self, request: Request, id: str) -> Response:
         """One customisation."""
-        return self.site.page("money/custom.html", request, states=CUSTOM_STATES, **shown.custom_facts(self.site.shop(), id[:100]))
+        facts = shown.custom_facts(self.site.shop(), id[:100])
+        return self.site.page("money/custom.html", request, states=CUSTOM_STATES, **facts)
 
     def solutions(self, request: Request) -> Response:
         """All solutions."""
