@@ -21,7 +21,7 @@ from tests.trade.bookkeeping import DAY_US, NAME, NOVEMBER, OCTOBER, Desk, books
 __all__ = ["books"]
 OFFSETS = [f"{sign}{hours:02d}:{minutes:02d}" for sign in "+-" for hours in range(15) for minutes in (0, 30, 45)
            if (hours, minutes) <= ((14, 0) if sign == "+" else (12, 0))]
-MONTHS = [f"{year}-{month:02d}" for year in range(2026, 2033) for month in range(1, 13)]
+MONTHS = [f"{year}-{month:02d}" for year in range(2026, 2030) for month in range(1, 13)]
 
 
 def at(text: str, offset: str) -> int:
@@ -33,7 +33,7 @@ def at(text: str, offset: str) -> int:
 
 @pytest.mark.parametrize("offset", OFFSETS)
 def test_months_meet_without_gap_or_overlap(offset: str) -> None:
-    """Seven years, two of them leap years: each month begins where the one before ends, and has the days of the calendar."""
+    """Four years, one of them a leap year: each month begins where the one before ends, and has the days of the calendar."""
     ends = None
     for month in MONTHS:
         begin, end = bounds(month, offset)
@@ -41,13 +41,12 @@ def test_months_meet_without_gap_or_overlap(offset: str) -> None:
         assert end - begin == days * DAY_US and begin == at(f"{month}-01", offset) and ends in (None, begin)
         assert period_at(begin, offset) == period_at(end - 1, offset) == month != period_at(end, offset)
         ends = end
-    assert sum(bounds(f"{year}-02", offset)[1] - bounds(f"{year}-02", offset)[0] == 29 * DAY_US for year in range(2026, 2033)) == 2
+    assert sum(bounds(f"{year}-02", offset)[1] - bounds(f"{year}-02", offset)[0] == 29 * DAY_US for year in range(2026, 2030)) == 1
 
 
-@pytest.mark.parametrize(("month", "last", "following"), [("2028-02", "2028-02-29", "2028-03"), ("2027-02", "2027-02-28", "2027-03"),
-                                                          ("2026-10", "2026-10-31", "2026-11"), ("2026-11", "2026-11-30", "2026-12"),
-                                                          ("2026-12", "2026-12-31", "2027-01")])
-@pytest.mark.parametrize("offset", ["+08:00", "-12:00", "+05:45", "-03:30"])
+@pytest.mark.parametrize(("month", "last", "following", "offset"), [
+    ("2028-02", "2028-02-29", "2028-03", "+08:00"), ("2028-02", "2028-02-29", "2028-03", "-12:00"), ("2027-02", "2027-02-28", "2027-03", "+05:45"),
+    ("2026-10", "2026-10-31", "2026-11", "-03:30"), ("2026-11", "2026-11-30", "2026-12", "+14:00"), ("2026-12", "2026-12-31", "2027-01", "-12:00")])
 def test_the_last_and_the_first_moment_of_a_month(books: Desk, month: str, last: str, following: str, offset: str) -> None:
     """One row in the last second of a month, one in the first of the next: each on its own bill."""
     books.shop.change_settings(utc_offset=offset)

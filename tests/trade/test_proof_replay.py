@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,10 @@ BATCH = 500
 @cache
 def texts() -> tuple[str, ...]:
     """Paragraphs, and windows over them, of whatever length they have."""
-    import sklearn.datasets
-
+    spec = find_spec("sklearn")
+    assert spec is not None and spec.submodule_search_locations, "scikit-learn is among what Mofang needs"
     found: list[str] = []
-    for path in sorted((Path(sklearn.datasets.__file__).parent / "descr").glob("*.rst")):
+    for path in sorted((Path(spec.submodule_search_locations[0]) / "datasets" / "descr").glob("*.rst")):
         parts = [part.strip() for part in path.read_text(encoding="utf-8").split("\n\n") if part.strip()]
         found += [*parts, *("\n".join(parts[at:at + wide]) for wide in (2, 5) for at in range(len(parts) - wide))]
     return tuple(found)
@@ -177,6 +178,6 @@ def day(tmp_path: Path) -> Day:
 
 def test_a_days_real_lengths_come_to_the_bill_to_the_last_micro(day: Day) -> None:
     assert len(set(day.lengths)) > 100 and max(day.lengths) > 300, "real lengths, all different"
-    day.over_http(200)
-    day.through_the_meter(4000)
-    assert day.bill_and_compare() == 4200
+    day.over_http(100)
+    day.through_the_meter(3000)
+    assert day.bill_and_compare() == 3100
