@@ -1,6 +1,6 @@
 """The long fault runs: power cuts, kills of servers under load, changed bytes, the books of trade, workers killed for a minute.
 
-make bench-faults; ARGS names parts (`power`, `kills-sqlite`, `kills-postgres`, `bytes`, `accounts`, `workers-sqlite`,
+make bench-faults; ARGS names parts (`power`, `kills-sqlite`, `kills-postgres`, `bytes`, `accounts`, `replay`, `workers-sqlite`,
 `workers-postgres`), `--quick` makes all short, `--power 1000 --kills 1000 --seconds 60` are their lengths. The short ones run in
 `make test-cluster`. Exit status 1 where anything acknowledged is lost or doubled, or a worker is not back within five seconds.
 """
@@ -33,7 +33,8 @@ RESULTS = Path(__file__).resolve().parent / "results" / "faults.md"
 LOTS = RESULTS.with_suffix(".jsonl")
 LOT = 50
 STEMS = {"power": "power cuts", "kills-sqlite": "kill -9, SQLite", "kills-postgres": "kill -9, PostgreSQL",
-         "bytes": "a byte changed", "accounts": "state machine", "workers-sqlite": "workers, SQLite", "workers-postgres": "workers, PostgreSQL"}
+         "bytes": "a byte changed", "accounts": "state machine",
+         "replay": "a day replayed", "workers-sqlite": "workers, SQLite", "workers-postgres": "workers, PostgreSQL"}
 LINES: list[str] = []
 PARTS = tuple(STEMS)
 
@@ -145,6 +146,25 @@ def accounts(examples: int) -> bool:
     return not wrong
 
 
+def replayed(requests: int) -> bool:
+    """A day of requests with real lengths in four currencies; True if each bill is their sum to the last micro."""
+    from tests.trade.test_proof_replay import Day
+
+    began, wrong, rows = time.monotonic(), [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        day = Day(Path(folder) / "shop")
+        over_http = min(500, requests // 10)
+        day.over_http(over_http)
+        day.through_the_meter(requests - over_http)
+        try:
+            rows = day.bill_and_compare()
+        except AssertionError as fault:
+            wrong = [str(fault)]
+    tell(f"{STEMS['replay']}  requests {rows}, of them {over_http} over HTTP  tokens {sum(day.used.values())}  currencies {len(day.used)}  "
+         f"differences {len(wrong)}  {'ok' if not wrong else 'short'}  {time.monotonic() - began:.0f} s", wrong)
+    return not wrong
+
+
 def workers(seconds: float, postgres: bool) -> bool:
     """A worker killed every second under load; True if each was back within five seconds and the books are right."""
     began = time.monotonic()
@@ -178,6 +198,7 @@ def main() -> int:
         **{part: lambda part=part: kill(part, 10 if given.quick else given.kills, given.quick)  # type: ignore[misc]
            for part in ("kills-sqlite", "kills-postgres")},
         "bytes": lambda: flipped(20 if given.quick else given.places), "accounts": lambda: accounts(5 if given.quick else given.lives),
+        "replay": lambda: replayed(2000 if given.quick else 100_000),
         "workers-sqlite": lambda: workers(10 if given.quick else given.seconds, False),
         "workers-postgres": lambda: workers(10 if given.quick else given.seconds, True)}
     done = [ways[one]() for one in given.parts or PARTS]

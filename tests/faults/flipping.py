@@ -183,9 +183,9 @@ class Flipped:
 
 
 def flips(folder: Path, kind: str, count: int, seed: int) -> Flipped:
-    """Change one byte at so many places that hold something, one at a time."""
+    """Change one byte at so many places that hold something, one at a time, of the shop in this folder (made where there is none)."""
     chance, told = random.Random(f"{kind} {seed}"), Flipped()
-    shop = sold(folder / "shop")
+    shop = Shop.open(folder / "shop") if (folder / "shop").exists() else sold(folder / "shop")
     found = files(shop, kind)
     shop.ledger.db.close()
     shop.control.close()

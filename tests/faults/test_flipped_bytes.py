@@ -5,6 +5,7 @@ A thousand places of each in ``bench/faults.py bytes``; of a lease's file and it
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -15,10 +16,24 @@ from tests.faults.flipping import KINDS, flips, sold
 from tests.stories.terminal import Inside
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    shop = sold(tmp_path_factory.mktemp("sold") / "shop")
+    shop.control.close()
+    shop.ledger.db.close()
+    return shop.path
+
+
+@pytest.fixture
+def shop(first: Path, tmp_path: Path) -> Path:
+    """A copy of one shop that has sold."""
+    return Path(shutil.copytree(first, tmp_path / "shop"))
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_changed_byte_is_seen(kind: str, tmp_path: Path) -> None:
-    told = flips(tmp_path, kind, count=30, seed=3)
-    assert told.missed == [] and sum(told.by.values()) == 30
+def test_every_changed_byte_is_seen(kind: str, shop: Path, tmp_path: Path) -> None:
+    told = flips(tmp_path, kind, count=20, seed=3)
+    assert told.missed == [] and sum(told.by.values()) == 20
 
 
 def changed(shop: Path, sql: str) -> None:
@@ -35,29 +50,23 @@ def changed(shop: Path, sql: str) -> None:
     ("update journal set position=position+100000 where journal='usage' and seq=3", "does not fit its chain"),
     ("delete from usage_day", "table usage_day differs"),
 ])
-def test_what_was_changed_is_named(sql: str, named: str, tmp_path: Path) -> None:
-    shop = sold(tmp_path / "shop")
-    shop.control.close()
-    changed(shop.path, sql)
+def test_what_was_changed_is_named(sql: str, named: str, shop: Path, tmp_path: Path) -> None:
+    changed(shop, sql)
     assert named in Inside(tmp_path).type("verify", status=3).out
 
 
-def test_rows_that_vanish_from_a_journals_end_are_missed_by_their_seal(tmp_path: Path) -> None:
+def test_rows_that_vanish_from_a_journals_end_are_missed_by_their_seal(shop: Path, tmp_path: Path) -> None:
     """The chain of what is left fits, and the tables are made to fit: only the seal knows that there was more."""
-    shop = sold(tmp_path / "shop")
-    shop.control.close()
-    changed(shop.path, "delete from journal where position=(select max(position) from journal where journal='prices')")
-    changed(shop.path, "delete from price where version=(select max(version) from price) and model='digits'")
+    changed(shop, "delete from journal where position=(select max(position) from journal where journal='prices')")
+    changed(shop, "delete from price where version=(select max(version) from price) and model='digits'")
     assert "no longer holds the rows of seal 1" in Inside(tmp_path).type("verify", status=3).out
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("at", [0, 100])
-def test_a_database_that_is_none_any_more(at: int, language: str, tmp_path: Path) -> None:
+def test_a_database_that_is_none_any_more(at: int, language: str, shop: Path, tmp_path: Path) -> None:
     """In words, with a code, in both languages; never a traceback."""
-    shop = sold(tmp_path / "shop")
-    shop.control.close()
-    with (shop.path / "meter.db").open("r+b") as file:
+    with (shop / "meter.db").open("r+b") as file:
         file.seek(at)
         file.write(b"\xff" * 40)
     for words in (("verify",), ("customer", "list"), ("invoice",)):

@@ -116,7 +116,7 @@ def rates(context: Context, machine_hour: str, kwh: str, as_json: bool, as_csv: 
         context.next("mofang rates --machine-hour ¥3" if unset else "mofang costs")
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True})  # an offset such as -03:30 is a value
 @click.argument("name", required=False)
 @click.argument("value", required=False)
 @listing

@@ -18,6 +18,7 @@ from mofang.core.language import say
 from mofang.core.money import format_micros, parse_amount
 from mofang.core.nearest import nearest
 from mofang.core.shop import Shop
+from mofang.core.tables import tables_of
 
 JOURNAL = "settings"
 LONGEST = 300
@@ -108,15 +109,27 @@ def known(name: str) -> str:
 
 @action(may="money")
 def settings_set(act: Act, *, name: str, value: str) -> Setting:
-    """Set what bills say of the seller, their language, or the shop's clock; an empty value takes it away."""
+    """Set what bills say of the seller, their language, or the shop's clock; an empty value takes it away.
+
+    Raises ``offset-billed`` for another clock where there are bills: the months of the two would overlap or leave a gap.
+    """
     name = known(name)
     field = KNOWN[name].field
     value = KNOWN[name].read(name, value) if value.strip() else ""
     before = act.shop.settings.get(field)
+    if name == "utc-offset" and (value or UTC_OFFSET) != (before or UTC_OFFSET):
+        _require_unbilled(act.shop, now=before or UTC_OFFSET, wanted=value or UTC_OFFSET)
     with act.transaction():
         row = act.record(JOURNAL, NewRow("setting", {"name": name, "value": value, "before": before or ""}))[0]
     act.shop.change_settings(**{field: value or None})
     return Setting(name, value, row.at_us, act.actor.name)
+
+
+def _require_unbilled(shop: Shop, now: str, wanted: str) -> None:
+    """Refuse another clock where bills were made by this one."""
+    made = shop.control.rows("select count(*) from invoice") if "invoice" in tables_of(shop.control) else [(0,)]
+    if made[0][0]:
+        raise MofangError("offset-billed", now=now, wanted=wanted, bills=f"{made[0][0]:,}")
 
 
 @action(may="money")

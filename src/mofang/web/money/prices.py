@@ -64,7 +64,7 @@ class Prices:
                 suggestion = suggest(shop, model, expected, _count("margin", margin or "50", 99))
             except MofangError as error:
                 problem = error
-        models = [one.name for one in (lines if by == "model" else costs.by_model(shop))]
+        models = [one.name for one in costs.by_model(shop)]
         page = self.site.page("money/costs.html", request, lines=lines, by=by, words=BY_WORDS, ways=WAYS, model=model,
                               units=units, margin=margin, models=models, one=suggestion, problem=problem,
                               unset=shop.rates.get("machine_hour_micros") is None, example=rates_example(shop))
