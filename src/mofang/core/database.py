@@ -10,6 +10,7 @@ import itertools
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -158,6 +159,22 @@ class SQLite(Transactions):
         with self.lock:
             self.raw.execute(f"pragma busy_timeout={int(ms)}")
 
+    def empty_log(self, within_s: float = 10.0) -> bool:
+        """Bring the log into the file and cut it to nothing; False where somebody still reads what stands there.
+
+        Who writes meanwhile waits a twentieth of a second at a time, and never for a reader.
+        """
+        own, until_s = self.again(), time.monotonic() + within_s
+        try:
+            own.wait_at_most(50)
+            while own.rows("pragma wal_checkpoint(truncate)")[0][0]:
+                if time.monotonic() > until_s:
+                    return False
+                time.sleep(0.2)
+            return True
+        finally:
+            own.close()
+
     def copy_to(self, target: str | Path, tick: Callable[[int, int], object]) -> None:
         """Copy all pages into a new file, as this connection sees them; durable when this returns.
 
@@ -270,6 +287,16 @@ class PostgreSQL(Transactions):
 
     def close(self) -> None:
         self.raw.close()
+
+
+def delete_for_good(db: Database, sql: str, rows: Sequence[Params]) -> None:
+    """Delete rows so that no page of a SQLite file or of its log holds them any more; PostgreSQL's own vacuum does so there."""
+    if isinstance(db, SQLite):
+        db.run("pragma secure_delete=on")
+    with db.transaction():
+        db.many(sql, rows)
+    if isinstance(db, SQLite):
+        db.empty_log()
 
 
 def insert_rows(db: Database, head: str, rows: Sequence[Params], tail: str = "", after: Params = ()) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from mofang.core.database import Database
+from mofang.core.database import Database, delete_for_good
 from mofang.core.errors import MofangError
 from mofang.core.holders import spellings
 from mofang.core.identity import now_us
@@ -123,10 +123,5 @@ def forget_person(shop: Shop, sought: Sought) -> dict[str, int]:
             if content is None or any(one in told for one in wanted):
                 found.append(row[0])
     if found and not sought.dry:
-        if db.dialect == "sqlite":
-            db.run("pragma secure_delete=on")
-        with db.transaction():
-            db.many("delete from kept_text where request_id=?", [(id,) for id in found])
-        if db.dialect == "sqlite":
-            db.rows("pragma wal_checkpoint(truncate)")
+        delete_for_good(db, "delete from kept_text where request_id=?", [(id,) for id in found])
     return {"kept requests": len(found)}

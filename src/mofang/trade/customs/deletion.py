@@ -18,6 +18,7 @@ from mofang.core.action import Act, action, turn
 from mofang.core.ancestry import shop_name
 from mofang.core.canonical import canonical, sha256, sync_folder
 from mofang.core.copying import remove_tree
+from mofang.core.database import delete_for_good
 from mofang.core.errors import MofangError
 from mofang.core.identity import now_us
 from mofang.core.journal import NewRow
@@ -88,13 +89,9 @@ def forget_answers(shop: Shop, custom: Custom) -> int:
         sql = "select id, body from journal where journal='usage' and kind='use' and account=? and id in ({marks})"
         used = rows_in(db, sql, ids, (custom.account,))
         own = [id for id, body in used if json.loads(body)["model"].partition("@")[0] == custom.name]
-        if own and db.dialect == "sqlite":
-            db.run("pragma secure_delete=on")
-        with db.transaction():
-            db.many(f"delete from {table} where request_id=?", [(id,) for id in own])
+        if own:
+            delete_for_good(db, f"delete from {table} where request_id=?", [(id,) for id in own])
         gone += len(own)
-    if gone and db.dialect == "sqlite":
-        db.rows("pragma wal_checkpoint(truncate)")
     return gone
 
 

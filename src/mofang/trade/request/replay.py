@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from mofang.core.database import Database, insert_rows
+from mofang.core.database import Database, delete_for_good, insert_rows
 from mofang.core.errors import MofangError
 from mofang.core.holders import spellings
 from mofang.core.personal import Sought, forgets
@@ -116,10 +116,5 @@ def forget_person(shop: Shop, sought: Sought) -> dict[str, int]:
     found = [row[0] for page in db.pages("select name, body from replay") for row in page
              if any(one in bytes(row[1]) for one in wanted)]
     if found and not sought.dry:
-        if db.dialect == "sqlite":
-            db.run("pragma secure_delete=on")
-        with db.transaction():
-            db.many("delete from replay where name=?", [(name,) for name in found])
-        if db.dialect == "sqlite":
-            db.rows("pragma wal_checkpoint(truncate)")
+        delete_for_good(db, "delete from replay where name=?", [(name,) for name in found])
     return {"stored answers": len(found)}
