@@ -20,6 +20,7 @@ import openai
 import pytest
 
 from mofang.core.shop import Shop
+from mofang.web.keeping import write_figures
 from tests.contract.world import SHORT, write_images, write_table, write_texts
 from tests.serve.talkers import package_folder, talker
 from tests.stories.terminal import Inside
@@ -182,6 +183,8 @@ def test_the_page_of_serving_is_true(house: House) -> None:
                 assert httpx.get(f"{at.address}/health").json()["status"] == "ok"
                 assert httpx.get(f"{at.address}/metrics").status_code == 404
         elif words[0] == "curl":
+            house.terminal.type("jobs", "run", "reconcile")
+            write_figures(Shop.open(house.terminal.shop))  # as the process beside a server does
             with house.served(*free(shlex.split(admin)[2:])) as at:
                 asked = re.sub(r"http://127\.0\.0\.1:9090", at.admin, line)
                 said = subprocess.run(["bash", "-euc", asked], capture_output=True, text=True, timeout=30, check=True).stdout

@@ -161,9 +161,9 @@ def test_the_page_of_costs_says_the_same(sold: Inside) -> None:
             for query in ("by=way", "model=reviews&units=1000000", "model=titles"):
                 status, _, content = console.call("GET", f"/costs?{query}", cookie=reader.cookie, accept_language=language)
                 text = content.decode()
-                assert status == 200, (query, text)
+                assert status == (409 if query == "model=titles" else 200), (query, text)  # nothing was sold to spread making over
                 well_formed(text)
-                shown = [word for word in words if f"<td>{word}</td>" in text]
+                shown = [word for word in words if f">{word}</td>" in text]
                 wanted = {"by=way": words, "model=titles": ()}.get(query, (words[0], words[3]))
                 assert tuple(shown) == wanted, (query, shown)
     finally:
