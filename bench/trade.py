@@ -16,12 +16,14 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from _trade import Figure
+HERE = Path(__file__).resolve().parent / "trade"
+sys.path.insert(0, str(HERE))
+from figures import Figure  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results" / "trade.md"
 KEPT = RESULTS.with_suffix(".json")
-MODULES = ("_trade_invoice", "_trade_meter", "_trade_lease", "_trade_large")  # each holds PARTS: name → part
+MODULES = ("invoice", "meter", "lease", "large")  # each holds PARTS: name → part
 HEAD = ["| figure | value | least-most | peer | ratio | goal | |", "|---|---|---|---|---|---|---|"]
 Part = Callable[[int, bool], list[Figure]]
 
@@ -30,10 +32,9 @@ def parts() -> dict[str, tuple[Part, str]]:
     """Every part by name, with what its module says of itself."""
     found: dict[str, tuple[Part, str]] = {}
     for name in MODULES:
-        if (Path(__file__).with_name(f"{name}.py")).exists():
-            module = importlib.import_module(name)
-            for part, run in module.PARTS.items():
-                found[part] = (run, (run.__doc__ or "").strip())
+        module = importlib.import_module(name)
+        for part, run in module.PARTS.items():
+            found[part] = (run, (run.__doc__ or "").strip())
     return found
 
 

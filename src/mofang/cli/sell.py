@@ -252,6 +252,7 @@ def invoice(context: Context, customer: str | None, period: str | None, preview:
         list_invoices(context, as_json, as_csv)
         return
     from mofang.core.canonical import canonical
+    from mofang.core.identity import now_us
     from mofang.core.language import current_language
     from mofang.trade.billing import issuing as billing
 
@@ -263,7 +264,8 @@ def invoice(context: Context, customer: str | None, period: str | None, preview:
             out.write_bytes(canonical(document) if out.suffix == ".json" else pdf)
         show_document(context, document, out, as_json, as_csv)
         if not (as_json or as_csv):
-            context.next(f"mofang invoice {shlex.quote(customer)} --period {document['period']['name']}")
+            running = document["period"]["to_us"] > now_us()
+            context.next(f"mofang invoice {shlex.quote(customer)} --period {document['period']['name']}" + " --early" * running)
         return
     claim = shop.act(billing.invoice_issue, customer=customer, period=period, language=language, early=early,
                      clock_checked=clock_checked)

@@ -17,7 +17,7 @@ from mofang.core.clock import local, shift
 from mofang.core.errors import MofangError
 from mofang.core.identity import new_id, now_us
 from mofang.core.journal import NewRow
-from mofang.core.language import say
+from mofang.core.language import current_language, say
 from mofang.core.money import charge as priced
 from mofang.core.money import parse_amount, parse_price, round_half_even_minor
 from mofang.core.progress import progress
@@ -288,10 +288,17 @@ def lease_take(act: Act, *, report: Path_) -> Taken:
                     "billed": found.billed + max(0, due), "records": records, "quotas": quotas}
             act.record(JOURNAL, NewRow("use", body, account=found.account))
             if due > 0:
-                more = beyond(quotas) - found.beyond
-                charge(act, found.account, "lease", f"{found.model}, {more} units beyond the quota", due, found.currency,
-                       found.entry, reference=f"{found.id}/{total.link[:16]}")
+                what = _beyond(act.shop, found.model, beyond(quotas) - found.beyond)
+                charge(act, found.account, "lease", what, due, found.currency, found.entry,
+                       reference=f"{found.id}/{total.link[:16]}")
     return Taken(find_lease(act.shop.control, found.id), *new, max(0, due), restarted)
+
+
+def _beyond(shop: Shop, model: str, units: int) -> str:
+    """What a line of a bill says of use beyond the quota, in the language of the shop's bills."""
+    if (shop.settings.get("invoice_language") or current_language()) == "zh":
+        return f"{model}，超出额度的 {units:,} 单位"
+    return f"{model}, {units:,} units beyond the quota"
 
 
 def _used(found: Lease, rows: list[Row]) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""The prediction server of ``_noop_server``, metered or not: python bench/_trade_server.py SHOP PORT metered|limited|unmetered|floor.
+"""The prediction server of ``_noop_server``, metered or not: python bench/trade/server.py SHOP PORT metered|limited|unmetered|floor.
 
 ``metered`` is the product as it is. ``limited`` has two rates, a count and two budgets besides, none of which is ever reached.
 ``unmetered`` is the same server and the same batcher without everything that metering needs: no key is looked at, no

@@ -20,9 +20,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _trade import Figure, middle
+from figures import Figure, middle
 
-PEERS = Path(__file__).resolve().parents[1] / ".peers" / "trade"
+PEERS = Path(__file__).resolve().parents[2] / ".peers" / "trade"
 PACKAGES = ("duckdb==1.4.2",)
 ROWS = int(os.environ.get("MOFANG_BENCH_ROWS", "10000000"))  # fewer to look at a change; the figures that count are of ten million
 CUSTOMERS, RULES, SEAL = 1_000, 20, 100_000

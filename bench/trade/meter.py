@@ -1,4 +1,4 @@
-"""Parts of bench/trade.py about metering: what it costs a request, how many rows it writes, what kills leave behind."""
+"""Parts of bench/trade.py about metering: what it costs a request, and how many rows it writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from _noop_server import USUAL, stock
-from _trade import Figure, middle
+from figures import Figure, middle
 
 from mofang.core.identity import new_id
 from mofang.core.shop import Shop
@@ -27,7 +27,8 @@ from mofang.trade.request.commit import Charge, Draw
 from mofang.trade.request.meter import Meter
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
+BENCH = HERE.parent
+ROOT = BENCH.parent
 ARMS = ("unmetered", "floor", "metered", "limited")
 CLIENTS = (1, 32)
 BURST_S = 0.3  # beside the half second in which the load generator warms up, which counts too
@@ -66,8 +67,8 @@ class Arm:
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind, self.path, self.spent = kind, folder / kind, Spent()
         stock(self.path, USUAL)
-        command = [sys.executable, str(HERE / "_trade_server.py"), str(self.path), "0", kind]
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{HERE}"}
+        command = [sys.executable, str(HERE / "server.py"), str(self.path), "0", kind]
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{BENCH}"}
         self.server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert self.server.stdout is not None
         self.port = self.server.stdout.readline().strip().rpartition(":")[2]
@@ -87,7 +88,7 @@ class Arm:
 
     def load(self, clients: int, seconds: float) -> int:
         """Ask as fast as so many clients can; how many were answered."""
-        command = [sys.executable, str(HERE / "_load.py"), self.port, "/v1/predict/noop", str(clients), str(seconds), self.key, "1"]
+        command = [sys.executable, str(BENCH / "_load.py"), self.port, "/v1/predict/noop", str(clients), str(seconds), self.key, "1"]
         told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=seconds + 60).stdout)
         assert not told["others"], told
         return int(told["answered"])
@@ -248,36 +249,4 @@ def _rows(shop: Shop, count: int, window: int) -> tuple[float, float]:
     return count / seconds, commits[int(len(commits) * 0.99)] * 1000
 
 
-# faults
-
-
-def faults(rounds: int, small: bool) -> list[Figure]:
-    """500 times `kill -9` of the serving process under load, over SQLite, with clients that send an Idempotency-Key and repeat what
-    was not answered (`--rounds` is ignored). Counted by the clients themselves: lost (answered, not billed), doubled (billed
-    twice), other differences of the books; none may be."""
-    return _killed("SQLite", 5 if small else 500, seed=500)
-
-
-def faults_postgres(rounds: int, small: bool) -> list[Figure]:
-    """The first half of the same over PostgreSQL: 250 kills, a tenth of them the database's own, half of those take both."""
-    return _killed("PostgreSQL", 5 if small else 250, seed=1)
-
-
-def faults_postgres_2(rounds: int, small: bool) -> list[Figure]:
-    """The second half: 250 other kills over another PostgreSQL."""
-    return _killed("PostgreSQL", 5 if small else 250, seed=2)
-
-
-def _killed(name: str, times: int, seed: int) -> list[Figure]:
-    sys.path.insert(0, str(ROOT))
-    from tests.faults.killing import kills, postgres_kills
-
-    with tempfile.TemporaryDirectory() as folder:
-        count, wrong = (kills if name == "SQLite" else postgres_kills)(Path(folder) / "shop", times, seed=seed)
-    for line in wrong[:20]:
-        print(line)
-    return [Figure(f"{name}: differences after {times} kills, {len(count.units):,} answered, {count.repeats:,} repeated, "
-                   f"{count.replays:,} replayed", float(len(wrong)), goal=("<=", 0.0))]
-
-
-PARTS = {"meter": meter, "rows": rows, "faults": faults, "faults-postgres": faults_postgres, "faults-postgres-2": faults_postgres_2}
+PARTS = {"meter": meter, "rows": rows}

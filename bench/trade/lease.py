@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _trade import Figure, middle
+from figures import Figure, middle
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 REQUESTS, PAIRS = 400, 100
 BODY = '{"text": "房间很干净，早餐满意"}'.encode()
