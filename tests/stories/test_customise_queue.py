@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import shutil
@@ -21,6 +22,8 @@ from mofang.trade.billing.balance import balance_of
 from mofang.trade.billing.oneoff import oneoffs
 from mofang.trade.customs import orders, queue
 from mofang.trade.customs.jobs import jobs
+from mofang.trade.customs.served import Private
+from mofang.wire import own_models
 from tests.stories.conftest import Made
 from tests.stories.terminal import Inside, Server, Terminal, eventually
 from tests.stories.test_customise import CANARY, holding, own_rows
@@ -297,6 +300,9 @@ def test_deleted_while_several_workers_serve_it(company: Inside, shop: Shop) -> 
         assert not place.exists() and [status() for _ in range(20)] == [404] * 20 and not place.exists()
         assert not holding(company.folder, CANARY, but=("own.jsonl",))
     assert company.type("verify").status == 0
+    late, gone = own_models(shop), orders.find_custom(shop.control, "shared")
+    late.follow({"shared": Private("shared@1", gone.account, gone.id, gone.delivered)})  # a server that was not told yet
+    assert asyncio.run(late.find(gone.account, "shared")) is None and not place.exists()
 
 
 @pytest.mark.cluster  # kills between the two halves of a delivery

@@ -7,6 +7,7 @@ a name that nobody has. They follow the journal: delivered ones are there within
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,9 +86,18 @@ class OwnModels:
         found = self._known.get(release.partition("@")[0])
         if found is None or found.release != release:
             return None
-        if release not in self.models.offers:
-            self.models.add(self.offer(found))
-        return self.models.wake(release)
+        try:
+            if release not in self.models.offers:
+                self.models.add(self.offer(found))
+            return self.models.wake(release)
+        except (MofangError, OSError, sqlite3.Error):
+            if self._stands(found):
+                raise
+            return None  # deleted at this moment, before this server was told
+
+    def _stands(self, found: Private) -> bool:
+        with self._turn:
+            return privates(open_orders(self.shop)).get(found.name) == found
 
     # What customers ask for themselves
 
