@@ -61,15 +61,17 @@ class Floor(Nothing):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
+        self.turn = threading.Lock()
         self.raw = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         for pragma in PRAGMAS:
             self.raw.execute(pragma)
         self.raw.execute("create table answer(number integer primary key, body blob)")
 
     def submit(self, work: Charge) -> None:
-        self.raw.execute("begin immediate")
-        self.raw.execute("insert into answer(body) values(?)", (work.answer,))
-        self.raw.execute("commit")
+        with self.turn:  # engines answer on several threads
+            self.raw.execute("begin immediate")
+            self.raw.execute("insert into answer(body) values(?)", (work.answer,))
+            self.raw.execute("commit")
         super().submit(work)
 
 
