@@ -38,6 +38,8 @@ LEASE = BEGIN + """
 from mofang.core.shop import Shop
 from mofang.trade.leases import seller
 shop = Shop.open(folder / "shop")
+for old in folder.glob("c.lease*"):  # the lease before, its record of use too
+    old.unlink()
 began, cpu = time.time(), time.process_time()
 made = shop.act(seller.lease_new, model="chat", customer="Book Shop", until="9d", out=str(folder / "c.lease"),
                 marked=sys.argv[2] == "marked")
