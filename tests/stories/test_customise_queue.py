@@ -141,6 +141,7 @@ def test_in_the_order_of_asking_and_bounded(company: Inside, shop: Shop) -> None
 
     with mock.patch("mofang.trade.customs.queue.run_held", run):
         said = work(company).out
+        assert "Nothing waits in the queue" in said
     assert taken == ["one", "three", "other", "four"] and said.count("declined (customise-too-few)") == 4
     why = told(company, "one")
     assert why["state"] == "declined" and why["reason"]["code"] == "customise-too-few" and "3 records" in why["reason"]["what"]

@@ -171,6 +171,7 @@ def customise_work(context: Context, once: bool) -> None:
             if done is not None:
                 names.ended(done)
             elif once:
+                names.over()
                 return
             else:
                 names.waits()
@@ -196,6 +197,10 @@ class Waiting:
         self.context.say("{name}: {state}{why}", "{name}：{state}{why}", name=done.custom.name, state=state, why=why)
         if done.delivered is not None:
             _show_delivered(self.context, done.delivered)
+
+    def over(self) -> None:
+        """Nothing waits any more, and nobody goes on looking."""
+        self.context.say("Nothing waits in the queue.", "队列中没有等待的任务。")
 
     def waits(self) -> None:
         """Nothing can be taken now."""
