@@ -308,3 +308,16 @@ def test_a_killed_run_continues_at_the_next_part_with_the_same_choice(shop: Shop
     assert "low" not in CALLS, "the sealed part was not made again"
     assert shop.ledger.get(halves.entry).body["choices"] == {"cut": int(chosen[0][0])}
     assert shop.ledger.db.rows("select * from once") == []
+
+
+def test_links_of_a_killed_process_are_laid_anew(shop: Shop, tmp_path: Path) -> None:
+    """Of an encrypted object a process links a plain copy of its own, which goes with it; then the run is taken up again."""
+    made = shop.run(count, upto=3)
+    left, folder = tmp_path / "plain-of-another", tmp_path / "laid"
+    folder.mkdir()
+    for there in (False, True):
+        left.write_bytes(b"[9]") if there else left.unlink(missing_ok=True)
+        (folder / "values.json").unlink(missing_ok=True)
+        (folder / "values.json").symlink_to(left)
+        made.lay_out(folder)
+        assert (folder / "values.json").read_bytes() == made.path("values.json").read_bytes() != b"[9]"

@@ -116,8 +116,11 @@ class Artifact:
         for part in self.parts:
             place = folder / part.name
             place.parent.mkdir(parents=True, exist_ok=True)
+            target = self.path(part.name).resolve()
+            if place.is_symlink() and place.readlink() != target:  # of a process that was killed: its plain copy goes
+                place.unlink()
             if not place.exists():
-                place.symlink_to(self.path(part.name).resolve())
+                place.symlink_to(target)
         return self
 
     def reference(self) -> dict[str, str]:
